@@ -1,0 +1,177 @@
+"""One wording per rule. Every error names the argument, the rule, what came and the likely fix."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def check_number(name: str, value: Any, rule: str, holds: bool, fix: str = "") -> None:
+    """Raise unless `holds`."""
+    if not holds:
+        raise ValueError(
+            f"`{name}` must be {rule}. Received: {name}={value!r}.{' ' + fix if fix else ''}"
+        )
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether `value` is a real scalar: a Python or NumPy number, not a bool, not a string."""
+    if isinstance(value, bool | str | bytes):
+        return False
+    return np.ndim(value) == 0 and isinstance(value, int | float | np.number)
+
+
+def check_gamma(name: str, value: Any) -> float:
+    """Return `value` as a float, a focusing exponent: finite and >= 0."""
+    check_number(
+        name,
+        value,
+        "a finite number >= 0",
+        is_number(value) and bool(np.isfinite(value)) and value >= 0,
+        "0 gives cross-entropy, 1 to 5 are usual.",
+    )
+    return float(value)
+
+
+def check_alpha(value: Any, largest: float | None = None) -> float | list[float] | None:
+    """Return class weights as None, a float, or a list of floats; each >= 0, finite, <= `largest`."""
+    if value is None:
+        return None
+    array = np.asarray(value, "float64")
+    fits = array.ndim <= 1 and array.size > 0 and bool(np.all(np.isfinite(array) & (array >= 0)))
+    bound = ""
+    if largest is not None:
+        fits = fits and bool(np.all(array <= largest))
+        bound = f" and <= {largest:g}"
+    check_number(
+        "alpha",
+        value,
+        f"None, a number >= 0{bound}, or a list of K such numbers",
+        fits,
+        "It weighs the classes; leave it out to weigh them alike.",
+    )
+    return float(array) if array.ndim == 0 else [float(weight) for weight in array]
+
+
+def check_alpha_length(alpha: Any, num_classes: int) -> None:
+    """Raise unless a list of class weights has one entry per class."""
+    if isinstance(alpha, list) and len(alpha) != num_classes:
+        raise ValueError(
+            f"`alpha` must have one weight per class. Received: {len(alpha)} weights for "
+            f"{num_classes} classes. Give a list of {num_classes} numbers, or one number."
+        )
+
+
+def check_fraction(name: str, value: Any) -> float:
+    """Return `value` as a float in [0, 1)."""
+    check_number(name, value, "a number in [0, 1)", is_number(value) and 0 <= value < 1)
+    return float(value)
+
+
+def check_count(name: str, value: Any) -> int:
+    """Return `value` as an int >= 1."""
+    whole = is_number(value) and float(value).is_integer() and value >= 1
+    check_number(name, value, "a whole number >= 1", whole)
+    return int(value)
+
+
+def check_positive(name: str, value: Any) -> float:
+    """Return `value` as a finite float > 0."""
+    check_number(
+        name,
+        value,
+        "a finite number > 0",
+        is_number(value) and bool(np.isfinite(value)) and value > 0,
+    )
+    return float(value)
+
+
+def check_open_interval(name: str, value: Any, low: float, high: float, why: str) -> None:
+    """Raise unless every entry of `value` lies strictly between `low` and `high`."""
+    array = np.asarray(value, "float64")
+    if not np.all((array > low) & (array < high)):
+        raise ValueError(
+            f"`{name}` must be in ({low:g}, {high:g}): {why}. Received: {name}={value!s}."
+        )
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Raise unless `value` is one of `choices`."""
+    if value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"`{name}` must be one of {listed}. Received: {name}={value!r}.")
+
+
+def check_class_axis(logits: Any, axis: int = -1) -> int:
+    """Return the number of classes: static, >= 2."""
+    rank = len(logits.shape)
+    if not -rank <= axis < rank:
+        raise ValueError(
+            f"`axis` must name an axis of the predictions. Received: axis={axis} for shape "
+            f"{tuple(logits.shape)}."
+        )
+    num_classes = logits.shape[axis]
+    if num_classes is None or num_classes < 2:
+        raise ValueError(
+            f"The class axis of the predictions must have a known length >= 2. Received: shape "
+            f"{tuple(logits.shape)}, axis={axis}. For one probability per sample use "
+            "BinaryFocalCrossentropy."
+        )
+    return int(num_classes)
+
+
+def check_same_shape(name: str, shape: Any, expected: Any, fix: str) -> None:
+    """Raise unless two static shapes can be equal; an unknown length (None) fits anything."""
+    shape, expected = tuple(shape), tuple(expected)
+    same = len(shape) == len(expected) and all(
+        a is None or b is None or a == b for a, b in zip(shape, expected, strict=True)
+    )
+    if not same:
+        raise ValueError(f"`{name}` must have shape {expected}. Received: shape {shape}. {fix}")
+
+
+def check_whole_labels(labels: Any) -> None:
+    """Raise where float labels that can be read now are not whole numbers.
+
+    Integer labels pass at no cost; labels inside a compiled step cannot be read and pass.
+    """
+    dtype = getattr(labels, "dtype", None)
+    if dtype is not None and "float" not in str(dtype):
+        return
+    try:
+        values = np.asarray(labels)
+    except Exception:  # a traced or remote tensor: each framework raises its own type
+        return
+    if values.dtype.kind == "f" and not np.all(values == np.floor(values)):
+        raise ValueError(
+            "`y_true` must hold class ids, whole numbers. Received: float labels such as "
+            f"{values[values != np.floor(values)].flat[0]!s}. For one-hot or soft targets use "
+            "CategoricalFocalCrossentropy."
+        )
+
+
+def check_labels_fit(labels_shape: Any, predictions_shape: Any) -> None:
+    """Raise unless labels are ids (...) or (..., 1), or rows (..., K), for predictions (..., K)."""
+    labels_shape, predictions_shape = tuple(labels_shape), tuple(predictions_shape)
+    rows, num_classes = predictions_shape[:-1], predictions_shape[-1:]
+    fits = any(
+        len(labels_shape) == len(form)
+        and all(
+            not isinstance(a, int) or not isinstance(b, int) or a == b
+            for a, b in zip(labels_shape, form, strict=True)
+        )
+        for form in (rows, (*rows, 1), (*rows, *num_classes))
+    )
+    if not predictions_shape or not fits:
+        raise ValueError(
+            f"`y_true` must have shape {rows} (class ids), {(*rows, 1)}, or "
+            f"{predictions_shape} (rows) for predictions of shape {predictions_shape}. Received: "
+            f"shape {labels_shape}."
+        )
+
+
+def check_temperature_bounds(bounds: Any) -> tuple[float, float]:
+    """Return (low, high) as floats, 0 < low < 1 < high."""
+    low, high = (check_positive("bounds", bound) for bound in bounds)
+    check_number("bounds", tuple(bounds), "(low, high) with 0 < low < 1 < high", low < 1 < high)
+    return low, high

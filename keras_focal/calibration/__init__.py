@@ -1,0 +1,6 @@
+"""Fitting a calibration map on held-out data, and the calibrated model."""
+
+from keras_focal.calibration._fit import TemperatureFit, fit_temperature
+from keras_focal.calibration._wrap import calibrate
+
+__all__ = ["TemperatureFit", "calibrate", "fit_temperature"]

@@ -1,0 +1,206 @@
+"""From a trained model and held-out data to a model that gives calibrated probabilities."""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_focal import functional
+from keras_focal._validation import check_choice
+from keras_focal.calibration._fit import fit_temperature
+from keras_focal.layers import TemperatureScaling
+
+
+def calibrate(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    *,
+    from_logits: bool = False,
+    criterion: str = "nll",
+    outputs: str = "probabilities",
+    sample_weight: Any = None,
+    batch_size: int = 32,
+    verbose: str | int = "auto",
+) -> keras.Model:
+    """Return a model that gives calibrated probabilities, with the accuracy of `model`.
+
+    Predicts held-out data, fits one temperature to the predictions, and puts a
+    `TemperatureScaling` layer behind the model. `model` keeps its weights, which are shared, and
+    is not changed.
+
+    Args:
+        model: A built model of one output: logits or probabilities, shape (..., K), or (..., 1)
+            for two classes.
+        x: Held-out inputs as `model.predict` takes them, or an iterable of batches (x, y) or (x,
+            y, sample_weight) such as a `tf.data.Dataset` or a `keras.utils.PyDataset`. Use data
+            that the model was not trained on.
+        y: Labels of array inputs: class ids or one-hot rows. None where `x` is an iterable.
+        from_logits: Whether the model gives logits or probabilities.
+        criterion: "nll" or "ece", as in `fit_temperature`.
+        outputs: "probabilities", or "all" for a dictionary {"logits", "probabilities"}, both
+            calibrated, which become the named outputs of an exported model.
+        sample_weight: None, or weights of array inputs.
+        batch_size: Batch size of array inputs.
+        verbose: "auto" or 1 shows progress, 0 nothing.
+
+    Returns:
+        A new `keras.Model` of the same inputs. The fitted temperature is
+        `model.get_layer("temperature").temperature`. `.save` and `.export` work as for any model.
+
+    Raises:
+        ValueError: If the data are empty or not finite, labels do not fit, the model has several
+            outputs, or its output is not what `from_logits` says.
+
+    Example:
+        >>> import keras, numpy as np, keras_focal
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        >>> x, y = np.random.rand(20, 2), np.arange(20) % 2
+        >>> calibrated = keras_focal.calibration.calibrate(
+        ...     model, x, y, from_logits=True, verbose=0)
+        >>> calibrated.predict(x, verbose=0).shape
+        (20, 2)
+
+    Source:
+        Guo et al., 2017, section 4.2; Mukhoti et al., 2020, section 5.1.
+    """
+    check_choice("outputs", outputs, ("probabilities", "all"))
+    check_choice("criterion", criterion, ("nll", "ece"))
+    inputs, output = _graph(model, x)
+    predictions, labels, weights = _predict(model, x, y, sample_weight, batch_size, verbose)
+    check_predictions(predictions, from_logits)
+    is_binary = predictions.shape[-1] == 1
+    logits = predictions if from_logits else _logits(predictions)
+    fit = fit_temperature(logits, labels, criterion, sample_weight=weights)
+    scaled = TemperatureScaling(
+        fit.temperature,
+        inputs="logits" if from_logits else "probabilities",
+        name="temperature",
+        dtype="float32",
+    )(output)
+    activation = "sigmoid" if is_binary else "softmax"
+    probabilities = keras.layers.Activation(activation, dtype="float32", name="probabilities")(
+        scaled
+    )
+    chosen = {"logits": scaled, "probabilities": probabilities}
+    return keras.Model(
+        inputs, chosen if outputs == "all" else probabilities, name=f"calibrated_{model.name}"
+    )
+
+
+def check_predictions(predictions: np.ndarray, from_logits: bool) -> None:
+    """Raise unless predictions are what `from_logits` says they are."""
+    if not np.all(np.isfinite(predictions)):
+        return  # `fit_temperature` says where
+    in_range = bool(np.all((predictions >= 0) & (predictions <= 1 + 1e-3)))
+    is_binary = predictions.shape[-1] == 1
+    sums_to_one = is_binary or bool(np.all(np.abs(predictions.sum(axis=-1) - 1) < 1e-2))
+    if not from_logits and not (in_range and sums_to_one):
+        raise ValueError(
+            "`from_logits` must say what the model gives. Received: from_logits=False for outputs "
+            f"from {predictions.min():.4g} to {predictions.max():.4g} that are not probabilities. "
+            "If the model gives logits, pass from_logits=True."
+        )
+    if from_logits and in_range and sums_to_one:
+        message = (
+            "`from_logits` must say what the model gives. Received: from_logits=True for outputs "
+            "that all look like probabilities. If the model ends in softmax or sigmoid, pass "
+            "from_logits=False."
+        )
+        if is_binary:
+            warnings.warn(message, stacklevel=3)
+        else:
+            raise ValueError(message)
+
+
+def _logits(probabilities: np.ndarray) -> np.ndarray:
+    if probabilities.shape[-1] == 1:
+        return ops.convert_to_numpy(functional.logits_from_binary_probabilities(probabilities))
+    return ops.convert_to_numpy(functional.logits_from_probabilities(probabilities))
+
+
+def _graph(model: keras.Model, x: Any) -> tuple[Any, Any]:
+    """Return the symbolic input and the one output of a model, calling it once if it has none."""
+    try:
+        inputs, output = model.input, model.output
+    except (AttributeError, ValueError):  # a subclassed model, which has no graph of its own
+        example = next(_batches(x))[0] if _is_iterable_of_batches(x) else x
+        inputs = keras.tree.map_structure(
+            lambda part: keras.Input(tuple(part.shape[1:]), dtype=_dtype_name(part)), example
+        )
+        output = model(inputs)
+    if len(keras.tree.flatten(output)) != 1:
+        raise ValueError(
+            "`model` must have one output. Received: "
+            f"{len(keras.tree.flatten(output))} outputs. Calibrate each head as a model of its "
+            "own: keras.Model(model.input, model.output[name])."
+        )
+    return inputs, keras.tree.flatten(output)[0]
+
+
+def _dtype_name(part: Any) -> str:
+    return keras.backend.standardize_dtype(part.dtype)
+
+
+def _is_iterable_of_batches(x: Any) -> bool:
+    is_data = hasattr(x, "shape") or isinstance(x, dict | list | tuple)
+    return not is_data and isinstance(x, Iterable | keras.utils.PyDataset)
+
+
+def _predict(
+    model: keras.Model, x: Any, y: Any, sample_weight: Any, batch_size: int, verbose: str | int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return predictions, labels and weights. Batches are read once, so they may be shuffled."""
+    if not _is_iterable_of_batches(x):
+        if y is None:
+            raise ValueError(
+                "`y` must be given with array inputs. Received: y=None. Pass labels, or an "
+                "iterable of (x, y) batches as `x`."
+            )
+        if len(keras.tree.flatten(x)[0]) == 0:
+            raise ValueError("`x` must hold at least one sample. Received: an empty array.")
+        predictions = model.predict(x, batch_size=batch_size, verbose=verbose)
+        return _only(predictions), np.asarray(y), sample_weight
+    if y is not None or sample_weight is not None:
+        raise ValueError(
+            "`y` and `sample_weight` must be None where `x` is an iterable of batches, which "
+            "carries them. Received both."
+        )
+    parts: list[tuple[Any, ...]] = []
+    progress = keras.utils.Progbar(_length(x), verbose=1 if verbose in ("auto", 1) else 0)
+    for batch in _batches(x):
+        predictions = _only(model.predict_on_batch(batch[0]))
+        parts.append((predictions, *(np.asarray(part) for part in batch[1:])))
+        progress.add(1)
+    if not parts:
+        raise ValueError("`x` must yield at least one batch. Received: an empty iterable.")
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    if verbose:
+        progress.update(len(parts), finalize=True)
+    return columns[0], columns[1], columns[2] if len(columns) > 2 else None
+
+
+def _batches(x: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield batches (x, y) or (x, y, sample_weight), arrays of NumPy."""
+    source = (x[i] for i in range(len(x))) if isinstance(x, keras.utils.PyDataset) else x
+    for batch in source:
+        if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+            raise ValueError(
+                "`x` must yield batches (x, y) or (x, y, sample_weight). Received: a batch of "
+                f"type {type(batch).__name__}. Calibration needs labels."
+            )
+        yield tuple(keras.tree.map_structure(np.asarray, part) for part in batch)
+
+
+def _length(x: Any) -> int | None:
+    try:
+        return len(x)
+    except TypeError:
+        return None
+
+
+def _only(predictions: Any) -> np.ndarray:
+    return np.asarray(keras.tree.flatten(predictions)[0])

@@ -1,0 +1,188 @@
+"""Changing gamma by epoch, so that the compiled step sees it on every backend."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from keras_focal._validation import check_choice, check_count, check_gamma
+from keras_focal.gammas import SCHEDULED, GammaSteps
+from keras_focal.losses import FocalLoss, GammaState
+
+
+class GammaScheduler(keras.callbacks.Callback):
+    """Set the gamma of every focal loss of the model at the start of each epoch.
+
+    Gamma is a pure function of the epoch, so `initial_epoch`, `BackupAndRestore` and a reloaded
+    model resume in step. No step is compiled again when it changes. The value is in the epoch
+    logs as "gamma": put callbacks that read it, such as `CSVLogger`, after this one.
+
+    Args:
+        schedule: One of
+            - "FLSc-531" or "FLSc-532": gamma 5, 3, then 1 or 2, switching at 2/7 and 5/7 of the
+              epochs of the run, as the paper does at epochs 100 and 250 of 350;
+            - a dict {first epoch: gamma} with an entry for epoch 0;
+            - a `keras.optimizers.schedules.LearningRateSchedule`, called with the epoch;
+            - any function from an epoch, an int from 0, to gamma.
+        boundaries: For a preset, the two epochs at which gamma changes, in place of fractions of
+            the run.
+        verbose: 1 prints each change of gamma.
+
+    Raises:
+        ValueError: If the schedule is unknown, or gives a gamma that is negative or not finite;
+            when training starts, if no loss of the model has a gamma to schedule.
+
+    Example:
+        >>> import keras_focal
+        >>> callback = keras_focal.callbacks.GammaScheduler({0: 5.0, 10: 3.0, 25: 1.0})
+        >>> [callback.gamma_at(epoch) for epoch in (0, 9, 10, 25)]
+        [5.0, 5.0, 3.0, 1.0]
+
+    Source:
+        Mukhoti et al., 2020, Appendix E, "Focal Loss (Scheduled)".
+    """
+
+    def __init__(
+        self,
+        schedule: str
+        | Mapping[int, float]
+        | keras.optimizers.schedules.LearningRateSchedule
+        | Callable[[int], float],
+        *,
+        boundaries: Sequence[int] | None = None,
+        verbose: int = 0,
+    ):
+        super().__init__()
+        self.verbose = verbose
+        self._states: list[GammaState] = []
+        self._must_retrace = False
+        self._steps: GammaSteps | None = None
+        self._boundaries: tuple[int, ...] | None = None
+        if isinstance(schedule, str):
+            check_choice("schedule", schedule, tuple(SCHEDULED))
+            self._steps = SCHEDULED[schedule]
+            if boundaries is not None:
+                self._boundaries = _check_boundaries(boundaries, len(self._steps.switches))
+            self._schedule: Callable[[int], Any] = self._preset
+        elif boundaries is not None:
+            raise ValueError(
+                "`boundaries` must be None unless `schedule` is a preset. Received: "
+                f"boundaries={boundaries!r}. Put the epochs into the schedule itself."
+            )
+        elif isinstance(schedule, Mapping):
+            self._schedule = _stepwise(schedule)
+        elif callable(schedule):
+            self._schedule = schedule
+        else:
+            raise ValueError(
+                "`schedule` must be a preset, a dict {first epoch: gamma}, a "
+                "LearningRateSchedule or a function of the epoch. Received: "
+                f"schedule={schedule!r}."
+            )
+
+    def gamma_at(self, epoch: int) -> float:
+        """Return gamma in an epoch, counted from 0. A preset without boundaries needs a run."""
+        return check_gamma("schedule(epoch)", _as_number(self._schedule(epoch)))
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        self._states = _schedulable(model)
+        for state in self._states:
+            attach(model, state)
+        tracked = {id(variable) for variable in model.metrics_variables}
+        # A model that overrides `metrics` hides the state: then a change needs a new step.
+        self._must_retrace = any(id(state.variable) not in tracked for state in self._states)
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        gamma = self.gamma_at(epoch)
+        model = self.model  # touch it first: on JAX this brings the variables up to date
+        if all(state.gamma == gamma for state in self._states):
+            return
+        for state in self._states:
+            state.assign(gamma)
+        if self._must_retrace:
+            _rebuild_steps(model)
+        if self.verbose:
+            print(f"\nEpoch {epoch + 1}: gamma is now {gamma:g}.")
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if logs is not None:
+            logs["gamma"] = self._states[0].gamma
+
+    def _preset(self, epoch: int) -> float:
+        assert self._steps is not None
+        boundaries = self._boundaries
+        if boundaries is None:
+            epochs = (self.params or {}).get("epochs")
+            if not epochs:
+                raise ValueError(
+                    "`boundaries` must be given outside `fit`, where the number of epochs is "
+                    "unknown. Received: boundaries=None."
+                )
+            boundaries = tuple(round(switch * epochs) for switch in self._steps.switches)
+        return self._steps.gammas[sum(epoch >= boundary for boundary in boundaries)]
+
+
+def attach(model: keras.Model, state: GammaState) -> None:
+    """Make a model carry the state of a loss, so that compiled steps see it change."""
+    if any(variable is state.variable for variable in model.metrics_variables):
+        return
+    setattr(model, f"focal_gamma_{id(state)}", state)
+    # Steps compiled before do not know the new state; on JAX they would not even run.
+    if keras.backend.backend() == "jax":
+        _rebuild_steps(model)
+
+
+def _rebuild_steps(model: keras.Model) -> None:
+    """Have the steps that exist compiled anew."""
+    if model.train_function is not None:
+        model.make_train_function(force=True)
+    if model.test_function is not None:
+        model.make_test_function(force=True)
+
+
+def _schedulable(model: keras.Model) -> list[GammaState]:
+    """Return the states of the focal losses of a model, or raise saying what to do."""
+    losses = [loss for loss in keras.tree.flatten(model.loss) if isinstance(loss, FocalLoss)]
+    states = {id(loss.gamma_state): loss.gamma_state for loss in losses if loss.gamma_state}
+    if states:
+        return list(states.values())
+    if losses:
+        raise ValueError(
+            "GammaScheduler needs a focal loss whose gamma is a number. Received: "
+            f"gamma={losses[0].gamma!r}, which each sample sets for itself. Leave the callback "
+            "out, or compile with a loss such as "
+            'keras_focal.losses.get("FLSc-531", from_logits=True).'
+        )
+    raise ValueError(
+        f"GammaScheduler needs a focal loss in the model. Received: loss={model.loss!r}. Compile "
+        'with a loss object such as keras_focal.losses.get("FLSc-531", from_logits=True).'
+    )
+
+
+def _stepwise(schedule: Mapping[int, float]) -> Callable[[int], float]:
+    """Return the function epoch -> gamma of a dict {first epoch: gamma}."""
+    firsts = sorted(schedule)
+    if not firsts or firsts[0] != 0:
+        raise ValueError(
+            f"`schedule` must have an entry for epoch 0. Received: epochs {firsts}. Epochs count "
+            "from 0."
+        )
+    for epoch in firsts[1:]:
+        check_count("schedule", epoch)
+    gammas = {epoch: check_gamma("schedule", schedule[epoch]) for epoch in firsts}
+    return lambda epoch: gammas[max(first for first in firsts if first <= epoch)]
+
+
+def _check_boundaries(boundaries: Sequence[int], length: int) -> tuple[int, ...]:
+    epochs = tuple(check_count("boundaries", epoch) for epoch in boundaries)
+    if len(epochs) != length or list(epochs) != sorted(set(epochs)):
+        raise ValueError(
+            f"`boundaries` must be {length} rising epochs. Received: boundaries={boundaries!r}."
+        )
+    return epochs
+
+
+def _as_number(value: Any) -> Any:
+    """Return the Python number in a scalar tensor, or the value itself."""
+    return value if isinstance(value, int | float) else float(keras.ops.convert_to_numpy(value))

@@ -1,0 +1,62 @@
+"""The maths: tensors in, tensors out, keras.ops only, no state. Equations in docs/maths.md."""
+
+from keras_focal.functional._bins import (
+    LOGIT_CELLS,
+    BinStatistics,
+    Predictions,
+    bin_statistics,
+    cell_sums,
+    equal_width_bins,
+    logit_cells,
+    top_label,
+)
+from keras_focal.functional._calibration import (
+    adaptive_expected_calibration_error,
+    equal_mass_bins,
+    expected_calibration_error,
+    expected_error,
+    maximum_calibration_error,
+    maximum_error,
+)
+from keras_focal.functional._focal import (
+    binary_focal_crossentropy,
+    categorical_focal_crossentropy,
+    sparse_categorical_focal_crossentropy,
+)
+from keras_focal.functional._gamma import gamma_star, gradient_ratio, step_gamma
+from keras_focal.functional._precision import compute_dtype
+from keras_focal.functional._probabilities import (
+    logits_from_binary_probabilities,
+    logits_from_probabilities,
+)
+from keras_focal.functional._scaling import scale_logits
+from keras_focal.functional._weights import align_weights, effective_weights
+
+__all__ = [
+    "LOGIT_CELLS",
+    "BinStatistics",
+    "Predictions",
+    "adaptive_expected_calibration_error",
+    "align_weights",
+    "bin_statistics",
+    "binary_focal_crossentropy",
+    "categorical_focal_crossentropy",
+    "cell_sums",
+    "compute_dtype",
+    "effective_weights",
+    "equal_mass_bins",
+    "equal_width_bins",
+    "expected_calibration_error",
+    "expected_error",
+    "gamma_star",
+    "gradient_ratio",
+    "logit_cells",
+    "logits_from_binary_probabilities",
+    "logits_from_probabilities",
+    "maximum_calibration_error",
+    "maximum_error",
+    "scale_logits",
+    "sparse_categorical_focal_crossentropy",
+    "step_gamma",
+    "top_label",
+]

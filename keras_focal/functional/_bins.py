@@ -1,0 +1,170 @@
+"""Predictions sorted by confidence into cells, and what each cell adds up to.
+
+A prediction is its confidence (the probability of its top label), its doubt (1 - confidence, kept
+apart because it survives where confidence rounds to 1) and whether it is wrong. Bins are (a, b]:
+the first is closed on the left, confidence 1 is in the last (docs/maths.md, section C).
+"""
+
+from typing import NamedTuple
+
+from keras import ops
+
+from keras_focal.functional._margin import odds, split_classes
+from keras_focal.functional._precision import Tensor, to_float
+
+LOGIT_CELLS = 8192
+"""Cells of equal width in log2(confidence / doubt) over [-7, 25]: 1 / 129 to 1 - 3e-8."""
+
+
+class Predictions(NamedTuple):
+    """Top-label predictions, each part of shape (...).
+
+    Attributes:
+        confidence: Probability of the top label, in [0, 1].
+        doubt: 1 - confidence, not rounded through it.
+        wrong: 1.0 where the top label is not the true one, else 0.0.
+    """
+
+    confidence: Tensor
+    doubt: Tensor
+    wrong: Tensor
+
+
+class BinStatistics(NamedTuple):
+    """What a set of bins holds, each part of shape (bins,).
+
+    Attributes:
+        count: Sum of the weights of the predictions in the bin: their number if unweighted.
+        wrong: Sum of the weights of the wrong ones.
+        gap: Sum of weight times (confidence - correctness): above 0 where over-confident.
+    """
+
+    count: Tensor
+    wrong: Tensor
+    gap: Tensor
+
+
+def class_ids(labels: Tensor, predictions_shape: tuple) -> Tensor:
+    """Return class ids of shape predictions_shape[:-1] from ids, ids (..., 1), or rows (..., K).
+
+    Rows give their largest entry. Against one output column, labels are >= 0.5 or not.
+    """
+    labels = ops.convert_to_tensor(labels)
+    same_rank = len(labels.shape) == len(predictions_shape)
+    if same_rank and labels.shape[-1] not in (1, None):
+        return ops.cast(ops.argmax(labels, axis=-1), "int32")
+    if same_rank:
+        labels = ops.squeeze(labels, axis=-1)
+    if predictions_shape[-1] == 1:
+        return ops.cast(ops.cast(labels, "float32") > 0.5, "int32")
+    return ops.cast(labels, "int32")
+
+
+def top_label(labels: Tensor, predictions: Tensor, *, from_logits: bool = False) -> Predictions:
+    """Return confidence, doubt and wrongness of the top label of each prediction.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or one-hot or soft rows, shape (..., K). An id
+            outside [0, K) is never predicted: it counts as wrong.
+        predictions: Float tensor, shape (..., K): probabilities, or logits. K = 1 is the
+            probability or the logit of the positive class of two.
+        from_logits: Whether `predictions` are logits.
+
+    Returns:
+        Predictions. Ties go to the lowest class. Not finite where the predictions are not.
+    """
+    predictions = to_float(predictions)
+    labels = class_ids(labels, predictions.shape)
+    if predictions.shape[-1] == 1:
+        none = 0.0 if from_logits else 1.0
+        negative = none * ops.ones_like(predictions)
+        negative = negative if from_logits else negative - predictions
+        predictions = ops.concatenate([negative, predictions], axis=-1)
+    top = ops.cast(ops.argmax(predictions, axis=-1), "int32")
+    if from_logits:
+        of_top = odds(split_classes(top, predictions).margin)
+        confidence, doubt = of_top.p, of_top.complement
+    else:
+        confidence = ops.max(predictions, axis=-1)
+        doubt = 1.0 - confidence
+    # The margin of a row with a NaN or an infinite logit can look finite: carry the row's own sum.
+    taint = ops.sum(predictions - predictions, axis=-1)
+    wrong = ops.cast(ops.not_equal(top, labels), confidence.dtype)
+    return Predictions(confidence + taint, doubt + taint, wrong)
+
+
+def equal_width_bins(confidence: Tensor, num_bins: int) -> Tensor:
+    """Return the bin of each confidence, int32 in [0, num_bins): bin i is (i/M, (i+1)/M]."""
+    return ops.cast(ops.clip(ops.ceil(confidence * num_bins) - 1.0, 0, num_bins - 1), "int32")
+
+
+def logit_cells(predictions: Predictions, num_cells: int = LOGIT_CELLS) -> Tensor:
+    """Return the cell of each prediction, int32 in [0, num_cells), by log2(confidence / doubt).
+
+    Cells are spaced in the logit, so that they stay narrow near confidence 1, where a trained
+    network puts most of its predictions.
+    """
+    position = (ops.log2(predictions.confidence) - ops.log2(predictions.doubt) + 7.0) / 32.0
+    return ops.cast(ops.floor(ops.clip(position * num_cells, 0, num_cells - 1)), "int32")
+
+
+def cell_sums(cells: Tensor, predictions: Predictions, weights: Tensor, num_cells: int) -> Tensor:
+    """Return the sums of weight, wrong weight and doubted weight of each cell.
+
+    A prediction that is not finite is kept apart, in a cell after the last.
+
+    Args:
+        cells: int32 tensor, the cell of each prediction.
+        predictions: Predictions of the same shape.
+        weights: Float tensor of the same shape.
+        num_cells: Number of cells.
+
+    Returns:
+        Tensor of shape (3, num_cells + 1).
+    """
+    finite = ops.isfinite(predictions.doubt)
+    cells = ops.where(finite, cells, num_cells)
+    doubt = ops.where(finite, predictions.doubt, 0.0)
+    rows = ops.stack([weights, weights * predictions.wrong, weights * doubt], axis=-1)
+    sums = ops.segment_sum(ops.reshape(rows, (-1, 3)), ops.reshape(cells, (-1,)), num_cells + 1)
+    return ops.transpose(sums)
+
+
+def bin_statistics(
+    labels: Tensor,
+    predictions: Tensor,
+    *,
+    num_bins: int = 15,
+    from_logits: bool = False,
+    sample_weight: Tensor | None = None,
+) -> BinStatistics:
+    """Return what each of `num_bins` bins of equal width holds.
+
+    Args:
+        labels: As for `top_label`.
+        predictions: As for `top_label`.
+        num_bins: Number of bins, >= 1.
+        from_logits: Whether `predictions` are logits.
+        sample_weight: None, or float tensor of the shape of `labels` as ids.
+
+    Returns:
+        BinStatistics with parts of shape (num_bins,). Predictions that are not finite are left
+        out.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> bins = functional.bin_statistics([0, 1], [[0.9, 0.1], [0.8, 0.2]], num_bins=5)
+        >>> [float(n) for n in bins.count]
+        [0.0, 0.0, 0.0, 1.0, 1.0]
+    """
+    top = top_label(labels, predictions, from_logits=from_logits)
+    weights = weights_like(top, sample_weight)
+    sums = cell_sums(equal_width_bins(top.confidence, num_bins), top, weights, num_bins)
+    count, wrong, doubt = (sums[row, :num_bins] for row in range(3))
+    return BinStatistics(count, wrong, wrong - doubt)
+
+
+def weights_like(predictions: Predictions, sample_weight: Tensor | None) -> Tensor:
+    """Return the weights of predictions: ones, or `sample_weight` spread over their shape."""
+    ones = ops.ones_like(predictions.wrong)
+    return ones if sample_weight is None else ones * ops.cast(sample_weight, ones.dtype)

@@ -1,0 +1,207 @@
+"""Calibration errors as functions of what bins hold (docs/maths.md, section C)."""
+
+from keras import ops
+
+from keras_focal._validation import check_choice
+from keras_focal.functional._bins import (
+    BinStatistics,
+    bin_statistics,
+    top_label,
+    weights_like,
+)
+from keras_focal.functional._precision import Tensor
+
+
+def expected_error(bins: BinStatistics) -> Tensor:
+    """Return sum of |gap| over sum of count: ECE of bins; 0 where they are empty (equation 1)."""
+    return ops.divide_no_nan(ops.sum(ops.abs(bins.gap)), ops.sum(bins.count))
+
+
+def maximum_error(bins: BinStatistics) -> Tensor:
+    """Return the largest |gap| / count over bins that hold something; 0 if none (equation 2)."""
+    return ops.max(ops.divide_no_nan(ops.abs(bins.gap), bins.count))
+
+
+def equal_mass_bins(cells: BinStatistics, num_bins: int) -> BinStatistics:
+    """Return bins of equal weight, cut from finer cells in order of confidence.
+
+    A cell across an edge is divided in proportion, each part with the cell's own mean gap.
+    Predictions of equal confidence share a cell, so their order never matters.
+
+    Args:
+        cells: BinStatistics in order of rising confidence.
+        num_bins: Number of bins, >= 1.
+    """
+    ends = _running_sum(cells.count)
+    total = ends[-1]
+    edges = total * ops.arange(num_bins + 1, dtype=ends.dtype) / num_bins
+    # The cell that holds each edge: the first whose end reaches it.
+    at = ops.minimum(ops.searchsorted(ends, edges, side="left"), ends.shape[0] - 1)
+    count = ops.take(cells.count, at)
+    share = ops.divide_no_nan(edges - (ops.take(ends, at) - count), count)
+    share = ops.clip(share, 0.0, 1.0)
+
+    def cut(values: Tensor) -> Tensor:
+        before = ops.take(_running_sum(values) - values, at)
+        cumulative = before + share * ops.take(values, at)
+        return cumulative[1:] - cumulative[:-1]
+
+    return BinStatistics(cut(cells.count), cut(cells.wrong), cut(cells.gap))
+
+
+def expected_calibration_error(
+    labels: Tensor,
+    predictions: Tensor,
+    *,
+    num_bins: int = 15,
+    from_logits: bool = False,
+    sample_weight: Tensor | None = None,
+) -> Tensor:
+    """Return ECE = sum_i |B_i| / N |A_i - C_i| over bins of equal width.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or rows, shape (..., K).
+        predictions: Probabilities or logits, shape (..., K); K = 1 for two classes.
+        num_bins: Number of bins, >= 1.
+        from_logits: Whether `predictions` are logits.
+        sample_weight: None, or float tensor of the shape of `labels` as ids.
+
+    Returns:
+        Scalar tensor, a fraction in [0, 1]; 0 for no predictions.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> error = functional.expected_calibration_error([0, 1], [[0.9, 0.1], [0.9, 0.1]])
+        >>> round(float(error), 4)
+        0.4
+
+    Source:
+        Naeini et al., 2015; Mukhoti et al., 2020, eq. 1.
+    """
+    return expected_error(
+        bin_statistics(
+            labels,
+            predictions,
+            num_bins=num_bins,
+            from_logits=from_logits,
+            sample_weight=sample_weight,
+        )
+    )
+
+
+def maximum_calibration_error(
+    labels: Tensor,
+    predictions: Tensor,
+    *,
+    num_bins: int = 15,
+    from_logits: bool = False,
+    sample_weight: Tensor | None = None,
+) -> Tensor:
+    """Return MCE = max_i |A_i - C_i| over the bins of equal width that are not empty.
+
+    Args and returns as `expected_calibration_error`.
+
+    Source:
+        Naeini et al., 2015; Mukhoti et al., 2020, eq. 2.
+    """
+    return maximum_error(
+        bin_statistics(
+            labels,
+            predictions,
+            num_bins=num_bins,
+            from_logits=from_logits,
+            sample_weight=sample_weight,
+        )
+    )
+
+
+def adaptive_expected_calibration_error(
+    labels: Tensor,
+    predictions: Tensor,
+    *,
+    num_bins: int = 15,
+    from_logits: bool = False,
+    sample_weight: Tensor | None = None,
+    binning: str = "tie-safe",
+) -> Tensor:
+    """Return AdaECE, the ECE over bins that hold equal numbers of predictions, exactly.
+
+    Args:
+        labels: Class ids, shape (N,) or (N, 1), or rows, shape (N, K).
+        predictions: Probabilities or logits, shape (N, K); K = 1 for two classes.
+        num_bins: Number of bins, >= 1.
+        from_logits: Whether `predictions` are logits.
+        sample_weight: None, or float tensor of shape (N,); "tie-safe" only.
+        binning: "tie-safe" cuts the sorted predictions into parts of exactly equal weight;
+            predictions of one confidence are divided in proportion, so that row order never
+            matters. "paper" reproduces the edges of the paper's code, interpolated between
+            sorted confidences and open at the lowest, which drops the smallest confidence.
+
+    Returns:
+        Scalar tensor, a fraction in [0, 1]; 0 for no predictions.
+
+    Raises:
+        ValueError: If `binning` is neither, or weights are given with "paper".
+
+    Example:
+        >>> from keras_focal import functional
+        >>> error = functional.adaptive_expected_calibration_error(
+        ...     [0, 1], [[0.9, 0.1], [0.7, 0.3]], num_bins=2)
+        >>> round(float(error), 4)
+        0.4
+
+    Source:
+        Mukhoti et al., 2020, eq. 3.
+    """
+    check_choice("binning", binning, ("tie-safe", "paper"))
+    if binning == "paper" and sample_weight is not None:
+        raise ValueError(
+            "`sample_weight` must be None with binning='paper', which counts samples. "
+            "Use binning='tie-safe' for weighted predictions."
+        )
+    top = top_label(labels, predictions, from_logits=from_logits)
+    weights = ops.reshape(weights_like(top, sample_weight), (-1,))
+    confidence, doubt, wrong = (ops.reshape(part, (-1,)) for part in top)
+    if confidence.shape[0] == 0:
+        return ops.zeros((), dtype=confidence.dtype)
+    order = ops.argsort(-doubt)
+    confidence, doubt, wrong, weights = (
+        ops.take(part, order) for part in (confidence, doubt, wrong, weights)
+    )
+    gap = weights * (wrong - doubt)
+    if binning == "paper":
+        return _paper_error(confidence, gap, num_bins)
+    # Predictions of one doubt make one cell: its first row collects the group, the others are empty.
+    first = ops.searchsorted(-doubt, -doubt, side="left")
+    size = confidence.shape[0]
+    cells = BinStatistics(
+        *(ops.segment_sum(part, first, size) for part in (weights, weights * wrong, gap))
+    )
+    return expected_error(equal_mass_bins(cells, num_bins))
+
+
+def _paper_error(confidence: Tensor, gap: Tensor, num_bins: int) -> Tensor:
+    """Return the error over bins whose edges interpolate the sorted confidences, as the paper's."""
+    size = confidence.shape[0]
+    position = ops.minimum(
+        size * ops.arange(num_bins + 1, dtype="float32") / num_bins, float(size - 1)
+    )
+    below = ops.cast(ops.floor(position), "int32")
+    above = ops.minimum(below + 1, size - 1)
+    low, high = ops.take(confidence, below), ops.take(confidence, above)
+    edges = low + ops.cast(position - ops.floor(position), low.dtype) * (high - low)
+    # Bin i is (edge i, edge i + 1]: what is not above the lowest edge is in none.
+    bins = ops.searchsorted(edges, confidence, side="left")
+    sums = ops.segment_sum(gap, ops.cast(bins, "int32"), num_bins + 1)
+    return ops.sum(ops.abs(sums[1:])) / size
+
+
+def _running_sum(values: Tensor, block: int = 128) -> Tensor:
+    """Return the cumulative sum, taken within and then over blocks: a float32 one of 10,000 terms
+    loses the fifth digit."""
+    size = values.shape[0]
+    blocks = -(-size // block)
+    rows = ops.reshape(ops.pad(values, (0, blocks * block - size)), (blocks, block))
+    within = ops.cumsum(rows, axis=1)
+    before = ops.cumsum(within[:, -1]) - within[:, -1]
+    return ops.reshape(within + ops.expand_dims(before, 1), (-1,))[:size]

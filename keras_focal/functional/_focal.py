@@ -1,0 +1,265 @@
+"""Focal losses as pure functions of labels and logits.
+
+L = -(1 - p_t)^gamma log p_t with gradient dL/dz = g(p_t, gamma) (p - e_t) by Proposition 1
+(docs/maths.md, equations F1 to F4). The gradient is written by hand: automatic differentiation of
+the power gives 0 * inf = NaN for gamma < 1 on a saturated sample, and differentiating through
+log-sum-exp loses 1 - p_t. A gamma that depends on p_t is a constant in the derivative.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from keras import ops
+
+from keras_focal.functional._margin import (
+    Odds,
+    binary_margin,
+    chosen_class,
+    odds,
+    split_classes,
+)
+from keras_focal.functional._precision import TINY, Tensor, to_float
+
+Gamma = float | Tensor | Callable[[Tensor], Tensor]
+
+
+def sparse_categorical_focal_crossentropy(
+    labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, alpha: Tensor | None = None
+) -> Tensor:
+    """Return the focal loss of each row of logits at its class id, without reduction.
+
+    L = -alpha_t (1 - p_t)^gamma log p_t, p = softmax(logits). gamma = 0 gives cross-entropy;
+    p_t -> 0 gives -log p_t with gradient -1 at the true logit; p_t -> 1 gives 0.
+
+    Args:
+        labels: Integer tensor, shape (...). An id outside [0, K) counts as a row of zeros in
+            one-hot form: loss 0, gradient 0, on every backend.
+        logits: Float tensor, shape (..., K), K >= 2, any finite values; -inf is allowed for
+            classes that cannot be.
+        gamma: Number, tensor broadcastable to (...), or function from p_t, shape (...), to
+            gamma; >= 0.
+        alpha: None, a number, or a tensor of shape (K,): weight of each class.
+
+    Returns:
+        Tensor of shape (...), >= 0, in nats; float32 also for half-precision logits.
+
+    Numerics:
+        Relative error of the value <= 3e-6 in float32 while it is a normal number. Finite for
+        all finite logits: a gap beyond 2**100 counts as 2**100.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> loss = functional.sparse_categorical_focal_crossentropy(
+        ...     [0], [[4.0, 1.0, -1.0]], gamma=2.0)
+        >>> round(float(loss[0]), 7)
+        0.0001574
+
+    Source:
+        Lin et al., 2017, eq. 5; Mukhoti et al., 2020, section 4 and Proposition 1.
+    """
+    logits = to_float(logits)
+    labels = ops.cast(labels, "int32")
+    num_classes = logits.shape[-1]
+
+    def forward(z: Tensor) -> "_SparseTerms":
+        classes = split_classes(labels, z)
+        is_labelled = ops.any(classes.is_chosen, axis=-1)
+        of_true = odds(classes.margin)
+        value, slope = focal_terms(of_true, _resolve(gamma, of_true.p))
+        weight = ops.cast(is_labelled, z.dtype)
+        if alpha is not None:
+            weight = weight * _class_weight(classes.is_chosen, alpha, z.dtype)
+        return _SparseTerms(weight * value, weight * slope * of_true.complement, classes.shares)
+
+    def differentiate(terms: "_SparseTerms", upstream: Tensor) -> Tensor:
+        # dL/dz_t = -(1 - p_t) g and dL/dz_j = p_j g, with p_j = (1 - p_t) share_j.
+        direction = ops.where(chosen_class(labels, num_classes), -1.0, terms.shares)
+        return direction * ops.expand_dims(terms.strength * upstream, -1)
+
+    return _with_gradient(forward, differentiate)(logits)
+
+
+def categorical_focal_crossentropy(
+    targets: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, alpha: Tensor | None = None
+) -> Tensor:
+    """Return the focal loss of each row of logits against a distribution, without reduction.
+
+    L = -sum_c alpha_c q_c (1 - p_c)^gamma log p_c, p = softmax(logits): Appendix A's form for
+    soft targets, and the sparse loss for one-hot ones.
+
+    Args:
+        targets: Float tensor, shape (..., K), >= 0: one-hot rows or distributions.
+        logits: Float tensor, shape (..., K), K >= 2, any finite values.
+        gamma: Number, tensor broadcastable to (..., K), or function from p, shape (..., K), to
+            gamma; >= 0.
+        alpha: None, a number, or a tensor of shape (K,): weight of each class.
+
+    Returns:
+        Tensor of shape (...), >= 0, in nats; float32 also for half-precision logits.
+
+    Numerics:
+        As for the sparse form.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> loss = functional.categorical_focal_crossentropy(
+        ...     [[1.0, 0.0, 0.0]], [[0.5, 1.5, 1.0]], gamma=2.0)
+        >>> round(float(loss[0]), 4)
+        1.1125
+
+    Source:
+        Mukhoti et al., 2020, Appendix A.
+    """
+    logits = to_float(logits)
+    targets = ops.stop_gradient(ops.cast(targets, logits.dtype))
+    if alpha is not None:
+        targets = targets * ops.convert_to_tensor(alpha, dtype=logits.dtype)
+
+    def forward(z: Tensor) -> "_DenseTerms":
+        of_each = _odds_of_each(z)
+        value, slope = focal_terms(of_each, _resolve(gamma, of_each.p))
+        # A class without weight adds nothing, also where its surprise is infinite (logit -inf).
+        value = ops.where(targets > 0, targets * value, 0.0)
+        return _DenseTerms(ops.sum(value, axis=-1), targets * slope, of_each.p, of_each.complement)
+
+    def differentiate(terms: "_DenseTerms", upstream: Tensor) -> Tensor:
+        pull = terms.pull
+        # dL/dz_k = p_k sum_c pull_c - pull_k, grouped so that nothing near 1 cancels.
+        others = ops.sum(pull, axis=-1, keepdims=True) - pull
+        return (terms.p * others - terms.complement * pull) * ops.expand_dims(upstream, -1)
+
+    return _with_gradient(forward, differentiate)(logits)
+
+
+def binary_focal_crossentropy(
+    targets: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, alpha: Tensor | None = None
+) -> Tensor:
+    """Return the focal loss of each independent yes-or-no logit, without reduction.
+
+    L = -alpha q (1 - p)^gamma log p - (1 - alpha) (1 - q) p^gamma log(1 - p), p =
+    sigmoid(logits); without alpha both weights are 1. For q = 0 or 1 this is the usual binary
+    focal loss; for a soft q it is equation 5 of the paper, where Keras modulates by one mixed p_t.
+
+    Args:
+        targets: Float tensor, the shape of `logits`, in [0, 1].
+        logits: Float tensor of any shape, any finite values.
+        gamma: Number, tensor broadcastable to `logits`, or function from p_t to gamma; >= 0.
+        alpha: None, or number or tensor broadcastable to `logits`, in [0, 1]: weight of the
+            positive class; the negative class has 1 - alpha.
+
+    Returns:
+        Tensor of the shape of `logits`, >= 0, in nats; float32 also for half-precision logits.
+
+    Numerics:
+        As for the sparse form.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> loss = functional.binary_focal_crossentropy([1.0], [-100.0], gamma=2.0)
+        >>> float(loss[0])
+        100.0
+
+    Source:
+        Lin et al., 2017, eq. 5; Mukhoti et al., 2020, eq. 5.
+    """
+    logits = to_float(logits)
+    targets = ops.stop_gradient(ops.cast(targets, logits.dtype))
+    positive, negative = targets, 1.0 - targets
+    if alpha is not None:
+        alpha = ops.convert_to_tensor(alpha, dtype=logits.dtype)
+        positive, negative = positive * alpha, negative * (1.0 - alpha)
+
+    def forward(z: Tensor) -> "_BinaryTerms":
+        of_positive = odds(binary_margin(z))
+        of_negative = Odds(of_positive.complement, of_positive.p, odds(binary_margin(-z)).surprise)
+        value_1, slope_1 = focal_terms(of_positive, _resolve(gamma, of_positive.p))
+        value_0, slope_0 = focal_terms(of_negative, _resolve(gamma, of_negative.p))
+        # d/dz: dp/dz = p (1 - p) turns each slope into its share of the gradient.
+        return _BinaryTerms(
+            positive * value_1 + negative * value_0,
+            negative * slope_0 * of_positive.p - positive * slope_1 * of_positive.complement,
+        )
+
+    def differentiate(terms: "_BinaryTerms", upstream: Tensor) -> Tensor:
+        return terms.gradient * upstream
+
+    return _with_gradient(forward, differentiate)(logits)
+
+
+class _SparseTerms(NamedTuple):
+    value: Tensor
+    strength: Tensor
+    shares: Tensor
+
+
+class _DenseTerms(NamedTuple):
+    value: Tensor
+    pull: Tensor
+    p: Tensor
+    complement: Tensor
+
+
+class _BinaryTerms(NamedTuple):
+    value: Tensor
+    gradient: Tensor
+
+
+def focal_terms(of_class: Odds, gamma: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (1 - p)^gamma (-log p) and g(p, gamma), both finite at p = 0 and p = 1.
+
+    g = (1 - p)^gamma (1 + gamma p r) with r = -log p / (1 - p), which tends to 1 as p -> 1:
+    Proposition 1 without its negative power.
+    """
+    p, complement, surprise = of_class
+    modulation = ops.power(complement, gamma)
+    vanished = complement < TINY
+    ratio = ops.where(vanished, 1.0, surprise / ops.where(vanished, 1.0, complement))
+    return modulation * surprise, modulation * (1.0 + gamma * (p * ratio))
+
+
+def _odds_of_each(logits: Tensor) -> Odds:
+    """Return the odds of every class, shape (..., K).
+
+    Only the largest probability can be near 1 and lose its complement; it comes from the margin.
+    """
+    top = split_classes(ops.cast(ops.argmax(logits, axis=-1), "int32"), logits)
+    of_top = Odds(*(ops.expand_dims(part, -1) for part in odds(top.margin)))
+    top_logit = ops.max(logits, axis=-1, keepdims=True)
+    p = ops.where(top.is_chosen, of_top.p, of_top.complement * top.shares)
+    behind = ops.minimum(ops.where(top.is_chosen, 0.0, top_logit - logits), 2.0**100)
+    return Odds(
+        p=p,
+        complement=ops.where(top.is_chosen, of_top.complement, 1.0 - p),
+        surprise=behind + of_top.surprise,
+    )
+
+
+def _class_weight(is_chosen: Tensor, alpha: Tensor, dtype: str) -> Tensor:
+    alpha = ops.convert_to_tensor(alpha, dtype=dtype)
+    if len(alpha.shape) == 0:
+        return alpha
+    return ops.sum(ops.where(is_chosen, alpha, 0.0), axis=-1)
+
+
+def _resolve(gamma: Gamma, p: Tensor) -> Tensor:
+    value = gamma(p) if callable(gamma) else gamma
+    return ops.stop_gradient(ops.cast(value, p.dtype))
+
+
+def _with_gradient(forward: Callable, differentiate: Callable) -> Callable[[Tensor], Tensor]:
+    """Make the function z -> forward(z).value whose gradient is `differentiate(terms, upstream)`."""
+
+    @ops.custom_gradient
+    def value_of(z: Tensor) -> tuple[Tensor, Callable]:
+        terms = forward(z)
+
+        def gradient(*args: Tensor, upstream: Tensor | None = None) -> Tensor:
+            if upstream is None:
+                return differentiate(terms, args[0])
+            # torch hands the inputs back; only what is recomputed from them can be
+            # differentiated a second time.
+            return differentiate(forward(args[0]), upstream)
+
+        return terms.value, gradient
+
+    return value_of

@@ -1,0 +1,97 @@
+"""What a gamma does to the gradient, and which gamma to take (Propositions 1 and 2)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_focal._validation import check_open_interval
+from keras_focal.functional._focal import focal_terms
+from keras_focal.functional._margin import Odds
+from keras_focal.functional._precision import TINY, Tensor, to_float
+
+
+def gradient_ratio(p: Tensor, gamma: float | Tensor) -> Tensor:
+    """Return g(p, gamma), the focal gradient over the cross-entropy gradient.
+
+    g = (1 - p)^gamma - gamma p (1 - p)^(gamma - 1) log p. g(0) = 1; g(1) = 0 for gamma > 0;
+    g = 1 everywhere for gamma = 0. g > 1 below a threshold p0 and < 1 above it.
+
+    Args:
+        p: Probability of the true class, any shape, in [0, 1].
+        gamma: Focusing exponent >= 0, broadcastable to `p`.
+
+    Returns:
+        Tensor of the shape of `p`, >= 0, float32 or float64.
+
+    Example:
+        >>> from keras_focal.gammas import gradient_ratio
+        >>> round(float(gradient_ratio(0.2, 5.0)), 3)
+        0.987
+
+    Source:
+        Mukhoti et al., 2020, Proposition 1 and Figure 4(a).
+    """
+    p = to_float(p)
+    return focal_terms(Odds(p, 1.0 - p, -ops.log(ops.maximum(p, TINY))), ops.cast(gamma, p.dtype))[
+        1
+    ]
+
+
+def gamma_star(p0: Any) -> Any:
+    """Return the gamma at which g(p0, gamma) = 1: the smallest that damps every p >= p0.
+
+    gamma* = a/b + W_-1(-a^(1 - a/b) log(a) / b) / log(a), a = 1 - p0, b = p0 log p0. It falls
+    from infinity at p0 -> 0 to 0 at p0 -> 0.5; beyond 0.5 no gamma > 0 has g(p0, gamma) = 1.
+
+    Args:
+        p0: Number or array-like, 0 < p0 < 0.5: the probability of the true class above which
+            the focal gradient shall be smaller than that of cross-entropy.
+
+    Returns:
+        float, or float64 NumPy array of the shape of `p0`.
+
+    Raises:
+        ValueError: If a p0 is not in (0, 0.5).
+
+    Example:
+        >>> from keras_focal.gammas import gamma_star
+        >>> round(gamma_star(0.2), 6), round(gamma_star(0.25), 6)
+        (4.850554, 3.070227)
+
+    Source:
+        Mukhoti et al., 2020, Proposition 2.
+    """
+    p0 = np.asarray(p0, "float64")
+    check_open_interval(
+        "p0", p0, 0.0, 0.5, "Proposition 2 has no solution there: g(p, gamma) < 1 for every gamma"
+    )
+    a, b = 1.0 - p0, p0 * np.log(p0)
+    # W_-1(x) = -v with v - log v = -log(-x), v > 1; the logarithm of x never overflows.
+    level = -((1.0 - a / b) * np.log(a) + np.log(-np.log(a)) - np.log(-b))
+    v = _larger_root(np.maximum(level, 1.0))
+    gamma = a / b - v / np.log(a)
+    return float(gamma) if gamma.ndim == 0 else gamma
+
+
+def step_gamma(p: Tensor, thresholds: Sequence[float], gammas: Sequence[float]) -> Tensor:
+    """Return gammas[i] where thresholds[i-1] <= p < thresholds[i], the shape of `p`."""
+    value = ops.full_like(p, gammas[0])
+    for threshold, gamma in zip(thresholds, gammas[1:], strict=True):
+        value = ops.where(p >= threshold, ops.cast(gamma, value.dtype), value)
+    return value
+
+
+def _larger_root(level: np.ndarray) -> np.ndarray:
+    """Return the v >= 1 with v - log v = level >= 1, by Newton from above (convex: no overshoot)."""
+    excess = level - 1.0
+    v = 1.0 + np.sqrt(2.0 * excess) + excess
+    for _ in range(60):
+        step = np.where(
+            v > 1.0, (v - np.log(v) - level) / np.where(v > 1.0, 1.0 - 1.0 / v, 1.0), 0.0
+        )
+        v = np.maximum(v - step, 1.0)
+        if np.all(np.abs(step) <= 1e-15 * v):
+            break
+    return v

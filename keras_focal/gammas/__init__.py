@@ -1,0 +1,22 @@
+"""Which gamma to take: rules by sample, the paper's presets, and Propositions 1 and 2."""
+
+from keras_focal.functional import gamma_star, gradient_ratio
+from keras_focal.gammas._presets import (
+    FIXED,
+    SAMPLE_DEPENDENT,
+    SCHEDULED,
+    GammaSteps,
+    sample_dependent,
+)
+from keras_focal.gammas._rules import SampleDependentGamma
+
+__all__ = [
+    "FIXED",
+    "SAMPLE_DEPENDENT",
+    "SCHEDULED",
+    "GammaSteps",
+    "SampleDependentGamma",
+    "gamma_star",
+    "gradient_ratio",
+    "sample_dependent",
+]

@@ -1,0 +1,268 @@
+"""Focal losses for `model.compile`: class ids, rows of probabilities, and independent labels."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_focal import functional
+from keras_focal._validation import (
+    check_alpha_length,
+    check_class_axis,
+    check_same_shape,
+    check_whole_labels,
+)
+from keras_focal.losses._base import FocalLoss, weights_of_valid
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class SparseCategoricalFocalCrossentropy(FocalLoss):
+    """Focal loss against class ids: -alpha_t (1 - p_t)^gamma log p_t.
+
+    Labels are never expanded to one-hot rows. With `gamma=0` and `alpha=None` it is exactly
+    cross-entropy.
+
+    Args:
+        gamma: Focusing exponent: a number >= 0, a `SampleDependentGamma`, or "FLSD-53" or
+            "FLSD-532". A number can be changed during training by `GammaScheduler`.
+        alpha: None, a number that multiplies every class, or a list of one weight per class.
+        from_logits: Whether `y_pred` are logits (recommended) or probabilities.
+        ignore_class: None, or an id that marks entries to leave out, as in Keras: they add
+            nothing, and a mean divides by the number of the others.
+        axis: The class axis of `y_pred`.
+        reduction: As in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype to compute in, float32 by default. A half dtype means float32, so that class
+            257 does not become 256; half-precision predictions are computed in float32.
+
+    Call arguments:
+        y_true: Class ids, shape (...) or (..., 1); whole numbers. An id outside [0, K) that is
+            not `ignore_class` counts as a row of zeros in one-hot form: loss 0 and gradient 0, on
+            every backend.
+        y_pred: Shape (..., K), K >= 2.
+        sample_weight: As in `keras.losses.Loss`.
+
+    Returns:
+        Loss >= 0 in nats, float32 (or float64).
+
+    Raises:
+        ValueError: If gamma is negative, not finite or an unknown name; alpha is negative or of
+            another length than K; shapes cannot match; float labels are not whole numbers (where
+            the loss is called eagerly).
+
+    Example:
+        >>> import keras_focal
+        >>> loss = keras_focal.losses.SparseCategoricalFocalCrossentropy(
+        ...     gamma="FLSD-53", from_logits=True)
+        >>> round(float(loss([0], [[4.0, 1.0, -1.0]])), 8)
+        8.42e-06
+
+    Source:
+        Lin et al., 2017, eq. 5; Mukhoti et al., 2020, section 4.
+    """
+
+    def __init__(
+        self,
+        gamma: Any = 2.0,
+        alpha: Any = None,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "sparse_categorical_focal_crossentropy",
+        dtype: Any = None,
+    ):
+        super().__init__(gamma, alpha, from_logits, 0.0, axis, reduction, name, dtype)
+        self.ignore_class = ignore_class
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        check_whole_labels(y_true)
+        if self.ignore_class is not None:
+            labels = ops.convert_to_tensor(y_true)
+            labels = _class_ids(labels, self._classes_last(ops.convert_to_tensor(y_pred)))
+            valid = ops.not_equal(labels, self.ignore_class)
+            sample_weight = weights_of_valid(
+                valid, y_pred, sample_weight, self.axis, self.reduction
+            )
+        return super().__call__(y_true, y_pred, sample_weight)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        y_pred = self._classes_last(y_pred)
+        check_alpha_length(self.alpha, check_class_axis(y_pred))
+        logits = y_pred if self.from_logits else functional.logits_from_probabilities(y_pred)
+        return functional.sparse_categorical_focal_crossentropy(
+            _class_ids(y_true, y_pred), logits, gamma=self._traced_gamma(), alpha=self.alpha
+        )
+
+    def _classes_last(self, y_pred: Tensor) -> Tensor:
+        check_class_axis(y_pred, self.axis)
+        return ops.moveaxis(y_pred, self.axis, -1)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["label_smoothing"]
+        return {**config, "ignore_class": self.ignore_class}
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class CategoricalFocalCrossentropy(FocalLoss):
+    """Focal loss against one-hot or soft rows: -sum_c alpha_c q_c (1 - p_c)^gamma log p_c.
+
+    With Keras's own defaults passed explicitly (`alpha=0.25, gamma=2.0`) it equals
+    `keras.losses.CategoricalFocalCrossentropy` wherever that one does not clip. With `gamma=0`
+    and `alpha=None` it is exactly cross-entropy.
+
+    Args:
+        gamma: Focusing exponent: a number >= 0, a `SampleDependentGamma` (evaluated at the
+            probability of each class), or "FLSD-53" or "FLSD-532".
+        alpha: None, a number that multiplies every class, or a list of one weight per class.
+        from_logits: Whether `y_pred` are logits (recommended) or probabilities.
+        label_smoothing: s in [0, 1): targets become q (1 - s) + s / K, as in Keras.
+        axis: The class axis of `y_true` and `y_pred`.
+        reduction: As in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+
+    Call arguments:
+        y_true: Shape (..., K), >= 0: one-hot rows or distributions.
+        y_pred: Shape (..., K), K >= 2.
+        sample_weight: As in `keras.losses.Loss`.
+
+    Returns:
+        Loss >= 0 in nats, float32 (or float64).
+
+    Raises:
+        ValueError: If gamma is negative, not finite or an unknown name; alpha is negative or of
+            another length than K; label_smoothing is not in [0, 1); shapes differ.
+
+    Example:
+        >>> import keras_focal
+        >>> loss = keras_focal.losses.CategoricalFocalCrossentropy(gamma=2.0, from_logits=True)
+        >>> round(float(loss([[1.0, 0.0, 0.0]], [[0.5, 1.5, 1.0]])), 4)
+        1.1125
+
+    Source:
+        Mukhoti et al., 2020, Appendix A.
+    """
+
+    def __init__(
+        self,
+        gamma: Any = 2.0,
+        alpha: Any = None,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "categorical_focal_crossentropy",
+        dtype: Any = None,
+    ):
+        super().__init__(gamma, alpha, from_logits, label_smoothing, axis, reduction, name, dtype)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        num_classes = check_class_axis(y_pred, self.axis)
+        check_alpha_length(self.alpha, num_classes)
+        check_same_shape(
+            "y_true",
+            y_true.shape,
+            y_pred.shape,
+            "For class ids use SparseCategoricalFocalCrossentropy.",
+        )
+        y_true, y_pred = ops.moveaxis(y_true, self.axis, -1), ops.moveaxis(y_pred, self.axis, -1)
+        if self.label_smoothing:
+            y_true = y_true * (1.0 - self.label_smoothing) + self.label_smoothing / num_classes
+        logits = y_pred if self.from_logits else functional.logits_from_probabilities(y_pred)
+        return functional.categorical_focal_crossentropy(
+            y_true, logits, gamma=self._traced_gamma(), alpha=self.alpha
+        )
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class BinaryFocalCrossentropy(FocalLoss):
+    """Focal loss of independent yes-or-no outputs, averaged over `axis`.
+
+    -alpha q (1 - p)^gamma log p - (1 - alpha) (1 - q) p^gamma log(1 - p). For q = 0 or 1 it equals
+    `keras.losses.BinaryFocalCrossentropy` with the same gamma wherever that one does not clip
+    (there, `alpha` counts only with `apply_class_balancing=True`). A soft q follows equation 5 of
+    the paper; Keras modulates both terms by one mixed p_t.
+
+    Args:
+        gamma: Focusing exponent: a number >= 0, a `SampleDependentGamma`, or "FLSD-53" or
+            "FLSD-532".
+        alpha: None, or the weight in [0, 1] of the positive class (the negative has 1 - alpha),
+            or a list of one such weight per output.
+        from_logits: Whether `y_pred` are logits (recommended) or probabilities.
+        label_smoothing: s in [0, 1): targets become q (1 - s) + s / 2, as in Keras.
+        axis: Axis to average over.
+        reduction: As in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+
+    Call arguments:
+        y_true: In [0, 1], the shape of `y_pred`, or without its last axis of length 1.
+        y_pred: Any shape (..., K).
+        sample_weight: As in `keras.losses.Loss`.
+
+    Returns:
+        Loss >= 0 in nats, float32 (or float64).
+
+    Raises:
+        ValueError: If gamma is negative, not finite or an unknown name; alpha is not in [0, 1] or
+            has another length than K; label_smoothing is not in [0, 1); shapes differ.
+
+    Example:
+        >>> import keras_focal
+        >>> loss = keras_focal.losses.BinaryFocalCrossentropy(gamma=2.0, from_logits=True)
+        >>> float(loss([[1.0]], [[-100.0]]))
+        100.0
+
+    Source:
+        Lin et al., 2017, eq. 5; Mukhoti et al., 2020, eq. 5.
+    """
+
+    _largest_alpha = 1.0
+
+    def __init__(
+        self,
+        gamma: Any = 2.0,
+        alpha: Any = None,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "binary_focal_crossentropy",
+        dtype: Any = None,
+    ):
+        super().__init__(gamma, alpha, from_logits, label_smoothing, axis, reduction, name, dtype)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        if len(y_true.shape) == len(y_pred.shape) - 1 and y_pred.shape[-1] == 1:
+            y_true = ops.expand_dims(y_true, -1)
+        check_same_shape(
+            "y_true", y_true.shape, y_pred.shape, "Give one label in [0, 1] for each output."
+        )
+        alpha = self.alpha
+        if isinstance(alpha, list):
+            check_alpha_length(alpha, y_pred.shape[-1])
+        if self.label_smoothing:
+            y_true = y_true * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing
+        logits = y_pred if self.from_logits else functional.logits_from_binary_probabilities(y_pred)
+        values = functional.binary_focal_crossentropy(
+            y_true, logits, gamma=self._traced_gamma(), alpha=alpha
+        )
+        return ops.mean(values, axis=self.axis)
+
+
+def _class_ids(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """Return int32 ids of shape y_pred.shape[:-1] from that shape or one with a last axis of 1."""
+    if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
+        y_true = ops.squeeze(y_true, axis=-1)
+    check_same_shape(
+        "y_true",
+        y_true.shape,
+        y_pred.shape[:-1],
+        "Give one class id for each row of predictions; for one-hot rows use "
+        "CategoricalFocalCrossentropy.",
+    )
+    return ops.cast(y_true, "int32")

@@ -1,0 +1,22 @@
+"""Calibration errors for `model.compile`."""
+
+from keras_focal.metrics._base import BinnedMetric
+from keras_focal.metrics._calibration_error import (
+    AdaptiveExpectedCalibrationError,
+    ExpectedCalibrationError,
+    MaximumCalibrationError,
+)
+
+ECE = ExpectedCalibrationError
+AdaECE = AdaptiveExpectedCalibrationError
+MCE = MaximumCalibrationError
+
+__all__ = [
+    "ECE",
+    "MCE",
+    "AdaECE",
+    "AdaptiveExpectedCalibrationError",
+    "BinnedMetric",
+    "ExpectedCalibrationError",
+    "MaximumCalibrationError",
+]

@@ -1,0 +1,117 @@
+"""The reliability diagram: accuracy against confidence, from the metric's own bins."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from keras import ops
+
+from keras_focal import functional
+from keras_focal.functional import BinStatistics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_ACCURACY = "#2b6cb0"
+_GAP = "#e8590c"
+
+
+def reliability_diagram(
+    y_true: Any = None,
+    y_pred: Any = None,
+    *,
+    bins: BinStatistics | None = None,
+    num_bins: int = 15,
+    from_logits: bool = False,
+    sample_weight: Any = None,
+    ax: "Axes | None" = None,
+    title: str | None = None,
+) -> "Axes":
+    """Draw accuracy against confidence, the gap between them, and the count of each bin.
+
+    A bar is the accuracy of the predictions in a bin; the hatched part reaches to their mean
+    confidence: above the bar the model is over-confident, below its top under-confident. The strip
+    below shows the share of predictions in each bin. The title gives the ECE of these bins.
+
+    Args:
+        y_true: Class ids or rows, as the metrics take them.
+        y_pred: Probabilities or logits, shape (..., K).
+        bins: What the bins hold, in place of `y_true` and `y_pred`: the `bins()` of an
+            `ExpectedCalibrationError` or of `functional.bin_statistics`.
+        num_bins: Number of bins of equal width, where `bins` is None.
+        from_logits: Whether `y_pred` are logits.
+        sample_weight: None, or weights of the predictions.
+        ax: Axes to draw into; by default new ones. The strip takes the lower part.
+        title: Text before the ECE, such as the name of the model.
+
+    Returns:
+        The axes of the diagram.
+
+    Raises:
+        ValueError: If not exactly one of `bins` and the pair `y_true`, `y_pred` is given.
+
+    Example:
+        >>> import matplotlib
+        >>> matplotlib.use("Agg")
+        >>> from keras_focal.plotting import reliability_diagram
+        >>> ax = reliability_diagram([0, 1], [[0.9, 0.1], [0.9, 0.1]])
+        >>> ax.get_title()
+        'ECE 40.00 %'
+
+    Source:
+        Niculescu-Mizil and Caruana, 2005; Mukhoti et al., 2020, section 2 and Figure 1.
+    """
+    from matplotlib import pyplot as plt
+
+    if (bins is None) == (y_true is None or y_pred is None):
+        raise ValueError(
+            "`bins` must be given, or else both `y_true` and `y_pred`. Received: "
+            f"{'both' if bins is not None else 'neither'}."
+        )
+    if bins is None:
+        bins = functional.bin_statistics(
+            y_true,
+            y_pred,
+            num_bins=num_bins,
+            from_logits=from_logits,
+            sample_weight=sample_weight,
+        )
+    ece = float(functional.expected_error(bins))
+    count, wrong, gap = (ops.convert_to_numpy(part).astype("float64") for part in bins)
+    filled = count > 0
+    accuracy = 1.0 - wrong[filled] / count[filled]
+    confidence = accuracy + gap[filled] / count[filled]
+    width = 1.0 / len(count)
+    centers = (np.arange(len(count)) + 0.5)[filled] * width
+
+    if ax is None:
+        _, ax = plt.subplots(figsize=(4.2, 5.0), layout="constrained")
+    strip = ax.inset_axes((0.0, -0.42, 1.0, 0.24), sharex=ax)
+    ax.plot([0, 1], [0, 1], "--", color="0.35", linewidth=1, label="perfect calibration")
+    ax.bar(centers, accuracy, width, color=_ACCURACY, edgecolor="white", label="accuracy")
+    ax.bar(
+        centers,
+        confidence - accuracy,
+        width,
+        bottom=accuracy,
+        facecolor=(*_rgb(_GAP), 0.25),
+        edgecolor=_GAP,
+        hatch="///",
+        linewidth=0.8,
+        label="gap to confidence",
+    )
+    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy")
+    ax.set_title(f"{title}: ECE {ece:.2%}" if title else f"ECE {ece:.2%}")
+    ax.title.set_text(ax.get_title().replace("%", " %"))
+    ax.legend(loc="upper left", fontsize="small", framealpha=0.9)
+
+    share = 100.0 * count[filled] / max(count.sum(), 1e-300)
+    strip.bar(centers, share, width, color="0.55", edgecolor="white")
+    strip.set(xlim=(0, 1), xlabel="confidence", ylabel="% of\nsamples")
+    ax.set_xlabel("")
+    return ax
+
+
+def _rgb(color: str) -> tuple[float, float, float]:
+    from matplotlib.colors import to_rgb
+
+    return to_rgb(color)

@@ -1,0 +1,60 @@
+"""What the tests need of each framework: gradients, compiled or not, and NumPy back."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+BACKEND = keras.backend.backend()
+
+
+def value_and_gradient(
+    function: Callable[[Any], Any], x: Any, *, compiled: bool = False, dtype: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return function(x) and the gradient of its sum with respect to x, as float64 arrays.
+
+    `compiled` means XLA on TensorFlow and jit on JAX; torch runs eagerly in any case.
+    """
+    x = ops.convert_to_tensor(x, dtype=dtype)
+    value, gradient = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[BACKEND](
+        function, x, compiled
+    )
+    return to_numpy(value), to_numpy(gradient)
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    """Return a float64 NumPy array of any backend's tensor, half precision too."""
+    return ops.convert_to_numpy(ops.cast(ops.stop_gradient(x), "float32")).astype("float64")
+
+
+def _tensorflow(function: Callable, x: Any, compiled: bool) -> tuple[Any, Any]:
+    import tensorflow as tf
+
+    @tf.autograph.experimental.do_not_convert
+    def run(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = function(x)
+            total = tf.reduce_sum(tf.cast(value, tf.float32))
+        return value, tape.gradient(total, x)
+
+    return tf.function(run, jit_compile=True)(x) if compiled else run(x)
+
+
+def _jax(function: Callable, x: Any, compiled: bool) -> tuple[Any, Any]:
+    import jax
+
+    def run(x):
+        gradient = jax.grad(lambda x: ops.sum(ops.cast(function(x), "float32")))(x)
+        return function(x), gradient
+
+    return jax.jit(run)(x) if compiled else run(x)
+
+
+def _torch(function: Callable, x: Any, compiled: bool) -> tuple[Any, Any]:
+    x = x.detach().clone().requires_grad_(True)
+    value = function(x)
+    value.float().sum().backward()
+    return value.detach(), x.grad

@@ -1,0 +1,170 @@
+"""The oracle: every quantity again, straight from the papers, in 50 digits or plain NumPy float64.
+
+It never imports keras_focal and shares no code and no algebra with it: probabilities are formed by
+dividing exponentials, 1 - p by subtracting, bins by comparing with edges in a loop.
+"""
+
+from collections.abc import Callable
+
+import mpmath
+import numpy as np
+
+mpmath.mp.dps = 50
+Rule = Callable[[mpmath.mpf], float]
+
+
+def softmax(row) -> list[mpmath.mpf]:
+    exponentials = [mpmath.e ** (mpmath.mpf(float(z)) - max(map(float, row))) for z in row]
+    total = mpmath.fsum(exponentials)
+    return [e / total for e in exponentials]
+
+
+def _complements(row) -> list[mpmath.mpf]:
+    # Gaps of up to 2e4 need more digits than 50 before 1 - p shows anything.
+    with mpmath.workdps(50 + int(np.ptp(np.asarray(row, "float64")) * 0.44)):
+        return [1 - p for p in softmax(row)]
+
+
+def focal_value(p: mpmath.mpf, complement: mpmath.mpf, gamma: float) -> mpmath.mpf:
+    return complement ** mpmath.mpf(gamma) * -mpmath.log(p) if gamma else -mpmath.log(p)
+
+
+def focal_slope(p: mpmath.mpf, complement: mpmath.mpf, gamma: float) -> mpmath.mpf:
+    """p times the derivative of -focal_value with respect to p."""
+    if gamma == 0:
+        return mpmath.mpf(1)
+    gamma = mpmath.mpf(gamma)
+    return complement**gamma - gamma * p * complement ** (gamma - 1) * mpmath.log(p)
+
+
+def _gamma_at(gamma, p) -> float:
+    return gamma(p) if callable(gamma) else gamma
+
+
+def categorical_focal(targets, row, gamma, alpha=None) -> tuple[float, np.ndarray]:
+    """Loss sum_c a_c q_c (1-p_c)^g (-log p_c) of one row of logits, and its gradient."""
+    alpha = [1.0] * len(row) if alpha is None else alpha
+    p, u = softmax(row), _complements(row)
+    loss = mpmath.mpf(0)
+    gradient = [mpmath.mpf(0)] * len(row)
+    for c, q in enumerate(targets):
+        if q == 0:
+            continue
+        weight = mpmath.mpf(float(alpha[c])) * mpmath.mpf(float(q))
+        gamma_c = _gamma_at(gamma, p[c])
+        loss += weight * focal_value(p[c], u[c], gamma_c)
+        slope = weight * focal_slope(p[c], u[c], gamma_c)
+        for k in range(len(row)):
+            # d log p_c / d z_k = [c = k] - p_k
+            gradient[k] -= slope * (u[c] if c == k else -p[k])
+    return float(loss), np.array([float(g) for g in gradient])
+
+
+def sparse_focal(label, row, gamma, alpha=None) -> tuple[float, np.ndarray]:
+    targets = [1.0 if c == label else 0.0 for c in range(len(row))]
+    return categorical_focal(targets, row, gamma, alpha)
+
+
+def binary_focal(target, logit, gamma, alpha=None) -> tuple[float, float]:
+    """Loss and gradient of one logit: two classes with logits 0 and z (equation 5 of the paper)."""
+    weights = None if alpha is None else [1.0 - alpha, alpha]
+    loss, gradient = categorical_focal([1.0 - target, target], [0.0, logit], gamma, weights)
+    return loss, float(gradient[1])
+
+
+def gradient_ratio(p: float, gamma: float) -> float:
+    p = mpmath.mpf(p)
+    return float(focal_slope(p, 1 - p, gamma))
+
+
+def gamma_star(p0: float) -> float:
+    """The positive root of g(p0, gamma) = 1, found by bisection on g itself."""
+    p0 = mpmath.mpf(p0)
+    low, high = mpmath.mpf("1e-12"), mpmath.mpf(1)
+    while focal_slope(p0, 1 - p0, high) > 1:
+        high *= 2
+    for _ in range(150):
+        middle = (low + high) / 2
+        if focal_slope(p0, 1 - p0, middle) > 1:
+            low = middle
+        else:
+            high = middle
+    return float((low + high) / 2)
+
+
+def top_label(labels, probabilities) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence and correctness of the most probable class; ties go to the lowest index."""
+    probabilities = np.asarray(probabilities, "float64")
+    return probabilities.max(-1), (probabilities.argmax(-1) == np.asarray(labels)).astype("float64")
+
+
+def softmax64(logits) -> np.ndarray:
+    z = np.asarray(logits, "float64")
+    e = np.exp(z - z.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def equal_width_gaps(confidence, correct, num_bins, weights=None) -> list[tuple[float, float]]:
+    """Weight and confidence minus accuracy of each bin (a, b]; the first holds 0 too."""
+    weights = np.ones(len(confidence)) if weights is None else np.asarray(weights, "float64")
+    bins = []
+    for i in range(num_bins):
+        low, high = i / num_bins, (i + 1) / num_bins
+        inside = (confidence > low) & (confidence <= high)
+        if i == 0:
+            inside |= confidence == 0
+        weight = weights[inside].sum()
+        gap = (weights[inside] * (confidence[inside] - correct[inside])).sum()
+        bins.append((weight, gap / weight if weight else 0.0))
+    return bins
+
+
+def ece(confidence, correct, num_bins=15, weights=None) -> float:
+    bins = equal_width_gaps(confidence, correct, num_bins, weights)
+    total = sum(weight for weight, _ in bins)
+    return sum(weight * abs(gap) for weight, gap in bins) / total if total else 0.0
+
+
+def mce(confidence, correct, num_bins=15) -> float:
+    return max(
+        abs(gap) for weight, gap in equal_width_gaps(confidence, correct, num_bins) if weight
+    )
+
+
+def adaptive_ece(confidence, correct, num_bins=15, weights=None) -> float:
+    """Bins of equal weight; samples of one confidence are spread alike over the bins they cross."""
+    weights = np.ones(len(confidence)) if weights is None else np.asarray(weights, "float64")
+    size = weights.sum() / num_bins
+    gaps = np.zeros(num_bins)
+    start = 0.0
+    for value in np.unique(confidence):
+        tied = confidence == value
+        mass = weights[tied].sum()
+        if mass == 0:
+            continue
+        density = (weights[tied] * (value - correct[tied])).sum() / mass
+        for i in range(num_bins):
+            overlap = min(start + mass, (i + 1) * size) - max(start, i * size)
+            gaps[i] += max(overlap, 0.0) * density
+        start += mass
+    return np.abs(gaps).sum() / weights.sum()
+
+
+def nll(labels, logits, temperature=1.0, weights=None) -> float:
+    z = np.asarray(logits, "float64") / temperature
+    log_p = z - z.max(-1, keepdims=True)
+    log_p = log_p - np.log(np.exp(log_p).sum(-1, keepdims=True))
+    return float(np.average(-log_p[np.arange(len(z)), np.asarray(labels)], weights=weights))
+
+
+def best_temperature(labels, logits, weights=None) -> float:
+    """The temperature of least NLL, by golden-section search in 1 / T on a log scale."""
+    low, high = np.log(1e-3), np.log(1e3)
+    ratio = (np.sqrt(5) - 1) / 2
+    for _ in range(120):
+        a, b = high - ratio * (high - low), low + ratio * (high - low)
+        if nll(labels, logits, np.exp(a), weights) < nll(labels, logits, np.exp(b), weights):
+            high = b
+        else:
+            low = a
+    return float(np.exp((low + high) / 2))
