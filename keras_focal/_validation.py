@@ -34,7 +34,7 @@ def check_gamma(name: str, value: Any) -> float:
 
 
 def check_alpha(value: Any, largest: float | None = None) -> float | list[float] | None:
-    """Return class weights as None, a float, or a list of floats; each >= 0, finite, <= `largest`."""
+    """Return class weights as None, a float or a list of floats, each in [0, `largest`]."""
     if value is None:
         return None
     array = np.asarray(value, "float64")

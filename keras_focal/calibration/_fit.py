@@ -1,4 +1,4 @@
-"""Fitting a temperature on held-out logits, on the host, in float64: the same T on every backend."""
+"""Fitting a temperature on held-out logits: float64 on the host, the same on every backend."""
 
 import warnings
 from collections.abc import Iterator
@@ -234,8 +234,8 @@ def _bound_message(temperature: float, low: float) -> str:
     if temperature == low:
         return (
             f"The temperature lies at its lower bound {temperature:g}: every held-out prediction "
-            "is right (the data are separable), so no finite temperature is best. Use more held-out "
-            'data, or criterion="ece".'
+            "is right (the data are separable), so no temperature above 0 is best. Use more "
+            'held-out data, or criterion="ece".'
         )
     return (
         f"The temperature lies at its upper bound {temperature:g}: the logits say nothing of the "

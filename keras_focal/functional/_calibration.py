@@ -171,7 +171,7 @@ def adaptive_expected_calibration_error(
     gap = weights * (wrong - doubt)
     if binning == "paper":
         return _paper_error(confidence, gap, num_bins)
-    # Predictions of one doubt make one cell: its first row collects the group, the others are empty.
+    # Predictions of one doubt make one cell: its first row collects the group, the rest are empty.
     first = ops.searchsorted(-doubt, -doubt, side="left")
     size = confidence.shape[0]
     cells = BinStatistics(

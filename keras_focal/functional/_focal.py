@@ -247,7 +247,7 @@ def _resolve(gamma: Gamma, p: Tensor) -> Tensor:
 
 
 def _with_gradient(forward: Callable, differentiate: Callable) -> Callable[[Tensor], Tensor]:
-    """Make the function z -> forward(z).value whose gradient is `differentiate(terms, upstream)`."""
+    """Return z -> forward(z).value with the gradient `differentiate(terms, upstream)`."""
 
     @ops.custom_gradient
     def value_of(z: Tensor) -> tuple[Tensor, Callable]:

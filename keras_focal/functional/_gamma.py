@@ -34,9 +34,8 @@ def gradient_ratio(p: Tensor, gamma: float | Tensor) -> Tensor:
         Mukhoti et al., 2020, Proposition 1 and Figure 4(a).
     """
     p = to_float(p)
-    return focal_terms(Odds(p, 1.0 - p, -ops.log(ops.maximum(p, TINY))), ops.cast(gamma, p.dtype))[
-        1
-    ]
+    of_class = Odds(p, 1.0 - p, -ops.log(ops.maximum(p, TINY)))
+    return focal_terms(of_class, ops.convert_to_tensor(gamma, dtype=p.dtype))[1]
 
 
 def gamma_star(p0: Any) -> Any:
@@ -67,11 +66,11 @@ def gamma_star(p0: Any) -> Any:
     check_open_interval(
         "p0", p0, 0.0, 0.5, "Proposition 2 has no solution there: g(p, gamma) < 1 for every gamma"
     )
-    a, b = 1.0 - p0, p0 * np.log(p0)
-    # W_-1(x) = -v with v - log v = -log(-x), v > 1; the logarithm of x never overflows.
-    level = -((1.0 - a / b) * np.log(a) + np.log(-np.log(a)) - np.log(-b))
-    v = _larger_root(np.maximum(level, 1.0))
-    gamma = a / b - v / np.log(a)
+    # With e^y = 1 - gamma b / a the condition g(p0, gamma) = 1 reads (e^y - 1) / y = ratio and
+    # gamma = -y / log(a): the same root as Lambert's W_-1, without its square root near p0 = 0.5.
+    log_a = np.log1p(-p0)
+    ratio = p0 * np.log(p0) / ((1.0 - p0) * log_a)
+    gamma = -_exponential_growth(np.log(ratio)) / log_a
     return float(gamma) if gamma.ndim == 0 else gamma
 
 
@@ -83,15 +82,16 @@ def step_gamma(p: Tensor, thresholds: Sequence[float], gammas: Sequence[float]) 
     return value
 
 
-def _larger_root(level: np.ndarray) -> np.ndarray:
-    """Return the v >= 1 with v - log v = level >= 1, by Newton from above (convex: no overshoot)."""
-    excess = level - 1.0
-    v = 1.0 + np.sqrt(2.0 * excess) + excess
-    for _ in range(60):
-        step = np.where(
-            v > 1.0, (v - np.log(v) - level) / np.where(v > 1.0, 1.0 - 1.0 / v, 1.0), 0.0
-        )
-        v = np.maximum(v - step, 1.0)
-        if np.all(np.abs(step) <= 1e-15 * v):
+def _exponential_growth(log_ratio: np.ndarray) -> np.ndarray:
+    """Return the y > 0 with log((e^y - 1) / y) = log_ratio > 0.
+
+    The left side is convex and at least y / 2, so Newton falls from y = 2 log_ratio to the root.
+    """
+    y = 2.0 * log_ratio
+    for _ in range(100):
+        excess = y + np.log(-np.expm1(-y) / y) - log_ratio
+        step = excess / (-1.0 / np.expm1(-y) - 1.0 / y)
+        y = y - step
+        if np.all(np.abs(step) <= 1e-15 * y):
             break
-    return v
+    return y

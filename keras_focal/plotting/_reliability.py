@@ -61,6 +61,7 @@ def reliability_diagram(
         Niculescu-Mizil and Caruana, 2005; Mukhoti et al., 2020, section 2 and Figure 1.
     """
     from matplotlib import pyplot as plt
+    from matplotlib.colors import to_rgba
 
     if (bins is None) == (y_true is None or y_pred is None):
         raise ValueError(
@@ -84,34 +85,28 @@ def reliability_diagram(
     centers = (np.arange(len(count)) + 0.5)[filled] * width
 
     if ax is None:
-        _, ax = plt.subplots(figsize=(4.2, 5.0), layout="constrained")
-    strip = ax.inset_axes((0.0, -0.42, 1.0, 0.24), sharex=ax)
-    ax.plot([0, 1], [0, 1], "--", color="0.35", linewidth=1, label="perfect calibration")
+        _, ax = plt.subplots(figsize=(4.4, 5.0), layout="constrained")
     ax.bar(centers, accuracy, width, color=_ACCURACY, edgecolor="white", label="accuracy")
     ax.bar(
         centers,
         confidence - accuracy,
         width,
         bottom=accuracy,
-        facecolor=(*_rgb(_GAP), 0.25),
+        facecolor=to_rgba(_GAP, 0.25),
         edgecolor=_GAP,
         hatch="///",
         linewidth=0.8,
         label="gap to confidence",
     )
-    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy")
-    ax.set_title(f"{title}: ECE {ece:.2%}" if title else f"ECE {ece:.2%}")
-    ax.title.set_text(ax.get_title().replace("%", " %"))
+    ax.plot([0, 1], [0, 1], "--", color="black", linewidth=1, label="perfect calibration")
+    ax.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    error = f"ECE {100 * ece:.2f} %"
+    ax.set_title(f"{title}: {error}" if title else error)
     ax.legend(loc="upper left", fontsize="small", framealpha=0.9)
+    ax.tick_params(labelbottom=False)
 
-    share = 100.0 * count[filled] / max(count.sum(), 1e-300)
-    strip.bar(centers, share, width, color="0.55", edgecolor="white")
-    strip.set(xlim=(0, 1), xlabel="confidence", ylabel="% of\nsamples")
-    ax.set_xlabel("")
+    strip = ax.inset_axes((0.0, -0.24, 1.0, 0.2), sharex=ax)
+    strip.bar(centers, 100.0 * count[filled] / max(count.sum(), 1.0), width, color="0.55")
+    strip.set(xlabel="confidence", ylabel="samples, %")
+    strip.tick_params(labelbottom=True)
     return ax
-
-
-def _rgb(color: str) -> tuple[float, float, float]:
-    from matplotlib.colors import to_rgb
-
-    return to_rgb(color)
