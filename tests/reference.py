@@ -1,7 +1,7 @@
 """The oracle: every quantity again, straight from the papers, in 50 digits or plain NumPy float64.
 
 It never imports keras_focal and shares no code and no algebra with it: probabilities are formed by
-dividing exponentials, 1 - p by subtracting, bins by comparing with edges in a loop.
+dividing exponentials, 1 - p by adding up the others, bins by comparing with edges in a loop.
 """
 
 from collections.abc import Callable
@@ -14,15 +14,14 @@ Rule = Callable[[mpmath.mpf], float]
 
 
 def softmax(row) -> list[mpmath.mpf]:
-    exponentials = [mpmath.e ** (mpmath.mpf(float(z)) - max(map(float, row))) for z in row]
+    exponentials = [mpmath.e ** mpmath.mpf(float(z)) for z in row]
     total = mpmath.fsum(exponentials)
     return [e / total for e in exponentials]
 
 
-def _complements(row) -> list[mpmath.mpf]:
-    # Gaps of up to 2e4 need more digits than 50 before 1 - p shows anything.
-    with mpmath.workdps(50 + int(np.ptp(np.asarray(row, "float64")) * 0.44)):
-        return [1 - p for p in softmax(row)]
+def complements(p) -> list[mpmath.mpf]:
+    """1 - p of each class, by adding up the other classes, so that 50 digits suffice."""
+    return [mpmath.fsum(p[:c] + p[c + 1 :]) for c in range(len(p))]
 
 
 def focal_value(p: mpmath.mpf, complement: mpmath.mpf, gamma: float) -> mpmath.mpf:
@@ -44,7 +43,8 @@ def _gamma_at(gamma, p) -> float:
 def categorical_focal(targets, row, gamma, alpha=None) -> tuple[float, np.ndarray]:
     """Loss sum_c a_c q_c (1-p_c)^g (-log p_c) of one row of logits, and its gradient."""
     alpha = [1.0] * len(row) if alpha is None else alpha
-    p, u = softmax(row), _complements(row)
+    p = softmax(row)
+    u = complements(p)
     loss = mpmath.mpf(0)
     gradient = [mpmath.mpf(0)] * len(row)
     for c, q in enumerate(targets):

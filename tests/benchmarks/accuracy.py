@@ -8,6 +8,7 @@ hold as normal count. `compiled` is XLA on TensorFlow and jit on JAX.
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -62,7 +63,9 @@ def main() -> None:
         ),
     }
     print(f"{keras.backend.backend()}, keras {keras.__version__}, float32, {ROWS} rows each")
-    print(f"{'set':22}{'gamma':>6}  largest error of value / gradient: sparse, categorical; compiled")
+    print(
+        f"{'set':22}{'gamma':>6}  largest error of value / gradient: sparse, categorical; compiled"
+    )
     for name, logits in logit_sets(labels).items():
         for gamma in GAMMAS:
             rows = [
@@ -74,7 +77,7 @@ def main() -> None:
             for compiled in (False, True):
                 for loss in losses.values():
                     value, gradient = value_and_gradient(
-                        lambda z, loss=loss, gamma=gamma: loss(z, gamma), logits, compiled=compiled
+                        partial(loss, gamma=gamma), logits, compiled=compiled
                     )
                     by_value = worst(value, values, values)
                     by_gradient = worst(gradient, gradients, np.abs(gradients).max(axis=1))
