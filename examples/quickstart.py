@@ -134,7 +134,7 @@ def summary_rows(runs: dict[str, dict], losses: tuple[str, ...]) -> list[list[st
                 scale, digits = (1.0, 3) if measure_name == "nll" else (100.0, 2)
                 mean = scale * values.mean()
                 spread = scale * values.std(ddof=1) if len(values) > 1 else 0.0
-                row.append(f"{mean:.{digits}f} ± {spread:.{digits}f}")
+                row.append(f"{mean:.{digits}f}±{spread:.{digits}f}")
             rows.append(row)
     return rows
 

@@ -26,8 +26,6 @@ if BACKEND == "tensorflow":
 @pytest.fixture(autouse=True)
 def _seeded():
     keras.utils.set_random_seed(0)
-    yield
-    keras.backend.clear_session()
 
 
 @pytest.fixture

@@ -7,10 +7,13 @@ the first is closed on the left, confidence 1 is in the last (docs/maths.md, sec
 
 from typing import NamedTuple
 
+import numpy as np
 from keras import ops
 
+from keras_focal._validation import check_count
 from keras_focal.functional._margin import odds, split_classes
 from keras_focal.functional._precision import Tensor, to_float
+from keras_focal.functional._weights import align_weights
 
 LOGIT_CELLS = 8192
 """Cells of equal width in log2(confidence / doubt) over [-7, 25]: 1 / 129 to 1 - 3e-8."""
@@ -74,6 +77,9 @@ def top_label(labels: Tensor, predictions: Tensor, *, from_logits: bool = False)
         Predictions. Ties go to the lowest class. Not finite where the predictions are not.
     """
     predictions = to_float(predictions)
+    if 0 in predictions.shape:
+        nothing = ops.zeros(predictions.shape[:-1], dtype=predictions.dtype)
+        return Predictions(nothing, nothing, nothing)
     labels = class_ids(labels, predictions.shape)
     if predictions.shape[-1] == 1:
         none = 0.0 if from_logits else 1.0
@@ -94,8 +100,13 @@ def top_label(labels: Tensor, predictions: Tensor, *, from_logits: bool = False)
 
 
 def equal_width_bins(confidence: Tensor, num_bins: int) -> Tensor:
-    """Return the bin of each confidence, int32 in [0, num_bins): bin i is (i/M, (i+1)/M]."""
-    return ops.cast(ops.clip(ops.ceil(confidence * num_bins) - 1.0, 0, num_bins - 1), "int32")
+    """Return the bin of each confidence, int32 in [0, num_bins): bin i is (i/M, (i+1)/M].
+
+    An edge is i/M rounded to the dtype of the confidence, so that a confidence of i/M lies on it.
+    """
+    edges = ops.convert_to_tensor(np.arange(1, num_bins) / num_bins, dtype=confidence.dtype)
+    bins = ops.searchsorted(edges, ops.reshape(confidence, (-1,)), side="left")
+    return ops.reshape(ops.cast(bins, "int32"), ops.shape(confidence))
 
 
 def logit_cells(predictions: Predictions, num_cells: int = LOGIT_CELLS) -> Tensor:
@@ -143,7 +154,7 @@ def bin_statistics(
     Args:
         labels: As for `top_label`.
         predictions: As for `top_label`.
-        num_bins: Number of bins, >= 1.
+        num_bins: Number of bins, a whole number >= 1.
         from_logits: Whether `predictions` are logits.
         sample_weight: None, or float tensor of the shape of `labels` as ids.
 
@@ -157,6 +168,7 @@ def bin_statistics(
         >>> [float(n) for n in bins.count]
         [0.0, 0.0, 0.0, 1.0, 1.0]
     """
+    num_bins = check_count("num_bins", num_bins)
     top = top_label(labels, predictions, from_logits=from_logits)
     weights = weights_like(top, sample_weight)
     sums = cell_sums(equal_width_bins(top.confidence, num_bins), top, weights, num_bins)
@@ -167,4 +179,6 @@ def bin_statistics(
 def weights_like(predictions: Predictions, sample_weight: Tensor | None) -> Tensor:
     """Return the weights of predictions: ones, or `sample_weight` spread over their shape."""
     ones = ops.ones_like(predictions.wrong)
-    return ones if sample_weight is None else ones * ops.cast(sample_weight, ones.dtype)
+    if sample_weight is None:
+        return ones
+    return ones * align_weights(ops.convert_to_tensor(sample_weight, dtype=ones.dtype), ones)

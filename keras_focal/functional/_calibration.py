@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_focal._validation import check_choice
+from keras_focal._validation import check_choice, check_count
 from keras_focal.functional._bins import (
     BinStatistics,
     bin_statistics,
@@ -154,6 +154,7 @@ def adaptive_expected_calibration_error(
         Mukhoti et al., 2020, eq. 3.
     """
     check_choice("binning", binning, ("tie-safe", "paper"))
+    num_bins = check_count("num_bins", num_bins)
     if binning == "paper" and sample_weight is not None:
         raise ValueError(
             "`sample_weight` must be None with binning='paper', which counts samples. "

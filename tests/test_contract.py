@@ -1,0 +1,483 @@
+"""Every public class, one registry: config, serialization, saved models, jit, dtypes, policies.
+
+A new class needs a line in `CASES` and gets all the tests below.
+"""
+
+import copy
+import inspect
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_focal
+from keras_focal import gammas, layers, losses, metrics
+
+BACKEND = keras.backend.backend()
+
+LOGITS = np.array(
+    [[2.0, -1.0, 0.5], [0.0, 3.0, -2.0], [-1.5, 0.25, 1.0], [4.0, 0.0, 0.0]], "float32"
+)
+CLASSES = np.array([0, 1, 1, 2], "int32")
+ROWS = np.eye(3, dtype="float32")[CLASSES]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A way to build one class, with arguments that are not the defaults."""
+
+    cls: type
+    arguments: dict[str, Any]
+    labels: np.ndarray | None = None
+    label: str = ""
+
+    def build(self, **more) -> Any:
+        return self.cls(**self.arguments, **more)
+
+    def __str__(self) -> str:
+        return f"{self.cls.__name__}{self.label}"
+
+
+CASES = [
+    Case(
+        losses.SparseCategoricalFocalCrossentropy,
+        {
+            "gamma": 3.5,
+            "alpha": [0.5, 1.0, 2.0],
+            "from_logits": True,
+            "ignore_class": 2,
+            "reduction": "sum",
+            "name": "a",
+        },
+        CLASSES,
+    ),
+    Case(
+        losses.SparseCategoricalFocalCrossentropy,
+        {"gamma": gammas.SampleDependentGamma([0.3], [4.0, 1.0]), "from_logits": True},
+        CLASSES,
+        " with a rule",
+    ),
+    Case(
+        losses.CategoricalFocalCrossentropy,
+        {
+            "gamma": "FLSD-532",
+            "alpha": 0.25,
+            "from_logits": True,
+            "label_smoothing": 0.1,
+            "axis": 1,
+            "reduction": "mean_with_sample_weight",
+            "name": "b",
+        },
+        ROWS,
+    ),
+    Case(
+        losses.BinaryFocalCrossentropy,
+        {"gamma": 1.5, "alpha": 0.75, "from_logits": True, "label_smoothing": 0.2, "name": "c"},
+        ROWS,
+    ),
+    Case(
+        metrics.ExpectedCalibrationError,
+        {"num_bins": 7, "from_logits": True, "name": "d"},
+        CLASSES,
+    ),
+    Case(
+        metrics.MaximumCalibrationError,
+        {"num_bins": 5, "from_logits": True, "name": "e"},
+        CLASSES,
+    ),
+    Case(
+        metrics.AdaptiveExpectedCalibrationError,
+        {"num_bins": 2, "from_logits": True, "name": "f"},
+        ROWS,
+    ),
+    Case(losses.GammaState, {"gamma": 4.0, "name": "g"}),
+    Case(layers.TemperatureScaling, {"temperature": 2.5, "name": "h"}),
+    Case(
+        layers.TemperatureScaling,
+        {"temperature": 0.5, "inputs": "probabilities", "name": "i"},
+        label=" of probabilities",
+    ),
+    Case(gammas.SampleDependentGamma, {"thresholds": [0.2, 0.5], "gammas": [5.0, 3.0, 2.0]}),
+]
+# Nobody builds these: they are the base of others, or stay in the process that made them.
+BASES = {losses.FocalLoss, metrics.BinnedMetric}
+
+every_class = pytest.mark.parametrize("case", CASES, ids=str)
+every_loss = pytest.mark.parametrize(
+    "case", [case for case in CASES if issubclass(case.cls, keras.losses.Loss)], ids=str
+)
+every_metric = pytest.mark.parametrize(
+    "case", [case for case in CASES if issubclass(case.cls, metrics.BinnedMetric)], ids=str
+)
+
+
+def apply(obj: Any, case: Case, x: Any = LOGITS) -> Any:
+    """Return what an object makes of the sample input, as a tensor; {} of a silent metric."""
+    if isinstance(obj, keras.losses.Loss):
+        return obj(case.labels, x)
+    if isinstance(obj, keras.metrics.Metric):
+        obj.update_state(case.labels, x)
+        return obj.result()
+    if isinstance(obj, layers.TemperatureScaling) and obj.inputs == "probabilities":
+        return obj(ops.softmax(x))
+    return obj(ops.softmax(x)) if isinstance(obj, gammas.SampleDependentGamma) else obj(x)
+
+
+def result(obj: Any, case: Case, x: Any = LOGITS) -> np.ndarray:
+    return as_array(apply(obj, case, x))
+
+
+def as_array(value: Any) -> np.ndarray:
+    if isinstance(value, dict):
+        return np.zeros(0)
+    return ops.convert_to_numpy(ops.cast(value, "float32"))
+
+
+# --- the registry
+
+
+def public_classes() -> set[type]:
+    """Return the classes that the package exports and that have a config."""
+    members = [getattr(keras_focal, name) for name in keras_focal.__all__]
+    return {
+        member
+        for module in filter(inspect.ismodule, members)
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if hasattr(member, "get_config")
+    }
+
+
+def test_every_public_class_is_in_the_registry():
+    assert public_classes() - BASES == {case.cls for case in CASES}
+
+
+def test_every_class_registered_with_keras_is_in_the_registry():
+    registered = {
+        one
+        for name, one in keras.saving.get_custom_objects().items()
+        if name.startswith("keras_focal>")
+    }
+    assert registered - BASES == {case.cls for case in CASES}
+
+
+@every_class
+def test_sample_arguments_are_not_the_defaults(case):
+    """So that an argument which a config forgets changes something."""
+    defaults = inspect.signature(case.cls).parameters
+    for name, value in case.arguments.items():
+        if name in defaults:
+            assert value != defaults[name].default
+
+
+# --- config
+
+
+@every_class
+def test_config_holds_every_argument(case):
+    names = {
+        name
+        for name, parameter in inspect.signature(case.cls).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    }
+    config = case.build().get_config()
+    assert names <= set(config)
+    for name, value in case.arguments.items():
+        stored = config[name]
+        if isinstance(value, gammas.SampleDependentGamma):
+            stored = keras.saving.deserialize_keras_object(stored)
+        # A temperature is kept as its logarithm.
+        assert stored == pytest.approx(value) if name == "temperature" else stored == value
+
+
+@every_class
+def test_config_is_plain_json(case):
+    config = case.build().get_config()
+    config.pop("dtype", None)  # Keras itself puts a policy object into a layer's config
+    assert json.loads(json.dumps(config)) == config
+
+
+@every_class
+def test_config_round_trip_gives_an_equal_object(case):
+    original = case.build()
+    copied = case.cls.from_config(original.get_config())
+    assert type(copied) is case.cls
+    assert copied.get_config() == original.get_config()
+    np.testing.assert_array_equal(result(copied, case), result(original, case))
+
+
+@every_class
+def test_keras_serialization_gives_an_equal_object_without_custom_objects(case):
+    original = case.build()
+    text = json.dumps(keras.saving.serialize_keras_object(original))
+    copied = keras.saving.deserialize_keras_object(json.loads(text))
+    assert type(copied) is case.cls
+    assert copied.get_config() == original.get_config()
+    np.testing.assert_array_equal(result(copied, case), result(original, case))
+
+
+@every_class
+@pytest.mark.parametrize("copier", [copy.deepcopy, lambda obj: pickle.loads(pickle.dumps(obj))])
+def test_deep_copy_and_pickle_give_an_equal_object(case, copier):
+    original = case.build()
+    copied = copier(original)
+    assert copied is not original
+    assert copied.get_config() == original.get_config()
+    np.testing.assert_array_equal(result(copied, case), result(original, case))
+
+
+# --- saved models
+
+
+def compiled(case: Case, **kwargs) -> keras.Model:
+    """Return a model of 3 inputs and 3 logits that uses an object of the case."""
+    obj = case.build()
+    inputs = keras.Input((3,))
+    outputs = keras.layers.Dense(3, name="logits")(inputs)
+    loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    weighted_metrics: list[Any] = []
+    if isinstance(obj, keras.losses.Loss):
+        loss = obj
+    elif isinstance(obj, gammas.SampleDependentGamma):
+        loss = losses.SparseCategoricalFocalCrossentropy(obj, from_logits=True)
+    elif isinstance(obj, keras.metrics.Metric):
+        weighted_metrics = [obj]
+        if case.labels is ROWS:
+            loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    else:
+        probabilities = keras.layers.Softmax()
+        outputs = obj(probabilities(outputs) if obj.inputs == "probabilities" else outputs)
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", loss, weighted_metrics=weighted_metrics, **kwargs)
+    return model
+
+
+def labels_of(case: Case) -> np.ndarray:
+    return CLASSES if case.labels is None else case.labels
+
+
+def evaluated(model: keras.Model, labels: np.ndarray) -> dict[str, float]:
+    values = model.evaluate(LOGITS, labels, verbose=0, return_dict=True)
+    return {name: float(value) for name, value in values.items()}
+
+
+@dataclass(frozen=True)
+class Saved:
+    path: Path
+    before: dict[str, float]
+    fresh: dict[str, float]
+
+
+FRESH_PROCESS = """
+import json, sys
+import keras, numpy as np
+import keras_focal
+for name in sys.argv[1:]:
+    arrays = np.load(name + ".npz")
+    model = keras.saving.load_model(name + ".keras")
+    values = model.evaluate(arrays["x"], arrays["y"], verbose=0, return_dict=True)
+    print("RESULT", json.dumps({key: float(value) for key, value in values.items()}))
+"""
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> dict[str, Saved]:
+    """Save a model of every case, and evaluate all of them in one process that loads them."""
+    folder = tmp_path_factory.mktemp("saved")
+    before, paths = {}, {}
+    for number, case in enumerate(CASES):
+        model = compiled(case)
+        before[str(case)] = evaluated(model, labels_of(case))
+        paths[str(case)] = folder / str(number)
+        np.savez(f"{paths[str(case)]}.npz", x=LOGITS, y=labels_of(case))
+        model.save(f"{paths[str(case)]}.keras")
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH_PROCESS, *map(str, paths.values())],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": BACKEND,
+            "PYTHONPATH": str(Path(keras_focal.__file__).parents[1]),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    fresh = [
+        json.loads(line.removeprefix("RESULT "))
+        for line in done.stdout.splitlines()
+        if line.startswith("RESULT ")
+    ]
+    return {
+        name: Saved(Path(f"{paths[name]}.keras"), before[name], values)
+        for name, values in zip(paths, fresh, strict=True)
+    }
+
+
+@every_class
+def test_saved_model_evaluates_the_same_in_this_process(case, saved):
+    here = saved[str(case)]
+    assert evaluated(keras.saving.load_model(here.path), labels_of(case)) == here.before
+
+
+@every_class
+def test_saved_model_evaluates_the_same_in_a_fresh_process(case, saved):
+    here = saved[str(case)]
+    assert here.fresh == pytest.approx(here.before, rel=1e-6)
+    assert here.before["loss"] > 0
+
+
+# --- compiled and eager
+
+
+def in_xla(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(tf.autograph.experimental.do_not_convert(function), jit_compile=True)
+    if BACKEND == "jax":
+        import jax
+
+        return jax.jit(function)
+    return pytest.skip("torch runs eagerly: Keras offers no XLA there")
+
+
+@every_class
+def test_result_under_xla_equals_the_eager_one(case):
+    expected = result(case.build(), case)
+    obj = case.build()
+    is_stateful = isinstance(obj, keras.metrics.Metric)
+
+    def stateless(x):
+        state = obj.stateless_update_state(obj.metrics_state, case.labels, x)
+        return obj.stateless_result(state)
+
+    if is_stateful and BACKEND == "jax":
+        obj.metrics_state = [variable.value for variable in obj.variables]
+        function = in_xla(stateless)
+    else:
+        function = in_xla(lambda x: apply(obj, case, x))
+    np.testing.assert_allclose(
+        as_array(function(ops.convert_to_tensor(LOGITS))), expected, rtol=1e-6
+    )
+
+
+@every_class
+def test_model_evaluated_eagerly_equals_the_compiled_one(case, saved):
+    model = keras.saving.load_model(saved[str(case)].path)
+    model.run_eagerly = True
+    assert evaluated(model, labels_of(case)) == pytest.approx(saved[str(case)].before, rel=1e-6)
+
+
+# --- dtypes
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "mixed_bfloat16", "float32"])
+def test_loss_of_a_half_dtype_computes_in_float32(case, dtype):
+    loss = case.build(dtype=dtype)
+    assert loss.dtype == "float32"
+    np.testing.assert_array_equal(result(loss, case), result(case.build(), case))
+
+
+@every_metric
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "mixed_bfloat16", "float32"])
+def test_metric_of_a_half_dtype_computes_in_float32(case, dtype):
+    metric = case.build(dtype=dtype)
+    assert metric.dtype == "float32"
+    np.testing.assert_array_equal(result(metric, case), result(case.build(), case))
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX keeps float64 off by default")
+@every_loss
+def test_float64_loss_is_the_float32_one_in_float64(case):
+    # Unreduced: the mean of Keras's own losses is float32 on torch.
+    arguments = {**case.arguments, "reduction": None}
+    value = apply(case.cls(**arguments, dtype="float64"), case)
+    assert keras.backend.standardize_dtype(value.dtype) == "float64"
+    np.testing.assert_allclose(as_array(value), result(case.cls(**arguments), case), rtol=3e-6)
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX keeps float64 off by default")
+@every_metric
+def test_float64_metric_gives_a_float64_result(case):
+    value = apply(case.build(dtype="float64"), case)
+    assert keras.backend.standardize_dtype(value.dtype) == "float64"
+    np.testing.assert_allclose(as_array(value), result(case.build(), case), rtol=1e-6)
+
+
+@every_class
+def test_dtype_survives_the_config(case):
+    if case.cls is gammas.SampleDependentGamma:
+        pytest.skip("a rule has no dtype: it takes that of the probabilities")
+    obj = case.build(dtype="float64")
+    assert (
+        keras.backend.standardize_dtype(case.cls.from_config(obj.get_config()).dtype) == "float64"
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
+def test_temperature_layer_gives_its_compute_dtype_and_keeps_a_float32_weight(dtype):
+    if dtype == "float64" and BACKEND == "jax":
+        pytest.skip("JAX keeps float64 off by default")
+    layer = layers.TemperatureScaling(2.0, dtype=dtype)
+    scaled = layer(LOGITS)
+    assert keras.backend.standardize_dtype(scaled.dtype) == dtype
+    assert keras.backend.standardize_dtype(layer.log_temperature.dtype) == "float32"
+    exact = 2.0**-7 if dtype == "bfloat16" else 1e-3 if dtype == "float16" else 1e-6
+    np.testing.assert_allclose(as_array(scaled), LOGITS / 2.0, rtol=exact)
+
+
+@pytest.fixture(params=["mixed_bfloat16", "mixed_float16"])
+def policy(request):
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy("float32")
+
+
+@every_class
+def test_half_precision_model_trains_with_a_finite_loss(case, policy):
+    model = compiled(case)
+    layer = model.get_layer("logits")
+    assert layer.compute_dtype == policy.removeprefix("mixed_")
+    before = ops.convert_to_numpy(layer.kernel)
+    # Loss scaling in float16 begins too high and leaves out the first steps that overflow.
+    history = model.fit(LOGITS, labels_of(case), epochs=8, verbose=0).history
+    after = ops.convert_to_numpy(layer.kernel)
+    assert all(np.isfinite(values).all() for values in (*history.values(), after))
+    assert not np.array_equal(before, after)
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_logits_give_the_float32_loss_of_their_values(case, dtype):
+    half = ops.cast(LOGITS, dtype)
+    exact = ops.cast(half, "float32")
+    value = case.build()(case.labels, half)
+    assert keras.backend.standardize_dtype(value.dtype) == "float32"
+    np.testing.assert_array_equal(as_array(value), as_array(case.build()(case.labels, exact)))
+
+
+@pytest.fixture
+def half_floatx():
+    keras.config.set_floatx("bfloat16")
+    yield
+    keras.config.set_floatx("float32")
+
+
+@every_loss
+def test_half_floatx_does_not_change_a_loss(case, half_floatx):
+    loss = case.build()
+    assert loss.dtype == "float32"
+    value = result(loss, case)
+    keras.config.set_floatx("float32")
+    np.testing.assert_array_equal(value, result(case.build(), case))
