@@ -162,16 +162,16 @@ def _schedulable(model: keras.Model) -> list[GammaState]:
 
 def _stepwise(schedule: Mapping[int, float]) -> Callable[[int], float]:
     """Return the function epoch -> gamma of a dict {first epoch: gamma}."""
-    firsts = sorted(schedule)
-    if not firsts or firsts[0] != 0:
+    if 0 not in schedule:
         raise ValueError(
-            f"`schedule` must have an entry for epoch 0. Received: epochs {firsts}. Epochs count "
-            "from 0."
+            f"`schedule` must have an entry for epoch 0. Received: epochs {list(schedule)}. Epochs "
+            "count from 0."
         )
-    for epoch in firsts[1:]:
-        check_count("schedule", epoch)
-    gammas = {epoch: check_gamma("schedule", schedule[epoch]) for epoch in firsts}
-    return lambda epoch: gammas[max(first for first in firsts if first <= epoch)]
+    for first in schedule:
+        if first != 0:
+            check_count("schedule", first)
+    gammas = {first: check_gamma("schedule", gamma) for first, gamma in schedule.items()}
+    return lambda epoch: gammas[max(first for first in gammas if first <= epoch)]
 
 
 def _check_boundaries(boundaries: Sequence[int], length: int) -> tuple[int, ...]:
@@ -184,5 +184,5 @@ def _check_boundaries(boundaries: Sequence[int], length: int) -> tuple[int, ...]
 
 
 def _as_number(value: Any) -> Any:
-    """Return the Python number in a scalar tensor, or the value itself."""
-    return value if isinstance(value, int | float) else float(keras.ops.convert_to_numpy(value))
+    """Return the Python number in a scalar tensor, or the value itself if it is none."""
+    return float(keras.ops.convert_to_numpy(value)) if hasattr(value, "shape") else value

@@ -163,6 +163,9 @@ def adaptive_expected_calibration_error(
     top = top_label(labels, predictions, from_logits=from_logits)
     weights = ops.reshape(weights_like(top, sample_weight), (-1,))
     confidence, doubt, wrong = (ops.reshape(part, (-1,)) for part in top)
+    # A prediction that is not finite weighs nothing.
+    finite = ops.isfinite(doubt)
+    weights, doubt = ops.where(finite, weights, 0.0), ops.where(finite, doubt, 1.0)
     if confidence.shape[0] == 0:
         return ops.zeros((), dtype=confidence.dtype)
     order = ops.argsort(-doubt)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from keras import ops
 
-from keras_focal.functional._precision import TINY, Tensor
+from keras_focal.functional._precision import LOWEST, TINY, Tensor
 
 LARGEST_GAP = 2.0**100
 """A gap beyond this counts as this, so that the sum of a batch of hopeless samples is finite."""
@@ -78,7 +78,7 @@ def split_classes(index: Tensor, logits: Tensor) -> Classes:
     logit = ops.sum(ops.where(is_chosen, logits, 0.0), axis=-1)
     others = ops.where(is_chosen, -float("inf"), logits)
     # The floor keeps -inf - (-inf) out where all other logits are -inf.
-    largest = ops.maximum(ops.max(others, axis=-1), -3.4e38)
+    largest = ops.maximum(ops.max(others, axis=-1), LOWEST)
     weights = ops.exp(others - ops.expand_dims(largest, -1))
     rest = ops.sum(weights, axis=-1)
     shares = weights / ops.expand_dims(ops.maximum(rest, TINY), -1)

@@ -10,6 +10,9 @@ Tensor = Any
 TINY = 2.0**-126
 """The smallest normal float32: what lies below is flushed to zero on some devices."""
 
+LOWEST = -(2.0 - 2.0**-23) * 2.0**127
+"""The lowest finite float32."""
+
 _HALF = ("float16", "bfloat16")
 
 

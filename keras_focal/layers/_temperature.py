@@ -32,9 +32,9 @@ class TemperatureScaling(keras.layers.Layer):
         ValueError: If the temperature is not a finite number > 0, or another argument unknown.
 
     Example:
-        >>> import keras_focal
+        >>> import keras_focal, numpy as np
         >>> layer = keras_focal.layers.TemperatureScaling(2.0)
-        >>> [float(z) for z in layer([[4.0, 1.0]])[0]]
+        >>> [float(z) for z in layer(np.array([[4.0, 1.0]], "float32"))[0]]
         [2.0, 0.5]
 
     Source:

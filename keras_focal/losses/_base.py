@@ -113,6 +113,9 @@ class FocalLoss(keras.losses.Loss):
         """The state that holds a gamma given as a number; None for a sample-dependent gamma."""
         return self._state
 
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        return super().__call__(_from_list(y_true), _from_list(y_pred), sample_weight)
+
     def _traced_gamma(self) -> Tensor | Callable:
         """Return gamma as the functional losses take it."""
         if self._state is None:
@@ -137,6 +140,11 @@ class FocalLoss(keras.losses.Loss):
     def __reduce__(self) -> tuple:
         config = keras.saving.serialize_keras_object(self)
         return keras.saving.deserialize_keras_object, (config,)
+
+
+def _from_list(x: Any) -> Any:
+    """Return a tensor of a list, which Keras would take for a structure of scalars."""
+    return ops.convert_to_tensor(x) if isinstance(x, list | tuple) else x
 
 
 def weights_of_valid(
