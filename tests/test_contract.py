@@ -444,7 +444,11 @@ def policy(request):
     keras.config.set_dtype_policy("float32")
 
 
-@every_class
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if issubclass(case.cls, keras.losses.Loss | keras.layers.Layer)],
+    ids=str,
+)
 def test_half_precision_model_trains_with_a_finite_loss(case, policy):
     model = compiled(case)
     layer = model.get_layer("logits")
@@ -455,6 +459,18 @@ def test_half_precision_model_trains_with_a_finite_loss(case, policy):
     after = ops.convert_to_numpy(layer.kernel)
     assert all(np.isfinite(values).all() for values in (*history.values(), after))
     assert not np.array_equal(before, after)
+
+
+def test_half_precision_model_measures_its_predictions_with_every_metric(policy):
+    cases = [case for case in CASES if issubclass(case.cls, metrics.BinnedMetric)]
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
+    model.compile("sgd", "mse", weighted_metrics=[case.build() for case in cases])
+    predictions = ops.cast(model(LOGITS), "float32")
+    values = model.evaluate(LOGITS, ROWS, verbose=0, return_dict=True)
+    for case in cases:
+        metric = case.build()
+        metric.update_state(ROWS, predictions)
+        assert values[metric.name] == pytest.approx(float(metric.result()), rel=1e-6)
 
 
 @every_loss
@@ -474,10 +490,10 @@ def half_floatx():
     keras.config.set_floatx("float32")
 
 
-@every_loss
-def test_half_floatx_does_not_change_a_loss(case, half_floatx):
-    loss = case.build()
-    assert loss.dtype == "float32"
-    value = result(loss, case)
+@pytest.mark.parametrize("case", [case for case in CASES if case.labels is not None], ids=str)
+def test_half_floatx_does_not_change_a_loss_or_metric(case, half_floatx):
+    obj = case.build()
+    assert obj.dtype == "float32"
+    value = result(obj, case)
     keras.config.set_floatx("float32")
     np.testing.assert_array_equal(value, result(case.build(), case))

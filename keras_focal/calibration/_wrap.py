@@ -57,12 +57,14 @@ def calibrate(
 
     Example:
         >>> import keras, numpy as np, keras_focal
-        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
-        >>> x, y = np.random.rand(20, 2), np.arange(20) % 2
+        >>> logits = keras.layers.Dense(2, kernel_initializer="identity")
+        >>> model = keras.Sequential([keras.Input((2,)), logits])
+        >>> x = np.random.default_rng(0).normal(size=(200, 2))
+        >>> y = (x + np.random.default_rng(1).normal(size=x.shape)).argmax(axis=1)
         >>> calibrated = keras_focal.calibration.calibrate(
         ...     model, x, y, from_logits=True, verbose=0)
         >>> calibrated.predict(x, verbose=0).shape
-        (20, 2)
+        (200, 2)
 
     Source:
         Guo et al., 2017, section 4.2; Mukhoti et al., 2020, section 5.1.
