@@ -23,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import matplotlib
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from vision import Data, load_cifar10, load_digits, resnet, small_cnn
@@ -50,7 +51,7 @@ class Task:
 
 
 def digits_task() -> Task:
-    return Task(load_digits, small_cnn, lambda steps: keras.optimizers.Adam(3e-3), 25, 60)
+    return Task(load_digits, small_cnn, lambda steps: keras.optimizers.Adam(5e-3), 25, 30)
 
 
 def cifar10_task(file: Path | None) -> Task:
@@ -185,7 +186,7 @@ def ship(calibrated: keras.Model, data: Data, folder: Path) -> None:
     if answer.returncode:
         raise SystemExit(f"The exported model could not be served:\n{answer.stderr}")
     console.print(
-        "exported and served in a fresh process without keras_focal: largest difference "
+        "exported and served in a process without keras_focal: largest difference "
         f"{float(answer.stdout):.1e}"
     )
 
@@ -277,7 +278,12 @@ def main() -> None:
                 draw(shown, data, arguments.out / "reliability.png")
                 ship(calibrated, data, arguments.out)
     rows = summary_rows(results["runs"], losses)
-    table = Table(*("loss", "T", *HEADINGS), title="Test set, before and after temperature scaling")
+    table = Table(
+        *("loss", "T", *HEADINGS),
+        title="Test set, before and after temperature scaling",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     for row in rows:
         table.add_row(*row, end_section=row[1] != "1")
     console.print(table)

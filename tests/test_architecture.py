@@ -1,0 +1,193 @@
+"""Imports point one way: functional, then gammas, losses and metrics and layers, and so on up.
+
+A folder may import folders of a lower rank and itself; folders of one rank do not know each other.
+"""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import keras_focal
+
+PACKAGE = Path(keras_focal.__file__).parent
+REFERENCE = Path(__file__).with_name("reference.py")
+
+RANK = {
+    "_version": 0,
+    "_validation": 0,
+    "functional": 1,
+    "gammas": 2,
+    "losses": 3,
+    "metrics": 3,
+    "layers": 3,
+    "calibration": 4,
+    "callbacks": 5,
+}
+# A leaf that draws what `functional` computes, and that nobody imports.
+LEAF, LEAF_MAY_IMPORT = "plotting", {"plotting", "functional", "_validation"}
+
+FRAMEWORKS = {"tensorflow", "jax", "torch"}
+OUTSIDE = {"keras", "numpy"}
+# Imported inside functions: backend code has one place, drawing another.
+EXTRA_OUTSIDE = {"functional": FRAMEWORKS, "plotting": {"matplotlib"}}
+
+
+def imported_modules(path: Path) -> list[str]:
+    """Return the dotted names that a file imports anywhere, also inside functions.
+
+    `from a import b` gives "a.b", since b may be a module.
+    """
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            names += [f"{module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def violations(package: Path) -> list[str]:
+    """Return what the files of a package named keras_focal import against the rules."""
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).with_suffix("").parts
+        folder = parts[0]
+        is_root = parts == ("__init__",)
+        if not is_root and folder not in {*RANK, LEAF}:
+            found.append(f"{path.name}: {folder} has no rank")
+            continue
+        for name in imported_modules(path):
+            if not _is_allowed(folder, is_root, name):
+                found.append(f"{'/'.join(parts)} imports {name}")
+    return found
+
+
+def _is_allowed(folder: str, is_root: bool, name: str) -> bool:
+    if name.startswith("."):
+        return False
+    top, _, rest = name.partition(".")
+    if top != "keras_focal":
+        allowed = OUTSIDE | EXTRA_OUTSIDE.get(folder, set())
+        return top in sys.stdlib_module_names or top in allowed
+    target = rest.split(".")[0]
+    if target not in RANK:
+        return folder == LEAF == target
+    if is_root:
+        return True
+    if folder == LEAF:
+        return target in LEAF_MAY_IMPORT
+    return target == folder or RANK[target] < RANK[folder]
+
+
+def test_imports_of_the_package_point_one_way():
+    assert violations(PACKAGE) == []
+
+
+def test_every_ranked_folder_exists():
+    present = {path.stem for path in PACKAGE.iterdir()}
+    assert {*RANK, LEAF} <= present
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """Write files, given as {path: source}, into an empty package."""
+
+    def plant(files: dict[str, str]) -> Path:
+        package = tmp_path / "keras_focal"
+        for name, source in files.items():
+            path = package / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(source)
+        return package
+
+    return plant
+
+
+def test_allowed_imports_are_not_reported(planted):
+    package = planted(
+        {
+            "__init__.py": "import importlib\nfrom keras_focal import callbacks, losses",
+            "_validation.py": "import math\nimport numpy as np",
+            "functional/_a.py": "from keras import ops\nfrom keras_focal._validation import check",
+            "functional/_b.py": "def f():\n    import jax\n    from jax import numpy",
+            "gammas/_a.py": "from keras_focal.functional import f",
+            "losses/_a.py": "from keras_focal import functional\nfrom keras_focal.gammas import g",
+            "losses/_b.py": "from keras_focal.losses._a import L",
+            "metrics/_a.py": "import keras_focal.functional",
+            "calibration/_a.py": "from keras_focal.layers import T\nfrom keras_focal import losses",
+            "callbacks/_a.py": "from keras_focal.losses import L\nfrom keras_focal import gammas",
+            "plotting/_a.py": "from keras_focal import functional\ndef f():\n    import matplotlib",
+        }
+    )
+    assert violations(package) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("functional/_a.py", "from keras_focal.losses import FocalLoss"),
+        ("functional/_a.py", "from keras_focal import gammas"),
+        ("functional/_a.py", "def f():\n    from keras_focal.metrics import ECE"),
+        ("functional/_a.py", "import scipy.special"),
+        ("functional/_a.py", "import matplotlib"),
+        ("_validation.py", "from keras_focal import functional"),
+        ("gammas/_a.py", "from keras_focal.losses import get"),
+        ("losses/_a.py", "from keras_focal.metrics import ECE"),
+        ("metrics/_a.py", "import keras_focal.losses"),
+        ("layers/_a.py", "from keras_focal import losses"),
+        ("calibration/_a.py", "from keras_focal.callbacks import GammaScheduler"),
+        ("callbacks/_a.py", "from keras_focal import plotting"),
+        ("__init__.py", "from keras_focal import plotting"),
+        ("plotting/_a.py", "from keras_focal.metrics import ECE"),
+        ("losses/_a.py", "from keras_focal import losses, plotting"),
+        ("losses/_a.py", "from ..functional import focal"),
+        ("losses/_a.py", "from . import _b"),
+        ("losses/_a.py", "import keras_focal"),
+        ("losses/_a.py", "def f():\n    import tensorflow as tf"),
+        ("callbacks/_a.py", "from jax import numpy"),
+        ("metrics/_a.py", "if TYPE_CHECKING:\n    import torch"),
+        ("helpers/_a.py", "import math"),
+        ("helpers.py", "import math"),
+    ],
+)
+def test_planted_violation_is_reported(planted, file, source):
+    assert len(violations(planted({file: source}))) == 1
+
+
+def frameworks_imported(package: Path) -> set[str]:
+    """Return the files outside `functional` that import TensorFlow, JAX or torch anywhere."""
+    return {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if path.relative_to(package).parts[0] != "functional"
+        and any(name.split(".")[0] in FRAMEWORKS for name in imported_modules(path))
+    }
+
+
+def test_only_functional_may_import_a_framework():
+    assert frameworks_imported(PACKAGE) == set()
+
+
+def test_planted_framework_import_is_reported(planted):
+    package = planted(
+        {
+            "losses/_a.py": "def f():\n    import tensorflow as tf",
+            "functional/_a.py": "def f():\n    import tensorflow as tf",
+        }
+    )
+    assert frameworks_imported(package) == {str(Path("losses", "_a.py"))}
+
+
+def test_reference_never_imports_the_package():
+    roots = {name.split(".")[0] for name in imported_modules(REFERENCE)}
+    assert "numpy" in roots
+    assert not roots & {"keras_focal", "keras", ""}
+    # Neither by name at run time.
+    assert not {"importlib", "__import__"} & {
+        node.id if isinstance(node, ast.Name) else node.attr
+        for node in ast.walk(ast.parse(REFERENCE.read_text()))
+        if isinstance(node, ast.Name | ast.Attribute)
+    }

@@ -1,0 +1,418 @@
+"""Every check takes what is right, and says of what is wrong: which argument, rule, value, fix."""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_focal import _validation as validation
+
+NAN, INF = float("nan"), float("inf")
+
+
+def shaped(*shape):
+    return SimpleNamespace(shape=shape)
+
+
+def bounds(value):
+    return validation.check_temperature_bounds(value)
+
+
+# (id, call, argument, words of the rule, words of what came, where the fix is said)
+AFTER, IN_RULE = "after the value", "in the rule"
+BAD = [
+    (
+        "gamma",
+        lambda: validation.check_gamma("gamma", -1.0),
+        "gamma",
+        "finite number >= 0",
+        "gamma=-1.0",
+        AFTER,
+    ),
+    (
+        "alpha",
+        lambda: validation.check_alpha(-0.5),
+        "alpha",
+        "number >= 0",
+        "alpha=-0.5",
+        AFTER,
+    ),
+    (
+        "bounded alpha",
+        lambda: validation.check_alpha(1.5, 1.0),
+        "alpha",
+        "<= 1",
+        "alpha=1.5",
+        AFTER,
+    ),
+    (
+        "alpha length",
+        lambda: validation.check_alpha_length([1.0, 2.0], 3),
+        "alpha",
+        "one weight per class",
+        "2 weights for 3 classes",
+        AFTER,
+    ),
+    (
+        "fraction",
+        lambda: validation.check_fraction("label_smoothing", 1.0),
+        "label_smoothing",
+        "number in [0, 1)",
+        "label_smoothing=1.0",
+        AFTER,
+    ),
+    (
+        "count",
+        lambda: validation.check_count("num_bins", 0),
+        "num_bins",
+        "whole number >= 1",
+        "num_bins=0",
+        AFTER,
+    ),
+    (
+        "positive",
+        lambda: validation.check_positive("temperature", 0.0),
+        "temperature",
+        "finite number > 0",
+        "temperature=0.0",
+        AFTER,
+    ),
+    (
+        "open interval",
+        lambda: validation.check_open_interval("p0", 0.7, 0.0, 0.5, "no solution beyond"),
+        "p0",
+        "in (0, 0.5): no solution beyond",
+        "p0=0.7",
+        IN_RULE,
+    ),
+    (
+        "choice",
+        lambda: validation.check_choice("criterion", "mse", ("nll", "ece")),
+        "criterion",
+        "one of 'nll', 'ece'",
+        "criterion='mse'",
+        IN_RULE,
+    ),
+    (
+        "axis",
+        lambda: validation.check_class_axis(shaped(4, 3), 2),
+        "axis",
+        "axis of the predictions",
+        "axis=2 for shape (4, 3)",
+        AFTER,
+    ),
+    (
+        "class axis",
+        lambda: validation.check_class_axis(shaped(4, 1)),
+        "y_pred",
+        "length >= 2",
+        "shape (4, 1)",
+        AFTER,
+    ),
+    (
+        "same shape",
+        lambda: validation.check_same_shape("y_true", (4, 2), (4, 3), "Give 3 columns."),
+        "y_true",
+        "shape (4, 3)",
+        "shape (4, 2)",
+        AFTER,
+    ),
+    (
+        "whole labels",
+        lambda: validation.check_whole_labels(np.array([1.0, 0.25])),
+        "y_true",
+        "class ids, whole numbers",
+        "0.25",
+        AFTER,
+    ),
+    (
+        "labels that fit",
+        lambda: validation.check_labels_fit((4, 2), (4, 3)),
+        "y_true",
+        "(4,) (class ids), (4, 1), or (4, 3)",
+        "shape (4, 2)",
+        IN_RULE,
+    ),
+    (
+        "temperature bounds",
+        lambda: bounds((2.0, 3.0)),
+        "bounds",
+        "0 < low < 1 < high",
+        "bounds=(2.0, 3.0)",
+        AFTER,
+    ),
+]
+
+
+def message_of(call):
+    with pytest.raises(ValueError, match="Received: ") as caught:
+        call()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "argument", "rule", "value", "_"), [b[1:] for b in BAD], ids=[b[0] for b in BAD]
+)
+def test_message_names_argument_rule_and_value(call, argument, rule, value, _):
+    rule_part, _, value_part = message_of(call).partition("Received: ")
+    assert f"`{argument}`" in rule_part
+    assert "must" in rule_part
+    assert rule in rule_part
+    assert value in value_part
+
+
+@pytest.mark.parametrize(
+    "call", [b[1] for b in BAD if b[-1] == AFTER], ids=[b[0] for b in BAD if b[-1] == AFTER]
+)
+def test_message_ends_with_the_likely_fix(call):
+    # A sentence of its own after the value, whose points are followed by digits.
+    assert re.search(r"Received: .+?\. [A-Z0-9].+\.$", message_of(call)), message_of(call)
+
+
+def test_table_above_covers_every_check():
+    source = {code for _, call, *_ in BAD for code in call.__code__.co_names}
+    checks = {name for name in vars(validation) if name.startswith("check_")}
+    # `check_number` is the wording that the others share; `bounds` calls the last one.
+    assert checks - {"check_number", "check_temperature_bounds"} <= source
+
+
+# --- numbers
+
+NOT_NUMBERS = [NAN, None, "2", b"2", True, [2.0], np.array([2.0]), 1j]
+
+
+@pytest.mark.parametrize("value", [0, 0.5, 7, np.float32(2.5), np.int64(3)])
+def test_gamma_is_returned_as_a_float(value):
+    checked = validation.check_gamma("gamma", value)
+    assert type(checked) is float
+    assert checked == value
+
+
+@pytest.mark.parametrize("value", [-1e-9, -INF, INF, *NOT_NUMBERS], ids=repr)
+def test_gamma_must_be_finite_and_not_negative(value):
+    with pytest.raises(ValueError, match=r"`gamma` must be a finite number >= 0"):
+        validation.check_gamma("gamma", value)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, 0.999, np.float32(0.5)])
+def test_fraction_is_returned_as_a_float(value):
+    checked = validation.check_fraction("label_smoothing", value)
+    assert type(checked) is float
+    assert checked == value
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, 1, INF, *NOT_NUMBERS], ids=repr)
+def test_fraction_must_be_in_the_half_open_interval(value):
+    with pytest.raises(ValueError, match=r"`label_smoothing` must be a number in \[0, 1\)"):
+        validation.check_fraction("label_smoothing", value)
+
+
+@pytest.mark.parametrize("value", [1, 15.0, np.int32(7)])
+def test_count_is_returned_as_an_int(value):
+    checked = validation.check_count("num_bins", value)
+    assert type(checked) is int
+    assert checked == value
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, INF, *NOT_NUMBERS], ids=repr)
+def test_count_must_be_whole_and_at_least_one(value):
+    with pytest.raises(ValueError, match=r"`num_bins` must be a whole number >= 1"):
+        validation.check_count("num_bins", value)
+
+
+@pytest.mark.parametrize("value", [1e-9, 3, np.float64(2.0)])
+def test_positive_is_returned_as_a_float(value):
+    checked = validation.check_positive("temperature", value)
+    assert type(checked) is float
+    assert checked == value
+
+
+@pytest.mark.parametrize("value", [0, -1.0, INF, *NOT_NUMBERS], ids=repr)
+def test_positive_must_be_finite_and_above_zero(value):
+    with pytest.raises(ValueError, match=r"`temperature` must be a finite number > 0"):
+        validation.check_positive("temperature", value)
+
+
+@pytest.mark.parametrize("value", [0.2, (0.1, 0.4), np.array([[0.25]])])
+def test_values_inside_an_open_interval_pass(value):
+    validation.check_open_interval("p0", value, 0.0, 0.5, "why")
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, -0.1, NAN, (0.2, 0.5), "0.7", "x", None], ids=repr)
+def test_ends_of_an_open_interval_are_outside(value):
+    with pytest.raises(ValueError, match=r"`p0` must be in \(0, 0.5\)"):
+        validation.check_open_interval("p0", value, 0.0, 0.5, "why")
+
+
+@pytest.mark.parametrize("value", ["nll", "ece"])
+def test_choice_among_the_choices_passes(value):
+    validation.check_choice("criterion", value, ("nll", "ece"))
+
+
+@pytest.mark.parametrize("value", ["NLL", "", None, 1, ["nll"]], ids=repr)
+def test_choice_must_be_one_of_the_choices(value):
+    with pytest.raises(ValueError, match=r"`criterion` must be one of 'nll', 'ece'"):
+        validation.check_choice("criterion", value, ("nll", "ece"))
+
+
+@pytest.mark.parametrize("value", [(0.1, 10), [1e-3, 1e3]])
+def test_temperature_bounds_are_returned_as_floats(value):
+    low, high = bounds(value)
+    assert (low, high) == tuple(value)
+    assert type(low) is type(high) is float
+
+
+@pytest.mark.parametrize(
+    "value",
+    [(2.0, 3.0), (0.1, 0.9), (1.0, 2.0), (10.0, 0.1), (0.0, 2.0), (0.1, INF), (0.1,), 5.0, None],
+    ids=repr,
+)
+def test_temperature_bounds_must_enclose_one(value):
+    with pytest.raises(ValueError, match="`bounds` must be"):
+        bounds(value)
+
+
+# --- class weights
+
+
+def test_alpha_none_stays_none():
+    assert validation.check_alpha(None) is None
+
+
+@pytest.mark.parametrize("value", [0, 0.25, np.float32(0.5)])
+def test_alpha_number_is_returned_as_a_float(value):
+    checked = validation.check_alpha(value)
+    assert type(checked) is float
+    assert checked == value
+
+
+@pytest.mark.parametrize("value", [[0.5, 2], (0.5, 2.0), np.array([0.5, 2.0])])
+def test_alpha_sequence_is_returned_as_a_list_of_floats(value):
+    checked = validation.check_alpha(value)
+    assert checked == [0.5, 2.0]
+    assert {type(weight) for weight in checked} == {float}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        -0.1,
+        NAN,
+        INF,
+        [0.5, -1.0],
+        [1.0, NAN],
+        [],
+        [[1.0, 2.0]],
+        [[1.0], [1.0, 2.0]],
+        "balanced",
+        [1.0, None],
+        [1.0, "a"],
+        {0: 1.0, 1: 2.0},
+    ],
+    ids=repr,
+)
+def test_alpha_must_be_numbers_that_are_finite_and_not_negative(value):
+    with pytest.raises(ValueError, match=r"`alpha` must be None, a number >= 0"):
+        validation.check_alpha(value)
+
+
+def test_alpha_up_to_its_bound_passes():
+    assert validation.check_alpha([0.0, 1.0], 1.0) == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("value", [1.01, [0.5, 2.0]])
+def test_alpha_beyond_its_bound_is_refused(value):
+    with pytest.raises(ValueError, match=r"`alpha` must be .*<= 1"):
+        validation.check_alpha(value, 1.0)
+
+
+@pytest.mark.parametrize("alpha", [None, 0.25, [1.0, 2.0, 3.0]])
+def test_alpha_of_one_weight_per_class_or_a_number_passes(alpha):
+    validation.check_alpha_length(alpha, 3)
+
+
+@pytest.mark.parametrize("length", [1, 2, 4])
+def test_alpha_of_another_length_is_refused(length):
+    with pytest.raises(ValueError, match=rf"`alpha` must have one weight per class.*{length} "):
+        validation.check_alpha_length([1.0] * length, 3)
+
+
+# --- shapes
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((4, 3), -1), ((3, 4), 0), ((None, 3, 2), 1)])
+def test_class_axis_gives_the_number_of_classes(shape, axis):
+    assert validation.check_class_axis(shaped(*shape), axis) == 3
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((4, 1), -1), ((4, None), -1), ((4, 0), 1)])
+def test_class_axis_of_unknown_length_or_less_than_two_is_refused(shape, axis):
+    with pytest.raises(ValueError, match="known length >= 2"):
+        validation.check_class_axis(shaped(*shape), axis)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((4, 3), 2), ((4, 3), -3), ((), -1)])
+def test_class_axis_outside_the_shape_is_refused(shape, axis):
+    with pytest.raises(ValueError, match="`axis` must name an axis"):
+        validation.check_class_axis(shaped(*shape), axis)
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (None, 3), [4, None]])
+def test_equal_and_unknown_lengths_pass_as_the_same_shape(shape):
+    validation.check_same_shape("y_true", shape, (4, 3), "Fix.")
+    validation.check_same_shape("y_true", (4, 3), shape, "Fix.")
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (3, 4), (4, 3, 1), (None, 2), ()])
+def test_other_shapes_are_refused(shape):
+    with pytest.raises(ValueError, match="`y_true` must have shape"):
+        validation.check_same_shape("y_true", shape, (4, 3), "Fix.")
+
+
+@pytest.mark.parametrize(
+    "labels", [(4, 5), (4, 5, 1), (4, 5, 3), (None, 5), (None, 5, 3), (None, None, 1)]
+)
+def test_labels_as_ids_or_rows_fit_predictions(labels):
+    validation.check_labels_fit(labels, (4, 5, 3))
+
+
+@pytest.mark.parametrize("labels", [(4,), (4, 6), (4, 5, 2), (5, 4), (3, 5, 3), (4, 5, 3, 1), ()])
+def test_labels_of_other_shapes_do_not_fit_predictions(labels):
+    with pytest.raises(ValueError, match="`y_true` must have shape"):
+        validation.check_labels_fit(labels, (4, 5, 3))
+
+
+def test_predictions_without_an_axis_do_not_fit():
+    with pytest.raises(ValueError, match="Received"):
+        validation.check_labels_fit((), ())
+
+
+# --- labels
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([0, 1, 2]),
+        np.array([0.0, 2.0]),
+        np.array([-1.0, 255.0]),
+        np.array([True, False]),
+        [1, 2],
+        [1.0, 2.0],
+        3,
+        np.zeros((0,)),
+    ],
+    ids=repr,
+)
+def test_whole_labels_pass(labels):
+    validation.check_whole_labels(labels)
+    validation.check_whole_labels(ops.convert_to_tensor(labels))
+
+
+@pytest.mark.parametrize("labels", [[0.5], [0.0, 1.25], [[1.0], [NAN]], [INF]], ids=repr)
+def test_float_labels_that_are_not_whole_are_refused(labels):
+    for form in (labels, np.array(labels), ops.convert_to_tensor(labels, dtype="float32")):
+        with pytest.raises(ValueError, match="`y_true` must hold class ids, whole numbers"):
+            validation.check_whole_labels(form)
