@@ -109,14 +109,19 @@ def by_set(kind, rows):
     return dict(zip(sets_of(kind), np.split(rows, np.cumsum(sizes)[:-1]), strict=True))
 
 
+def row_by_row(function, targets, logits, *args):
+    """Return losses and gradients of the oracle for a batch."""
+    rows = [function(*row, *args) for row in zip(targets, logits, strict=True)]
+    return tuple(np.array(part) for part in zip(*rows, strict=True))
+
+
 @cache
 def oracle(kind, gamma):
     """Loss and gradient of every row of every set."""
     if kind == "categorical":
         return oracle("sparse", gamma)
     function = {"sparse": reference.sparse_focal, "binary": reference.binary_focal}[kind]
-    rows = [function(*row, gamma) for row in zip(*joined(kind), strict=True)]
-    return tuple(np.array(part) for part in zip(*rows, strict=True))
+    return row_by_row(function, *joined(kind), gamma)
 
 
 @cache
@@ -130,6 +135,13 @@ def relative_error(actual, expected, scale):
     error, normal = np.abs(actual - expected), np.abs(expected) >= NORMAL
     assert np.all(error[~normal] <= NORMAL)
     return np.where(normal, error, 0.0) / np.maximum(scale, NORMAL)
+
+
+def assert_accurate(actual, expected):
+    """Hold losses and gradients of rows of classes to the accuracy that is promised."""
+    np.testing.assert_allclose(actual[0], expected[0], rtol=VALUE_TOLERANCE)
+    scale = np.abs(expected[1]).max(-1, keepdims=True)
+    assert relative_error(actual[1], expected[1], scale).max() <= GRADIENT_TOLERANCE
 
 
 def gradient_error(kind, gamma, compiled):
@@ -188,30 +200,25 @@ def test_gradient_error_at_steep_gamma_is_that_of_the_complement_times_gamma(kin
 def test_soft_targets_follow_appendix_a(gamma):
     logits = sets()["random"][1]
     targets = np.random.default_rng(1).dirichlet(np.ones(6), len(logits)).astype("float32")
-    rows = [reference.categorical_focal(*row, gamma) for row in zip(targets, logits, strict=True)]
-    expected, slopes = (np.array(part) for part in zip(*rows, strict=True))
-    value, gradient = value_and_gradient(lambda z: categorical(targets, z, gamma=gamma), logits)
-    np.testing.assert_allclose(value, expected, rtol=VALUE_TOLERANCE)
-    scale = np.abs(slopes).max(-1, keepdims=True)
-    assert relative_error(gradient, slopes, scale).max() <= GRADIENT_TOLERANCE
+    assert_accurate(
+        value_and_gradient(lambda z: categorical(targets, z, gamma=gamma), logits),
+        row_by_row(reference.categorical_focal, targets, logits, gamma),
+    )
 
 
 @every_gamma
 def test_soft_binary_targets_follow_equation_5(gamma):
     logits = binary_sets()["random"][1]
     targets = np.random.default_rng(1).uniform(0, 1, len(logits)).astype("float32")
-    rows = [reference.binary_focal(*row, gamma) for row in zip(targets, logits, strict=True)]
-    expected, slopes = (np.array(part) for part in zip(*rows, strict=True))
     value, gradient = value_and_gradient(lambda z: binary(targets, z, gamma=gamma), logits)
+    expected, slopes = row_by_row(reference.binary_focal, targets, logits, gamma)
     np.testing.assert_allclose(value, expected, rtol=VALUE_TOLERANCE)
     # The pulls of the two answers cancel where p is near the target: the larger one is the scale.
     pulls = [
-        weight * abs(reference.binary_focal(answer, z, gamma)[1])
-        for q, z in zip(targets, logits, strict=True)
-        for answer, weight in ((1, q), (0, 1 - q))
+        weights * np.abs(row_by_row(reference.binary_focal, 0 * targets + answer, logits, gamma)[1])
+        for answer, weights in ((1, targets), (0, 1 - targets))
     ]
-    scale = np.reshape(pulls, (-1, 2)).max(-1)
-    assert relative_error(gradient, slopes, scale).max() <= GRADIENT_TOLERANCE
+    assert relative_error(gradient, slopes, np.max(pulls, axis=0)).max() <= GRADIENT_TOLERANCE
 
 
 # --- The ends of the number line ---------------------------------------------------------------
@@ -382,10 +389,10 @@ def test_a_label_out_of_range_has_no_loss_and_no_gradient(gamma, compiled):
     )
     np.testing.assert_array_equal(value[:5], 0.0)
     np.testing.assert_array_equal(gradient[:5], 0.0)
-    others = zip(labels[5:], logits[5:], strict=True)
-    expected = [reference.sparse_focal(y, z, gamma) for y, z in others]
-    np.testing.assert_allclose(value[5:], [loss for loss, _ in expected], rtol=VALUE_TOLERANCE)
-    np.testing.assert_allclose(gradient[5:], [slope for _, slope in expected], atol=1e-6)
+    assert_accurate(
+        (value[5:], gradient[5:]),
+        row_by_row(reference.sparse_focal, labels[5:], logits[5:], gamma),
+    )
 
 
 def test_one_hot_rows_equal_class_ids():
@@ -436,19 +443,13 @@ def test_every_leading_shape_is_kept(shape):
 
 
 @pytest.mark.parametrize("alpha", [0.25, [0.5, 0.0, 2.0, 1.0, 0.1, 3.0]], ids=["number", "vector"])
-@pytest.mark.parametrize("kind", ["sparse", "categorical"])
+@rows_only
 def test_alpha_weighs_loss_and_gradient_of_each_class(kind, alpha):
     labels, logits = sets()["random"]
-    weights = np.broadcast_to(alpha, 6)
-    rows = [reference.sparse_focal(y, z, 2.0, weights) for y, z in zip(labels, logits, strict=True)]
-    expected, slopes = (np.array(part) for part in zip(*rows, strict=True))
-    function, targets = (sparse, labels) if kind == "sparse" else (categorical, one_hot(labels))
-    value, gradient = value_and_gradient(
-        lambda z: function(targets, z, gamma=2.0, alpha=alpha), logits
+    assert_accurate(
+        value_and_gradient(loss_of(kind, labels, gamma=2.0, alpha=alpha), logits),
+        row_by_row(reference.sparse_focal, labels, logits, 2.0, np.broadcast_to(alpha, 6)),
     )
-    np.testing.assert_allclose(value, expected, rtol=VALUE_TOLERANCE)
-    scale = np.abs(slopes).max(-1, keepdims=True)
-    assert relative_error(gradient, slopes, scale).max() <= GRADIENT_TOLERANCE
 
 
 def test_alpha_of_a_class_mutes_it():
@@ -461,60 +462,42 @@ def test_alpha_of_a_class_mutes_it():
 
 def test_binary_alpha_weighs_the_positive_class_and_its_complement_the_negative():
     labels, logits = binary_sets()["random"]
-    rows = [reference.binary_focal(y, z, 2.0, 0.25) for y, z in zip(labels, logits, strict=True)]
-    expected, slopes = (np.array(part) for part in zip(*rows, strict=True))
     value, gradient = value_and_gradient(lambda z: binary(labels, z, gamma=2.0, alpha=0.25), logits)
+    expected, slopes = row_by_row(reference.binary_focal, labels, logits, 2.0, 0.25)
     np.testing.assert_allclose(value, expected, rtol=VALUE_TOLERANCE)
     np.testing.assert_allclose(gradient, slopes, rtol=GRADIENT_TOLERANCE)
 
 
 # --- Gamma --------------------------------------------------------------------------------------
 
-
-def flsd_53(p):
-    return 5.0 if p < 0.2 else 3.0
+# The smooth rule would show a gradient through gamma, which a step has nowhere.
+RULES = {
+    "step": (lambda p: ops.where(p < 0.2, 5.0, 3.0), lambda p: 5 if p < 0.2 else 3),
+    "smooth": (lambda p: 4.0 - 2.0 * p, lambda p: 4 - 2 * p),
+}
 
 
 @compiled_or_not
-@pytest.mark.parametrize("kind", ["sparse", "categorical"])
-def test_gamma_that_depends_on_p_is_constant_in_the_derivative(kind, compiled):
-    labels, logits = sets()["random"]
-    rows = [reference.sparse_focal(y, z, flsd_53) for y, z in zip(labels, logits, strict=True)]
-    expected, slopes = (np.array(part) for part in zip(*rows, strict=True))
-    # A smooth rule as well: a step has derivative 0 and would hide a gradient through gamma.
-    smooth = [
-        reference.sparse_focal(y, z, lambda p: 2 + 3 * (1 - p))
-        for y, z in zip(labels, logits, strict=True)
-    ]
-    function, targets = (sparse, labels) if kind == "sparse" else (categorical, one_hot(labels))
-    for rule, losses, gradients in (
-        (lambda p: ops.where(p < 0.2, 5.0, 3.0), expected, slopes),
-        (lambda p: 2 + 3 * (1 - p), *(np.array(part) for part in zip(*smooth, strict=True))),
-    ):
-        value, gradient = value_and_gradient(
-            lambda z, rule=rule: function(targets, z, gamma=rule), logits, compiled=compiled
-        )
-        np.testing.assert_allclose(value, losses, rtol=VALUE_TOLERANCE)
-        scale = np.abs(gradients).max(-1, keepdims=True)
-        assert relative_error(gradient, gradients, scale).max() <= GRADIENT_TOLERANCE
-
-
-def test_binary_gamma_is_evaluated_at_the_probability_of_the_true_answer():
-    labels, logits = binary_sets()["random"]
-    expected = [
-        reference.binary_focal(y, z, flsd_53)[0] for y, z in zip(labels, logits, strict=True)
-    ]
-    value = to_numpy(binary(labels, logits, gamma=lambda p: ops.where(p < 0.2, 5.0, 3.0)))
-    np.testing.assert_allclose(value, expected, rtol=VALUE_TOLERANCE)
+@pytest.mark.parametrize("rule", RULES)
+@every_kind
+def test_gamma_that_depends_on_p_is_constant_in_the_derivative(kind, rule, compiled):
+    labels, logits = sets_of(kind)["random"]
+    of_tensor, of_number = RULES[rule]
+    function = reference.binary_focal if kind == "binary" else reference.sparse_focal
+    actual = value_and_gradient(loss_of(kind, labels, gamma=of_tensor), logits, compiled=compiled)
+    expected = row_by_row(function, labels, logits, of_number)
+    # One binary logit is a row of its own.
+    assert_accurate(
+        *((loss, gradient.reshape(len(loss), -1)) for loss, gradient in (actual, expected))
+    )
 
 
 def test_gamma_may_differ_from_row_to_row():
     labels, logits = sets()["random"]
     gammas = np.linspace(0, 5, 16)
     expected = [reference.sparse_focal(*row)[0] for row in zip(labels, logits, gammas, strict=True)]
-    np.testing.assert_allclose(
-        to_numpy(sparse(labels, logits, gamma=gammas)), expected, rtol=VALUE_TOLERANCE
-    )
+    value = to_numpy(sparse(labels, logits, gamma=gammas))
+    np.testing.assert_allclose(value, expected, rtol=VALUE_TOLERANCE)
 
 
 @every_gamma
@@ -529,20 +512,21 @@ def test_focal_gradient_is_the_cross_entropy_gradient_times_proposition_1(gamma)
     np.testing.assert_allclose(focal, ratio[:, None] * cross_entropy, rtol=1e-4, atol=1e-7)
 
 
-def test_gamma_zero_equals_cross_entropy():
-    labels, logits = sets()["random"]
-    of_keras = keras.losses
-    for value, expected in (
-        (
-            sparse(labels, logits, gamma=0.0),
-            of_keras.sparse_categorical_crossentropy(labels, logits, from_logits=True),
-        ),
-        (
-            categorical(one_hot(labels), logits, gamma=0.0),
-            of_keras.categorical_crossentropy(one_hot(labels), logits, from_logits=True),
-        ),
-    ):
-        np.testing.assert_allclose(to_numpy(value), to_numpy(expected), rtol=1e-5, atol=1e-6)
+@every_kind
+def test_gamma_zero_equals_cross_entropy(kind):
+    labels, logits = sets_of(kind)["random"]
+    if kind == "binary":
+        # The mean over one logit is that logit's own loss.
+        labels, logits = labels[:, None], logits[:, None]
+    of_keras = {
+        "sparse": keras.losses.sparse_categorical_crossentropy,
+        "categorical": keras.losses.categorical_crossentropy,
+        "binary": keras.losses.binary_crossentropy,
+    }[kind]
+    targets = one_hot(labels) if kind == "categorical" else labels
+    expected = to_numpy(of_keras(targets, logits, from_logits=True))
+    value = to_numpy(loss_of(kind, labels, gamma=0.0)(logits))
+    np.testing.assert_allclose(value.reshape(-1), expected, rtol=1e-5, atol=1e-6)
 
 
 # --- Symmetries ---------------------------------------------------------------------------------
@@ -624,28 +608,20 @@ def hessian(function, z):
     return np.array([to_numpy(torch.autograd.grad(g, z, retain_graph=True)[0]) for g in gradient])
 
 
-@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
+@some_gammas
 @pytest.mark.parametrize("target", [0, 2], ids=["likely class", "unlikely class"])
 @every_kind
 def test_second_derivative_is_that_of_the_oracle(kind, target, gamma):
     logits, step = np.array([1.5, -0.25, -2.0]), 1e-4
     if kind == "binary":
-        target = target // 2
-        of_loss = lambda z: ops.sum(binary(target * ops.ones(3), z, gamma=gamma))  # noqa: E731
-
-        def slope(z):
-            return np.array([reference.binary_focal(target, x, gamma)[1] for x in z])
+        labels = np.array([0.0, 1.0, float(target == 2)])
+        slope = lambda z: row_by_row(reference.binary_focal, labels, z, gamma)[1]  # noqa: E731
     else:
-        function, targets = (
-            (sparse, target) if kind == "sparse" else (categorical, one_hot(target, 3))
-        )
-        of_loss = lambda z: function(targets, z, gamma=gamma)  # noqa: E731
-
-        def slope(z):
-            return reference.sparse_focal(target, z, gamma)[1]
-
+        labels = np.array(target)
+        slope = lambda z: reference.sparse_focal(target, z, gamma)[1]  # noqa: E731
+    function = loss_of(kind, labels, 3, gamma=gamma)
     expected = np.array(
         [(slope(logits + d) - slope(logits - d)) / (2 * step) for d in step * np.eye(3)]
     )
-    actual = hessian(of_loss, logits.astype("float32"))
+    actual = hessian(lambda z: ops.sum(function(z)), logits.astype("float32"))
     np.testing.assert_allclose(actual, expected, atol=3e-6 * np.abs(expected).max())

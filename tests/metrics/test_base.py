@@ -167,10 +167,7 @@ def test_fractional_weights_add_up_beyond_2_to_the_24():
     before = state(metric)
     for _ in range(80):
         metric.update_state([1], SURE, [0.375])
-    added = sum(
-        (after - start).astype("float64")
-        for after, start in zip(state(metric), before, strict=True)
-    )
+    added = np.sum([state(metric), [-part for part in before]], axis=(0, 1), dtype="float64")
     assert added[0].sum() == 30.0
     assert added[1].sum() == 30.0
 
@@ -276,6 +273,8 @@ def test_mask_and_sample_weight_of_an_eager_call_count(shape, rng):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("argument", ["metrics", "weighted_metrics"])
 def test_mask_counts_in_evaluate(argument, weighted, rng):
+    if BACKEND == "torch" and weighted and argument == "weighted_metrics":
+        pytest.skip("Keras's loss rescales torch sample weights in place by the mask")
     sample_weight = rng.integers(1, 5, (16, 4)).astype("float32") if weighted else None
     model = tagger()
     metric = metrics.ECE()
@@ -287,6 +286,12 @@ def test_mask_counts_in_evaluate(argument, weighted, rng):
     expected, total = masked_error(model, sample_weight if argument != "metrics" else None)
     assert to_numpy(metric.cells().count).sum() == total
     np.testing.assert_allclose(logs["ece"], expected, atol=1e-6)
+
+
+def test_update_leaves_the_callers_weights_as_they_are():
+    weights = ops.ones((16, 4)) * 0.5
+    metrics.ECE().update_state(TAGS, tagger()(TOKENS), weights)
+    np.testing.assert_array_equal(to_numpy(weights), np.full((16, 4), 0.5))
 
 
 def test_weight_per_sample_is_spread_over_a_sequence(rng):
@@ -380,49 +385,52 @@ def data_parallel():
     keras.distribution.set_distribution(None)
 
 
-def classifier():
-    names = {"ece": metrics.ECE, "mce": metrics.MCE, "ada_ece": metrics.AdaECE}
+def replicated_model():
+    """A compiled linear classifier, and its metrics: three unweighted, one weighted."""
+    built = [build(from_logits=True) for build in (metrics.ECE, metrics.MCE, metrics.AdaECE)]
+    weighted = metrics.ECE(from_logits=True, name="weighted_ece")
     model = keras.Sequential(
         [keras.Input((5,)), keras.layers.Dense(4, kernel_initializer="he_normal")]
     )
     model.compile(
         optimizer=keras.optimizers.SGD(0.1),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[build(from_logits=True) for build in names.values()],
-        weighted_metrics=[metrics.ECE(from_logits=True, name="weighted_ece")],
+        metrics=built,
+        weighted_metrics=[weighted],
     )
-    return model
+    return model, [*built, weighted]
 
 
-def check_replicated(model, size, rng):
-    """Train and evaluate `size` samples in batches of 16; compare with one whole array."""
+def check_replicated(model, compiled_metrics, size, rng):
+    """Train, then evaluate `size` samples in batches of 16; compare with one whole array."""
     x = rng.normal(0, 2, (size, 5)).astype("float32")
     y = rng.integers(0, 4, size)
     weights = rng.integers(0, 4, size).astype("float32")
     model.fit(x, y, sample_weight=weights, batch_size=16, epochs=1, verbose=0)
     logs = model.evaluate(x, y, sample_weight=weights, batch_size=16, verbose=0, return_dict=True)
-    for metric in model.metrics[1].metrics:
-        assert to_numpy(metric.cells().count).sum() == size
-    logits = x @ ops.convert_to_numpy(model.layers[0].kernel) + ops.convert_to_numpy(
-        model.layers[0].bias
-    )
-    confidence, correct = reference.top_label(y, reference.softmax64(logits))
-    np.testing.assert_allclose(logs["ece"], reference.ece(confidence, correct), atol=1e-6)
-    np.testing.assert_allclose(logs["mce"], reference.mce(confidence, correct), atol=1e-6)
+    counts = [to_numpy(metric.cells().count).sum() for metric in compiled_metrics]
+    assert counts == [size, size, size, weights.sum()]
+    kernel, bias = (ops.convert_to_numpy(part) for part in model.layers[0].weights)
+    logits = x @ kernel + bias
+    top = reference.top_label(y, reference.softmax64(logits))
     alone = metrics.AdaECE(from_logits=True)
     alone.update_state(y, logits)
-    np.testing.assert_allclose(logs["ada_ece"], float(alone.result()), atol=1e-6)
-    np.testing.assert_allclose(
-        logs["weighted_ece"], reference.ece(confidence, correct, weights=weights), atol=1e-6
-    )
+    expected = {
+        "ece": reference.ece(*top),
+        "mce": reference.mce(*top),
+        "ada_ece": float(alone.result()),
+        "weighted_ece": reference.ece(*top, weights=weights),
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(logs[name], value, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("size", [64, 51, 33], ids=["whole", "ragged", "empty_replica"])
 def test_mirrored_strategy_gives_the_number_of_one_device(strategy, size, rng):
     with strategy.scope():
-        model = classifier()
-    check_replicated(model, size, rng)
+        model = replicated_model()
+    check_replicated(*model, size, rng)
 
 
 def test_data_parallel_gives_the_number_of_one_device(data_parallel, rng):
-    check_replicated(classifier(), 64, rng)
+    check_replicated(*replicated_model(), 64, rng)

@@ -1,0 +1,177 @@
+"""fit_temperature: the one optimum, by likelihood or by ECE, and clear words where there is none."""
+
+import warnings
+
+import numpy as np
+import pytest
+import reference
+from keras import ops
+
+from keras_focal.calibration import _fit, fit_temperature
+
+
+def sample(rng, temperature=2.5, size=2000, classes=6):
+    """Return logits that are `temperature` times too large, and labels drawn from the right ones."""
+    logits = rng.normal(0, 1.5, (size, classes))
+    p = reference.softmax64(logits)
+    labels = (p.cumsum(1) < rng.random((size, 1))).sum(1)
+    return (logits * temperature).astype("float32"), labels
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.5, 1.0, 2.5, 15.0, 100.0])
+def test_likelihood_temperature_is_the_optimum_to_1e_6(rng, temperature):
+    logits, labels = sample(rng, temperature)
+    fit = fit_temperature(logits, labels)
+    assert abs(fit.temperature / temperature - 1) < 0.1
+    # Golden section cannot place a minimum closer than the square root of its rounding.
+    assert fit.temperature == pytest.approx(reference.best_temperature(labels, logits), rel=1e-6)
+    assert not fit.at_bound
+
+
+def test_slope_of_the_likelihood_vanishes_at_the_temperature(rng):
+    logits, labels = sample(rng)
+    best = 1 / fit_temperature(logits, labels).temperature
+    z = logits.astype("float64")
+    slopes = []
+    for beta in (best * (1 - 1e-6), best * (1 + 1e-6)):
+        p = reference.softmax64(beta * z)
+        slopes.append(((p * z).sum(1) - z[np.arange(len(z)), labels]).mean())
+    assert slopes[0] < 0 < slopes[1]
+
+
+def test_figures_before_and_after_are_the_oracle_s(rng):
+    logits, labels = sample(rng)
+    fit = fit_temperature(logits, labels)
+    for temperature, nll, ece in (
+        (1.0, fit.nll_before, fit.ece_before),
+        (fit.temperature, fit.nll_after, fit.ece_after),
+    ):
+        assert nll == pytest.approx(reference.nll(labels, logits, temperature), rel=1e-9)
+        p = reference.softmax64(logits.astype("float64") / temperature)
+        assert ece == pytest.approx(reference.ece(*reference.top_label(labels, p)), abs=1e-9)
+    assert fit.num_samples == len(labels)
+
+
+def test_ece_temperature_is_the_first_least_of_the_grid(rng):
+    logits, labels = sample(rng, size=300)
+    grid = [
+        reference.ece(
+            *reference.top_label(labels, reference.softmax64(logits.astype("float64") / (k / 10)))
+        )
+        for k in range(1, 101)
+    ]
+    assert fit_temperature(logits, labels, "ece").temperature == (np.argmin(grid) + 1) / 10
+
+
+def test_weights_equal_repetition(rng):
+    logits, labels = sample(rng, size=400)
+    times = rng.integers(0, 3, 400)
+    weighted = fit_temperature(logits, labels, sample_weight=times)
+    repeated = fit_temperature(logits.repeat(times, axis=0), labels.repeat(times))
+    assert weighted.temperature == pytest.approx(repeated.temperature, rel=1e-8)
+    assert weighted.ece_after == pytest.approx(repeated.ece_after, abs=1e-8)
+
+
+def test_every_form_of_the_same_data_gives_the_same_temperature(rng):
+    logits, labels = sample(rng, size=300)
+    expected = fit_temperature(logits, labels).temperature
+    forms = [
+        (ops.convert_to_tensor(logits), ops.convert_to_tensor(labels)),
+        (logits.tolist(), labels.tolist()),
+        (logits.reshape(30, 10, 6), labels.reshape(30, 10)),
+        (logits, labels[:, None]),
+        (logits, np.eye(6)[labels]),
+    ]
+    for z, y in forms:
+        assert fit_temperature(z, y).temperature == pytest.approx(expected, rel=1e-9)
+
+
+def test_half_precision_logits_are_taken(rng):
+    logits, labels = sample(rng, size=300)
+    half = ops.cast(logits, "bfloat16")
+    rounded = ops.convert_to_numpy(ops.cast(half, "float32"))
+    found = fit_temperature(half, labels).temperature
+    assert found == pytest.approx(fit_temperature(rounded, labels).temperature, rel=1e-9)
+
+
+def test_one_binary_logit_equals_two_classes(rng):
+    logits, labels = sample(rng, classes=2)
+    one = fit_temperature(logits[:, 1:] - logits[:, :1], labels).temperature
+    assert one == pytest.approx(fit_temperature(logits, labels).temperature, rel=1e-5)
+
+
+@pytest.mark.parametrize("criterion", ["nll", "ece"])
+def test_blocks_of_rows_change_nothing(rng, monkeypatch, criterion):
+    logits, labels = sample(rng, size=300)
+    whole = fit_temperature(logits, labels, criterion).temperature
+    monkeypatch.setattr(_fit, "_BLOCK", 6 * 7)
+    assert fit_temperature(logits, labels, criterion).temperature == pytest.approx(whole, rel=1e-9)
+
+
+def test_separable_data_give_the_lower_bound_and_a_warning(rng):
+    logits, _ = sample(rng, size=50)
+    with pytest.warns(UserWarning, match="lower bound 0.001: .*separable"):
+        fit = fit_temperature(logits, logits.argmax(1))
+    assert fit.at_bound
+    assert fit.temperature == 1e-3
+
+
+def test_logits_that_mislead_give_the_upper_bound_and_a_warning(rng):
+    logits, _ = sample(rng, size=50)
+    with pytest.warns(UserWarning, match="upper bound 1000"):
+        assert fit_temperature(logits, logits.argmin(1)).temperature == 1e3
+
+
+def test_extreme_logits_are_fitted_without_overflow(rng):
+    logits, labels = sample(rng, size=300)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit = fit_temperature(logits + 1e4, labels)
+    assert fit.temperature == pytest.approx(2.5, rel=0.3)
+
+
+PUBLISHED = {"cross_entropy": (2.5, 2.4975, 1.35), "flsd53": (1.1, 1.0626, 0.95)}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_temperatures_are_met(real_data, name):
+    with np.load(real_data / f"logits/cifar10_resnet50_{name}.npz") as data:
+        arrays = {key: data[key] for key in data.files}
+    by_ece, by_nll, ece_after = PUBLISHED[name]
+    validation = arrays["val_logits"], arrays["val_labels"]
+    assert fit_temperature(*validation, "ece").temperature == by_ece
+    assert round(fit_temperature(*validation, "nll").temperature, 4) == by_nll
+    p = reference.softmax64(arrays["test_logits"].astype("float64") / by_ece)
+    ece = reference.ece(*reference.top_label(arrays["test_labels"], p))
+    assert round(100 * ece, 2) == ece_after
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([[]], [0]), "`logits` must hold at least one prediction"),
+        ((np.zeros((0, 3)), []), "`logits` must hold at least one prediction"),
+        (([1.0, 2.0], [0, 1]), r"`logits` must have shape \(\.\.\., K\)"),
+        (([[np.nan, 1.0]], [0]), "`logits` must be finite. Received: 1 of 1 rows"),
+        (([[np.inf, 1.0]], [0]), "`logits` must be finite"),
+        (([[0.0, 1.0]], [0, 1]), "`y_true` must have shape"),
+        (([[0.0, 1.0]], [2]), r"`labels` must be class ids in \[0, 2\). Received: 2"),
+        (([[0.0, 1.0]], [-1]), "`labels` must be class ids"),
+        (([[0.0, 1.0]], [0.5]), "`labels` must be class ids"),
+        (([[0.0, 1.0]], [0], "brier"), "`criterion` must be one of 'nll', 'ece'"),
+    ],
+)
+def test_bad_data_raise_before_any_work(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        fit_temperature(*arguments)
+
+
+@pytest.mark.parametrize("weights", [[0.0, 0.0], [-1.0, 2.0], [np.nan, 1.0]])
+def test_bad_weights_raise(weights):
+    with pytest.raises(ValueError, match="`sample_weight` must be finite, >= 0, and not all 0"):
+        fit_temperature([[0.0, 1.0], [1.0, 0.0]], [0, 1], sample_weight=weights)
+
+
+def test_bad_bounds_raise():
+    with pytest.raises(ValueError, match="`bounds` must be"):
+        fit_temperature([[0.0, 1.0]], [0], bounds=(2.0, 3.0))

@@ -1,0 +1,432 @@
+"""ECE, MCE and AdaECE as metrics: against the oracle, inside training, on published logits.
+
+The arrays of the oracle have one shape, (512, 4): JAX compiles every operation again for a new one.
+"""
+
+from functools import cache
+
+import keras
+import numpy as np
+import pytest
+import reference
+from backends import BACKEND, to_numpy
+from keras import ops
+
+from keras_focal import functional, metrics
+
+EQUAL_WIDTH = pytest.mark.parametrize(
+    ("build", "oracle"),
+    [(metrics.ECE, reference.ece), (metrics.MCE, reference.mce)],
+    ids=["ece", "mce"],
+)
+EVERY_METRIC = pytest.mark.parametrize(
+    "build", [metrics.ECE, metrics.MCE, metrics.AdaECE], ids=["ece", "mce", "ada_ece"]
+)
+CASES = ["random", "saturated", "ties", "flat"]
+SIZE = 512
+
+
+@cache
+def example(case):
+    """Labels, logits and float32 probabilities; no confidence is near an edge of 15 bins, where
+    float32 and the float64 of the oracle may part."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 3, SIZE)  # the last class never occurs
+    scale = {"random": 2.0, "saturated": 8.0, "ties": 2.0, "flat": 0.05}[case]
+    logits = rng.normal(0, scale, (SIZE, 4))
+    logits[np.arange(SIZE), labels] += scale / 2
+    if case == "ties":
+        pool = np.array([*logits[:6], [1, 1, 0, -2], [3, 0, 3, 3], [0, 0, 0, 0], [0, 0, 9, 9]])
+        logits = pool[rng.integers(0, len(pool), SIZE)]
+    logits = logits.astype("float32")
+    probabilities = reference.softmax64(logits).astype("float32")
+    position = probabilities.max(-1) * 15.0
+    assert np.all((np.abs(position - np.round(position)) > 1e-5) | (position > 14.5))
+    return labels, logits, probabilities
+
+
+def value(metric, labels, predictions, weights=None):
+    metric.update_state(labels, predictions, weights)
+    return float(metric.result())
+
+
+# Against the oracle
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("case", CASES)
+@EQUAL_WIDTH
+def test_equal_width_error_equals_the_oracle(build, oracle, case, from_logits):
+    labels, logits, probabilities = example(case)
+    rows = reference.softmax64(logits) if from_logits else probabilities
+    got = value(build(from_logits=from_logits), labels, logits if from_logits else probabilities)
+    np.testing.assert_allclose(got, oracle(*reference.top_label(labels, rows)), atol=1e-6)
+
+
+@pytest.mark.parametrize("num_bins", [1, 10])
+@EQUAL_WIDTH
+def test_number_of_bins_is_used(build, oracle, num_bins):
+    labels, _, probabilities = example("random")
+    expected = oracle(*reference.top_label(labels, probabilities), num_bins)
+    got = value(build(num_bins=num_bins), labels, probabilities)
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def largest_error_of_cells(case, from_logits, num_bins):
+    """What a cell divided in proportion can move: at each edge at most its weight, twice."""
+    labels, logits, probabilities = example(case)
+    metric = metrics.AdaECE(num_bins=num_bins, from_logits=from_logits)
+    metric.update_state(labels, logits if from_logits else probabilities)
+    count = to_numpy(metric.cells().count)
+    ends = np.cumsum(count)
+    edges = np.arange(1, num_bins) * SIZE / num_bins
+    return float(metric.result()), 2 * count[np.searchsorted(ends, edges)].sum() / SIZE
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("num_bins", [2, 15])
+@pytest.mark.parametrize("case", ["random", "saturated", "flat"])
+def test_adaptive_error_is_within_the_bound_of_its_cells(case, num_bins, from_logits):
+    labels, logits, probabilities = example(case)
+    rows = reference.softmax64(logits) if from_logits else probabilities
+    expected = reference.adaptive_ece(*reference.top_label(labels, rows), num_bins)
+    got, bound = largest_error_of_cells(case, from_logits, num_bins)
+    assert abs(got - expected) <= bound + 1e-6
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("num_bins", [2, 15])
+def test_adaptive_error_equals_the_oracle_where_confidences_have_cells_of_their_own(
+    num_bins, from_logits
+):
+    labels, logits, probabilities = example("ties")
+    confidence, correct = reference.top_label(labels, probabilities)
+    got = value(
+        metrics.AdaECE(num_bins=num_bins, from_logits=from_logits),
+        labels,
+        logits if from_logits else probabilities,
+    )
+    expected = reference.adaptive_ece(confidence, correct, num_bins)
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_adaptive_error_is_close_to_the_oracle_on_many_predictions(rng):
+    # Alternating over- and under-confidence in stripes of the logit: no cancelling of errors.
+    logit = rng.normal(3.0, 3.0, 20_000)
+    logits = np.stack([logit, np.zeros_like(logit)], -1).astype("float32")
+    confidence = 1 / (1 + np.exp(-np.abs(logit)))
+    shift = 0.05 * np.sign(np.sin(np.pi * np.abs(logit) / 0.25))
+    right = rng.random(20_000) < np.clip(confidence + shift, 0, 1)
+    labels = np.where(right, logits.argmax(-1), logits.argmin(-1))
+    expected = reference.adaptive_ece(
+        *reference.top_label(labels, reference.softmax64(logits)), num_bins=15
+    )
+    np.testing.assert_allclose(
+        value(metrics.AdaECE(from_logits=True), labels, logits), expected, atol=1e-4
+    )
+
+
+@EQUAL_WIDTH
+def test_fractional_weights_equal_the_oracle(build, oracle, rng):
+    labels, _, probabilities = example("random")
+    weights = rng.uniform(0, 3, SIZE).astype("float32") * (rng.random(SIZE) < 0.8)
+    confidence, correct = reference.top_label(labels, probabilities)
+    if build is metrics.ECE:
+        expected = oracle(confidence, correct, weights=weights)
+    else:
+        bins = reference.equal_width_gaps(confidence, correct, 15, weights)
+        expected = max(abs(gap) for weight, gap in bins if weight)
+    np.testing.assert_allclose(value(build(), labels, probabilities, weights), expected, atol=1e-6)
+
+
+def test_fractional_weights_of_adaptive_error_equal_the_oracle(rng):
+    labels, _, probabilities = example("ties")
+    weights = rng.uniform(0, 3, SIZE).astype("float32")
+    expected = reference.adaptive_ece(*reference.top_label(labels, probabilities), weights=weights)
+    got = value(metrics.AdaECE(), labels, probabilities, weights)
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+@EVERY_METRIC
+def test_integer_weights_equal_repetition(build, rng):
+    labels, _, probabilities = example("random")
+    times = rng.integers(0, 3, SIZE)
+    repeated = value(build(), labels.repeat(times), probabilities.repeat(times, axis=0))
+    np.testing.assert_allclose(value(build(), labels, probabilities, times), repeated, atol=1e-6)
+
+
+@EVERY_METRIC
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("case", ["random", "ties"])
+def test_row_order_never_matters(build, case, from_logits, rng):
+    labels, logits, probabilities = example(case)
+    rows = logits if from_logits else probabilities
+    expected = value(build(from_logits=from_logits), labels, rows)
+    for order in (
+        np.argsort(rows.max(-1)),
+        np.lexsort((labels, rows.max(-1))),
+        rng.permutation(SIZE),
+    ):
+        got = value(build(from_logits=from_logits), labels[order], rows[order])
+        np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_tied_predictions_on_the_edge_of_a_cell_share_it(rng):
+    # Odds of 4 and 1 lie on an edge exactly; vectorised and remaining rows must round alike.
+    row = np.array([[0.8, 0.2], [0.5, 0.5], [np.log(4.0), 0.0]], "float32")
+    for probabilities, from_logits in ((row[0], False), (row[1], False), (row[2], True)):
+        metric = metrics.AdaECE(from_logits=from_logits)
+        metric.update_state(np.zeros(37, "int32"), np.tile(probabilities, (37, 1)))
+        assert sorted(to_numpy(metric.cells().count))[-1] == 37
+
+
+# What is in a bin
+
+
+def test_confidence_one_falls_in_the_last_bin():
+    metric = metrics.ECE()
+    metric.update_state([0], [[1.0, 0.0]])
+    assert to_numpy(metric.bins().count).argmax() == 14
+
+
+def test_confidence_on_an_edge_falls_in_the_bin_below():
+    metric = metrics.ECE(num_bins=10)
+    metric.update_state([0], [[0.6, 0.4]])
+    assert to_numpy(metric.bins().count).argmax() == 5
+
+
+def test_tie_of_top_class_goes_to_the_lowest_index():
+    metric = metrics.ECE()
+    metric.update_state([1], [[0.5, 0.5]])
+    assert to_numpy(metric.bins().wrong).sum() == 1
+
+
+def test_maximum_error_leaves_out_empty_bins():
+    labels, rows = [0, 0, 0, 1], [[0.7, 0.3]] * 4
+    np.testing.assert_allclose(value(metrics.MCE(), labels, rows), 0.05, atol=1e-6)
+
+
+def test_maximum_error_is_the_largest_not_the_mean_gap():
+    labels, rows = [0, 1, 1, 1], [[1.0, 0.0], [1.0, 0.0], [0.4, 0.6], [0.4, 0.6]]
+    np.testing.assert_allclose(value(metrics.MCE(), labels, rows), 0.5, atol=1e-6)
+
+
+# Forms of labels and predictions
+
+
+@EVERY_METRIC
+@pytest.mark.parametrize("form", ["column", "one_hot", "float_ids", "uint8"])
+def test_every_form_of_label_gives_the_same(build, form):
+    ids, _, probabilities = example("random")
+    labels = {
+        "column": ids[:, None],
+        "one_hot": np.eye(4, dtype="float32")[ids],
+        "float_ids": ids.astype("float32"),
+        "uint8": ids.astype("uint8"),
+    }[form]
+    assert value(build(), labels, probabilities) == value(build(), ids, probabilities)
+
+
+@EVERY_METRIC
+@pytest.mark.parametrize("column_of_labels", [False, True])
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_binary_output_of_one_column_equals_two_columns(build, from_logits, column_of_labels, rng):
+    logit = rng.normal(0, 3, (SIZE, 1)).astype("float32")
+    labels = (rng.random((SIZE, 1)) < 0.4).astype("int32")
+    one, two = logit, np.concatenate([np.zeros_like(logit), logit], -1)
+    if not from_logits:
+        one = 1 / (1 + np.exp(-logit))
+        two = np.concatenate([1 - one, one], -1)
+    metric = build(from_logits=from_logits)
+    got = value(metric, labels if column_of_labels else labels[:, 0], one)
+    expected = value(build(from_logits=from_logits), labels[:, 0], two)
+    np.testing.assert_allclose(got, expected, atol=1e-7)
+
+
+def test_binary_error_equals_the_oracle(rng):
+    p = rng.random((SIZE, 1)).astype("float32")
+    labels = rng.integers(0, 2, SIZE)
+    expected = reference.ece(*reference.top_label(labels, np.concatenate([1 - p, p], -1)))
+    np.testing.assert_allclose(value(metrics.ECE(), labels, p), expected, atol=1e-6)
+
+
+@EVERY_METRIC
+@pytest.mark.parametrize("labels_shape", [(16, 32), (16, 32, 1), (16, 32, 4)])
+def test_leading_axes_are_samples(build, labels_shape):
+    ids, _, probabilities = example("random")
+    labels = np.eye(4)[ids] if labels_shape[-1] == 4 else ids
+    got = value(build(), labels.reshape(labels_shape), probabilities.reshape(16, 32, 4))
+    np.testing.assert_allclose(got, value(build(), ids, probabilities), atol=1e-6)
+
+
+@EVERY_METRIC
+def test_class_ids_out_of_range_count_as_wrong(build):
+    _, _, probabilities = example("random")
+    wrong = value(build(), probabilities.argmin(-1), probabilities)
+    for label in (-1, 4, 2**20):
+        assert value(build(), np.full(SIZE, label), probabilities) == wrong
+
+
+@EVERY_METRIC
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_predictions_are_computed_in_float32(build, dtype):
+    labels, logits, _ = example("random")
+    half = ops.cast(logits, dtype)
+    got = value(build(from_logits=True), labels, half)
+    assert got == value(build(from_logits=True), labels, ops.cast(half, "float32"))
+
+
+# On the published logits
+
+PUBLISHED = [("cross_entropy", 4.35, 4.3338), ("flsd53", 1.55, 1.5595)]
+
+
+def stream(metric, real_data, name):
+    """Update with the 10,000 published test logits in batches of 1000; return the error in %."""
+    with np.load(real_data / "logits" / f"cifar10_resnet50_{name}.npz") as data:
+        labels, logits = data["test_labels"], data["test_logits"]
+    for start in range(0, len(labels), 1000):
+        metric.update_state(labels[start : start + 1000], logits[start : start + 1000])
+    return 100 * float(metric.result())
+
+
+@pytest.mark.parametrize(("name", "ece", "ada_ece"), PUBLISHED)
+def test_streamed_ece_meets_the_published_figure_to_the_last_digit(real_data, name, ece, ada_ece):
+    assert round(stream(metrics.ECE(from_logits=True), real_data, name), 2) == ece
+
+
+@pytest.mark.parametrize(("name", "ece", "ada_ece"), PUBLISHED)
+def test_streamed_ada_ece_is_within_a_hundredth_of_a_point(real_data, name, ece, ada_ece):
+    assert abs(stream(metrics.AdaECE(from_logits=True), real_data, name) - ada_ece) <= 0.01
+
+
+# Inside training
+
+
+def model_and_data(rng, output_dtype=None, size=64):
+    x = rng.normal(size=(size, 5)).astype("float32")
+    model = keras.Sequential(
+        [
+            keras.Input((5,)),
+            keras.layers.Dense(4, kernel_initializer="he_normal", dtype=output_dtype),
+        ]
+    )
+    return model, x, rng.integers(0, 4, size)
+
+
+def compile_with_metrics(model, **kwargs):
+    model.compile(
+        optimizer=keras.optimizers.SGD(0.1),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=[
+            metrics.ECE(from_logits=True),
+            metrics.AdaECE(from_logits=True),
+            metrics.MCE(from_logits=True),
+        ],
+        **kwargs,
+    )
+
+
+MODES = [{}, {"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 2}]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=["default", "eager", "jit", "several_steps"])
+def test_logs_of_a_compiled_model_hold_the_errors_of_its_predictions(mode, rng):
+    if BACKEND == "torch" and mode.keys() & {"jit_compile", "steps_per_execution"}:
+        pytest.skip("Keras runs torch steps one by one; torch.compile needs a C++ compiler")
+    model, x, y = model_and_data(rng)
+    compile_with_metrics(model, **mode)
+    history = model.fit(
+        x, y, batch_size=16, epochs=2, validation_data=(x, y), validation_batch_size=16, verbose=0
+    ).history
+    for name in ("ece", "ada_ece", "mce"):
+        assert len(history[name]) == 2
+    logits = model.predict(x, verbose=0)
+    top = reference.top_label(y, reference.softmax64(logits))
+    alone = functional.adaptive_expected_calibration_error
+    expected = {"val_ece": reference.ece(*top), "val_mce": reference.mce(*top)}
+    for name, error in expected.items():
+        np.testing.assert_allclose(history[name][-1], error, atol=1e-5)
+    adaptive = float(alone(y, logits, from_logits=True))
+    # A cell of the metric holds a sample or two of 64.
+    np.testing.assert_allclose(history["val_ada_ece"][-1], adaptive, atol=0.02)
+
+
+def test_errors_of_bfloat16_predictions_inside_a_compiled_step(rng):
+    model, x, y = model_and_data(rng, output_dtype="mixed_bfloat16")
+    compile_with_metrics(model)
+    logs = model.evaluate(x, y, batch_size=64, verbose=0, return_dict=True)
+    logits = model(x)
+    assert keras.backend.standardize_dtype(logits.dtype) == "bfloat16"
+    top = reference.top_label(y, reference.softmax64(to_numpy(logits)))
+    np.testing.assert_allclose(logs["ece"], reference.ece(*top), atol=1e-6)
+    np.testing.assert_allclose(logs["mce"], reference.mce(*top), atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["min", "auto"])
+@EVERY_METRIC
+def test_early_stopping_takes_a_lower_error_for_better(build, mode, rng):
+    # Weights are frozen, so that the error stays: training stops after one epoch of patience.
+    model, x, y = model_and_data(rng)
+    model.layers[0].trainable = False
+    compile_with_metrics(model)
+    name = f"val_{build().name}"
+    stopping = keras.callbacks.EarlyStopping(monitor=name, mode=mode, patience=1)
+    history = model.fit(
+        x, y, batch_size=64, epochs=4, validation_data=(x, y), callbacks=[stopping], verbose=0
+    )
+    assert len(history.history[name]) == 2
+    assert bool(stopping.monitor_op(0.1, 0.2))
+    assert not bool(stopping.monitor_op(0.2, 0.1))
+
+
+def test_state_starts_again_every_epoch(rng):
+    model, x, y = model_and_data(rng)
+    metric = metrics.ECE(from_logits=True)
+    model.layers[0].trainable = False
+    model.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=[metric]
+    )
+    history = model.fit(x, y, batch_size=64, epochs=2, verbose=0).history["ece"]
+    assert history[0] == history[1]
+    assert to_numpy(metric.bins().count).sum() == 64
+
+
+# Names and configuration
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "name"),
+    [
+        (metrics.ECE, metrics.ExpectedCalibrationError, "ece"),
+        (metrics.MCE, metrics.MaximumCalibrationError, "mce"),
+        (metrics.AdaECE, metrics.AdaptiveExpectedCalibrationError, "ada_ece"),
+    ],
+)
+def test_short_name_is_the_class_itself(short, long, name):
+    assert short is long
+    assert long().name == name
+    assert long().num_bins == 15
+    assert long().from_logits is False
+
+
+@EVERY_METRIC
+def test_config_round_trip_keeps_every_argument(build):
+    metric = build(num_bins=7, from_logits=True, name="mine", dtype="float32")
+    copy = type(metric).from_config(metric.get_config())
+    assert copy.get_config() == metric.get_config()
+    assert (copy.num_bins, copy.from_logits, copy.name) == (7, True, "mine")
+
+
+@EVERY_METRIC
+def test_compiled_metric_survives_saving_the_model(build, tmp_path, rng):
+    model, x, y = model_and_data(rng)
+    model.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=[build(num_bins=7, from_logits=True, name="mine")],
+    )
+    before = model.evaluate(x, y, verbose=0, return_dict=True)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    after = loaded.evaluate(x, y, verbose=0, return_dict=True)
+    np.testing.assert_allclose(after["mine"], before["mine"], atol=1e-6)
