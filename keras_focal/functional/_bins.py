@@ -135,6 +135,7 @@ def cell_sums(cells: Tensor, predictions: Predictions, weights: Tensor, num_cell
     """
     finite = ops.isfinite(predictions.doubt)
     cells = ops.where(finite, cells, num_cells)
+    weights = ops.cast(weights, predictions.doubt.dtype)
     doubt = ops.where(finite, predictions.doubt, 0.0)
     rows = ops.stack([weights, weights * predictions.wrong, weights * doubt], axis=-1)
     sums = ops.segment_sum(ops.reshape(rows, (-1, 3)), ops.reshape(cells, (-1,)), num_cells + 1)

@@ -77,6 +77,7 @@ def sets():
         "offset": (labels, normal + np.float32(1e4)),
         "hard": (labels, hard),
         "easy": (labels, with_complement(hard, labels, np.logspace(-5, -14, 16))),
+        "easiest": (labels, with_complement(hard, labels, np.logspace(-15, -37, 16))),
         "rising": (labels_4, with_complement(hard_4, labels_4, np.logspace(-0.3, -5.5, 64))),
     }
 
@@ -91,6 +92,7 @@ def binary_sets():
         "huge": of_binary(labels[:8], rng.choice([-1e4, -9e3, 9e3, 1e4], 8)),
         "hard": of_binary(labels, -60 + rng.normal(0, 1, 16)),
         "easy": of_binary(labels, np.log(10) * np.linspace(5, 14, 16)),
+        "easiest": of_binary(labels, np.log(10) * np.linspace(15, 37, 16)),
         "rising": of_binary(np.tile(labels, 4), np.log(10) * np.linspace(0, 5.5, 64)),
     }
 

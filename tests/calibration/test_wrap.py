@@ -1,0 +1,206 @@
+"""calibrate: the model that comes back is the one that went in, with confidences set right."""
+
+import subprocess
+import sys
+
+import backends
+import keras
+import numpy as np
+import pytest
+import reference
+from keras import layers
+
+from keras_focal.calibration import calibrate, fit_temperature
+
+
+def data(rng, size=300, classes=3):
+    x = rng.normal(size=(size, classes)).astype("float32")
+    noisy = x + rng.normal(size=x.shape)
+    return x, noisy.argmax(1)
+
+
+def network(classes=3, activation=None, scale=6.0):
+    """Return an over-confident network: its logits are `scale` times its inputs."""
+    kernel = keras.initializers.Identity(gain=scale)
+    inputs = keras.Input((classes,))
+    return keras.Model(inputs, layers.Dense(classes, activation, kernel_initializer=kernel)(inputs))
+
+
+def predict(model, x):
+    return keras.tree.map_structure(np.asarray, model.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_probabilities_are_those_of_the_fitted_temperature(rng, activation):
+    x, y = data(rng)
+    model = network(activation=activation)
+    logits = 6.0 * x.astype("float64")
+    temperature = fit_temperature(logits, y).temperature
+    calibrated = calibrate(model, x, y, from_logits=activation is None, verbose=0)
+    found = calibrated.get_layer("temperature").temperature
+    assert found == pytest.approx(temperature, rel=1e-4)
+    expected = reference.softmax64(logits / temperature)
+    np.testing.assert_allclose(predict(calibrated, x), expected, atol=1e-4)
+
+
+def test_predicted_classes_stay_and_likelihood_improves(rng):
+    x, y = data(rng)
+    model = network()
+    calibrated = calibrate(model, x, y, from_logits=True, verbose=0)
+    logits, p = predict(model, x), predict(calibrated, x)
+    np.testing.assert_array_equal(p.argmax(1), logits.argmax(1))
+    assert reference.nll(y, np.log(p)) < reference.nll(y, logits) - 0.1
+
+
+def test_model_itself_is_unchanged(rng):
+    x, y = data(rng)
+    model = network()
+    before = predict(model, x)
+    calibrate(model, x, y, from_logits=True, verbose=0)
+    np.testing.assert_array_equal(predict(model, x), before)
+    assert len(model.layers) == 2
+
+
+@pytest.mark.parametrize("activation", [None, "sigmoid"])
+def test_binary_column_gives_a_calibrated_probability(rng, activation):
+    x = rng.normal(size=(400, 1)).astype("float32")
+    y = (x[:, 0] + rng.normal(size=400) > 0).astype(int)
+    model = network(1, activation, scale=5.0)
+    calibrated = calibrate(model, x, y, from_logits=activation is None, verbose=0)
+    z = 5.0 * x.astype("float64")
+    temperature = fit_temperature(z, y).temperature
+    expected = 1 / (1 + np.exp(-z / temperature))
+    np.testing.assert_allclose(predict(calibrated, x), expected, atol=1e-3)
+
+
+def test_sequential_and_subclassed_models_are_taken(rng):
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.head = layers.Dense(3, kernel_initializer=keras.initializers.Identity(6.0))
+
+        def call(self, x):
+            return self.head(x)
+
+    x, y = data(rng)
+    kernel = keras.initializers.Identity(6.0)
+    sequential = keras.Sequential([keras.Input((3,)), layers.Dense(3, kernel_initializer=kernel)])
+    expected = predict(calibrate(network(), x, y, from_logits=True, verbose=0), x)
+    for model in (sequential, Subclassed()):
+        found = predict(calibrate(model, x, y, from_logits=True, verbose=0), x)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_all_outputs_agree_with_each_other(rng):
+    x, y = data(rng)
+    calibrated = calibrate(network(), x, y, from_logits=True, outputs="all", verbose=0)
+    found = predict(calibrated, x)
+    assert sorted(found) == ["logits", "probabilities"]
+    expected = reference.softmax64(found["logits"])
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
+
+
+def batches(kind, *arrays):
+    if kind == "dataset":
+        tf = pytest.importorskip("tensorflow")
+        return tf.data.Dataset.from_tensor_slices(arrays).shuffle(500).batch(64)
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, i):
+            return tuple(array[i * 64 : (i + 1) * 64] for array in arrays)
+
+    return Batches() if kind == "py_dataset" else (Batches()[i] for i in range(5))
+
+
+@pytest.mark.parametrize("kind", ["dataset", "py_dataset", "generator"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_batches_give_the_temperature_of_arrays(rng, kind, weighted):
+    x, y = data(rng)
+    weights = rng.uniform(0.1, 2, 300).astype("float32") if weighted else None
+    arrays = (x, y, weights) if weighted else (x, y)
+    kwargs = {"from_logits": True, "verbose": 0}
+    expected = calibrate(network(), x, y, sample_weight=weights, **kwargs)
+    found = calibrate(network(), batches(kind, *arrays), **kwargs)
+    for model in (expected, found):
+        assert model.get_layer("temperature").temperature > 1.5
+    assert found.get_layer("temperature").temperature == pytest.approx(
+        expected.get_layer("temperature").temperature, rel=1e-5
+    )
+
+
+def test_saved_model_gives_the_same_probabilities(rng, tmp_path):
+    x, y = data(rng)
+    calibrated = calibrate(network(), x, y, from_logits=True, verbose=0)
+    calibrated.save(tmp_path / "m.keras")
+    reloaded = keras.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_allclose(predict(reloaded, x), predict(calibrated, x), atol=1e-6)
+
+
+SERVE = """
+import sys, numpy as np, tensorflow as tf
+model = tf.saved_model.load(sys.argv[1] + "/model")
+out = model.signatures["serving_default"](tf.constant(np.load(sys.argv[1] + "/x.npy")))
+assert "keras_focal" not in sys.modules
+np.savez(sys.argv[1] + "/out.npz", **{name: value.numpy() for name, value in out.items()})
+"""
+
+
+@pytest.mark.skipif(backends.BACKEND == "torch", reason="Keras exports no SavedModel from torch")
+def test_exported_model_is_served_without_the_package(rng, tmp_path):
+    x, y = data(rng)
+    calibrated = calibrate(network(), x, y, from_logits=True, outputs="all", verbose=0)
+    calibrated.export(tmp_path / "model", verbose=False)
+    np.save(tmp_path / "x.npy", x)
+    command = [sys.executable, "-c", SERVE, str(tmp_path)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    served, expected = np.load(tmp_path / "out.npz"), predict(calibrated, x)
+    assert sorted(served.files) == ["logits", "probabilities"]
+    for name in served.files:
+        np.testing.assert_allclose(served[name], expected[name], atol=1e-5)
+
+
+def test_logits_declared_as_probabilities_raise(rng):
+    with pytest.raises(ValueError, match="`from_logits` must say .* pass from_logits=True"):
+        calibrate(network(), *data(rng), verbose=0)
+
+
+def test_probabilities_declared_as_logits_raise(rng):
+    with pytest.raises(ValueError, match="`from_logits` must say .* pass from_logits=False"):
+        calibrate(network(activation="softmax"), *data(rng), from_logits=True, verbose=0)
+
+
+def test_several_outputs_raise(rng):
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, [layers.Dense(3)(inputs), layers.Dense(3)(inputs)])
+    with pytest.raises(ValueError, match="`model` must have one output. Received: 2"):
+        calibrate(model, *data(rng), from_logits=True, verbose=0)
+
+
+def test_data_that_are_empty_or_not_finite_raise(rng):
+    x, y = data(rng)
+    with pytest.raises(ValueError, match="`x` must hold at least one sample"):
+        calibrate(network(), x[:0], y[:0], from_logits=True, verbose=0)
+    with pytest.raises(ValueError, match="`x` must yield at least one batch"):
+        calibrate(network(), iter(()), from_logits=True, verbose=0)
+    with pytest.raises(ValueError, match="`logits` must be finite"):
+        calibrate(network(), np.full_like(x, np.nan), y, from_logits=True, verbose=0)
+
+
+def test_labels_left_out_or_given_twice_raise(rng):
+    x, y = data(rng)
+    with pytest.raises(ValueError, match="`y` must be given with array inputs"):
+        calibrate(network(), x, from_logits=True, verbose=0)
+    with pytest.raises(ValueError, match="`y` and `sample_weight` must be None"):
+        calibrate(network(), iter([(x, y)]), y, from_logits=True, verbose=0)
+    with pytest.raises(ValueError, match=r"`x` must yield batches \(x, y\)"):
+        calibrate(network(), iter([x]), from_logits=True, verbose=0)
+
+
+@pytest.mark.parametrize("argument", ["outputs", "criterion"])
+def test_unknown_choices_raise(rng, argument):
+    with pytest.raises(ValueError, match=f"`{argument}` must be one of"):
+        calibrate(network(), *data(rng), from_logits=True, verbose=0, **{argument: "other"})

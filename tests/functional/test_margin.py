@@ -1,0 +1,106 @@
+"""The odds of a class keep their relative accuracy however close p comes to 0 or 1."""
+
+import mpmath
+import numpy as np
+import pytest
+import reference
+from backends import BACKEND, to_numpy
+from keras import ops
+
+from keras_focal.functional import _margin
+
+# p, 1 - p and -log p each come from two exponentials, a sum and a quotient.
+TOLERANCE = 4 * 2.0**-23
+
+
+def chosen_odds(labels, logits):
+    labels, logits = ops.convert_to_tensor(labels), ops.convert_to_tensor(logits)
+    odds = _margin.odds(_margin.split_classes(labels, logits).margin)
+    return [to_numpy(part) for part in odds]
+
+
+def oracle_odds(labels, logits):
+    with mpmath.workdps(120):
+        p = [reference.softmax(row)[label] for label, row in zip(labels, logits, strict=True)]
+        parts = [p, [1 - x for x in p], [-mpmath.log(x) for x in p]]
+        return [np.array([float(x) for x in part]) for part in parts]
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4], ids=["no offset", "offset 1e4"])
+def test_odds_are_accurate_at_both_ends(offset):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1, (60, 5)).astype("float32")
+    labels = rng.integers(0, 5, 60).astype("int32")
+    logits[np.arange(60), labels] += np.linspace(-80, 80, 60, dtype="float32")
+    logits += np.float32(offset)
+    for actual, expected in zip(
+        chosen_odds(labels, logits), oracle_odds(labels, logits), strict=True
+    ):
+        np.testing.assert_allclose(actual, expected, rtol=TOLERANCE)
+
+
+def test_binary_margin_is_that_of_a_second_class_with_logit_zero():
+    logits = np.linspace(-80, 80, 41, dtype="float32")
+    pairs = np.stack([np.zeros_like(logits), logits], -1)
+    odds = _margin.odds(_margin.binary_margin(ops.convert_to_tensor(logits)))
+    expected = oracle_odds(np.ones(41, "int32"), pairs)
+    for actual, exact in zip(odds, expected, strict=True):
+        np.testing.assert_allclose(to_numpy(actual), exact, rtol=TOLERANCE)
+
+
+def test_gap_and_its_error_sum_to_the_exact_difference():
+    rng = np.random.default_rng(0)
+    logits = (rng.normal(0, 1, (50, 2)) * 10.0 ** rng.integers(-3, 5, (50, 2))).astype("float32")
+    margin = _margin.split_classes(
+        ops.zeros(50, dtype="int32"), ops.convert_to_tensor(logits)
+    ).margin
+    exact = logits[:, 1].astype("float64") - logits[:, 0]
+    assert np.any(to_numpy(margin.gap) != exact)
+    np.testing.assert_array_equal(to_numpy(margin.gap) + to_numpy(margin.gap_error), exact)
+
+
+def test_gap_is_held_to_its_largest_value():
+    top = np.finfo("float32").max
+    logits = np.array([[-top, top], [top, -top], [0.0, np.inf], [-np.inf, 0.0]], "float32")
+    gap = _margin.split_classes(ops.zeros(4, dtype="int32"), ops.convert_to_tensor(logits)).margin[
+        0
+    ]
+    np.testing.assert_array_equal(to_numpy(gap), np.array([1, -1, 1, 1]) * _margin.LARGEST_GAP)
+
+
+def test_an_index_out_of_range_points_nowhere():
+    chosen = _margin.chosen_class(ops.convert_to_tensor(np.array([-1, 0, 2, 3], "int32")), 3)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(chosen),
+        [[False] * 3, [True, False, False], [False, False, True], [False] * 3],
+    )
+
+
+def test_shares_are_the_distribution_of_the_other_classes():
+    logits = np.array([[5.0, 1.0, 2.0, -1.0], [1e4, 3.0, -1e4, 3.0]], "float32")
+    shares = _margin.split_classes(
+        ops.zeros(2, dtype="int32"), ops.convert_to_tensor(logits)
+    ).shares
+    np.testing.assert_array_equal(to_numpy(shares)[:, 0], 0.0)
+    np.testing.assert_allclose(
+        to_numpy(shares)[:, 1:], reference.softmax64(logits[:, 1:]), rtol=1e-6, atol=1e-38
+    )
+
+
+def test_the_lowest_logits_of_all_share_alike():
+    """float32's lowest number is a logit like any other, not a mark of absence."""
+    logits = np.full((1, 4), np.finfo("float32").min, "float32")
+    p, complement, surprise = chosen_odds(np.zeros(1, "int32"), logits)
+    np.testing.assert_allclose(
+        [p[0], complement[0], surprise[0]], [0.25, 0.75, np.log(4)], rtol=1e-6
+    )
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX has no float64 unless jax_enable_x64 is set")
+def test_float64_logits_keep_their_precision():
+    logits = np.array([[1.0, 20.0, -3.0], [30.0, 1.0, 0.0]])
+    odds = _margin.odds(
+        _margin.split_classes(ops.zeros(2, dtype="int32"), ops.convert_to_tensor(logits)).margin
+    )
+    for actual, expected in zip(odds, oracle_odds([0, 0], logits), strict=True):
+        np.testing.assert_allclose(ops.convert_to_numpy(actual), expected, rtol=1e-14)
