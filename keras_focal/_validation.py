@@ -33,11 +33,19 @@ def check_gamma(name: str, value: Any) -> float:
     return float(value)
 
 
+def _as_floats(value: Any) -> np.ndarray:
+    """Return a float64 array of `value`; NaN, which no rule admits, if it holds no numbers."""
+    try:
+        return np.asarray(value, "float64")
+    except (TypeError, ValueError):
+        return np.array(np.nan)
+
+
 def check_alpha(value: Any, largest: float | None = None) -> float | list[float] | None:
     """Return class weights as None, a float or a list of floats, each in [0, `largest`]."""
     if value is None:
         return None
-    array = np.asarray(value, "float64")
+    array = _as_floats(value)
     fits = array.ndim <= 1 and array.size > 0 and bool(np.all(np.isfinite(array) & (array >= 0)))
     bound = ""
     if largest is not None:
@@ -64,14 +72,15 @@ def check_alpha_length(alpha: Any, num_classes: int) -> None:
 
 def check_fraction(name: str, value: Any) -> float:
     """Return `value` as a float in [0, 1)."""
-    check_number(name, value, "a number in [0, 1)", is_number(value) and 0 <= value < 1)
+    fits = is_number(value) and 0 <= value < 1
+    check_number(name, value, "a number in [0, 1)", fits, "0 leaves it out, 0.05 is usual.")
     return float(value)
 
 
 def check_count(name: str, value: Any) -> int:
     """Return `value` as an int >= 1."""
     whole = is_number(value) and float(value).is_integer() and value >= 1
-    check_number(name, value, "a whole number >= 1", whole)
+    check_number(name, value, "a whole number >= 1", whole, "Give an int such as 15.")
     return int(value)
 
 
@@ -82,13 +91,14 @@ def check_positive(name: str, value: Any) -> float:
         value,
         "a finite number > 0",
         is_number(value) and bool(np.isfinite(value)) and value > 0,
+        "1 changes nothing.",
     )
     return float(value)
 
 
 def check_open_interval(name: str, value: Any, low: float, high: float, why: str) -> None:
     """Raise unless every entry of `value` lies strictly between `low` and `high`."""
-    array = np.asarray(value, "float64")
+    array = _as_floats(value)
     if not np.all((array > low) & (array < high)):
         raise ValueError(
             f"`{name}` must be in ({low:g}, {high:g}): {why}. Received: {name}={value!s}."
@@ -108,12 +118,12 @@ def check_class_axis(logits: Any, axis: int = -1) -> int:
     if not -rank <= axis < rank:
         raise ValueError(
             f"`axis` must name an axis of the predictions. Received: axis={axis} for shape "
-            f"{tuple(logits.shape)}."
+            f"{tuple(logits.shape)}. The last axis is -1."
         )
     num_classes = logits.shape[axis]
     if num_classes is None or num_classes < 2:
         raise ValueError(
-            f"The class axis of the predictions must have a known length >= 2. Received: shape "
+            "`y_pred` must have a class axis of known length >= 2. Received: shape "
             f"{tuple(logits.shape)}, axis={axis}. For one probability per sample use "
             "BinaryFocalCrossentropy."
         )
@@ -142,10 +152,11 @@ def check_whole_labels(labels: Any) -> None:
         values = np.asarray(labels)
     except Exception:  # a traced or remote tensor: each framework raises its own type
         return
-    if values.dtype.kind == "f" and not np.all(values == np.floor(values)):
+    whole = np.isfinite(values) & (values == np.floor(values)) if values.dtype.kind == "f" else True
+    if not np.all(whole):
         raise ValueError(
             "`y_true` must hold class ids, whole numbers. Received: float labels such as "
-            f"{values[values != np.floor(values)].flat[0]!s}. For one-hot or soft targets use "
+            f"{values[~whole].flat[0]!s}. For one-hot or soft targets use "
             "CategoricalFocalCrossentropy."
         )
 
@@ -172,6 +183,12 @@ def check_labels_fit(labels_shape: Any, predictions_shape: Any) -> None:
 
 def check_temperature_bounds(bounds: Any) -> tuple[float, float]:
     """Return (low, high) as floats, 0 < low < 1 < high."""
-    low, high = (check_positive("bounds", bound) for bound in bounds)
-    check_number("bounds", tuple(bounds), "(low, high) with 0 < low < 1 < high", low < 1 < high)
-    return low, high
+    ends = _as_floats(bounds)
+    check_number(
+        "bounds",
+        bounds,
+        "(low, high) with 0 < low < 1 < high",
+        ends.shape == (2,) and bool(0 < ends[0] < 1 < ends[1] < np.inf),
+        "(1e-3, 1e3) is the default.",
+    )
+    return float(ends[0]), float(ends[1])

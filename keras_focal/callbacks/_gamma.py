@@ -119,12 +119,28 @@ class GammaScheduler(keras.callbacks.Callback):
                     "`boundaries` must be given outside `fit`, where the number of epochs is "
                     "unknown. Received: boundaries=None."
                 )
-            boundaries = tuple(round(switch * epochs) for switch in self._steps.switches)
+            # Even a run of one epoch begins with the first gamma.
+            boundaries = tuple(max(1, round(switch * epochs)) for switch in self._steps.switches)
         return self._steps.gammas[sum(epoch >= boundary for boundary in boundaries)]
 
 
 def attach(model: keras.Model, state: GammaState) -> None:
-    """Make a model carry the state of a loss, so that compiled steps see it change."""
+    """Make a model carry the state of a loss, so that compiled steps see it change.
+
+    `GammaScheduler` does this by itself; call it to assign `loss.gamma` in a loop of your own.
+
+    Args:
+        model: A compiled model.
+        state: The `gamma_state` of a focal loss whose gamma is a number.
+
+    Example:
+        >>> import keras, keras_focal
+        >>> loss = keras_focal.losses.get("FL-3", from_logits=True)
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        >>> model.compile("sgd", loss)
+        >>> keras_focal.callbacks.attach(model, loss.gamma_state)
+        >>> loss.gamma = 1.0
+    """
     if any(variable is state.variable for variable in model.metrics_variables):
         return
     setattr(model, f"focal_gamma_{id(state)}", state)

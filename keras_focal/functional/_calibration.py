@@ -101,6 +101,12 @@ def maximum_calibration_error(
 
     Args and returns as `expected_calibration_error`.
 
+    Example:
+        >>> from keras_focal import functional
+        >>> error = functional.maximum_calibration_error([0, 1], [[0.9, 0.1], [0.3, 0.7]])
+        >>> round(float(error), 4)
+        0.3
+
     Source:
         Naeini et al., 2015; Mukhoti et al., 2020, eq. 2.
     """

@@ -1,4 +1,4 @@
-"""fit_temperature: the one optimum, by likelihood or by ECE, and clear words where there is none."""
+"""fit_temperature: the one optimum by likelihood or by ECE, and clear words where none is."""
 
 import warnings
 
@@ -11,7 +11,7 @@ from keras_focal.calibration import _fit, fit_temperature
 
 
 def sample(rng, temperature=2.5, size=2000, classes=6):
-    """Return logits that are `temperature` times too large, and labels drawn from the right ones."""
+    """Return logits `temperature` times too large, and labels drawn from the right ones."""
     logits = rng.normal(0, 1.5, (size, classes))
     p = reference.softmax64(logits)
     labels = (p.cumsum(1) < rng.random((size, 1))).sum(1)

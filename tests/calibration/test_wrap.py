@@ -164,37 +164,37 @@ def test_exported_model_is_served_without_the_package(rng, tmp_path):
 
 
 def test_logits_declared_as_probabilities_raise(rng):
-    with pytest.raises(ValueError, match="`from_logits` must say .* pass from_logits=True"):
+    with pytest.raises(ValueError, match=r"`from_logits` must say .* pass from_logits=True"):
         calibrate(network(), *data(rng), verbose=0)
 
 
 def test_probabilities_declared_as_logits_raise(rng):
-    with pytest.raises(ValueError, match="`from_logits` must say .* pass from_logits=False"):
+    with pytest.raises(ValueError, match=r"`from_logits` must say .* pass from_logits=False"):
         calibrate(network(activation="softmax"), *data(rng), from_logits=True, verbose=0)
 
 
 def test_several_outputs_raise(rng):
     inputs = keras.Input((3,))
     model = keras.Model(inputs, [layers.Dense(3)(inputs), layers.Dense(3)(inputs)])
-    with pytest.raises(ValueError, match="`model` must have one output. Received: 2"):
+    with pytest.raises(ValueError, match=r"`model` must have one output. Received: 2"):
         calibrate(model, *data(rng), from_logits=True, verbose=0)
 
 
 def test_data_that_are_empty_or_not_finite_raise(rng):
     x, y = data(rng)
-    with pytest.raises(ValueError, match="`x` must hold at least one sample"):
+    with pytest.raises(ValueError, match=r"`x` must hold at least one sample"):
         calibrate(network(), x[:0], y[:0], from_logits=True, verbose=0)
-    with pytest.raises(ValueError, match="`x` must yield at least one batch"):
+    with pytest.raises(ValueError, match=r"`x` must yield at least one batch"):
         calibrate(network(), iter(()), from_logits=True, verbose=0)
-    with pytest.raises(ValueError, match="`logits` must be finite"):
+    with pytest.raises(ValueError, match=r"`logits` must be finite"):
         calibrate(network(), np.full_like(x, np.nan), y, from_logits=True, verbose=0)
 
 
 def test_labels_left_out_or_given_twice_raise(rng):
     x, y = data(rng)
-    with pytest.raises(ValueError, match="`y` must be given with array inputs"):
+    with pytest.raises(ValueError, match=r"`y` must be given with array inputs"):
         calibrate(network(), x, from_logits=True, verbose=0)
-    with pytest.raises(ValueError, match="`y` and `sample_weight` must be None"):
+    with pytest.raises(ValueError, match=r"`y` and `sample_weight` must be None"):
         calibrate(network(), iter([(x, y)]), y, from_logits=True, verbose=0)
     with pytest.raises(ValueError, match=r"`x` must yield batches \(x, y\)"):
         calibrate(network(), iter([x]), from_logits=True, verbose=0)

@@ -1,85 +1,217 @@
-"""The reliability diagram draws the metric's bins and leaves everything else alone."""
+"""The reliability diagram: what is drawn is what the bins hold."""
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 import pytest
 import reference
 from matplotlib import pyplot as plt
 
-from keras_focal.metrics import ECE
+from keras_focal import functional, metrics
 from keras_focal.plotting import reliability_diagram
 
 
 @pytest.fixture(autouse=True)
-def _closed():
+def _close_figures():
     yield
     plt.close("all")
 
 
-def predictions(rng):
-    logits = rng.normal(0, 2, (300, 4)).astype("float32")
-    labels = np.where(rng.random(300) < 0.6, logits.argmax(1), rng.integers(0, 4, 300))
-    return labels, logits
+@pytest.fixture
+def data(rng):
+    """64 labels and probabilities, shape (64, 4)."""
+    return rng.integers(0, 4, 64), rng.dirichlet(np.ones(4), 64).astype("float32")
 
 
-def bars(ax):
-    return [(round(bar.get_x(), 4), bar.get_y(), bar.get_height()) for bar in ax.patches]
+def bars(ax, label):
+    """Left edge, bottom and top of the bars of a series, sorted by their place."""
+    container = next(c for c in ax.containers if c.get_label() == label)
+    boxes = [patch.get_bbox() for patch in container]
+    return np.array(sorted((b.x0, b.y0, b.y1) for b in boxes)).reshape(-1, 3)
 
 
-def test_bars_are_accuracies_and_gaps_of_the_oracle(rng):
-    labels, logits = predictions(rng)
-    ax = reliability_diagram(labels, logits, from_logits=True)
-    confidence, correct = reference.top_label(labels, reference.softmax64(logits))
-    expected = [
-        (correct[inside].mean(), confidence[inside].mean() - correct[inside].mean())
-        for i in range(15)
-        if (inside := (confidence > i / 15) & (confidence <= (i + 1) / 15)).any()
-    ]
-    drawn = ax.containers
-    np.testing.assert_allclose(
-        [bar.get_height() for bar in drawn[0]], [a for a, _ in expected], atol=1e-5
+def strip(ax):
+    """The axes under the diagram: the share of each bin."""
+    return ax.child_axes[0]
+
+
+def picture(ax):
+    ax.figure.canvas.draw()
+    return np.asarray(ax.figure.canvas.buffer_rgba())
+
+
+def filled_bins(labels, probabilities, num_bins=15):
+    """(left edge, weight, accuracy, mean confidence) of the bins that hold something."""
+    confidence, correct = reference.top_label(labels, probabilities)
+    rows = []
+    for i in range(num_bins):
+        inside = (confidence > i / num_bins) & (confidence <= (i + 1) / num_bins)
+        if inside.any():
+            means = correct[inside].mean(), confidence[inside].mean()
+            rows.append((i / num_bins, inside.sum(), *means))
+    return np.array(rows).T
+
+
+def test_bar_heights_are_the_accuracies_of_the_filled_bins(data):
+    left, _, accuracy, _ = filled_bins(*data)
+    drawn = bars(reliability_diagram(*data), "accuracy")
+    np.testing.assert_allclose(drawn[:, 0], left, atol=1e-9)
+    np.testing.assert_allclose(drawn[:, 1], 0.0)
+    np.testing.assert_allclose(drawn[:, 2], accuracy, atol=1e-6)
+
+
+def test_gap_reaches_from_accuracy_to_mean_confidence(data):
+    left, _, accuracy, confidence = filled_bins(*data)
+    drawn = bars(reliability_diagram(*data), "gap to confidence")
+    np.testing.assert_allclose(drawn[:, 0], left, atol=1e-9)
+    np.testing.assert_allclose(drawn[:, 1:].min(-1), np.minimum(accuracy, confidence), atol=1e-6)
+    np.testing.assert_allclose(drawn[:, 1:].max(-1), np.maximum(accuracy, confidence), atol=1e-6)
+
+
+def test_strip_shows_the_share_of_each_bin_in_percent(data):
+    _, count, _, _ = filled_bins(*data)
+    heights = [patch.get_height() for patch in strip(reliability_diagram(*data)).patches]
+    np.testing.assert_allclose(heights, 100 * count / 64, rtol=1e-6)
+
+
+def test_diagonal_is_perfect_calibration(data):
+    lines = [line.get_xydata() for line in reliability_diagram(*data).lines]
+    assert any(np.array_equal(line, [[0, 0], [1, 1]]) for line in lines)
+
+
+def test_title_gives_the_ece_in_percent(data):
+    ece = 100 * reference.ece(*reference.top_label(*data))
+    assert reliability_diagram(*data).get_title() == f"ECE {ece:.2f} %"
+
+
+def test_title_starts_with_the_given_text(data):
+    ece = 100 * reference.ece(*reference.top_label(*data))
+    assert (
+        reliability_diagram(*data, title="100 % CNN").get_title() == f"100 % CNN: ECE {ece:.2f} %"
     )
+
+
+def test_number_of_bins_is_used(data):
+    left, _, accuracy, _ = filled_bins(*data, num_bins=4)
+    ax = reliability_diagram(*data, num_bins=4)
+    drawn = bars(ax, "accuracy")
+    np.testing.assert_allclose(drawn[:, 0], left, atol=1e-9)
+    np.testing.assert_allclose(drawn[:, 2], accuracy, atol=1e-6)
+    ece = 100 * reference.ece(*reference.top_label(*data), num_bins=4)
+    assert ax.get_title() == f"ECE {ece:.2f} %"
+
+
+def test_logits_give_the_picture_of_their_probabilities(data):
+    labels, probabilities = data
+    from_logits = reliability_diagram(labels, np.log(probabilities), from_logits=True)
     np.testing.assert_allclose(
-        [bar.get_height() for bar in drawn[1]], [g for _, g in expected], atol=1e-5
+        bars(from_logits, "accuracy"), bars(reliability_diagram(*data), "accuracy"), atol=1e-6
     )
 
 
-def test_title_gives_the_ece_of_the_bins(rng):
-    labels, logits = predictions(rng)
-    ax = reliability_diagram(labels, logits, from_logits=True, title="net")
-    ece = reference.ece(*reference.top_label(labels, reference.softmax64(logits)))
-    assert ax.get_title() == f"net: ECE {100 * ece:.2f} %"
+def test_sample_weight_counts(data, rng):
+    labels, probabilities = data
+    times = rng.integers(0, 3, 64)
+    repeated = labels.repeat(times), probabilities.repeat(times, axis=0)
+    _, count, accuracy, _ = filled_bins(*repeated)
+    ax = reliability_diagram(labels, probabilities, sample_weight=times)
+    np.testing.assert_allclose(bars(ax, "accuracy")[:, 2], accuracy, atol=1e-6)
+    heights = [patch.get_height() for patch in strip(ax).patches]
+    np.testing.assert_allclose(heights, 100 * count / times.sum(), rtol=1e-6)
 
 
-def test_bins_of_a_metric_draw_the_same_picture(rng):
-    labels, logits = predictions(rng)
-    metric = ECE(from_logits=True)
-    metric.update_state(labels, logits)
-    from_arrays = reliability_diagram(labels, logits, from_logits=True)
-    from_bins = reliability_diagram(bins=metric.bins())
-    assert from_arrays.get_title() == from_bins.get_title()
-    np.testing.assert_allclose(bars(from_arrays), bars(from_bins), atol=1e-5)
+def test_bins_of_a_metric_give_the_picture_of_the_arrays(data):
+    metric = metrics.ECE()
+    metric.update_state(*data)
+    from_metric = picture(reliability_diagram(bins=metric.bins()))
+    np.testing.assert_array_equal(from_metric, picture(reliability_diagram(*data)))
 
 
-def test_given_axes_are_drawn_into_and_returned(rng):
-    _, axes = plt.subplots(1, 2)
-    assert reliability_diagram(*predictions(rng), from_logits=True, ax=axes[1]) is axes[1]
-    assert not axes[0].patches
+def test_bins_of_a_function_give_the_picture_of_the_arrays(data):
+    bins = functional.bin_statistics(*data, num_bins=5)
+    from_bins = picture(reliability_diagram(bins=bins))
+    np.testing.assert_array_equal(from_bins, picture(reliability_diagram(*data, num_bins=5)))
 
 
-def test_global_style_is_untouched(rng):
-    before = dict(matplotlib.rcParams)
-    reliability_diagram(*predictions(rng), from_logits=True)
-    assert dict(matplotlib.rcParams) == before
+def test_given_axes_are_drawn_into_and_returned(data):
+    figure, (first, second) = plt.subplots(1, 2)
+    assert reliability_diagram(*data, ax=second) is second
+    assert plt.get_fignums() == [figure.number]
+    assert second.patches
+    assert not first.patches
 
 
-def test_no_predictions_draw_an_empty_diagram():
-    ax = reliability_diagram(bins=ECE().bins())
+def test_new_axes_are_made_without_given_ones(data):
+    first, second = reliability_diagram(*data), reliability_diagram(*data)
+    assert first.figure is not second.figure
+
+
+def test_global_settings_and_current_axes_stay(data):
+    before = dict(mpl.rcParams)
+    _, (first, second) = plt.subplots(1, 2)
+    plt.sca(first)
+    reliability_diagram(*data, ax=second)
+    assert dict(mpl.rcParams) == before
+    assert plt.gca() is first
+
+
+def test_picture_can_be_saved_without_a_warning(data, tmp_path):
+    ax = reliability_diagram(*data, title="model")
+    ax.figure.savefig(tmp_path / "reliability.png")
+    assert (tmp_path / "reliability.png").stat().st_size > 1000
+
+
+def test_axes_are_labelled_and_span_all_confidences(data):
+    ax = reliability_diagram(*data)
+    ax.figure.canvas.draw()
+    assert ax.get_xlim() == ax.get_ylim() == (0.0, 1.0)
+    assert ax.get_ylabel() == "accuracy"
+    assert strip(ax).get_xlabel() == "confidence"
+    assert strip(ax).get_ylim()[0] == 0.0
+
+
+def test_everything_is_drawn_inside_the_figure(data):
+    ax = reliability_diagram(*data)
+    ax.figure.canvas.draw()
+    box = ax.get_tightbbox().transformed(ax.figure.transFigure.inverted())
+    assert box.x0 >= -0.01
+    assert box.y0 >= -0.01
+    assert box.x1 <= 1.01
+    assert box.y1 <= 1.01
+
+
+def test_no_predictions_draw_no_bars():
+    ax = reliability_diagram(np.zeros(0, "int32"), np.zeros((0, 4), "float32"))
     assert ax.get_title() == "ECE 0.00 %"
-    assert not ax.patches
+    assert len(bars(ax, "accuracy")) == 0
+    picture(ax)
 
 
-@pytest.mark.parametrize("given", [{}, {"y_true": [0]}, {"y_pred": [[1.0, 0.0]]}])
-def test_without_predictions_or_bins_it_raises(given):
+def test_bins_of_an_empty_metric_draw_no_bars():
+    ax = reliability_diagram(bins=metrics.ECE().bins())
+    assert ax.get_title() == "ECE 0.00 %"
+    assert len(bars(ax, "accuracy")) == 0
+
+
+def test_small_weights_keep_their_shares():
+    rows, weights = [[0.9, 0.1], [0.6, 0.4]], np.array([0.003, 0.001], "float32")
+    ax = reliability_diagram([0, 0], rows, sample_weight=weights)
+    heights = sorted(patch.get_height() for patch in strip(ax).patches)
+    np.testing.assert_allclose(heights, [25.0, 75.0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("given", [{}, {"y_true": [0]}, {"y_pred": [[0.9, 0.1]]}])
+def test_neither_arrays_nor_bins_raise(given):
     with pytest.raises(ValueError, match="`bins` must be given, or else both"):
         reliability_diagram(**given)
+
+
+@pytest.mark.parametrize("labels", [[0], None])
+def test_arrays_and_bins_together_raise(labels):
+    bins = functional.bin_statistics([0], [[0.9, 0.1]])
+    with pytest.raises(ValueError, match="`bins` must be given, or else both"):
+        reliability_diagram(labels, [[0.9, 0.1]], bins=bins)
+
+
+def test_number_of_bins_below_one_raises(data):
+    with pytest.raises(ValueError, match="`num_bins` must be a whole number >= 1"):
+        reliability_diagram(*data, num_bins=0)

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from keras_focal import losses
+from keras_focal.gammas import SampleDependentGamma
+
+
+@pytest.mark.parametrize(
+    ("name", "gamma"),
+    [
+        ("CE", 0.0),
+        ("FL-1", 1.0),
+        ("FL-2", 2.0),
+        ("FL-3", 3.0),
+        ("FLSc-531", 5.0),
+        ("FLSc-532", 5.0),
+        ("FLSD-53", SampleDependentGamma([0.2], [5.0, 3.0])),
+        ("FLSD-532", SampleDependentGamma([0.2, 0.5], [5.0, 3.0, 2.0])),
+    ],
+)
+def test_a_name_of_the_paper_gives_its_gamma(name, gamma):
+    assert losses.get(name).gamma == gamma
+
+
+@pytest.mark.parametrize(
+    ("labels", "cls"),
+    [
+        ("sparse", losses.SparseCategoricalFocalCrossentropy),
+        ("categorical", losses.CategoricalFocalCrossentropy),
+        ("binary", losses.BinaryFocalCrossentropy),
+    ],
+)
+def test_the_kind_of_labels_picks_the_class(labels, cls):
+    assert type(losses.get("FL-3", labels=labels)) is cls
+
+
+def test_class_ids_are_the_default():
+    assert type(losses.get("FL-3")) is losses.SparseCategoricalFocalCrossentropy
+
+
+def test_arguments_reach_the_class():
+    loss = losses.get("FLSD-53", from_logits=True, ignore_class=255, reduction="sum", name="mine")
+    assert loss.from_logits
+    assert loss.ignore_class == 255
+    assert loss.reduction == "sum"
+    assert loss.name == "mine"
+
+
+def test_from_logits_is_off_by_default():
+    assert not losses.get("FLSD-53").from_logits
+
+
+def test_each_call_gives_a_loss_of_its_own():
+    first, second = losses.get("FL-3"), losses.get("FL-3")
+    first.gamma = 1.0
+    assert second.gamma == 3.0
+
+
+def test_ce_is_cross_entropy():
+    value = losses.get("CE", from_logits=True)(np.array([0]), np.zeros((1, 4), "float32"))
+    assert float(value) == pytest.approx(np.log(4), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["FL-4", "flsd-53", "FLSD", "", None, 3.0])
+def test_an_unknown_name_is_an_error_that_lists_the_names(name):
+    with pytest.raises(ValueError, match="`name` must be one of 'CE', .*'FLSD-53'.* Received"):
+        losses.get(name)
+
+
+def test_an_unknown_kind_of_labels_is_an_error():
+    with pytest.raises(ValueError, match="`labels` must be one of 'sparse', .*labels='one-hot'"):
+        losses.get("FL-3", labels="one-hot")
