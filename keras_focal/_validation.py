@@ -189,6 +189,6 @@ def check_temperature_bounds(bounds: Any) -> tuple[float, float]:
         bounds,
         "(low, high) with 0 < low < 1 < high",
         ends.shape == (2,) and bool(0 < ends[0] < 1 < ends[1] < np.inf),
-        "(1e-3, 1e3) is the default.",
+        "Leave it out for (1e-3, 1e3).",
     )
     return float(ends[0]), float(ends[1])
