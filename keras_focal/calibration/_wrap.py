@@ -59,7 +59,7 @@ def calibrate(
         >>> import keras, numpy as np, keras_focal
         >>> logits = keras.layers.Dense(2, kernel_initializer="identity")
         >>> model = keras.Sequential([keras.Input((2,)), logits])
-        >>> x = np.random.default_rng(0).normal(size=(200, 2))
+        >>> x = np.random.default_rng(0).normal(size=(200, 2)).astype("float32")
         >>> y = (x + np.random.default_rng(1).normal(size=x.shape)).argmax(axis=1)
         >>> calibrated = keras_focal.calibration.calibrate(
         ...     model, x, y, from_logits=True, verbose=0)
