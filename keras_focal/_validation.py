@@ -112,14 +112,19 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
         raise ValueError(f"`{name}` must be one of {listed}. Received: {name}={value!r}.")
 
 
-def check_class_axis(logits: Any, axis: int = -1) -> int:
-    """Return the number of classes: static, >= 2."""
-    rank = len(logits.shape)
+def check_axis(predictions: Any, axis: int) -> None:
+    """Raise unless predictions have the axis."""
+    rank = len(predictions.shape)
     if not -rank <= axis < rank:
         raise ValueError(
             f"`axis` must name an axis of the predictions. Received: axis={axis} for shape "
-            f"{tuple(logits.shape)}. The last axis is -1."
+            f"{tuple(predictions.shape)}. The last axis is -1."
         )
+
+
+def check_class_axis(logits: Any, axis: int = -1) -> int:
+    """Return the number of classes: static, >= 2."""
+    check_axis(logits, axis)
     num_classes = logits.shape[axis]
     if num_classes is None or num_classes < 2:
         raise ValueError(

@@ -68,14 +68,15 @@ class TemperatureScaling(keras.layers.Layer):
         return float(np.exp(ops.convert_to_numpy(self.log_temperature).astype("float64")))
 
     def call(self, inputs: Tensor) -> Tensor:
-        logits = inputs
+        logits = ops.cast(inputs, functional.compute_dtype(inputs.dtype))
         if self.inputs == "probabilities":
             logits = (
                 functional.logits_from_binary_probabilities(inputs)
                 if inputs.shape[-1] == 1
                 else functional.logits_from_probabilities(inputs)
             )
-        return functional.scale_logits(logits, ops.exp(self.log_temperature))
+        scaled = functional.scale_logits(logits, ops.exp(self.log_temperature))
+        return ops.cast(scaled, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

@@ -161,5 +161,7 @@ def weights_of_valid(
         weights *= ops.divide_no_nan(ops.sum(unmasked), ops.sum(unmasked * weights))
     if sample_weight is not None:
         sample_weight = ops.convert_to_tensor(sample_weight, dtype=weights.dtype)
+        if len(sample_weight.shape) > len(weights.shape):
+            weights = ops.expand_dims(weights, -1)
         weights *= align_weights(sample_weight, weights)
     return weights

@@ -8,6 +8,7 @@ from keras import ops
 from keras_focal import functional
 from keras_focal._validation import (
     check_alpha_length,
+    check_axis,
     check_class_axis,
     check_same_shape,
     check_whole_labels,
@@ -242,6 +243,7 @@ class BinaryFocalCrossentropy(FocalLoss):
         check_same_shape(
             "y_true", y_true.shape, y_pred.shape, "Give one label in [0, 1] for each output."
         )
+        check_axis(y_pred, self.axis)
         alpha = self.alpha
         if isinstance(alpha, list):
             check_alpha_length(alpha, y_pred.shape[-1])

@@ -63,7 +63,8 @@ def reliability_diagram(
     from matplotlib import pyplot as plt
     from matplotlib.colors import to_rgba
 
-    if (bins is None) == (y_true is None or y_pred is None):
+    given = (y_true is not None, y_pred is not None)
+    if not all(given) if bins is None else any(given):
         raise ValueError(
             "`bins` must be given, or else both `y_true` and `y_pred`. Received: "
             f"{'both' if bins is not None else 'neither'}."
@@ -106,7 +107,7 @@ def reliability_diagram(
     ax.tick_params(labelbottom=False)
 
     strip = ax.inset_axes((0.0, -0.24, 1.0, 0.2), sharex=ax)
-    strip.bar(centers, 100.0 * count[filled] / max(count.sum(), 1.0), width, color="0.55")
+    strip.bar(centers, 100.0 * count[filled] / max(count.sum(), 1e-300), width, color="0.55")
     strip.set(xlabel="confidence", ylabel="samples, %")
     strip.tick_params(labelbottom=True)
     return ax
