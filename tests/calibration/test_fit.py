@@ -63,6 +63,26 @@ def test_ece_temperature_is_the_first_least_of_the_grid(rng):
     assert fit_temperature(logits, labels, "ece").temperature == (np.argmin(grid) + 1) / 10
 
 
+def test_first_of_equal_minima_of_the_grid_wins():
+    # Equal logits have one confidence at every temperature, and so one calibration error.
+    logits = np.zeros((30, 3))
+    assert fit_temperature(logits, np.arange(30) % 3, "ece").temperature == 0.1
+
+
+@pytest.mark.parametrize("num_bins", [1, 5, 40])
+def test_ece_temperature_depends_on_the_number_of_bins(rng, num_bins):
+    logits, labels = sample(rng, size=300)
+    z = logits.astype("float64")
+    errors = [
+        reference.ece(*reference.top_label(labels, reference.softmax64(z / t)), num_bins)
+        for t in np.arange(1, 101) / 10
+    ]
+    fit = fit_temperature(logits, labels, "ece", num_bins=num_bins)
+    assert fit.temperature == (np.argmin(errors) + 1) / 10
+    assert fit.ece_after == pytest.approx(min(errors), abs=1e-12)
+    assert fit.criterion == "ece"
+
+
 def test_weights_equal_repetition(rng):
     logits, labels = sample(rng, size=400)
     times = rng.integers(0, 3, 400)
@@ -70,6 +90,81 @@ def test_weights_equal_repetition(rng):
     repeated = fit_temperature(logits.repeat(times, axis=0), labels.repeat(times))
     assert weighted.temperature == pytest.approx(repeated.temperature, rel=1e-8)
     assert weighted.ece_after == pytest.approx(repeated.ece_after, abs=1e-8)
+
+
+def test_weighted_temperature_is_the_optimum_to_1e_6(rng):
+    logits, labels = sample(rng, size=400)
+    weights = rng.uniform(0, 3, 400)
+    expected = reference.best_temperature(labels, logits, weights)
+    found = fit_temperature(logits, labels, sample_weight=weights)
+    assert found.temperature == pytest.approx(expected, rel=1e-6)
+    assert found.nll_after == pytest.approx(
+        reference.nll(labels, logits, expected, weights), rel=1e-9
+    )
+
+
+def test_only_ratios_of_weights_matter(rng):
+    logits, labels = sample(rng, size=400)
+    weights = rng.uniform(0.5, 3, 400)
+    found, scaled = (
+        fit_temperature(logits, labels, sample_weight=scale * weights) for scale in (1.0, 1e6)
+    )
+    assert scaled.temperature == pytest.approx(found.temperature, rel=1e-9)
+    assert scaled.ece_after == pytest.approx(found.ece_after, rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(400,), (400, 1), (40, 10), (40, 10, 1)])
+def test_weights_take_the_shape_of_the_labels(rng, shape):
+    logits, labels = sample(rng, size=400)
+    weights = rng.uniform(0, 3, 400)
+    expected = fit_temperature(logits, labels, sample_weight=weights).temperature
+    rows = logits.reshape(*(shape[:-1] if shape[-1] == 1 else shape), 6)
+    found = fit_temperature(rows, labels.reshape(shape), sample_weight=weights.reshape(shape))
+    assert found.temperature == pytest.approx(expected, rel=1e-9)
+
+
+def test_weights_of_sequences_are_spread_over_their_predictions(rng):
+    logits, labels = sample(rng, size=400)
+    weights = rng.uniform(0, 3, 40)
+    expected = fit_temperature(logits, labels, sample_weight=weights.repeat(10)).temperature
+    found = fit_temperature(
+        logits.reshape(40, 10, 6), labels.reshape(40, 10), sample_weight=weights
+    )
+    assert found.temperature == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", [0.02, 0.5, 40.0])
+def test_logits_times_a_factor_have_the_temperature_times_it(rng, scale):
+    logits, labels = sample(rng, size=400)
+    found = fit_temperature(scale * logits.astype("float64"), labels).temperature
+    assert found == pytest.approx(scale * fit_temperature(logits, labels).temperature, rel=1e-8)
+
+
+def test_shift_of_a_row_of_logits_does_not_matter(rng):
+    logits, labels = sample(rng, size=400)
+    shifted = logits.astype("float64") + rng.normal(0, 100, (400, 1))
+    expected = fit_temperature(logits, labels)
+    found = fit_temperature(shifted, labels)
+    assert found.temperature == pytest.approx(expected.temperature, rel=1e-8)
+    assert found.ece_after == pytest.approx(expected.ece_after, abs=1e-9)
+
+
+def test_row_order_does_not_matter(rng):
+    logits, labels = sample(rng, size=400)
+    order = rng.permutation(400)
+    expected = fit_temperature(logits, labels).temperature
+    assert fit_temperature(logits[order], labels[order]).temperature == pytest.approx(
+        expected, rel=1e-9
+    )
+
+
+def test_float64_logits_keep_their_precision(rng):
+    # In float32 the gaps of these logits would be rounded to multiples of 0.5.
+    logits, labels = sample(rng, size=400)
+    exact = fit_temperature(logits, labels).temperature
+    assert fit_temperature(logits + np.float64(2**22), labels).temperature == pytest.approx(
+        exact, rel=1e-6
+    )
 
 
 def test_every_form_of_the_same_data_gives_the_same_temperature(rng):
@@ -116,6 +211,23 @@ def test_separable_data_give_the_lower_bound_and_a_warning(rng):
     assert fit.temperature == 1e-3
 
 
+def test_logits_that_say_nothing_give_the_upper_bound_and_a_warning():
+    # Every row of logits comes with every label equally often.
+    logits = np.repeat([[2.0, 0.0, 1.0], [0.0, 3.0, -1.0]], 3, axis=0)
+    with pytest.warns(UserWarning, match="upper bound 1000: the logits say nothing"):
+        fit = fit_temperature(logits, [0, 1, 2] * 2)
+    assert fit.at_bound
+    assert fit.temperature == 1e3
+
+
+def test_given_bounds_are_the_ends_of_the_search(rng):
+    logits, labels = sample(rng, temperature=2.5, size=400)
+    with pytest.warns(UserWarning, match="upper bound 2"):
+        assert fit_temperature(logits, labels, bounds=(0.5, 2.0)).temperature == 2.0
+    with pytest.warns(UserWarning, match="lower bound 0.5"):
+        assert fit_temperature(logits / 25, labels, bounds=(0.5, 2.0)).temperature == 0.5
+
+
 def test_logits_that_mislead_give_the_upper_bound_and_a_warning(rng):
     logits, _ = sample(rng, size=50)
     with pytest.warns(UserWarning, match="upper bound 1000"):
@@ -154,10 +266,12 @@ def test_published_temperatures_are_met(real_data, name):
         (([1.0, 2.0], [0, 1]), r"`logits` must have shape \(\.\.\., K\)"),
         (([[np.nan, 1.0]], [0]), "`logits` must be finite. Received: 1 of 1 rows"),
         (([[np.inf, 1.0]], [0]), "`logits` must be finite"),
-        (([[0.0, 1.0]], [0, 1]), "`y_true` must have shape"),
+        (([[0.0, 1.0]], [0, 1]), "`labels` must have shape"),
         (([[0.0, 1.0]], [2]), r"`labels` must be class ids in \[0, 2\). Received: 2"),
         (([[0.0, 1.0]], [-1]), "`labels` must be class ids"),
         (([[0.0, 1.0]], [0.5]), "`labels` must be class ids"),
+        (([[0.0, 1.0]], [np.nan]), "`labels` must be class ids"),
+        (([[0.0, 1.0]], [np.inf]), "`labels` must be class ids"),
         (([[0.0, 1.0]], [0], "brier"), "`criterion` must be one of 'nll', 'ece'"),
     ],
 )
@@ -169,6 +283,12 @@ def test_bad_data_raise_before_any_work(arguments, message):
 @pytest.mark.parametrize("weights", [[0.0, 0.0], [-1.0, 2.0], [np.nan, 1.0]])
 def test_bad_weights_raise(weights):
     with pytest.raises(ValueError, match="`sample_weight` must be finite, >= 0, and not all 0"):
+        fit_temperature([[0.0, 1.0], [1.0, 0.0]], [0, 1], sample_weight=weights)
+
+
+@pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0], [[1.0, 1.0]] * 2])
+def test_weights_of_another_shape_raise(weights):
+    with pytest.raises(ValueError, match="`sample_weight` must"):
         fit_temperature([[0.0, 1.0], [1.0, 0.0]], [0, 1], sample_weight=weights)
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import backends
 import keras
@@ -41,6 +42,33 @@ def test_probabilities_are_those_of_the_fitted_temperature(rng, activation):
     assert found == pytest.approx(temperature, rel=1e-4)
     expected = reference.softmax64(logits / temperature)
     np.testing.assert_allclose(predict(calibrated, x), expected, atol=1e-4)
+
+
+def test_ece_criterion_takes_the_temperature_of_the_grid(rng):
+    x, y = data(rng)
+    calibrated = calibrate(network(), x, y, from_logits=True, criterion="ece", verbose=0)
+    expected = fit_temperature(6.0 * x.astype("float64"), y, "ece").temperature
+    assert calibrated.get_layer("temperature").temperature == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("activation", [None, "softmax", "sigmoid"])
+def test_accuracy_stays_and_likelihood_does_not_get_worse(rng, activation):
+    classes = 1 if activation == "sigmoid" else 3
+    x = rng.normal(size=(300, classes)).astype("float32")
+    noisy = x + rng.normal(size=x.shape)
+    y = noisy[:, 0] > 0 if classes == 1 else noisy.argmax(1)
+    model = network(classes, activation)
+    calibrated = calibrate(model, x, y, from_logits=activation is None, verbose=0)
+    accuracies, nlls = [], []
+    for probe in (model, calibrated):
+        p = predict(probe, x).astype("float64")
+        if activation is None and probe is model:
+            p = reference.softmax64(p)
+        p = np.concatenate([1 - p, p], axis=1) if classes == 1 else p
+        accuracies.append((p.argmax(1) == y).mean())
+        nlls.append(reference.nll(y.astype(int), np.log(np.clip(p, 1e-38, 1.0))))
+    assert accuracies[0] == accuracies[1]
+    assert nlls[1] < nlls[0]
 
 
 def test_predicted_classes_stay_and_likelihood_improves(rng):
@@ -89,6 +117,137 @@ def test_sequential_and_subclassed_models_are_taken(rng):
     for model in (sequential, Subclassed()):
         found = predict(calibrate(model, x, y, from_logits=True, verbose=0), x)
         np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_subclassed_model_takes_every_batch_of_a_generator(rng):
+    class Scaled(keras.Model):
+        def call(self, x):
+            return 6.0 * x
+
+    x, y = data(rng)
+    expected = calibrate(network(), x, y, from_logits=True, verbose=0)
+    found = calibrate(Scaled(), batches("generator", x, y), from_logits=True, verbose=0)
+    assert found.get_layer("temperature").temperature == pytest.approx(
+        expected.get_layer("temperature").temperature, rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("kind", ["list", "dict", "subclassed"])
+def test_models_of_several_inputs_are_taken(rng, kind):
+    class Sum(keras.Model):
+        def call(self, inputs):
+            return 6.0 * (inputs["a"] + inputs["b"])
+
+    x, y = data(rng)
+    halves = {"a": 0.25 * x, "b": 0.75 * x}
+    inputs = {name: keras.Input((3,), name=name) for name in "ab"}
+    output = layers.Rescaling(6.0)(layers.Add()(list(inputs.values())))
+    if kind == "list":
+        model, x_two = keras.Model(list(inputs.values()), output), list(halves.values())
+    else:
+        model, x_two = Sum() if kind == "subclassed" else keras.Model(inputs, output), halves
+    expected = predict(calibrate(network(), x, y, from_logits=True, verbose=0), x)
+    found = predict(calibrate(model, x_two, y, from_logits=True, verbose=0), x_two)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_tokens_of_sequences_are_taken(rng):
+    class Tagger(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.table = layers.Embedding(5, 3, embeddings_initializer="random_normal")
+
+        def call(self, tokens):
+            return 100.0 * self.table(tokens)
+
+    tokens = rng.integers(0, 5, (50, 4))
+    model = Tagger()
+    logits = predict(model, tokens)
+    labels = (logits + rng.normal(0, 5, logits.shape)).argmax(-1)
+    calibrated = calibrate(model, tokens, labels, from_logits=True, verbose=0)
+    temperature = fit_temperature(logits, labels).temperature
+    expected = reference.softmax64(logits.astype("float64") / temperature)
+    np.testing.assert_allclose(predict(calibrated, tokens), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["one_hot", "column", "tensor", "list"])
+def test_every_form_of_label_gives_the_same_temperature(rng, form):
+    x, y = data(rng)
+    labels = {
+        "one_hot": np.eye(3)[y],
+        "column": y[:, None],
+        "tensor": keras.ops.convert_to_tensor(y),
+        "list": y.tolist(),
+    }[form]
+    expected = calibrate(network(), x, y, from_logits=True, verbose=0)
+    found = calibrate(network(), x, labels, from_logits=True, verbose=0)
+    assert (
+        found.get_layer("temperature").temperature == expected.get_layer("temperature").temperature
+    )
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_half_precision_models_give_float32_probabilities(rng, activation, dtype):
+    # The rounded probabilities of 50 classes do not sum to 1 if they are added in bfloat16.
+    x, y = data(rng, classes=50)
+    inputs = keras.Input((50,))
+    kernel = keras.initializers.Identity(gain=3.0)
+    dense = layers.Dense(50, activation, kernel_initializer=kernel, dtype=dtype)
+    model = keras.Model(inputs, dense(inputs))
+    calibrated = calibrate(model, x, y, from_logits=activation is None, verbose=0)
+    p = predict(calibrated, x)
+    assert p.dtype == "float32"
+    np.testing.assert_allclose(p.sum(1), 1.0, atol=1e-5)
+    expected = fit_temperature(3.0 * x.astype("float64"), y).temperature
+    # bfloat16 rounds a logit of 8 by up to 0.03.
+    assert calibrated.get_layer("temperature").temperature == pytest.approx(expected, rel=0.02)
+
+
+def test_calibrated_model_can_be_calibrated_again(rng):
+    x, y = data(rng)
+    once = calibrate(network(), x, y, from_logits=True, verbose=0)
+    twice = calibrate(once, x, y, verbose=0)
+    np.testing.assert_allclose(predict(twice, x), predict(once, x), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["temperature", "probabilities"])
+def test_layers_of_the_model_may_have_any_name(rng, name):
+    x, y = data(rng)
+    inputs = keras.Input((3,))
+    kernel = keras.initializers.Identity(6.0)
+    model = keras.Model(inputs, layers.Dense(3, kernel_initializer=kernel, name=name)(inputs))
+    found = predict(calibrate(model, x, y, from_logits=True, verbose=0), x)
+    expected = predict(calibrate(network(), x, y, from_logits=True, verbose=0), x)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_certain_probabilities_give_finite_ones(rng):
+    x, y = data(rng)
+    model = network(activation="softmax", scale=200.0)
+    assert (predict(model, x) == 1.0).any()
+    p = predict(calibrate(model, x, y, verbose=0), x)
+    assert np.all(np.isfinite(p))
+    np.testing.assert_array_equal(p.argmax(1), predict(model, x).argmax(1))
+
+
+def test_weights_are_shared_with_the_model(rng):
+    x, y = data(rng)
+    model = network()
+    calibrated = calibrate(model, x, y, from_logits=True, verbose=0)
+    before = predict(calibrated, x)
+    model.layers[1].kernel.assign(0.0 * model.layers[1].kernel)
+    assert not np.allclose(predict(calibrated, x), before)
+    np.testing.assert_allclose(predict(calibrated, x), 1 / 3, atol=1e-6)
+
+
+def test_compiled_model_stays_compiled(rng):
+    x, y = data(rng)
+    model = network()
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    before = model.evaluate(x, y, verbose=0)
+    calibrate(model, x, y, from_logits=True, verbose=0)
+    assert model.evaluate(x, y, verbose=0) == before
 
 
 def test_all_outputs_agree_with_each_other(rng):
@@ -140,10 +299,12 @@ def test_saved_model_gives_the_same_probabilities(rng, tmp_path):
 
 
 SERVE = """
-import sys, numpy as np, tensorflow as tf
+import sys
+sys.modules["keras"] = sys.modules["keras_focal"] = None  # importing either is an error
+import numpy as np, tensorflow as tf
 model = tf.saved_model.load(sys.argv[1] + "/model")
 out = model.signatures["serving_default"](tf.constant(np.load(sys.argv[1] + "/x.npy")))
-assert "keras_focal" not in sys.modules
+assert sys.modules["keras"] is sys.modules["keras_focal"] is None
 np.savez(sys.argv[1] + "/out.npz", **{name: value.numpy() for name, value in out.items()})
 """
 
@@ -171,6 +332,17 @@ def test_logits_declared_as_probabilities_raise(rng):
 def test_probabilities_declared_as_logits_raise(rng):
     with pytest.raises(ValueError, match=r"`from_logits` must say .* pass from_logits=False"):
         calibrate(network(activation="softmax"), *data(rng), from_logits=True, verbose=0)
+
+
+def test_binary_logits_that_look_like_probabilities_warn(rng):
+    # Logits of one column may all lie in [0, 1]: doubtful, not impossible.
+    x = rng.random((300, 1)).astype("float32")
+    y = rng.random(300) < 0.6
+    # Not pytest.warns, which turns the warnings of the frameworks themselves into errors.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        calibrate(network(1, scale=1.0), x, y, from_logits=True, verbose=0)
+    assert any("`from_logits` must say" in str(warning.message) for warning in caught)
 
 
 def test_several_outputs_raise(rng):

@@ -26,6 +26,17 @@ GRADIENT_TOLERANCE = 1e-6
 compiled_or_not = pytest.mark.parametrize(
     "compiled", [False] if BACKEND == "torch" else [False, True], ids=lambda c: f"compiled={c}"
 )
+# Without jit, JAX compiles every operation by itself, for every new shape.
+AS_USUAL = BACKEND == "jax"
+as_usual_or_compiled = pytest.mark.parametrize(
+    "compiled", sorted({AS_USUAL, BACKEND != "torch"}), ids=lambda c: f"compiled={c}"
+)
+
+
+def differentiate(function, logits, *, compiled=AS_USUAL, dtype=None):
+    return value_and_gradient(function, logits, compiled=compiled, dtype=dtype)
+
+
 every_gamma = pytest.mark.parametrize("gamma", GAMMAS)
 every_kind = pytest.mark.parametrize("kind", ["sparse", "categorical", "binary"])
 quick = settings(max_examples=20, deadline=None, database=None, derandomize=True)
@@ -203,7 +214,7 @@ def test_soft_targets_follow_appendix_a(gamma):
     logits = sets()["random"][1]
     targets = np.random.default_rng(1).dirichlet(np.ones(6), len(logits)).astype("float32")
     assert_accurate(
-        value_and_gradient(lambda z: categorical(targets, z, gamma=gamma), logits),
+        differentiate(lambda z: categorical(targets, z, gamma=gamma), logits),
         row_by_row(reference.categorical_focal, targets, logits, gamma),
     )
 
@@ -212,7 +223,7 @@ def test_soft_targets_follow_appendix_a(gamma):
 def test_soft_binary_targets_follow_equation_5(gamma):
     logits = binary_sets()["random"][1]
     targets = np.random.default_rng(1).uniform(0, 1, len(logits)).astype("float32")
-    value, gradient = value_and_gradient(lambda z: binary(targets, z, gamma=gamma), logits)
+    value, gradient = differentiate(lambda z: binary(targets, z, gamma=gamma), logits)
     expected, slopes = row_by_row(reference.binary_focal, targets, logits, gamma)
     np.testing.assert_allclose(value, expected, rtol=VALUE_TOLERANCE)
     # The pulls of the two answers cancel where p is near the target: the larger one is the scale.
@@ -226,7 +237,7 @@ def test_soft_binary_targets_follow_equation_5(gamma):
 # --- The ends of the number line ---------------------------------------------------------------
 
 
-@compiled_or_not
+@as_usual_or_compiled
 @pytest.mark.parametrize("gamma", [0.5, 5.0])
 @every_kind
 def test_gradient_of_a_hopeless_sample_is_minus_one(kind, gamma, compiled):
@@ -235,7 +246,7 @@ def test_gradient_of_a_hopeless_sample_is_minus_one(kind, gamma, compiled):
     labels = np.zeros(3, "int32")
     if kind == "binary":
         labels, logits = labels.astype("float32"), gaps
-    value, gradient = value_and_gradient(
+    value, gradient = differentiate(
         loss_of(kind, labels, 3, gamma=gamma), logits, compiled=compiled
     )
     np.testing.assert_allclose(value, gaps, rtol=1e-6)
@@ -264,7 +275,7 @@ def extreme_logits(dtype):
     return np.concatenate([*(scale * np.array(ends) for scale in scales), saturated])
 
 
-@compiled_or_not
+@as_usual_or_compiled
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @every_kind
 def test_no_finite_logits_give_nan_or_inf(kind, dtype, compiled):
@@ -281,7 +292,7 @@ def test_no_finite_logits_give_nan_or_inf(kind, dtype, compiled):
         )
     )
     gamma = gammas[:, None] if kind == "categorical" else gammas
-    value, gradient = value_and_gradient(
+    value, gradient = differentiate(
         loss_of(kind, labels, 3, gamma=gamma.astype("float32")),
         logits[rows],
         compiled=compiled,
@@ -305,7 +316,7 @@ rows_only = pytest.mark.parametrize("kind", ["sparse", "categorical"])
 some_gammas = pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 
 
-@compiled_or_not
+@as_usual_or_compiled
 @rows_only
 def test_impossible_classes_count_as_absent(kind, compiled):
     """A logit of -inf takes its class out of the row, in value and gradient."""
@@ -313,10 +324,10 @@ def test_impossible_classes_count_as_absent(kind, compiled):
     possible = np.array([[0.5, 2.0, -1.0], [0.5, 2.0, -1.0]], "float32")
     gapped = np.full((2, 5), -np.inf, "float32")
     gapped[:, [1, 2, 4]] = possible
-    value, gradient = value_and_gradient(
+    value, gradient = differentiate(
         loss_of(kind, np.array([1, 2]), 5, gamma=gamma), gapped, compiled=compiled
     )
-    expected, slopes = value_and_gradient(
+    expected, slopes = differentiate(
         loss_of(kind, np.array([0, 1]), 3, gamma=gamma), possible, compiled=compiled
     )
     np.testing.assert_allclose(value, expected, rtol=1e-6)
@@ -328,7 +339,7 @@ def test_impossible_classes_count_as_absent(kind, compiled):
 @rows_only
 def test_the_only_possible_class_has_no_loss(kind, gamma):
     logits = np.array([[-np.inf, 3.0, -np.inf]], "float32")
-    value, gradient = value_and_gradient(loss_of(kind, np.array([1]), 3, gamma=gamma), logits)
+    value, gradient = differentiate(loss_of(kind, np.array([1]), 3, gamma=gamma), logits)
     np.testing.assert_array_equal(value, 0.0)
     np.testing.assert_array_equal(gradient, 0.0)
 
@@ -337,7 +348,7 @@ def test_the_only_possible_class_has_no_loss(kind, gamma):
 @rows_only
 def test_an_impossible_true_class_is_a_large_finite_loss(kind, gamma):
     logits = np.array([[-np.inf, 3.0, 1.0]], "float32")
-    value, gradient = value_and_gradient(loss_of(kind, np.array([0]), 3, gamma=gamma), logits)
+    value, gradient = differentiate(loss_of(kind, np.array([0]), 3, gamma=gamma), logits)
     assert 1e10 < value[0] < np.inf
     assert np.all(np.isfinite(gradient))
 
@@ -351,8 +362,8 @@ def test_half_precision_logits_are_computed_in_float32(kind, dtype):
     labels, logits = sets_of(kind)["random"]
     function = loss_of(kind, labels, gamma=2.0)
     rounded = to_numpy(ops.cast(ops.convert_to_tensor(logits), dtype)).astype("float32")
-    value, gradient = value_and_gradient(function, rounded, dtype=dtype)
-    expected, slopes = value_and_gradient(function, rounded)
+    value, gradient = differentiate(function, rounded, dtype=dtype)
+    expected, slopes = differentiate(function, rounded)
     np.testing.assert_array_equal(value, expected)
     # The gradient is the float32 one, rounded to the dtype of the logits and nowhere before.
     slopes = ops.convert_to_tensor(slopes.astype("float32"))
@@ -380,13 +391,13 @@ def test_large_class_ids_pick_their_own_logit_among_half_precision_ones(dtype, l
 # --- Labels -------------------------------------------------------------------------------------
 
 
-@compiled_or_not
+@as_usual_or_compiled
 @some_gammas
 def test_a_label_out_of_range_has_no_loss_and_no_gradient(gamma, compiled):
     outside = [-1, 6, 7, -(2**31), 2**31 - 1]
     labels, logits = sets()["random"]
     labels = np.concatenate([outside, labels[5:]])
-    value, gradient = value_and_gradient(
+    value, gradient = differentiate(
         lambda z: sparse(labels, z, gamma=gamma), logits, compiled=compiled
     )
     np.testing.assert_array_equal(value[:5], 0.0)
@@ -407,7 +418,7 @@ def test_one_hot_rows_equal_class_ids():
 
 
 def test_a_row_of_zeros_has_no_loss():
-    value, gradient = value_and_gradient(
+    value, gradient = differentiate(
         lambda z: categorical(np.zeros((16, 6), "float32"), z), sets()["random"][1]
     )
     np.testing.assert_array_equal(value, 0.0)
@@ -433,12 +444,11 @@ def test_every_leading_shape_is_kept(shape):
         reference.sparse_focal(y, z, 2.0)[0]
         for y, z in zip(labels.ravel(), logits.reshape(-1, 6), strict=True)
     ]
-    for value in (
-        sparse(labels, logits, gamma=2.0),
-        categorical(one_hot(labels), logits, gamma=2.0),
-    ):
-        assert tuple(value.shape) == shape
-        np.testing.assert_allclose(to_numpy(value).ravel(), expected, rtol=VALUE_TOLERANCE)
+    for kind in ("sparse", "categorical"):
+        value, gradient = differentiate(loss_of(kind, labels, gamma=2.0), logits)
+        assert value.shape == shape
+        assert gradient.shape == logits.shape
+        np.testing.assert_allclose(value.ravel(), expected, rtol=VALUE_TOLERANCE)
 
 
 # --- Alpha --------------------------------------------------------------------------------------
@@ -449,7 +459,7 @@ def test_every_leading_shape_is_kept(shape):
 def test_alpha_weighs_loss_and_gradient_of_each_class(kind, alpha):
     labels, logits = sets()["random"]
     assert_accurate(
-        value_and_gradient(loss_of(kind, labels, gamma=2.0, alpha=alpha), logits),
+        differentiate(loss_of(kind, labels, gamma=2.0, alpha=alpha), logits),
         row_by_row(reference.sparse_focal, labels, logits, 2.0, np.broadcast_to(alpha, 6)),
     )
 
@@ -457,14 +467,14 @@ def test_alpha_weighs_loss_and_gradient_of_each_class(kind, alpha):
 def test_alpha_of_a_class_mutes_it():
     labels, logits = np.arange(6), sets()["random"][1][:6]
     alpha = [1.0, 1.0, 0.0, 1.0, 1.0, 1.0]
-    value, gradient = value_and_gradient(lambda z: sparse(labels, z, alpha=alpha), logits)
+    value, gradient = differentiate(lambda z: sparse(labels, z, alpha=alpha), logits)
     np.testing.assert_array_equal(value == 0, labels == 2)
     np.testing.assert_array_equal(np.all(gradient == 0, axis=-1), labels == 2)
 
 
 def test_binary_alpha_weighs_the_positive_class_and_its_complement_the_negative():
     labels, logits = binary_sets()["random"]
-    value, gradient = value_and_gradient(lambda z: binary(labels, z, gamma=2.0, alpha=0.25), logits)
+    value, gradient = differentiate(lambda z: binary(labels, z, gamma=2.0, alpha=0.25), logits)
     expected, slopes = row_by_row(reference.binary_focal, labels, logits, 2.0, 0.25)
     np.testing.assert_allclose(value, expected, rtol=VALUE_TOLERANCE)
     np.testing.assert_allclose(gradient, slopes, rtol=GRADIENT_TOLERANCE)
@@ -479,14 +489,14 @@ RULES = {
 }
 
 
-@compiled_or_not
+@as_usual_or_compiled
 @pytest.mark.parametrize("rule", RULES)
 @every_kind
 def test_gamma_that_depends_on_p_is_constant_in_the_derivative(kind, rule, compiled):
     labels, logits = sets_of(kind)["random"]
     of_tensor, of_number = RULES[rule]
     function = reference.binary_focal if kind == "binary" else reference.sparse_focal
-    actual = value_and_gradient(loss_of(kind, labels, gamma=of_tensor), logits, compiled=compiled)
+    actual = differentiate(loss_of(kind, labels, gamma=of_tensor), logits, compiled=compiled)
     expected = row_by_row(function, labels, logits, of_number)
     # One binary logit is a row of its own.
     assert_accurate(
@@ -507,8 +517,8 @@ def test_focal_gradient_is_the_cross_entropy_gradient_times_proposition_1(gamma)
     labels, logits = sets()["random"]
     p = reference.softmax64(logits)[np.arange(len(labels)), labels]
     ratio = np.array([reference.gradient_ratio(x, gamma) for x in p])
-    focal = value_and_gradient(lambda z: sparse(labels, z, gamma=gamma), logits)[1]
-    cross_entropy = value_and_gradient(
+    focal = differentiate(lambda z: sparse(labels, z, gamma=gamma), logits)[1]
+    cross_entropy = differentiate(
         lambda z: keras.losses.sparse_categorical_crossentropy(labels, z, from_logits=True), logits
     )[1]
     np.testing.assert_allclose(focal, ratio[:, None] * cross_entropy, rtol=1e-4, atol=1e-7)
@@ -559,8 +569,8 @@ def test_loss_is_invariant_to_logit_shift(logits, shift, gamma):
     gamma=st.sampled_from(GAMMAS),
 )
 def test_loss_is_invariant_to_the_order_of_classes(logits, order, label, gamma):
-    value, gradient = value_and_gradient(lambda z: sparse([label], z, gamma=gamma), logits)
-    permuted, permuted_gradient = value_and_gradient(
+    value, gradient = differentiate(lambda z: sparse([label], z, gamma=gamma), logits)
+    permuted, permuted_gradient = differentiate(
         lambda z: sparse([order.index(label)], z, gamma=gamma), logits[:, order]
     )
     np.testing.assert_allclose(permuted, value, rtol=2 * VALUE_TOLERANCE, atol=NORMAL)
@@ -577,7 +587,7 @@ def test_loss_falls_as_gamma_rises(logits, gammas):
 @quick
 @given(logits=on_a_grid, gamma=st.sampled_from(GAMMAS))
 def test_gradient_of_a_row_sums_to_zero(logits, gamma):
-    gradient = value_and_gradient(lambda z: sparse([1], z, gamma=gamma), logits)[1][0]
+    gradient = differentiate(lambda z: sparse([1], z, gamma=gamma), logits)[1][0]
     assert abs(gradient.sum()) <= 1e-6 * np.abs(gradient).max() + 8 * NORMAL
     assert gradient[1] <= 0
     assert np.all(np.delete(gradient, 1) >= 0)
@@ -602,7 +612,7 @@ def hessian(function, z):
     if BACKEND == "jax":
         import jax
 
-        return to_numpy(jax.hessian(function)(z))
+        return to_numpy(jax.jit(jax.hessian(function))(z))
     import torch
 
     z = torch.tensor(z, requires_grad=True)

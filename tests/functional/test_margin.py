@@ -98,9 +98,10 @@ def test_the_lowest_logits_of_all_share_alike():
 
 @pytest.mark.skipif(BACKEND == "jax", reason="JAX has no float64 unless jax_enable_x64 is set")
 def test_float64_logits_keep_their_precision():
-    logits = np.array([[1.0, 20.0, -3.0], [30.0, 1.0, 0.0]])
+    # None of these is a float32 number.
+    logits = np.array([[1.1, 20.3, -3.7], [30.9, 1.3, 0.1], [0.7, 0.7, 0.1]])
     odds = _margin.odds(
-        _margin.split_classes(ops.zeros(2, dtype="int32"), ops.convert_to_tensor(logits)).margin
+        _margin.split_classes(ops.zeros(3, dtype="int32"), ops.convert_to_tensor(logits)).margin
     )
-    for actual, expected in zip(odds, oracle_odds([0, 0], logits), strict=True):
+    for actual, expected in zip(odds, oracle_odds([0, 0, 0], logits), strict=True):
         np.testing.assert_allclose(ops.convert_to_numpy(actual), expected, rtol=1e-14)

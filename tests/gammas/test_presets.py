@@ -35,5 +35,5 @@ def test_a_name_belongs_to_one_kind_of_preset():
 
 @pytest.mark.parametrize("name", ["FLSD-35", "FL-3", "FLSc-531"])
 def test_an_unknown_rule_is_an_error_that_lists_the_names(name):
-    with pytest.raises(ValueError, match="`gamma` must be one of 'FLSD-53', 'FLSD-532'. Received"):
+    with pytest.raises(ValueError, match=r"`gamma` must be one of 'FLSD-53', 'FLSD-532'. Received"):
         sample_dependent(name)

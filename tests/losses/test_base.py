@@ -64,7 +64,7 @@ def test_gamma_read_back_is_a_float(cls):
 @pytest.mark.parametrize("gamma", [-1.0, np.nan, np.inf, "FLSD-53", None])
 def test_gamma_can_only_be_set_to_an_exponent(gamma):
     loss = CLASSES[0](gamma=2.0)
-    with pytest.raises(ValueError, match="`gamma` must be a finite number >= 0. Received: gamma="):
+    with pytest.raises(ValueError, match=r"`gamma` must be a finite number >= 0. Received: gamma="):
         loss.gamma = gamma
     assert loss.gamma == 2.0
 
@@ -204,7 +204,7 @@ def test_half_dtypes_are_stored_as_float32(cls):
 )
 @every_class
 def test_a_gamma_that_is_no_exponent_is_an_error(cls, gamma):
-    with pytest.raises(ValueError, match="`gamma` must be a finite number >= 0. Received: gamma="):
+    with pytest.raises(ValueError, match=r"`gamma` must be a finite number >= 0. Received: gamma="):
         cls(gamma=gamma)
 
 
@@ -220,7 +220,7 @@ def test_an_unknown_name_of_a_rule_is_an_error_that_lists_the_names(cls, gamma):
 )
 @every_class
 def test_an_alpha_that_is_no_weight_is_an_error(cls, alpha):
-    with pytest.raises(ValueError, match="`alpha` must be None, a number >= 0.*Received: alpha="):
+    with pytest.raises(ValueError, match=r"`alpha` must be None, a number >= 0.*Received: alpha="):
         cls(alpha=alpha)
 
 
@@ -233,7 +233,7 @@ def test_a_label_smoothing_outside_its_interval_is_an_error(cls, label_smoothing
 
 @every_class
 def test_an_unknown_reduction_is_an_error(cls):
-    with pytest.raises(ValueError, match="reduction"):
+    with pytest.raises(ValueError, match=r"reduction"):
         cls(reduction="average")
 
 

@@ -69,7 +69,7 @@ def by_hand(kind, targets, logits, gamma):
 # --- Values -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(8,), (2, 3), (2, 3, 2)], ids=["B", "BT", "BHW"])
+@pytest.mark.parametrize("shape", [(8,), (4, 3), (2, 3, 4)], ids=["B", "BT", "BHW"])
 @every_kind
 def test_unreduced_loss_is_the_focal_loss_of_each_prediction(kind, shape):
     targets, logits = sample(kind, *shape)
@@ -369,9 +369,19 @@ def masked_model(loss):
 STEPS = np.array([[1, 2, 0], [3, 0, 0], [5, 4, 1], [2, 0, 5]], "int32")
 STEP_WEIGHTS = np.random.default_rng(1).uniform(0.5, 2, STEPS.shape).astype("float32")
 
+weighed_and_reduced = pytest.mark.parametrize(
+    ("weights", "reduction"),
+    [
+        (None, "sum_over_batch_size"),
+        (STEP_WEIGHTS, "sum_over_batch_size"),
+        (STEP_WEIGHTS, "mean_with_sample_weight"),
+        (STEP_WEIGHTS, "sum"),
+    ],
+    ids=["mean", "weighed mean", "mean over weights", "weighed sum"],
+)
 
-@pytest.mark.parametrize("weights", [None, STEP_WEIGHTS], ids=["no weights", "weights"])
-@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "mean_with_sample_weight", "sum"])
+
+@weighed_and_reduced
 @every_kind
 def test_masked_steps_count_for_nothing(kind, reduction, weights):
     targets, _ = sample(kind, 4, 3)
@@ -387,7 +397,7 @@ def test_masked_steps_count_for_nothing(kind, reduction, weights):
 
 @pytest.mark.parametrize("weights", [None, (8,), (8, 1)], ids=str)
 @every_reduction
-@pytest.mark.parametrize("ignore_class", [0, 2, -1, 255])
+@pytest.mark.parametrize("ignore_class", [0, 255])
 def test_ignored_entries_count_as_in_keras(ignore_class, reduction, weights):
     labels, logits = sample("sparse")
     labels[[1, 4]] = ignore_class
@@ -444,8 +454,7 @@ def test_the_loss_of_ignored_entries_alone_is_zero(reduction):
     np.testing.assert_array_equal(gradient, 0.0)
 
 
-@pytest.mark.parametrize("weights", [None, STEP_WEIGHTS], ids=["no weights", "weights"])
-@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "mean_with_sample_weight", "sum"])
+@weighed_and_reduced
 def test_ignored_and_masked_entries_both_drop_out(reduction, weights):
     labels, _ = sample("sparse", 4, 3)
     labels[0, 0] = labels[0, 2] = labels[2, 1] = 255
@@ -522,12 +531,31 @@ def test_half_precision_predictions_are_computed_in_float32(kind):
     assert float(value) == pytest.approx(expected, rel=3e-6)
 
 
+@pytest.mark.parametrize("floatx", ["bfloat16", "float16"])
+@every_kind
+def test_a_half_floatx_changes_no_loss(kind, floatx):
+    targets, logits = sample(kind)
+    before = keras.config.floatx()
+    keras.config.set_floatx(floatx)
+    try:
+        loss = CLASSES[kind](gamma="FLSD-53", alpha=0.3, from_logits=True)
+        value, gradient = value_and_gradient(lambda z: loss(targets, z), logits, dtype="float32")
+    finally:
+        keras.config.set_floatx(before)
+    loss = CLASSES[kind](gamma="FLSD-53", alpha=0.3, from_logits=True)
+    expected, slopes = value_and_gradient(lambda z: loss(targets, z), logits)
+    assert value == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-6)
+
+
 @pytest.mark.skipif(BACKEND == "jax", reason="JAX has no float64 unless jax_enable_x64 is set")
 @every_kind
 def test_float64_is_computed_in_float64(kind):
     targets, logits = sample(kind)
+    # None of these is a float32 number.
+    logits = logits.astype("float64") + 1e-9
     loss = CLASSES[kind](from_logits=True, dtype="float64", reduction=None)
-    value = loss(targets, logits.astype("float64"))
+    value = loss(targets, logits)
     assert keras.backend.standardize_dtype(value.dtype) == "float64"
     np.testing.assert_allclose(
         ops.convert_to_numpy(value), by_hand(kind, targets, logits, 2.0), rtol=1e-13
@@ -584,7 +612,7 @@ def test_an_unknown_number_of_classes_is_an_error():
         CLASSES["sparse"](from_logits=True),
         input_signature=[tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None, None))],
     )
-    with pytest.raises(ValueError, match="known length"):
+    with pytest.raises(ValueError, match=r"known length"):
         step(np.zeros(2, "int32"), np.zeros((2, 3), "float32"))
 
 
@@ -622,7 +650,7 @@ def test_binary_alpha_above_one_is_an_error():
     ids=str,
 )
 def test_shapes_that_cannot_match_are_an_error(kind, labels, predictions):
-    with pytest.raises(ValueError, match="`y_true` must have shape .* Received: shape"):
+    with pytest.raises(ValueError, match=r"`y_true` must have shape .* Received: shape"):
         CLASSES[kind](from_logits=True)(np.zeros(labels, "int32"), np.zeros(predictions, "float32"))
 
 
@@ -630,7 +658,7 @@ def test_shapes_that_cannot_match_are_an_error(kind, labels, predictions):
 @pytest.mark.parametrize("form", [list, np.array, ops.convert_to_tensor])
 def test_class_ids_that_are_not_whole_are_an_error(form, labels):
     loss = losses.SparseCategoricalFocalCrossentropy(from_logits=True)
-    with pytest.raises(ValueError, match="`y_true` must hold class ids, whole numbers"):
+    with pytest.raises(ValueError, match=r"`y_true` must hold class ids, whole numbers"):
         loss(form(labels), np.zeros((2, 5), "float32"))
 
 

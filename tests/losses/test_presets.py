@@ -63,10 +63,10 @@ def test_ce_is_cross_entropy():
 
 @pytest.mark.parametrize("name", ["FL-4", "flsd-53", "FLSD", "", None, 3.0])
 def test_an_unknown_name_is_an_error_that_lists_the_names(name):
-    with pytest.raises(ValueError, match="`name` must be one of 'CE', .*'FLSD-53'.* Received"):
+    with pytest.raises(ValueError, match=r"`name` must be one of 'CE', .*'FLSD-53'.* Received"):
         losses.get(name)
 
 
 def test_an_unknown_kind_of_labels_is_an_error():
-    with pytest.raises(ValueError, match="`labels` must be one of 'sparse', .*labels='one-hot'"):
+    with pytest.raises(ValueError, match=r"`labels` must be one of 'sparse', .*labels='one-hot'"):
         losses.get("FL-3", labels="one-hot")
