@@ -10,7 +10,6 @@ The margin is kept in parts, m = gap + log(rest), because a sum of exponentials 
 of logits are each exact to a rounding, and their sum is not.
 """
 
-import math
 from typing import NamedTuple
 
 from keras import ops
@@ -96,8 +95,9 @@ def odds(margin: Margin) -> Odds:
     """Return p, 1 - p and -log p of a class from its margin."""
     gap, gap_error, rest = margin
     behind = gap > 0
-    small = _exp_of_minus(ops.abs(gap))
-    small = small + small * ops.where(behind, -gap_error, gap_error)
+    small = ops.exp(-ops.abs(gap))
+    # As a factor, not as a summand: that would be flushed to zero before `small` is.
+    small = small * (1.0 + ops.where(behind, -gap_error, gap_error))
     against = ops.where(behind, rest, rest * small)
     in_favour = ops.where(behind, small, 1.0)
     total = against + in_favour
@@ -107,16 +107,6 @@ def odds(margin: Margin) -> Odds:
         ops.log1p(ops.where(behind, 0.0, against)),
     )
     return Odds(in_favour / total, against / total, surprise)
-
-
-def _exp_of_minus(x: Tensor) -> Tensor:
-    """Return exp(-x), x >= 0, also where an exponential near underflow loses its last digits.
-
-    TensorFlow's is off by 60 roundings at x = 82. For x > 32, 64 - x is exact.
-    """
-    far = x > 32.0
-    exponential = ops.exp(ops.where(far, 64.0 - x, -x))
-    return ops.where(far, exponential * math.exp(-64.0), exponential)
 
 
 def _difference(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -57,6 +57,7 @@ class TemperatureScaling(keras.layers.Layer):
             ),
             trainable=False,
             dtype="float32",
+            autocast=False,
             name="log_temperature",
         )
         self.supports_masking = True

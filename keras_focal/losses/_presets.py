@@ -24,7 +24,7 @@ _GAMMAS: dict[str, Any] = {
 }
 
 
-def get(name: str, *, labels: str = "sparse", **kwargs: Any) -> FocalLoss:
+def get(name: str, /, *, labels: str = "sparse", **kwargs: Any) -> FocalLoss:
     """Return a loss by the name that the paper gives it.
 
     Args:

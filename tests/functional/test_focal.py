@@ -569,8 +569,8 @@ def test_loss_is_invariant_to_logit_shift(logits, shift, gamma):
     gamma=st.sampled_from(GAMMAS),
 )
 def test_loss_is_invariant_to_the_order_of_classes(logits, order, label, gamma):
-    value, gradient = differentiate(lambda z: sparse([label], z, gamma=gamma), logits)
-    permuted, permuted_gradient = differentiate(
+    value, gradient = value_and_gradient(lambda z: sparse([label], z, gamma=gamma), logits)
+    permuted, permuted_gradient = value_and_gradient(
         lambda z: sparse([order.index(label)], z, gamma=gamma), logits[:, order]
     )
     np.testing.assert_allclose(permuted, value, rtol=2 * VALUE_TOLERANCE, atol=NORMAL)
@@ -587,7 +587,7 @@ def test_loss_falls_as_gamma_rises(logits, gammas):
 @quick
 @given(logits=on_a_grid, gamma=st.sampled_from(GAMMAS))
 def test_gradient_of_a_row_sums_to_zero(logits, gamma):
-    gradient = differentiate(lambda z: sparse([1], z, gamma=gamma), logits)[1][0]
+    gradient = value_and_gradient(lambda z: sparse([1], z, gamma=gamma), logits)[1][0]
     assert abs(gradient.sum()) <= 1e-6 * np.abs(gradient).max() + 8 * NORMAL
     assert gradient[1] <= 0
     assert np.all(np.delete(gradient, 1) >= 0)
@@ -612,7 +612,7 @@ def hessian(function, z):
     if BACKEND == "jax":
         import jax
 
-        return to_numpy(jax.jit(jax.hessian(function))(z))
+        return to_numpy(jax.hessian(function)(z))
     import torch
 
     z = torch.tensor(z, requires_grad=True)
@@ -620,7 +620,7 @@ def hessian(function, z):
     return np.array([to_numpy(torch.autograd.grad(g, z, retain_graph=True)[0]) for g in gradient])
 
 
-@some_gammas
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
 @pytest.mark.parametrize("target", [0, 2], ids=["likely class", "unlikely class"])
 @every_kind
 def test_second_derivative_is_that_of_the_oracle(kind, target, gamma):

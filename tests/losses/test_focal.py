@@ -20,6 +20,8 @@ OF_KERAS = {
     "categorical": keras.losses.CategoricalCrossentropy,
     "binary": keras.losses.BinaryCrossentropy,
 }
+# Without jit, JAX compiles every operation by itself, for every new shape.
+AS_USUAL = BACKEND == "jax"
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none", None)
 
 every_kind = pytest.mark.parametrize("kind", CLASSES)
@@ -37,6 +39,9 @@ def sample(kind, *shape, num_classes=5):
     shape = shape or (8,)
     logits = rng.normal(0, 1.5, (*shape, num_classes)).astype("float32")
     labels = rng.integers(0, num_classes, shape)
+    # Every third row is easy, so that p_t lies on both sides of 0.2 and 0.5.
+    rows = np.arange(0, labels.size, 3)
+    logits.reshape(-1, num_classes)[rows, labels.ravel()[rows]] += 3
     if kind == "sparse":
         return labels, logits
     if kind == "categorical":
@@ -110,7 +115,9 @@ def test_rows_of_probabilities_need_not_sum_to_one(kind):
 def test_gradient_is_finite_where_probabilities_are_zero_or_one(kind):
     p = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]], "float32")
     targets = {"sparse": np.array([0, 0])}.get(kind, one_hot([0, 0], 3))
-    value, gradient = value_and_gradient(lambda p: CLASSES[kind](gamma=0.5)(targets, p), p)
+    value, gradient = value_and_gradient(
+        lambda p: CLASSES[kind](gamma=0.5)(targets, p), p, compiled=AS_USUAL
+    )
     assert np.isfinite(value)
     assert np.all(np.isfinite(gradient))
 
@@ -123,7 +130,7 @@ def test_gradient_on_a_hopeless_sample_is_minus_one(kind):
         targets, logits = np.array([0]), np.array([[-100.0, 0.0, -200.0]], "float32")
         targets = one_hot(targets, 3) if kind == "categorical" else targets
     loss = CLASSES[kind](gamma=2.0, from_logits=True)
-    value, gradient = value_and_gradient(lambda z: loss(targets, z), logits)
+    value, gradient = value_and_gradient(lambda z: loss(targets, z), logits, compiled=AS_USUAL)
     assert value == pytest.approx(100.0)
     assert gradient[0, 0] == pytest.approx(-1.0)
 
@@ -328,7 +335,9 @@ def test_a_vector_of_binary_alpha_weighs_each_output():
 )
 @every_kind
 def test_flsd_takes_its_gamma_from_the_probability_of_the_truth(kind, name, rule):
-    targets, logits = sample(kind, 24)
+    targets, logits = sample(kind)
+    p_t = reference.softmax64(logits)[np.arange(8), sample("sparse")[0]]
+    assert set(np.digitize(p_t, [0.2, 0.5])) == {0, 1, 2}
     value = CLASSES[kind](gamma=name, from_logits=True, reduction=None)(targets, logits)
     np.testing.assert_allclose(to_numpy(value), by_hand(kind, targets, logits, rule), rtol=3e-6)
 
