@@ -166,7 +166,7 @@ def check_whole_labels(labels: Any) -> None:
         )
 
 
-def check_labels_fit(labels_shape: Any, predictions_shape: Any) -> None:
+def check_labels_fit(name: str, labels_shape: Any, predictions_shape: Any) -> None:
     """Raise unless labels are ids (...) or (..., 1), or rows (..., K), for predictions (..., K)."""
     labels_shape, predictions_shape = tuple(labels_shape), tuple(predictions_shape)
     rows, num_classes = predictions_shape[:-1], predictions_shape[-1:]
@@ -180,7 +180,7 @@ def check_labels_fit(labels_shape: Any, predictions_shape: Any) -> None:
     )
     if not predictions_shape or not fits:
         raise ValueError(
-            f"`y_true` must have shape {rows} (class ids), {(*rows, 1)}, or "
+            f"`{name}` must have shape {rows} (class ids), {(*rows, 1)}, or "
             f"{predictions_shape} (rows) for predictions of shape {predictions_shape}. Received: "
             f"shape {labels_shape}."
         )

@@ -137,27 +137,27 @@ class HeldOut:
                 f"`logits` must have shape (..., K). Received: shape {logits.shape}. For one logit "
                 "per sample add an axis: logits[:, None]."
             )
-        check_labels_fit(labels.shape, logits.shape)
+        check_labels_fit("labels", labels.shape, logits.shape)
         if not np.all(np.isfinite(logits)):
             bad = int(np.sum(~np.isfinite(logits).all(axis=-1)))
             raise ValueError(
                 f"`logits` must be finite. Received: {bad} of {logits[..., 0].size} rows with NaN "
                 "or infinity. Look at the model or its inputs before calibrating."
             )
-        num_classes = logits.shape[-1]
+        leading_shape, num_classes = logits.shape[:-1], logits.shape[-1]
         is_rows = labels.ndim == logits.ndim and labels.shape[-1] == num_classes > 1
         labels = labels.argmax(-1).reshape(-1) if is_rows else labels.reshape(-1)
         logits = logits.reshape(-1, num_classes)
         if num_classes == 1:
             logits = np.concatenate([np.zeros_like(logits), logits], axis=-1)
-        ids = labels.astype("int64")
-        if not (np.all(ids == labels) and ids.min() >= 0 and ids.max() < logits.shape[-1]):
-            wrong = labels[(ids != labels) | (ids < 0) | (ids >= logits.shape[-1])][0]
+        fits = (labels >= 0) & (labels < logits.shape[-1]) & (labels == np.floor(labels))
+        if not np.all(fits):
             raise ValueError(
-                f"`labels` must be class ids in [0, {logits.shape[-1]}). Received: {wrong!s}."
+                f"`labels` must be class ids in [0, {logits.shape[-1]}). Received: "
+                f"{labels[~fits][0]!s}."
             )
-        weights = np.ones(len(ids)) if sample_weight is None else _to_numpy(sample_weight)
-        weights = np.broadcast_to(weights.reshape(-1), ids.shape).astype("float64")
+        ids = labels.astype("int64")
+        weights = _spread(sample_weight, leading_shape)
         if not (np.all(np.isfinite(weights) & (weights >= 0)) and weights.sum() > 0):
             raise ValueError(
                 "`sample_weight` must be finite, >= 0, and not all 0. Received: sum "
@@ -206,6 +206,22 @@ class HeldOut:
                 minlength=gaps.size,
             ).reshape(gaps.shape)
         return np.abs(gaps).sum(axis=1)
+
+
+def _spread(sample_weight: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return weights for predictions of a shape, flat: ones, or given ones of (B,) or all axes."""
+    if sample_weight is None:
+        return np.ones(int(np.prod(shape)))
+    weights = _to_numpy(sample_weight).astype("float64")
+    if weights.shape == (*shape, 1):
+        weights = weights[..., 0]
+    if weights.shape != shape[: weights.ndim] or weights.ndim == 0:
+        raise ValueError(
+            f"`sample_weight` must have shape {shape} or {shape[:1]}. Received: shape "
+            f"{weights.shape}. Give one weight for each prediction or each sample."
+        )
+    weights = weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim))
+    return np.broadcast_to(weights, shape).reshape(-1)
 
 
 def _least_nll(data: HeldOut, low: float, high: float) -> tuple[float, bool]:

@@ -1,8 +1,9 @@
 """From a trained model and held-out data to a model that gives calibrated probabilities."""
 
+import itertools
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -71,16 +72,18 @@ def calibrate(
     """
     check_choice("outputs", outputs, ("probabilities", "all"))
     check_choice("criterion", criterion, ("nll", "ece"))
-    inputs, output = _graph(model, x)
-    predictions, labels, weights = _predict(model, x, y, sample_weight, batch_size, verbose)
+    held_out = _predict(model, x, y, sample_weight, batch_size, verbose)
+    inputs, output = _graph(model, held_out.example)
+    predictions = held_out.predictions
     check_predictions(predictions, from_logits)
     is_binary = predictions.shape[-1] == 1
     logits = predictions if from_logits else _logits(predictions)
-    fit = fit_temperature(logits, labels, criterion, sample_weight=weights)
+    fit = fit_temperature(logits, held_out.labels, criterion, sample_weight=held_out.weights)
+    taken = {layer.name for layer in keras.Model(inputs, output).layers}
     scaled = TemperatureScaling(
         fit.temperature,
         inputs="logits" if from_logits else "probabilities",
-        name="temperature",
+        name=_free_name("temperature", taken),
         dtype="float32",
     )(output)
     activation = "sigmoid" if is_binary else "softmax"
@@ -99,7 +102,7 @@ def check_predictions(predictions: np.ndarray, from_logits: bool) -> None:
         return  # `fit_temperature` says where
     in_range = bool(np.all((predictions >= 0) & (predictions <= 1 + 1e-3)))
     is_binary = predictions.shape[-1] == 1
-    sums_to_one = is_binary or bool(np.all(np.abs(predictions.sum(axis=-1) - 1) < 1e-2))
+    sums_to_one = is_binary or bool(np.all(np.abs(predictions.sum(axis=-1) - 1) < 0.05))
     if not from_logits and not (in_range and sums_to_one):
         raise ValueError(
             "`from_logits` must say what the model gives. Received: from_logits=False for outputs "
@@ -124,15 +127,30 @@ def _logits(probabilities: np.ndarray) -> np.ndarray:
     return ops.convert_to_numpy(functional.logits_from_probabilities(probabilities))
 
 
-def _graph(model: keras.Model, x: Any) -> tuple[Any, Any]:
+class _HeldOut(NamedTuple):
+    """What a model made of held-out data; `example` is one batch of its inputs."""
+
+    example: Any
+    predictions: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray | None
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    """Return `name`, or `name` with the first number that no layer has."""
+    numbered = (f"{name}_{number}" for number in itertools.count(1))
+    return next(free for free in itertools.chain([name], numbered) if free not in taken)
+
+
+def _graph(model: keras.Model, example: Any) -> tuple[Any, Any]:
     """Return the symbolic input and the one output of a model, calling it once if it has none."""
     try:
         inputs, output = model.input, model.output
     except (AttributeError, ValueError):  # a subclassed model, which has no graph of its own
-        example = next(_batches(x))[0] if _is_iterable_of_batches(x) else x
-        inputs = keras.tree.map_structure(
-            lambda part: keras.Input(tuple(part.shape[1:]), dtype=_dtype_name(part)), example
-        )
+        if isinstance(example, dict):
+            inputs = {name: _input_like(part, name) for name, part in example.items()}
+        else:
+            inputs = keras.tree.map_structure(_input_like, example)
         output = model(inputs)
     if len(keras.tree.flatten(output)) != 1:
         raise ValueError(
@@ -143,8 +161,9 @@ def _graph(model: keras.Model, x: Any) -> tuple[Any, Any]:
     return inputs, keras.tree.flatten(output)[0]
 
 
-def _dtype_name(part: Any) -> str:
-    return keras.backend.standardize_dtype(part.dtype)
+def _input_like(part: Any, name: str | None = None) -> keras.KerasTensor:
+    dtype = keras.backend.standardize_dtype(part.dtype)
+    return keras.Input(tuple(part.shape[1:]), dtype=dtype, name=name)
 
 
 def _is_iterable_of_batches(x: Any) -> bool:
@@ -154,8 +173,8 @@ def _is_iterable_of_batches(x: Any) -> bool:
 
 def _predict(
     model: keras.Model, x: Any, y: Any, sample_weight: Any, batch_size: int, verbose: str | int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return predictions, labels and weights. Batches are read once, so they may be shuffled."""
+) -> _HeldOut:
+    """Predict held-out data. Batches are read once, so they may be shuffled."""
     if not _is_iterable_of_batches(x):
         if y is None:
             raise ValueError(
@@ -165,16 +184,18 @@ def _predict(
         if len(keras.tree.flatten(x)[0]) == 0:
             raise ValueError("`x` must hold at least one sample. Received: an empty array.")
         predictions = model.predict(x, batch_size=batch_size, verbose=verbose)
-        return _only(predictions), np.asarray(y), sample_weight
+        return _HeldOut(x, _only(predictions), np.asarray(y), sample_weight)
     if y is not None or sample_weight is not None:
         raise ValueError(
             "`y` and `sample_weight` must be None where `x` is an iterable of batches, which "
             "carries them. Received both."
         )
     parts: list[tuple[Any, ...]] = []
+    example = None
     progress = keras.utils.Progbar(_length(x), verbose=1 if verbose in ("auto", 1) else 0)
     for batch in _batches(x):
-        predictions = _only(model.predict_on_batch(batch[0]))
+        example = batch[0]
+        predictions = _only(model.predict_on_batch(example))
         parts.append((predictions, *(np.asarray(part) for part in batch[1:])))
         progress.add(1)
     if not parts:
@@ -182,7 +203,8 @@ def _predict(
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     if verbose:
         progress.update(len(parts), finalize=True)
-    return columns[0], columns[1], columns[2] if len(columns) > 2 else None
+    weights = columns[2] if len(columns) > 2 else None
+    return _HeldOut(example, columns[0], columns[1], weights)
 
 
 def _batches(x: Any) -> Iterator[tuple[Any, ...]]:

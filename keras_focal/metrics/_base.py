@@ -67,7 +67,7 @@ class BinnedMetric(keras.metrics.Metric):
             ValueError: If the shapes cannot match.
         """
         labels, predictions = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-        check_labels_fit(labels.shape, predictions.shape)
+        check_labels_fit("y_true", labels.shape, predictions.shape)
         # From `y_pred` itself: a mask travels with the object.
         weights = functional.effective_weights(y_pred, sample_weight)
         top = functional.top_label(labels, predictions, from_logits=self.from_logits)
