@@ -87,9 +87,9 @@ def calibrate(
         dtype="float32",
     )(output)
     activation = "sigmoid" if is_binary else "softmax"
-    probabilities = keras.layers.Activation(activation, dtype="float32", name="probabilities")(
-        scaled
-    )
+    probabilities = keras.layers.Activation(
+        activation, dtype="float32", name=_free_name("probabilities", taken)
+    )(scaled)
     chosen = {"logits": scaled, "probabilities": probabilities}
     return keras.Model(
         inputs, chosen if outputs == "all" else probabilities, name=f"calibrated_{model.name}"
