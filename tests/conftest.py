@@ -41,3 +41,27 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}; set KERAS_FOCAL_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def mirrored():
+    """One MirroredStrategy over two devices: two in one process may mix up their reductions."""
+    if BACKEND != "tensorflow":
+        pytest.skip("tf.distribute works with the TensorFlow backend alone")
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    assert strategy.num_replicas_in_sync == 2
+    return strategy
+
+
+@pytest.fixture
+def data_parallel():
+    """Two JAX devices, each with its half of the batch, while the test runs."""
+    if BACKEND != "jax":
+        pytest.skip("keras.distribution.DataParallel works with the JAX backend alone")
+    import jax
+
+    devices = jax.devices("cpu")
+    assert len(devices) >= 2
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices[:2]))
+    yield
+    keras.distribution.set_distribution(None)

@@ -97,7 +97,7 @@ BAD = [
     ),
     (
         "axis",
-        lambda: validation.check_class_axis(shaped(4, 3), 2),
+        lambda: validation.check_axis(shaped(4, 3), 2),
         "axis",
         "axis of the predictions",
         "axis=2 for shape (4, 3)",
@@ -129,7 +129,7 @@ BAD = [
     ),
     (
         "labels that fit",
-        lambda: validation.check_labels_fit((4, 2), (4, 3)),
+        lambda: validation.check_labels_fit("y_true", (4, 2), (4, 3)),
         "y_true",
         "(4,) (class ids), (4, 1), or (4, 3)",
         "shape (4, 2)",
@@ -375,18 +375,18 @@ def test_other_shapes_are_refused(shape):
     "labels", [(4, 5), (4, 5, 1), (4, 5, 3), (None, 5), (None, 5, 3), (None, None, 1)]
 )
 def test_labels_as_ids_or_rows_fit_predictions(labels):
-    validation.check_labels_fit(labels, (4, 5, 3))
+    validation.check_labels_fit("y_true", labels, (4, 5, 3))
 
 
 @pytest.mark.parametrize("labels", [(4,), (4, 6), (4, 5, 2), (5, 4), (3, 5, 3), (4, 5, 3, 1), ()])
 def test_labels_of_other_shapes_do_not_fit_predictions(labels):
     with pytest.raises(ValueError, match="`y_true` must have shape"):
-        validation.check_labels_fit(labels, (4, 5, 3))
+        validation.check_labels_fit("y_true", labels, (4, 5, 3))
 
 
 def test_predictions_without_an_axis_do_not_fit():
     with pytest.raises(ValueError, match="Received"):
-        validation.check_labels_fit((), ())
+        validation.check_labels_fit("y_true", (), ())
 
 
 # --- labels

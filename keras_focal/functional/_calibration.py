@@ -36,7 +36,7 @@ def equal_mass_bins(cells: BinStatistics, num_bins: int) -> BinStatistics:
     total = ends[-1]
     edges = total * ops.arange(num_bins + 1, dtype=ends.dtype) / num_bins
     # The cell that holds each edge: the first whose end reaches it.
-    at = ops.minimum(ops.searchsorted(ends, edges, side="left"), ends.shape[0] - 1)
+    at = ops.clip(ops.searchsorted(ends, edges, side="left"), 0, ends.shape[0] - 1)
     count = ops.take(cells.count, at)
     share = ops.divide_no_nan(edges - (ops.take(ends, at) - count), count)
     share = ops.clip(share, 0.0, 1.0)
@@ -197,7 +197,7 @@ def _paper_error(confidence: Tensor, gap: Tensor, num_bins: int) -> Tensor:
         size * ops.arange(num_bins + 1, dtype="float32") / num_bins, float(size - 1)
     )
     below = ops.cast(ops.floor(position), "int32")
-    above = ops.minimum(below + 1, size - 1)
+    above = ops.clip(below + 1, 0, size - 1)
     low, high = ops.take(confidence, below), ops.take(confidence, above)
     edges = low + ops.cast(position - ops.floor(position), low.dtype) * (high - low)
     # Bin i is (edge i, edge i + 1]: what is not above the lowest edge is in none.

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from keras import ops
 
 from keras_focal.functional._margin import (
+    LARGEST_GAP,
     Odds,
     binary_margin,
     chosen_class,
@@ -226,7 +227,7 @@ def _odds_of_each(logits: Tensor) -> Odds:
     of_top = Odds(*(ops.expand_dims(part, -1) for part in odds(top.margin)))
     top_logit = ops.max(logits, axis=-1, keepdims=True)
     p = ops.where(top.is_chosen, of_top.p, of_top.complement * top.shares)
-    behind = ops.minimum(ops.where(top.is_chosen, 0.0, top_logit - logits), 2.0**100)
+    behind = ops.clip(ops.where(top.is_chosen, 0.0, top_logit - logits), 0.0, LARGEST_GAP)
     return Odds(
         p=p,
         complement=ops.where(top.is_chosen, of_top.complement, 1.0 - p),

@@ -34,7 +34,7 @@ def gradient_ratio(p: Tensor, gamma: float | Tensor) -> Tensor:
         Mukhoti et al., 2020, Proposition 1 and Figure 4(a).
     """
     p = to_float(p)
-    of_class = Odds(p, 1.0 - p, -ops.log(ops.maximum(p, TINY)))
+    of_class = Odds(p, 1.0 - p, -ops.log(ops.clip(p, TINY, 1.0)))
     return focal_terms(of_class, ops.convert_to_tensor(gamma, dtype=p.dtype))[1]
 
 

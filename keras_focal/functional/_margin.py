@@ -78,10 +78,10 @@ def split_classes(index: Tensor, logits: Tensor) -> Classes:
     logit = ops.sum(ops.where(is_chosen, logits, 0.0), axis=-1)
     others = ops.where(is_chosen, -float("inf"), logits)
     # The floor keeps -inf - (-inf) out where all other logits are -inf.
-    largest = ops.maximum(ops.max(others, axis=-1), LOWEST)
+    largest = ops.clip(ops.max(others, axis=-1), LOWEST, float("inf"))
     weights = ops.exp(others - ops.expand_dims(largest, -1))
     rest = ops.sum(weights, axis=-1)
-    shares = weights / ops.expand_dims(ops.maximum(rest, TINY), -1)
+    shares = weights / ops.expand_dims(ops.clip(rest, TINY, float("inf")), -1)
     return Classes(is_chosen, Margin(*_difference(largest, logit), rest), shares)
 
 
@@ -103,7 +103,7 @@ def odds(margin: Margin) -> Odds:
     total = against + in_favour
     surprise = ops.where(
         behind,
-        ops.maximum(gap, 0.0) + (gap_error + ops.log(total)),
+        ops.relu(gap) + (gap_error + ops.log(total)),
         ops.log1p(ops.where(behind, 0.0, against)),
     )
     return Odds(in_favour / total, against / total, surprise)

@@ -22,7 +22,7 @@ def logits_from_probabilities(probabilities: Tensor) -> Tensor:
     Returns:
         Tensor of the same shape, in [-87.3, ...), float32 or float64.
     """
-    return ops.log(ops.maximum(to_float(probabilities), TINY))
+    return ops.log(ops.clip(to_float(probabilities), TINY, float("inf")))
 
 
 def logits_from_binary_probabilities(probabilities: Tensor) -> Tensor:
@@ -34,5 +34,5 @@ def logits_from_binary_probabilities(probabilities: Tensor) -> Tensor:
     Returns:
         Tensor of the same shape, float32 or float64.
     """
-    p = to_float(probabilities)
-    return ops.log(ops.maximum(p, TINY)) - ops.log1p(-ops.minimum(p, LARGEST_PROBABILITY))
+    p = ops.clip(to_float(probabilities), TINY, LARGEST_PROBABILITY)
+    return ops.log(p) - ops.log1p(-p)

@@ -114,7 +114,12 @@ class FocalLoss(keras.losses.Loss):
         return self._state
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
-        return super().__call__(_from_list(y_true), _from_list(y_pred), sample_weight)
+        # Keras would take a list for a structure of scalars.
+        y_true, y_pred = (
+            ops.convert_to_tensor(y, dtype=self.dtype) if isinstance(y, list | tuple) else y
+            for y in (y_true, y_pred)
+        )
+        return super().__call__(y_true, y_pred, sample_weight)
 
     def _traced_gamma(self) -> Tensor | Callable:
         """Return gamma as the functional losses take it."""
@@ -140,11 +145,6 @@ class FocalLoss(keras.losses.Loss):
     def __reduce__(self) -> tuple:
         config = keras.saving.serialize_keras_object(self)
         return keras.saving.deserialize_keras_object, (config,)
-
-
-def _from_list(x: Any) -> Any:
-    """Return a tensor of a list, which Keras would take for a structure of scalars."""
-    return ops.convert_to_tensor(x) if isinstance(x, list | tuple) else x
 
 
 def weights_of_valid(

@@ -253,7 +253,9 @@ class BinaryFocalCrossentropy(FocalLoss):
         values = functional.binary_focal_crossentropy(
             y_true, logits, gamma=self._traced_gamma(), alpha=alpha
         )
-        return ops.mean(values, axis=self.axis)
+        # Not ops.mean, which makes float32 of float64 on torch.
+        count = ops.cast(ops.shape(values)[self.axis], values.dtype)
+        return ops.sum(values, axis=self.axis) / count
 
 
 def _class_ids(y_true: Tensor, y_pred: Tensor) -> Tensor:

@@ -160,7 +160,7 @@ def test_tokens_of_sequences_are_taken(rng):
         def call(self, tokens):
             return 100.0 * self.table(tokens)
 
-    tokens = rng.integers(0, 5, (50, 4))
+    tokens = rng.integers(0, 5, (50, 4), dtype="int32")
     model = Tagger()
     logits = predict(model, tokens)
     labels = (logits + rng.normal(0, 5, logits.shape)).argmax(-1)

@@ -27,8 +27,6 @@ ATOL = 1e-6
 # The accuracy that the losses promise.
 RTOL = 3e-6
 
-on_jax = pytest.mark.skipif(BACKEND != "jax", reason="JAX's own distribution API")
-on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.distribute")
 compiled = pytest.mark.skipif(
     BACKEND == "torch", reason="Keras on torch has no XLA, no graph and one step per execution"
 )
@@ -319,50 +317,26 @@ def test_sample_dependent_gamma_beside_a_scheduled_one_is_left_alone():
 TWO_EPOCHS = (2.0, 8.0)  # a replicated epoch is slow
 
 
-@on_tensorflow
 @pytest.mark.parametrize("place", ["inside", "outside"])
-def test_mirrored_replicas_follow_the_schedule(place):
+def test_mirrored_replicas_follow_the_schedule(mirrored, place):
     outside = focal()
-    with mirrored().scope():
+    with mirrored.scope():
         model = logit_model(outside if place == "outside" else focal())
     assert_follows(model, TWO_EPOCHS)
 
 
-@on_tensorflow
-def test_mirrored_replicas_follow_a_schedule_attached_after_an_earlier_fit():
-    with mirrored().scope():
+def test_mirrored_replicas_follow_a_schedule_attached_after_an_earlier_fit(mirrored):
+    with mirrored.scope():
         model = logit_model(focal(3.0))
     train(model, None, epochs=1)
     path, _ = train(model, TWO_EPOCHS.__getitem__, epochs=2)
     assert_close(path, oracle((3.0, *TWO_EPOCHS))[0][1:])
 
 
-def mirrored():
-    import tensorflow as tf
-
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    assert strategy.num_replicas_in_sync == 2
-    return strategy
-
-
-@pytest.fixture
-def data_parallel():
-    import jax
-
-    devices = jax.devices("cpu")
-    if len(devices) < 2:
-        pytest.skip("JAX was started with one device")
-    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices[:2]))
-    yield
-    keras.distribution.set_distribution(None)
-
-
-@on_jax
 def test_data_parallel_devices_follow_the_schedule(data_parallel):
     assert_follows(logit_model())
 
 
-@on_jax
 def test_data_parallel_devices_follow_a_schedule_attached_after_an_earlier_fit(data_parallel):
     model = logit_model(focal(3.0))
     train(model, None, epochs=1)

@@ -365,26 +365,6 @@ def test_float64_predictions_are_taken(build, data):
 # Devices
 
 
-@pytest.fixture
-def strategy():
-    if BACKEND != "tensorflow":
-        pytest.skip("tf.distribute works with the TensorFlow backend alone")
-    import tensorflow as tf
-
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-
-
-@pytest.fixture
-def data_parallel():
-    if BACKEND != "jax":
-        pytest.skip("keras.distribution.DataParallel works with the JAX backend alone")
-    keras.distribution.set_distribution(
-        keras.distribution.DataParallel(devices=keras.distribution.list_devices("cpu")[:2])
-    )
-    yield
-    keras.distribution.set_distribution(None)
-
-
 def replicated_model():
     """A compiled linear classifier, and its metrics: three unweighted, one weighted."""
     built = [build(from_logits=True) for build in (metrics.ECE, metrics.MCE, metrics.AdaECE)]
@@ -426,8 +406,8 @@ def check_replicated(model, compiled_metrics, size, rng):
 
 
 @pytest.mark.parametrize("size", [51, 33], ids=["ragged", "empty_replica"])
-def test_mirrored_strategy_gives_the_number_of_one_device(strategy, size, rng):
-    with strategy.scope():
+def test_mirrored_strategy_gives_the_number_of_one_device(mirrored, size, rng):
+    with mirrored.scope():
         model = replicated_model()
     check_replicated(*model, size, rng)
 
