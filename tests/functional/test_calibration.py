@@ -3,7 +3,6 @@
 All examples have one shape, (512, 4) or (4, 2): JAX compiles every operation again for a new one.
 """
 
-from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +12,7 @@ from backends import to_numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
+from predictions import CASES, PUBLISHED, SIZE, example, published_test_set
 
 from keras_focal import functional
 
@@ -21,27 +21,6 @@ ERRORS = {
     "mce": (functional.maximum_calibration_error, reference.mce),
     "ada_ece": (functional.adaptive_expected_calibration_error, reference.adaptive_ece),
 }
-CASES = ["random", "saturated", "ties", "flat"]
-SIZE = 512
-
-
-@cache
-def example(case):
-    """Labels, logits and float32 probabilities; no confidence is near an edge of 15 bins, where
-    float32 and the float64 of the oracle may part."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 3, SIZE)  # the last class never occurs
-    scale = {"random": 2.0, "saturated": 8.0, "ties": 2.0, "flat": 0.05}[case]
-    logits = rng.normal(0, scale, (SIZE, 4))
-    logits[np.arange(SIZE), labels] += scale / 2
-    if case == "ties":
-        pool = np.array([*logits[:6], [1, 1, 0, -2], [3, 0, 3, 3], [0, 0, 0, 0], [0, 0, 9, 9]])
-        logits = pool[rng.integers(0, len(pool), SIZE)]
-    logits = logits.astype("float32")
-    probabilities = reference.softmax64(logits).astype("float32")
-    position = probabilities.max(-1) * 15.0
-    assert np.all((np.abs(position - np.round(position)) > 1e-5) | (position > 14.5))
-    return labels, logits, probabilities
 
 
 def confidence_and_correctness(case, from_logits):
@@ -296,13 +275,7 @@ def test_weights_with_paper_binning_raise():
         )
 
 
-# The published logits: ECE as printed in the paper, AdaECE as a float64 run of its code gives it.
-PUBLISHED = [("cross_entropy", 4.35, 4.3338), ("flsd53", 1.55, 1.5595)]
-
-
-def published_test_set(real_data, name):
-    with np.load(real_data / "logits" / f"cifar10_resnet50_{name}.npz") as data:
-        return data["test_labels"], data["test_logits"]
+# On the published logits
 
 
 @pytest.mark.parametrize(("name", "ece", "ada_ece"), PUBLISHED)

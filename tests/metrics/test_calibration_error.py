@@ -3,14 +3,13 @@
 The arrays of the oracle have one shape, (512, 4): JAX compiles every operation again for a new one.
 """
 
-from functools import cache
-
 import keras
 import numpy as np
 import pytest
 import reference
 from backends import BACKEND, to_numpy
 from keras import ops
+from predictions import CASES, PUBLISHED, SIZE, example, published_test_set
 
 from keras_focal import functional, metrics
 
@@ -22,27 +21,6 @@ EQUAL_WIDTH = pytest.mark.parametrize(
 EVERY_METRIC = pytest.mark.parametrize(
     "build", [metrics.ECE, metrics.MCE, metrics.AdaECE], ids=["ece", "mce", "ada_ece"]
 )
-CASES = ["random", "saturated", "ties", "flat"]
-SIZE = 512
-
-
-@cache
-def example(case):
-    """Labels, logits and float32 probabilities; no confidence is near an edge of 15 bins, where
-    float32 and the float64 of the oracle may part."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 3, SIZE)  # the last class never occurs
-    scale = {"random": 2.0, "saturated": 8.0, "ties": 2.0, "flat": 0.05}[case]
-    logits = rng.normal(0, scale, (SIZE, 4))
-    logits[np.arange(SIZE), labels] += scale / 2
-    if case == "ties":
-        pool = np.array([*logits[:6], [1, 1, 0, -2], [3, 0, 3, 3], [0, 0, 0, 0], [0, 0, 9, 9]])
-        logits = pool[rng.integers(0, len(pool), SIZE)]
-    logits = logits.astype("float32")
-    probabilities = reference.softmax64(logits).astype("float32")
-    position = probabilities.max(-1) * 15.0
-    assert np.all((np.abs(position - np.round(position)) > 1e-5) | (position > 14.5))
-    return labels, logits, probabilities
 
 
 def value(metric, labels, predictions, weights=None):
@@ -279,13 +257,10 @@ def test_half_precision_predictions_are_computed_in_float32(build, dtype):
 
 # On the published logits
 
-PUBLISHED = [("cross_entropy", 4.35, 4.3338), ("flsd53", 1.55, 1.5595)]
-
 
 def stream(metric, real_data, name):
     """Update with the 10,000 published test logits in batches of 1000; return the error in %."""
-    with np.load(real_data / "logits" / f"cifar10_resnet50_{name}.npz") as data:
-        labels, logits = data["test_labels"], data["test_logits"]
+    labels, logits = published_test_set(real_data, name)
     for start in range(0, len(labels), 1000):
         metric.update_state(labels[start : start + 1000], logits[start : start + 1000])
     return 100 * float(metric.result())
