@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_focal._validation import check_count
-from keras_focal.functional._margin import odds, split_classes
+from keras_focal.functional._margin import class_margin, odds
 from keras_focal.functional._precision import Tensor, to_float
 from keras_focal.functional._weights import align_weights
 
@@ -88,7 +88,8 @@ def top_label(labels: Tensor, predictions: Tensor, *, from_logits: bool = False)
         predictions = ops.concatenate([negative, predictions], axis=-1)
     top = ops.cast(ops.argmax(predictions, axis=-1), "int32")
     if from_logits:
-        of_top = odds(split_classes(top, predictions).margin)
+        margin, _ = class_margin(top, predictions)
+        of_top = odds(margin)
         confidence, doubt = of_top.p, of_top.complement
     else:
         confidence = ops.max(predictions, axis=-1)

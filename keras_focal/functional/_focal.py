@@ -9,15 +9,17 @@ log-sum-exp loses 1 - p_t. A gamma that depends on p_t is a constant in the deri
 from collections.abc import Callable
 from typing import NamedTuple
 
+import keras
 from keras import ops
 
+from keras_focal.functional._kernels import over_rows
 from keras_focal.functional._margin import (
     LARGEST_GAP,
     Odds,
     binary_margin,
     chosen_class,
+    class_margin,
     odds,
-    split_classes,
 )
 from keras_focal.functional._precision import TINY, Tensor, to_float
 
@@ -37,8 +39,8 @@ def sparse_categorical_focal_crossentropy(
             one-hot form: loss 0, gradient 0, on every backend.
         logits: Float tensor, shape (..., K), K >= 2, any finite values; -inf is allowed for
             classes that cannot be.
-        gamma: Number, tensor broadcastable to (...), or function from p_t, shape (...), to
-            gamma; >= 0.
+        gamma: Number, tensor broadcastable to (...), or function from p_t to gamma, entry
+            by entry; >= 0.
         alpha: None, a number, or a tensor of shape (K,): weight of each class.
 
     Returns:
@@ -58,26 +60,39 @@ def sparse_categorical_focal_crossentropy(
     Source:
         Lin et al., 2017, eq. 5; Mukhoti et al., 2020, section 4 and Proposition 1.
     """
-    logits = to_float(logits)
+    logits = _floating(logits)
+    if 0 in logits.shape:
+        return ops.sum(to_float(logits), axis=-1)
     labels = ops.cast(labels, "int32")
-    num_classes = logits.shape[-1]
+    gamma, gammas = _split_gamma(gamma, labels)
 
-    def forward(z: Tensor) -> "_SparseTerms":
-        classes = split_classes(labels, z)
-        is_labelled = ops.any(classes.is_chosen, axis=-1)
-        of_true = odds(classes.margin)
-        value, slope = focal_terms(of_true, _resolve(gamma, of_true.p))
-        weight = ops.cast(is_labelled, z.dtype)
-        if alpha is not None:
-            weight = weight * _class_weight(classes.is_chosen, alpha, z.dtype)
-        return _SparseTerms(weight * value, weight * slope * of_true.complement, classes.shares)
+    def forward(labels: Tensor, z: Tensor, *of_rows: Tensor) -> "_SparseTerms":
+        z = to_float(z)
+        margin, largest = class_margin(labels, z)
+        of_true = odds(margin)
+        value, slope = focal_terms(of_true, _resolve(of_rows[0] if of_rows else gamma, of_true.p))
+        weight = _class_weight(labels, alpha, z)
+        pull = weight * slope * of_true.complement
+        push = pull / ops.clip(margin.rest, TINY, float("inf"))
+        return _SparseTerms(weight * value, largest, pull, push)
 
-    def differentiate(terms: "_SparseTerms", upstream: Tensor) -> Tensor:
-        # dL/dz_t = -(1 - p_t) g and dL/dz_j = p_j g, with p_j = (1 - p_t) share_j.
-        direction = ops.where(chosen_class(labels, num_classes), -1.0, terms.shares)
-        return direction * ops.expand_dims(terms.strength * upstream, -1)
+    def backward(labels: Tensor, z: Tensor, largest: Tensor, pull: Tensor, push: Tensor) -> Tensor:
+        # dL/dz_t = -(1 - p_t) g and dL/dz_j = p_j g, p_j = (1 - p_t) exp(z_j - largest) / rest.
+        is_true = chosen_class(labels, z.shape[-1])
+        below = ops.where(is_true, 0.0, to_float(z) - ops.expand_dims(largest, -1))
+        gradient = ops.where(
+            is_true, -ops.expand_dims(pull, -1), ops.exp(below) * ops.expand_dims(push, -1)
+        )
+        return ops.cast(gradient, z.dtype)
 
-    return _with_gradient(forward, differentiate)(logits)
+    def terms_of(z: Tensor) -> "_SparseTerms":
+        return _SparseTerms(*over_rows(forward, labels, z, *gammas))
+
+    def differentiate(z: Tensor, terms: "_SparseTerms", upstream: Tensor) -> Tensor:
+        _, largest, pull, push = terms
+        return over_rows(backward, labels, z, largest, pull * upstream, push * upstream)
+
+    return _with_gradient(terms_of, differentiate)(logits)
 
 
 def categorical_focal_crossentropy(
@@ -112,6 +127,8 @@ def categorical_focal_crossentropy(
         Mukhoti et al., 2020, Appendix A.
     """
     logits = to_float(logits)
+    if 0 in logits.shape:
+        return ops.sum(logits, axis=-1)
     targets = ops.stop_gradient(ops.cast(targets, logits.dtype))
     if alpha is not None:
         targets = targets * ops.convert_to_tensor(alpha, dtype=logits.dtype)
@@ -123,7 +140,7 @@ def categorical_focal_crossentropy(
         value = ops.where(targets > 0, targets * value, 0.0)
         return _DenseTerms(ops.sum(value, axis=-1), targets * slope, of_each.p, of_each.complement)
 
-    def differentiate(terms: "_DenseTerms", upstream: Tensor) -> Tensor:
+    def differentiate(z: Tensor, terms: "_DenseTerms", upstream: Tensor) -> Tensor:
         pull = terms.pull
         # dL/dz_k = p_k sum_c pull_c - pull_k, grouped so that nothing near 1 cancels.
         others = ops.sum(pull, axis=-1, keepdims=True) - pull
@@ -181,7 +198,7 @@ def binary_focal_crossentropy(
             negative * slope_0 * of_positive.p - positive * slope_1 * of_positive.complement,
         )
 
-    def differentiate(terms: "_BinaryTerms", upstream: Tensor) -> Tensor:
+    def differentiate(z: Tensor, terms: "_BinaryTerms", upstream: Tensor) -> Tensor:
         return terms.gradient * upstream
 
     return _with_gradient(forward, differentiate)(logits)
@@ -189,8 +206,9 @@ def binary_focal_crossentropy(
 
 class _SparseTerms(NamedTuple):
     value: Tensor
-    strength: Tensor
-    shares: Tensor
+    largest: Tensor
+    pull: Tensor
+    push: Tensor
 
 
 class _DenseTerms(NamedTuple):
@@ -223,23 +241,49 @@ def _odds_of_each(logits: Tensor) -> Odds:
 
     Only the largest probability can be near 1 and lose its complement; it comes from the margin.
     """
-    top = split_classes(ops.cast(ops.argmax(logits, axis=-1), "int32"), logits)
-    of_top = Odds(*(ops.expand_dims(part, -1) for part in odds(top.margin)))
-    top_logit = ops.max(logits, axis=-1, keepdims=True)
-    p = ops.where(top.is_chosen, of_top.p, of_top.complement * top.shares)
-    behind = ops.clip(ops.where(top.is_chosen, 0.0, top_logit - logits), 0.0, LARGEST_GAP)
+    top = ops.cast(ops.argmax(logits, axis=-1), "int32")
+    is_top = chosen_class(top, logits.shape[-1])
+    margin, largest = class_margin(top, logits)
+    of_top = Odds(*(ops.expand_dims(part, -1) for part in odds(margin)))
+    below_next = ops.where(is_top, 0.0, logits - ops.expand_dims(largest, -1))
+    share = ops.exp(below_next) / ops.expand_dims(ops.clip(margin.rest, TINY, float("inf")), -1)
+    p = ops.where(is_top, of_top.p, of_top.complement * share)
+    behind_top = ops.max(logits, axis=-1, keepdims=True) - logits
+    behind = ops.clip(ops.where(is_top, 0.0, behind_top), 0.0, LARGEST_GAP)
     return Odds(
         p=p,
-        complement=ops.where(top.is_chosen, of_top.complement, 1.0 - p),
+        complement=ops.where(is_top, of_top.complement, 1.0 - p),
         surprise=behind + of_top.surprise,
     )
 
 
-def _class_weight(is_chosen: Tensor, alpha: Tensor, dtype: str) -> Tensor:
-    alpha = ops.convert_to_tensor(alpha, dtype=dtype)
+def _class_weight(labels: Tensor, alpha: Tensor | None, logits: Tensor) -> Tensor:
+    """Return the weight of each label: 1 or its alpha, and 0 of a label that names no class."""
+    num_classes = logits.shape[-1]
+    is_class = ops.cast(ops.logical_and(labels >= 0, labels < num_classes), logits.dtype)
+    if alpha is None:
+        return is_class
+    alpha = ops.convert_to_tensor(alpha, dtype=logits.dtype)
     if len(alpha.shape) == 0:
-        return alpha
-    return ops.sum(ops.where(is_chosen, alpha, 0.0), axis=-1)
+        return is_class * alpha
+    return is_class * ops.take(alpha, ops.clip(labels, 0, num_classes - 1))
+
+
+def _floating(x: Tensor) -> Tensor:
+    """Return `x` as a float tensor of its own precision: a kernel raises it row by row."""
+    x = ops.convert_to_tensor(x)
+    return x if "float" in keras.backend.standardize_dtype(x.dtype) else ops.cast(x, "float32")
+
+
+def _split_gamma(gamma: Gamma, labels: Tensor) -> tuple[Gamma, tuple[Tensor, ...]]:
+    """Return gamma, and the rows of it where it is a tensor with a value for each row."""
+    if callable(gamma) or isinstance(gamma, int | float):
+        return gamma, ()
+    # Also reads a variable, which must not be read inside a custom gradient.
+    gamma = ops.stop_gradient(ops.convert_to_tensor(gamma))
+    if len(gamma.shape) == 0:
+        return gamma, ()
+    return gamma, (ops.broadcast_to(gamma, ops.shape(labels)),)
 
 
 def _resolve(gamma: Gamma, p: Tensor) -> Tensor:
@@ -248,7 +292,7 @@ def _resolve(gamma: Gamma, p: Tensor) -> Tensor:
 
 
 def _with_gradient(forward: Callable, differentiate: Callable) -> Callable[[Tensor], Tensor]:
-    """Return z -> forward(z).value with the gradient `differentiate(terms, upstream)`."""
+    """Return z -> forward(z).value with the gradient `differentiate(z, terms, upstream)`."""
 
     @ops.custom_gradient
     def value_of(z: Tensor) -> tuple[Tensor, Callable]:
@@ -256,10 +300,10 @@ def _with_gradient(forward: Callable, differentiate: Callable) -> Callable[[Tens
 
         def gradient(*args: Tensor, upstream: Tensor | None = None) -> Tensor:
             if upstream is None:
-                return differentiate(terms, args[0])
+                return differentiate(z, terms, args[0])
             # torch hands the inputs back; only what is recomputed from them can be
             # differentiated a second time.
-            return differentiate(forward(args[0]), upstream)
+            return differentiate(args[0], forward(args[0]), upstream)
 
         return terms.value, gradient
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from keras import ops
 
-from keras_focal.functional._precision import LOWEST, TINY, Tensor
+from keras_focal.functional._precision import LOWEST, Tensor
 
 LARGEST_GAP = 2.0**100
 """A gap beyond this counts as this, so that the sum of a batch of hopeless samples is finite."""
@@ -49,21 +49,6 @@ class Odds(NamedTuple):
     surprise: Tensor
 
 
-class Classes(NamedTuple):
-    """A row of logits split into one class and the others.
-
-    Attributes:
-        is_chosen: Bool, shape (..., K): which entry is the chosen class.
-        margin: The margin of the chosen class, parts of shape (...).
-        shares: Probabilities of the other classes given that it is none but them, shape (..., K);
-            0 at the chosen class.
-    """
-
-    is_chosen: Tensor
-    margin: Margin
-    shares: Tensor
-
-
 def chosen_class(index: Tensor, num_classes: int) -> Tensor:
     """Return a bool tensor of shape index.shape + (num_classes,), true where the index points.
 
@@ -72,17 +57,25 @@ def chosen_class(index: Tensor, num_classes: int) -> Tensor:
     return ops.equal(ops.expand_dims(index, -1), ops.arange(num_classes, dtype="int32"))
 
 
-def split_classes(index: Tensor, logits: Tensor) -> Classes:
-    """Split every row of `logits`, shape (..., K >= 2), at the class that `index` names."""
-    is_chosen = chosen_class(index, logits.shape[-1])
-    logit = ops.sum(ops.where(is_chosen, logits, 0.0), axis=-1)
-    others = ops.where(is_chosen, -float("inf"), logits)
+def class_margin(index: Tensor, logits: Tensor) -> tuple[Margin, Tensor]:
+    """Return the margin of the class that `index` names in each row, and the largest other logit.
+
+    Args:
+        index: int32 tensor, shape (...). Outside [0, K) it names no class: the margin is then
+            that of a class with logit 0.
+        logits: Float tensor, shape (..., K >= 2).
+
+    Returns:
+        Margin with parts of shape (...), and a tensor of shape (...).
+    """
+    num_classes = logits.shape[-1]
+    nearest = ops.expand_dims(ops.clip(index, 0, num_classes - 1), -1)
+    logit = ops.squeeze(ops.take_along_axis(logits, nearest, axis=-1), axis=-1)
+    others = ops.where(chosen_class(index, num_classes), -float("inf"), logits)
     # The floor keeps -inf - (-inf) out where all other logits are -inf.
-    largest = ops.clip(ops.max(others, axis=-1), LOWEST, float("inf"))
-    weights = ops.exp(others - ops.expand_dims(largest, -1))
-    rest = ops.sum(weights, axis=-1)
-    shares = weights / ops.expand_dims(ops.clip(rest, TINY, float("inf")), -1)
-    return Classes(is_chosen, Margin(*_difference(largest, logit), rest), shares)
+    largest = ops.max(others, axis=-1, initial=LOWEST)
+    rest = ops.sum(ops.exp(others - ops.expand_dims(largest, -1)), axis=-1)
+    return Margin(*_difference(largest, logit), rest), largest
 
 
 def binary_margin(logits: Tensor) -> Margin:

@@ -1,0 +1,80 @@
+"""Where a kernel is compiled: the one place that knows of a backend.
+
+JAX compiles what it is asked to, torch runs eagerly, and a TensorFlow function built with
+`jit_compile=True` is compiled whole. A TensorFlow graph that is not, which is what Keras trains
+with on a machine without a GPU, writes every intermediate array to memory. There a kernel becomes
+an island: compiled by XLA, inside the graph that is not (docs/decisions/kernels.md).
+"""
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_focal.functional._precision import Tensor
+
+SMALLEST_ISLAND = 2**10
+"""Entries of the widest array below which starting compiled code costs more than it saves."""
+
+SIZES = np.array(sorted({step << octave for octave in range(27) for step in range(1, 17)}), "int32")
+"""Numbers of rows, 8 in each octave from 8 on, to the next of which an unknown one is padded."""
+
+
+def over_rows(kernel: Callable, *arrays: Tensor) -> Any:
+    """Return kernel(*arrays), compiled where that is faster.
+
+    Args:
+        kernel: Function that treats every row alone. It takes the arrays, or the same rows under
+            one leading axis, and returns a tensor, or a tuple of them, with the same leading axes.
+        arrays: Tensors of shapes (...) or (..., K); the first has shape (...).
+    """
+    if keras.backend.backend() != "tensorflow":
+        return kernel(*arrays)
+    import tensorflow as tf
+
+    leading = arrays[0].shape
+    width = max(math.prod(array.shape[len(leading) :]) for array in arrays)
+    is_known = None not in leading
+    is_small = is_known and math.prod(leading) * width < SMALLEST_ISLAND
+    if is_small or not tf.inside_function() or not _has_xla():
+        return kernel(*arrays)
+    compiled = tf.function(kernel, jit_compile=True)
+    return compiled(*arrays) if is_known else _padded(compiled, arrays)
+
+
+def _padded(compiled: Callable, arrays: tuple[Tensor, ...]) -> Any:
+    """Return compiled(*arrays) for an unknown number of rows.
+
+    Code is compiled anew for each number that comes: rows are added, so that few numbers do.
+    """
+    import tensorflow as tf
+
+    leading = arrays[0].shape
+    rows = [tf.reshape(array, (-1, *array.shape[len(leading) :])) for array in arrays]
+    count = tf.shape(rows[0])[0]
+    extra = tf.gather(SIZES, tf.searchsorted(SIZES, [count]))[0] - count
+    results = compiled(
+        *(tf.pad(row, [[0, extra], *[[0, 0]] * (len(row.shape) - 1)]) for row in rows)
+    )
+
+    def restored(result: Tensor) -> Tensor:
+        shape = tf.concat([tf.shape(arrays[0]), result.shape[1:]], axis=0)
+        return tf.ensure_shape(tf.reshape(result[:count], shape), (*leading, *result.shape[1:]))
+
+    return tf.nest.map_structure(restored, results)
+
+
+@cache
+def _has_xla() -> bool:
+    """Return whether this TensorFlow was built with XLA."""
+    import tensorflow as tf
+
+    with tf.init_scope():
+        try:
+            tf.function(tf.negative, jit_compile=True)(1.0)
+        except tf.errors.OpError:
+            return False
+    return True

@@ -1,0 +1,159 @@
+"""A compiled kernel gives what the plain one gives, for every shape, and is compiled seldom."""
+
+import numpy as np
+import pytest
+from backends import BACKEND, value_and_gradient
+from keras import ops
+
+from keras_focal import functional
+from keras_focal.functional import _kernels
+
+on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="islands are TensorFlow's")
+
+
+def sample(*leading, classes=300, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(-1, classes + 1, leading).astype("int32")
+    return labels, rng.normal(0, 4, (*leading, classes)).astype("float32")
+
+
+def in_graph(**arguments):
+    """Return a TensorFlow graph of losses and the gradient of their sum."""
+    import tensorflow as tf
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def step(labels, logits, **rows):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss = functional.sparse_categorical_focal_crossentropy(
+                labels, logits, **arguments, **rows
+            )
+        return loss, tape.gradient(loss, logits)
+
+    return step
+
+
+def assert_is_plain(actual, labels, logits, **arguments):
+    def loss(z):
+        return functional.sparse_categorical_focal_crossentropy(labels, z, **arguments)
+
+    expected = value_and_gradient(loss, logits)
+    np.testing.assert_allclose(ops.convert_to_numpy(actual[0]), expected[0], rtol=1e-6)
+    np.testing.assert_allclose(ops.convert_to_numpy(actual[1]), expected[1], rtol=3e-6, atol=1e-7)
+
+
+RULES = {
+    "number": {"gamma": 3.0},
+    "rule": {"gamma": lambda p: ops.where(p < 0.2, 5.0, 3.0)},
+    "alpha": {"gamma": 0.5, "alpha": np.linspace(0, 2, 300, dtype="float32")},
+}
+
+
+@on_tensorflow
+@pytest.mark.parametrize("arguments", RULES.values(), ids=RULES)
+@pytest.mark.parametrize("leading", [(40,), (5, 8), (2, 3, 7)], ids=str)
+def test_island_equals_the_plain_kernel(leading, arguments):
+    labels, logits = sample(*leading)
+    actual = in_graph(**arguments)(labels, ops.convert_to_tensor(logits))
+    assert_is_plain(actual, labels, logits, **arguments)
+
+
+@on_tensorflow
+def test_island_equals_the_plain_kernel_with_a_gamma_for_each_row():
+    labels, logits = sample(5, 8)
+    gamma = np.linspace(0, 5, 8, dtype="float32")
+    actual = in_graph()(labels, ops.convert_to_tensor(logits), gamma=ops.convert_to_tensor(gamma))
+    assert_is_plain(actual, labels, logits, gamma=gamma)
+
+
+@on_tensorflow
+@pytest.mark.parametrize("jit", [False, True])
+def test_unknown_numbers_of_rows_give_the_plain_values(jit):
+    import tensorflow as tf
+
+    specs = [tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None, None, 300))]
+    step = tf.function(in_graph(gamma=3.0).python_function, input_signature=specs, jit_compile=jit)
+    for leading in [(3, 17), (1, 1), (17, 3), (5, 0)]:
+        labels, logits = sample(*leading)
+        actual = step(labels, logits)
+        assert actual[1].shape == logits.shape
+        assert_is_plain(actual, labels, logits, gamma=3.0)
+
+
+@on_tensorflow
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_island_takes_half_precision_logits(dtype):
+    import tensorflow as tf
+
+    labels, logits = sample(16)
+    logits = tf.cast(logits, dtype)
+    loss, gradient = in_graph(gamma=2.0)(labels, logits)
+    assert loss.dtype == tf.float32
+    assert gradient.dtype == dtype
+    expected = in_graph(gamma=2.0)(labels, tf.cast(logits, tf.float32))
+    np.testing.assert_allclose(loss, expected[0], rtol=1e-6)
+    rounded = tf.cast(tf.cast(expected[1], dtype), "float32")
+    np.testing.assert_allclose(tf.cast(gradient, "float32"), rounded, rtol=1e-2, atol=1e-7)
+
+
+@on_tensorflow
+def test_second_derivative_passes_through_an_island():
+    import tensorflow as tf
+
+    labels, logits = sample(2, classes=600)
+
+    def curvature(logits):
+        with tf.GradientTape() as outer:
+            outer.watch(logits)
+            with tf.GradientTape() as inner:
+                inner.watch(logits)
+                loss = functional.sparse_categorical_focal_crossentropy(labels, logits, gamma=3.0)
+            slope = tf.reduce_sum(inner.gradient(loss, logits) ** 2)
+        return outer.gradient(slope, logits)
+
+    logits = tf.constant(logits)
+    np.testing.assert_allclose(tf.function(curvature)(logits), curvature(logits), rtol=1e-4)
+
+
+def test_numbers_of_rows_are_rounded_up_by_an_eighth_at_most():
+    sizes = _kernels.SIZES
+    assert sizes[0] == 1
+    assert np.all(np.diff(sizes) > 0)
+    assert np.all(np.diff(sizes) <= np.maximum(sizes[:-1] / 8, 1))
+    assert sizes[-1] >= 2**27
+
+
+@on_tensorflow
+def test_varying_batches_meet_few_compiled_sizes():
+    sizes = set()
+
+    def compiled(labels, logits):
+        sizes.add(labels.shape[0])
+        return ops.sum(logits, -1)
+
+    for count in range(1, 200):
+        arrays = ops.zeros((count,), "int32"), ops.ones((count, 3))
+        result = _kernels._padded(compiled, arrays)
+        np.testing.assert_array_equal(result, np.full(count, 3.0))
+    assert sizes <= set(_kernels.SIZES)
+    assert len(sizes) <= 50
+
+
+@on_tensorflow
+def test_large_batches_are_compiled_and_small_ones_are_not():
+    def compiled_kernels(classes):
+        labels, logits = sample(4, classes=classes)
+        step = in_graph(gamma=2.0).get_concrete_function(labels, ops.convert_to_tensor(logits))
+        functions = step.graph.as_graph_def().library.function
+        return sum(function.attr["_XlaMustCompile"].b for function in functions)
+
+    assert compiled_kernels(1000) == 2
+    assert compiled_kernels(3) == 0
+
+
+def test_an_empty_batch_has_no_loss():
+    for loss in (
+        functional.sparse_categorical_focal_crossentropy(np.zeros(0, "int32"), np.zeros((0, 5))),
+        functional.categorical_focal_crossentropy(np.zeros((0, 5)), np.zeros((0, 5))),
+    ):
+        assert tuple(loss.shape) == (0,)
