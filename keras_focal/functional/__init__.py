@@ -1,5 +1,6 @@
 """The maths: tensors in, tensors out, keras.ops only, no state. Equations in docs/maths.md."""
 
+from keras_focal.functional._binary import binary_focal_crossentropy
 from keras_focal.functional._bins import (
     LOGIT_CELLS,
     BinStatistics,
@@ -19,7 +20,6 @@ from keras_focal.functional._calibration import (
     maximum_error,
 )
 from keras_focal.functional._focal import (
-    binary_focal_crossentropy,
     categorical_focal_crossentropy,
     sparse_categorical_focal_crossentropy,
 )

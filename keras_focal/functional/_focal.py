@@ -6,24 +6,14 @@ the power gives 0 * inf = NaN for gamma < 1 on a saturated sample, and different
 log-sum-exp loses 1 - p_t. A gamma that depends on p_t is a constant in the derivative.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-import keras
 from keras import ops
 
-from keras_focal.functional._kernels import over_rows
-from keras_focal.functional._margin import (
-    LARGEST_GAP,
-    Odds,
-    binary_margin,
-    chosen_class,
-    class_margin,
-    odds,
-)
+from keras_focal.functional._arguments import Gamma, floating, resolve, split_rows
+from keras_focal.functional._kernels import over_rows, with_gradient
+from keras_focal.functional._margin import LARGEST_GAP, Odds, chosen_class, class_margin, odds
 from keras_focal.functional._precision import TINY, Tensor, to_float
-
-Gamma = float | Tensor | Callable[[Tensor], Tensor]
 
 
 def sparse_categorical_focal_crossentropy(
@@ -60,17 +50,17 @@ def sparse_categorical_focal_crossentropy(
     Source:
         Lin et al., 2017, eq. 5; Mukhoti et al., 2020, section 4 and Proposition 1.
     """
-    logits = _floating(logits)
+    logits = floating(logits)
     if 0 in logits.shape:
         return ops.sum(to_float(logits), axis=-1)
     labels = ops.cast(labels, "int32")
-    gamma, gammas = _split_gamma(gamma, labels)
+    gamma, gammas = split_rows(gamma, labels)
 
     def forward(labels: Tensor, z: Tensor, *of_rows: Tensor) -> "_SparseTerms":
         z = to_float(z)
         margin, largest = class_margin(labels, z)
         of_true = odds(margin)
-        value, slope = focal_terms(of_true, _resolve(of_rows[0] if of_rows else gamma, of_true.p))
+        value, slope = focal_terms(of_true, resolve(of_rows[0] if of_rows else gamma, of_true.p))
         weight = _class_weight(labels, alpha, z)
         pull = weight * slope * of_true.complement
         push = pull / ops.clip(margin.rest, TINY, float("inf"))
@@ -86,13 +76,15 @@ def sparse_categorical_focal_crossentropy(
         return ops.cast(gradient, z.dtype)
 
     def terms_of(z: Tensor) -> "_SparseTerms":
-        return _SparseTerms(*over_rows(forward, labels, z, *gammas))
+        return _SparseTerms(*over_rows(forward, labels, z, *gammas, axes=len(labels.shape)))
 
     def differentiate(z: Tensor, terms: "_SparseTerms", upstream: Tensor) -> Tensor:
         _, largest, pull, push = terms
-        return over_rows(backward, labels, z, largest, pull * upstream, push * upstream)
+        return over_rows(
+            backward, labels, z, largest, pull * upstream, push * upstream, axes=len(labels.shape)
+        )
 
-    return _with_gradient(terms_of, differentiate)(logits)
+    return with_gradient(terms_of, differentiate)(logits)
 
 
 def categorical_focal_crossentropy(
@@ -126,82 +118,34 @@ def categorical_focal_crossentropy(
     Source:
         Mukhoti et al., 2020, Appendix A.
     """
-    logits = to_float(logits)
+    logits = floating(logits)
     if 0 in logits.shape:
-        return ops.sum(logits, axis=-1)
-    targets = ops.stop_gradient(ops.cast(targets, logits.dtype))
-    if alpha is not None:
-        targets = targets * ops.convert_to_tensor(alpha, dtype=logits.dtype)
+        return ops.sum(to_float(logits), axis=-1)
+    targets = ops.stop_gradient(ops.convert_to_tensor(targets))
+    gamma, gammas = split_rows(gamma, logits)
 
-    def forward(z: Tensor) -> "_DenseTerms":
+    def kernel(targets: Tensor, z: Tensor, *of_rows: Tensor) -> "_DenseTerms":
+        z = to_float(z)
+        targets = ops.cast(targets, z.dtype)
+        if alpha is not None:
+            targets = targets * ops.convert_to_tensor(alpha, dtype=z.dtype)
         of_each = _odds_of_each(z)
-        value, slope = focal_terms(of_each, _resolve(gamma, of_each.p))
+        exponent = of_rows[0] if of_rows else gamma
+        value, slope = focal_terms(of_each, resolve(exponent, of_each.p))
         # A class without weight adds nothing, also where its surprise is infinite (logit -inf).
         value = ops.where(targets > 0, targets * value, 0.0)
-        return _DenseTerms(ops.sum(value, axis=-1), targets * slope, of_each.p, of_each.complement)
-
-    def differentiate(z: Tensor, terms: "_DenseTerms", upstream: Tensor) -> Tensor:
-        pull = terms.pull
+        pull = targets * slope
         # dL/dz_k = p_k sum_c pull_c - pull_k, grouped so that nothing near 1 cancels.
         others = ops.sum(pull, axis=-1, keepdims=True) - pull
-        return (terms.p * others - terms.complement * pull) * ops.expand_dims(upstream, -1)
+        return _DenseTerms(ops.sum(value, axis=-1), of_each.p * others - of_each.complement * pull)
 
-    return _with_gradient(forward, differentiate)(logits)
+    def forward(z: Tensor) -> "_DenseTerms":
+        return _DenseTerms(*over_rows(kernel, targets, z, *gammas, axes=len(z.shape) - 1))
 
+    def differentiate(z: Tensor, terms: "_DenseTerms", upstream: Tensor) -> Tensor:
+        return ops.cast(terms.gradient * ops.expand_dims(upstream, -1), z.dtype)
 
-def binary_focal_crossentropy(
-    targets: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, alpha: Tensor | None = None
-) -> Tensor:
-    """Return the focal loss of each independent yes-or-no logit, without reduction.
-
-    L = -alpha q (1 - p)^gamma log p - (1 - alpha) (1 - q) p^gamma log(1 - p), p =
-    sigmoid(logits); without alpha both weights are 1. For q = 0 or 1 this is the usual binary
-    focal loss; for a soft q it is equation 5 of the paper, where Keras modulates by one mixed p_t.
-
-    Args:
-        targets: Float tensor, the shape of `logits`, in [0, 1].
-        logits: Float tensor of any shape, any finite values.
-        gamma: Number, tensor broadcastable to `logits`, or function from p_t to gamma; >= 0.
-        alpha: None, or number or tensor broadcastable to `logits`, in [0, 1]: weight of the
-            positive class; the negative class has 1 - alpha.
-
-    Returns:
-        Tensor of the shape of `logits`, >= 0, in nats; float32 also for half-precision logits.
-
-    Numerics:
-        As for the sparse form.
-
-    Example:
-        >>> from keras_focal import functional
-        >>> loss = functional.binary_focal_crossentropy([1.0], [-100.0], gamma=2.0)
-        >>> float(loss[0])
-        100.0
-
-    Source:
-        Lin et al., 2017, eq. 5; Mukhoti et al., 2020, eq. 5.
-    """
-    logits = to_float(logits)
-    targets = ops.stop_gradient(ops.cast(targets, logits.dtype))
-    positive, negative = targets, 1.0 - targets
-    if alpha is not None:
-        alpha = ops.convert_to_tensor(alpha, dtype=logits.dtype)
-        positive, negative = positive * alpha, negative * (1.0 - alpha)
-
-    def forward(z: Tensor) -> "_BinaryTerms":
-        of_positive = odds(binary_margin(z))
-        of_negative = Odds(of_positive.complement, of_positive.p, odds(binary_margin(-z)).surprise)
-        value_1, slope_1 = focal_terms(of_positive, _resolve(gamma, of_positive.p))
-        value_0, slope_0 = focal_terms(of_negative, _resolve(gamma, of_negative.p))
-        # d/dz: dp/dz = p (1 - p) turns each slope into its share of the gradient.
-        return _BinaryTerms(
-            positive * value_1 + negative * value_0,
-            negative * slope_0 * of_positive.p - positive * slope_1 * of_positive.complement,
-        )
-
-    def differentiate(z: Tensor, terms: "_BinaryTerms", upstream: Tensor) -> Tensor:
-        return terms.gradient * upstream
-
-    return _with_gradient(forward, differentiate)(logits)
+    return with_gradient(forward, differentiate)(logits)
 
 
 class _SparseTerms(NamedTuple):
@@ -212,13 +156,6 @@ class _SparseTerms(NamedTuple):
 
 
 class _DenseTerms(NamedTuple):
-    value: Tensor
-    pull: Tensor
-    p: Tensor
-    complement: Tensor
-
-
-class _BinaryTerms(NamedTuple):
     value: Tensor
     gradient: Tensor
 
@@ -267,44 +204,3 @@ def _class_weight(labels: Tensor, alpha: Tensor | None, logits: Tensor) -> Tenso
     if len(alpha.shape) == 0:
         return is_class * alpha
     return is_class * ops.take(alpha, ops.clip(labels, 0, num_classes - 1))
-
-
-def _floating(x: Tensor) -> Tensor:
-    """Return `x` as a float tensor of its own precision: a kernel raises it row by row."""
-    x = ops.convert_to_tensor(x)
-    return x if "float" in keras.backend.standardize_dtype(x.dtype) else ops.cast(x, "float32")
-
-
-def _split_gamma(gamma: Gamma, labels: Tensor) -> tuple[Gamma, tuple[Tensor, ...]]:
-    """Return gamma, and the rows of it where it is a tensor with a value for each row."""
-    if callable(gamma) or isinstance(gamma, int | float):
-        return gamma, ()
-    # Also reads a variable, which must not be read inside a custom gradient.
-    gamma = ops.stop_gradient(ops.convert_to_tensor(gamma))
-    if len(gamma.shape) == 0:
-        return gamma, ()
-    return gamma, (ops.broadcast_to(gamma, ops.shape(labels)),)
-
-
-def _resolve(gamma: Gamma, p: Tensor) -> Tensor:
-    value = gamma(p) if callable(gamma) else gamma
-    return ops.stop_gradient(ops.cast(value, p.dtype))
-
-
-def _with_gradient(forward: Callable, differentiate: Callable) -> Callable[[Tensor], Tensor]:
-    """Return z -> forward(z).value with the gradient `differentiate(z, terms, upstream)`."""
-
-    @ops.custom_gradient
-    def value_of(z: Tensor) -> tuple[Tensor, Callable]:
-        terms = forward(z)
-
-        def gradient(*args: Tensor, upstream: Tensor | None = None) -> Tensor:
-            if upstream is None:
-                return differentiate(z, terms, args[0])
-            # torch hands the inputs back; only what is recomputed from them can be
-            # differentiated a second time.
-            return differentiate(args[0], forward(args[0]), upstream)
-
-        return terms.value, gradient
-
-    return value_of

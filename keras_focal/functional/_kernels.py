@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_focal.functional._precision import Tensor
 
@@ -23,37 +24,38 @@ SIZES = np.array(sorted({step << octave for octave in range(27) for step in rang
 """Numbers of rows, 8 in each octave from 8 on, to the next of which an unknown one is padded."""
 
 
-def over_rows(kernel: Callable, *arrays: Tensor) -> Any:
+def over_rows(kernel: Callable, *arrays: Tensor, axes: int) -> Any:
     """Return kernel(*arrays), compiled where that is faster.
 
     Args:
         kernel: Function that treats every row alone. It takes the arrays, or the same rows under
             one leading axis, and returns a tensor, or a tuple of them, with the same leading axes.
-        arrays: Tensors of shapes (...) or (..., K); the first has shape (...).
+        arrays: Tensors of shapes (...) or (..., K).
+        axes: Number of axes before K.
     """
     if keras.backend.backend() != "tensorflow":
         return kernel(*arrays)
     import tensorflow as tf
 
-    leading = arrays[0].shape
-    width = max(math.prod(array.shape[len(leading) :]) for array in arrays)
+    leading = arrays[0].shape[:axes]
+    width = max(math.prod(array.shape[axes:]) for array in arrays)
     is_known = None not in leading
     is_small = is_known and math.prod(leading) * width < SMALLEST_ISLAND
     if is_small or not tf.inside_function() or not _has_xla():
         return kernel(*arrays)
     compiled = tf.function(kernel, jit_compile=True)
-    return compiled(*arrays) if is_known else _padded(compiled, arrays)
+    return compiled(*arrays) if is_known else _padded(compiled, arrays, axes)
 
 
-def _padded(compiled: Callable, arrays: tuple[Tensor, ...]) -> Any:
+def _padded(compiled: Callable, arrays: tuple[Tensor, ...], axes: int) -> Any:
     """Return compiled(*arrays) for an unknown number of rows.
 
     Code is compiled anew for each number that comes: rows are added, so that few numbers do.
     """
     import tensorflow as tf
 
-    leading = arrays[0].shape
-    rows = [tf.reshape(array, (-1, *array.shape[len(leading) :])) for array in arrays]
+    leading = arrays[0].shape[:axes]
+    rows = [tf.reshape(array, (-1, *array.shape[axes:])) for array in arrays]
     count = tf.shape(rows[0])[0]
     extra = tf.gather(SIZES, tf.searchsorted(SIZES, [count]))[0] - count
     results = compiled(
@@ -61,10 +63,54 @@ def _padded(compiled: Callable, arrays: tuple[Tensor, ...]) -> Any:
     )
 
     def restored(result: Tensor) -> Tensor:
-        shape = tf.concat([tf.shape(arrays[0]), result.shape[1:]], axis=0)
+        shape = tf.concat([tf.shape(arrays[0])[:axes], result.shape[1:]], axis=0)
         return tf.ensure_shape(tf.reshape(result[:count], shape), (*leading, *result.shape[1:]))
 
     return tf.nest.map_structure(restored, results)
+
+
+def with_gradient(forward: Callable, differentiate: Callable) -> Callable[[Tensor], Tensor]:
+    """Return z -> forward(z)[0] with the gradient `differentiate(z, forward(z), upstream)`."""
+
+    @ops.custom_gradient
+    def value_of(z: Tensor) -> tuple[Tensor, Callable]:
+        terms = forward(z)
+
+        def gradient(*args: Tensor, upstream: Tensor | None = None) -> Tensor:
+            if upstream is None:
+                return differentiate(z, terms, args[0])
+            # torch hands the inputs back; only what is recomputed from them can be
+            # differentiated a second time.
+            return differentiate(args[0], forward(args[0]), upstream)
+
+        return terms[0], gradient
+
+    return value_of
+
+
+def log_of_one_plus(x: Tensor) -> Tensor:
+    """Return log(1 + x) for x in [0, 1], to 2e-7 in float32.
+
+    Compiled for a CPU, log1p takes most of the time of a sigmoid cross-entropy; this series does
+    not. Where every operation is a pass over memory, log1p is the faster.
+    """
+    if keras.backend.standardize_dtype(x.dtype) == "float64" or not _is_compiled():
+        return ops.log1p(x)
+    t = x / (2.0 + x)
+    square = t * t
+    series = 1.0 / 13.0
+    for divisor in (11.0, 9.0, 7.0, 5.0, 3.0, 1.0):
+        series = series * square + 1.0 / divisor
+    return 2.0 * t * series
+
+
+def _is_compiled() -> bool:
+    """Return whether the code that is being traced will be compiled."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.inside_function()
+    return keras.backend.backend() == "jax"
 
 
 @cache

@@ -78,12 +78,6 @@ def class_margin(index: Tensor, logits: Tensor) -> tuple[Margin, Tensor]:
     return Margin(*_difference(largest, logit), rest), largest
 
 
-def binary_margin(logits: Tensor) -> Margin:
-    """Return the margin of the positive class of every logit: the other logit is 0."""
-    gap = ops.clip(-logits, -LARGEST_GAP, LARGEST_GAP)
-    return Margin(gap, ops.zeros_like(gap), ops.ones_like(gap))
-
-
 def odds(margin: Margin) -> Odds:
     """Return p, 1 - p and -log p of a class from its margin."""
     gap, gap_error, rest = margin

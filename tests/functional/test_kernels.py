@@ -11,13 +11,25 @@ from keras_focal.functional import _kernels
 on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="islands are TensorFlow's")
 
 
-def sample(*leading, classes=300, seed=0):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(-1, classes + 1, leading).astype("int32")
+LOSSES = {
+    "sparse": functional.sparse_categorical_focal_crossentropy,
+    "categorical": functional.categorical_focal_crossentropy,
+    "binary": functional.binary_focal_crossentropy,
+}
+every_loss = pytest.mark.parametrize("kind", LOSSES)
+
+
+def sample(*leading, kind="sparse", classes=300):
+    rng = np.random.default_rng(0)
+    labels = {
+        "sparse": lambda: rng.integers(-1, classes + 1, leading).astype("int32"),
+        "categorical": lambda: rng.dirichlet(np.ones(classes), leading).astype("float32"),
+        "binary": lambda: rng.random((*leading, classes)).astype("float32"),
+    }[kind]()
     return labels, rng.normal(0, 4, (*leading, classes)).astype("float32")
 
 
-def in_graph(**arguments):
+def in_graph(kind="sparse", **arguments):
     """Return a TensorFlow graph of losses and the gradient of their sum."""
     import tensorflow as tf
 
@@ -25,17 +37,15 @@ def in_graph(**arguments):
     def step(labels, logits, **rows):
         with tf.GradientTape() as tape:
             tape.watch(logits)
-            loss = functional.sparse_categorical_focal_crossentropy(
-                labels, logits, **arguments, **rows
-            )
+            loss = LOSSES[kind](labels, logits, **arguments, **rows)
         return loss, tape.gradient(loss, logits)
 
     return step
 
 
-def assert_is_plain(actual, labels, logits, **arguments):
+def assert_is_plain(actual, labels, logits, kind="sparse", **arguments):
     def loss(z):
-        return functional.sparse_categorical_focal_crossentropy(labels, z, **arguments)
+        return LOSSES[kind](labels, z, **arguments)
 
     expected = value_and_gradient(loss, logits)
     np.testing.assert_allclose(ops.convert_to_numpy(actual[0]), expected[0], rtol=1e-6)
@@ -45,17 +55,18 @@ def assert_is_plain(actual, labels, logits, **arguments):
 RULES = {
     "number": {"gamma": 3.0},
     "rule": {"gamma": lambda p: ops.where(p < 0.2, 5.0, 3.0)},
-    "alpha": {"gamma": 0.5, "alpha": np.linspace(0, 2, 300, dtype="float32")},
+    "alpha": {"gamma": 0.5, "alpha": np.linspace(0, 1, 300, dtype="float32")},
 }
 
 
 @on_tensorflow
+@every_loss
 @pytest.mark.parametrize("arguments", RULES.values(), ids=RULES)
-@pytest.mark.parametrize("leading", [(40,), (5, 8), (2, 3, 7)], ids=str)
-def test_island_equals_the_plain_kernel(leading, arguments):
-    labels, logits = sample(*leading)
-    actual = in_graph(**arguments)(labels, ops.convert_to_tensor(logits))
-    assert_is_plain(actual, labels, logits, **arguments)
+@pytest.mark.parametrize("leading", [(40,), (2, 3, 7)], ids=str)
+def test_island_equals_the_plain_kernel(kind, leading, arguments):
+    labels, logits = sample(*leading, kind=kind)
+    actual = in_graph(kind, **arguments)(labels, ops.convert_to_tensor(logits))
+    assert_is_plain(actual, labels, logits, kind, **arguments)
 
 
 @on_tensorflow
@@ -67,17 +78,26 @@ def test_island_equals_the_plain_kernel_with_a_gamma_for_each_row():
 
 
 @on_tensorflow
+@every_loss
 @pytest.mark.parametrize("jit", [False, True])
-def test_unknown_numbers_of_rows_give_the_plain_values(jit):
+def test_unknown_numbers_of_rows_give_the_plain_values(kind, jit):
     import tensorflow as tf
 
-    specs = [tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None, None, 300))]
-    step = tf.function(in_graph(gamma=3.0).python_function, input_signature=specs, jit_compile=jit)
-    for leading in [(3, 17), (1, 1), (17, 3), (5, 0)]:
-        labels, logits = sample(*leading)
+    arguments = {"gamma": 3.0, "alpha": np.linspace(0, 1, 300, dtype="float32")}
+    labels, _ = sample(1, 1, kind=kind)
+    specs = [
+        tf.TensorSpec((None, None, *labels.shape[2:]), labels.dtype),
+        tf.TensorSpec((None, None, 300)),
+    ]
+    step = tf.function(
+        in_graph(kind, **arguments).python_function, input_signature=specs, jit_compile=jit
+    )
+    for leading in [(3, 17), (1, 1), (5, 0)]:
+        labels, logits = sample(*leading, kind=kind)
         actual = step(labels, logits)
         assert actual[1].shape == logits.shape
-        assert_is_plain(actual, labels, logits, gamma=3.0)
+        if 0 not in leading:
+            assert_is_plain(actual, labels, logits, kind, **arguments)
 
 
 @on_tensorflow
@@ -133,7 +153,7 @@ def test_varying_batches_meet_few_compiled_sizes():
 
     for count in range(1, 200):
         arrays = ops.zeros((count,), "int32"), ops.ones((count, 3))
-        result = _kernels._padded(compiled, arrays)
+        result = _kernels._padded(compiled, arrays, 1)
         np.testing.assert_array_equal(result, np.full(count, 3.0))
     assert sizes <= set(_kernels.SIZES)
     assert len(sizes) <= 50

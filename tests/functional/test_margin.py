@@ -39,15 +39,6 @@ def test_odds_are_accurate_at_both_ends(offset):
         np.testing.assert_allclose(actual, expected, rtol=TOLERANCE)
 
 
-def test_binary_margin_is_that_of_a_second_class_with_logit_zero():
-    logits = np.linspace(-80, 80, 41, dtype="float32")
-    pairs = np.stack([np.zeros_like(logits), logits], -1)
-    odds = _margin.odds(_margin.binary_margin(ops.convert_to_tensor(logits)))
-    expected = oracle_odds(np.ones(41, "int32"), pairs)
-    for actual, exact in zip(odds, expected, strict=True):
-        np.testing.assert_allclose(to_numpy(actual), exact, rtol=TOLERANCE)
-
-
 def test_gap_and_its_error_sum_to_the_exact_difference():
     rng = np.random.default_rng(0)
     logits = (rng.normal(0, 1, (50, 2)) * 10.0 ** rng.integers(-3, 5, (50, 2))).astype("float32")

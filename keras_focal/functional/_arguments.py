@@ -1,0 +1,34 @@
+"""What the focal losses take: logits of any precision, and a gamma in three forms."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_focal.functional._precision import Tensor
+
+Gamma = float | Tensor | Callable[[Tensor], Tensor]
+
+
+def floating(x: Tensor) -> Tensor:
+    """Return `x` as a float tensor of its own precision: a kernel raises it row by row."""
+    x = ops.convert_to_tensor(x)
+    return x if "float" in keras.backend.standardize_dtype(x.dtype) else ops.cast(x, "float32")
+
+
+def split_rows(value: Any, like: Tensor) -> tuple[Any, tuple[Tensor, ...]]:
+    """Return a gamma or an alpha, and its entries for `like` where it is a tensor of rank > 0."""
+    if value is None or callable(value) or isinstance(value, int | float):
+        return value, ()
+    # Also reads a variable, which must not be read inside a custom gradient.
+    value = ops.stop_gradient(ops.convert_to_tensor(value))
+    if len(value.shape) == 0:
+        return value, ()
+    return value, (ops.broadcast_to(value, ops.shape(like)),)
+
+
+def resolve(gamma: Gamma, p: Tensor) -> Tensor:
+    """Return the gamma of each p, a constant in the derivative."""
+    value = gamma(p) if callable(gamma) else gamma
+    return ops.stop_gradient(ops.cast(value, p.dtype))
