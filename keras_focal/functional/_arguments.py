@@ -8,6 +8,9 @@ from keras import ops
 
 from keras_focal.functional._precision import Tensor
 
+LARGEST_PRODUCT = 8
+"""A power with a whole exponent up to this is a product."""
+
 Gamma = float | Tensor | Callable[[Tensor], Tensor]
 
 
@@ -28,7 +31,24 @@ def split_rows(value: Any, like: Tensor) -> tuple[Any, tuple[Tensor, ...]]:
     return value, (ops.broadcast_to(value, ops.shape(like)),)
 
 
-def resolve(gamma: Gamma, p: Tensor) -> Tensor:
-    """Return the gamma of each p, a constant in the derivative."""
+def resolve(gamma: Gamma, p: Tensor) -> Any:
+    """Return the gamma of each p, a constant in the derivative; a number stays one."""
+    if isinstance(gamma, int | float):
+        return float(gamma)
     value = gamma(p) if callable(gamma) else gamma
     return ops.stop_gradient(ops.cast(value, p.dtype))
+
+
+def is_product(gamma: Any) -> bool:
+    """Return whether x to the power `gamma` is a product of a few factors."""
+    return isinstance(gamma, float) and gamma in range(LARGEST_PRODUCT + 1)
+
+
+def power(x: Tensor, gamma: Any) -> Tensor:
+    """Return x to the power `gamma`, a number or a tensor; 0 to the power 0 is 1."""
+    if not is_product(gamma):
+        return ops.power(x, gamma)
+    if gamma == 0:
+        return ops.ones_like(x)
+    root = power(x, float(gamma // 2)) if gamma > 1 else x
+    return root if gamma == 1 else root * root * x if gamma % 2 else root * root

@@ -8,13 +8,17 @@ from typing import NamedTuple
 
 from keras import ops
 
-from keras_focal.functional._arguments import Gamma, floating, resolve, split_rows
+from keras_focal.functional._arguments import (
+    Gamma,
+    floating,
+    is_product,
+    power,
+    resolve,
+    split_rows,
+)
 from keras_focal.functional._kernels import log_of_one_plus, over_rows, with_gradient
 from keras_focal.functional._margin import LARGEST_GAP
 from keras_focal.functional._precision import Tensor, to_float
-
-LARGEST_PRODUCT = 8
-"""A whole gamma up to this is a product of factors."""
 
 
 def binary_focal_crossentropy(
@@ -109,24 +113,16 @@ def _answers(z: Tensor, gamma: Gamma) -> tuple[_Answer, _Answer]:
         p = ops.where(is_likely, likely, unlikely)
         complement = ops.where(is_likely, unlikely, likely)
         surprise = surprise_of_likely + ops.where(is_likely, 0.0, size)
-        if isinstance(gamma, int | float) and gamma in range(LARGEST_PRODUCT + 1):
-            modulation, exponent = _product(complement, int(gamma)), float(gamma)
+        exponent = resolve(gamma, p)
+        if is_product(exponent):
+            modulation = power(complement, exponent)
         else:
-            exponent = resolve(gamma, p)
             # (1 / (1 + e))^gamma and (e / (1 + e))^gamma.
             modulation = ops.exp(-exponent * surprise_of_likely)
             modulation = modulation * ops.where(is_likely, _power_of_small(size, exponent), 1.0)
         return _Answer(modulation * surprise, modulation * (complement + exponent * (p * surprise)))
 
     return answer(is_yes_likely), answer(ops.logical_not(is_yes_likely))
-
-
-def _product(x: Tensor, times: int) -> Tensor:
-    """Return x to the power `times`."""
-    if times == 0:
-        return ops.ones_like(x)
-    half = _product(x, times // 2) if times > 1 else x
-    return half if times == 1 else half * half * x if times % 2 else half * half
 
 
 def _power_of_small(size: Tensor, gamma: Tensor) -> Tensor:

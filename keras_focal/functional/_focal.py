@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from keras import ops
 
-from keras_focal.functional._arguments import Gamma, floating, resolve, split_rows
-from keras_focal.functional._kernels import over_rows, with_gradient
+from keras_focal.functional._arguments import Gamma, floating, power, resolve, split_rows
+from keras_focal.functional._kernels import afresh, over_rows, with_gradient
 from keras_focal.functional._margin import LARGEST_GAP, Odds, chosen_class, class_margin, odds
 from keras_focal.functional._precision import TINY, Tensor, to_float
 
@@ -58,30 +58,30 @@ def sparse_categorical_focal_crossentropy(
 
     def forward(labels: Tensor, z: Tensor, *of_rows: Tensor) -> "_SparseTerms":
         z = to_float(z)
-        margin, largest = class_margin(labels, z)
+        margin, others = class_margin(labels, z)
         of_true = odds(margin)
         value, slope = focal_terms(of_true, resolve(of_rows[0] if of_rows else gamma, of_true.p))
         weight = _class_weight(labels, alpha, z)
         pull = weight * slope * of_true.complement
-        push = pull / ops.clip(margin.rest, TINY, float("inf"))
-        return _SparseTerms(weight * value, largest, pull, push)
+        return _SparseTerms(weight * value, others.reference, pull, pull * others.factor)
 
-    def backward(labels: Tensor, z: Tensor, largest: Tensor, pull: Tensor, push: Tensor) -> Tensor:
-        # dL/dz_t = -(1 - p_t) g and dL/dz_j = p_j g, p_j = (1 - p_t) exp(z_j - largest) / rest.
+    def backward(
+        labels: Tensor, z: Tensor, reference: Tensor, pull: Tensor, push: Tensor
+    ) -> Tensor:
+        # dL/dz_t = -(1 - p_t) g and dL/dz_j = p_j g, with p_j = (1 - p_t) share_j.
         is_true = chosen_class(labels, z.shape[-1])
-        below = ops.where(is_true, 0.0, to_float(z) - ops.expand_dims(largest, -1))
-        gradient = ops.where(
-            is_true, -ops.expand_dims(pull, -1), ops.exp(below) * ops.expand_dims(push, -1)
-        )
+        below = to_float(afresh(z)) - ops.expand_dims(reference, -1)
+        share = ops.exp(ops.where(is_true, 0.0, below))
+        gradient = ops.where(is_true, -ops.expand_dims(pull, -1), share * ops.expand_dims(push, -1))
         return ops.cast(gradient, z.dtype)
 
     def terms_of(z: Tensor) -> "_SparseTerms":
         return _SparseTerms(*over_rows(forward, labels, z, *gammas, axes=len(labels.shape)))
 
     def differentiate(z: Tensor, terms: "_SparseTerms", upstream: Tensor) -> Tensor:
-        _, largest, pull, push = terms
+        _, reference, pull, push = terms
         return over_rows(
-            backward, labels, z, largest, pull * upstream, push * upstream, axes=len(labels.shape)
+            backward, labels, z, reference, pull * upstream, push * upstream, axes=len(labels.shape)
         )
 
     return with_gradient(terms_of, differentiate)(logits)
@@ -150,7 +150,7 @@ def categorical_focal_crossentropy(
 
 class _SparseTerms(NamedTuple):
     value: Tensor
-    largest: Tensor
+    reference: Tensor
     pull: Tensor
     push: Tensor
 
@@ -160,14 +160,14 @@ class _DenseTerms(NamedTuple):
     gradient: Tensor
 
 
-def focal_terms(of_class: Odds, gamma: Tensor) -> tuple[Tensor, Tensor]:
+def focal_terms(of_class: Odds, gamma: float | Tensor) -> tuple[Tensor, Tensor]:
     """Return (1 - p)^gamma (-log p) and g(p, gamma), both finite at p = 0 and p = 1.
 
     g = (1 - p)^gamma (1 + gamma p r) with r = -log p / (1 - p), which tends to 1 as p -> 1:
     Proposition 1 without its negative power.
     """
     p, complement, surprise = of_class
-    modulation = ops.power(complement, gamma)
+    modulation = power(complement, gamma)
     vanished = complement < TINY
     ratio = ops.where(vanished, 1.0, surprise / ops.where(vanished, 1.0, complement))
     return modulation * surprise, modulation * (1.0 + gamma * (p * ratio))
@@ -180,17 +180,16 @@ def _odds_of_each(logits: Tensor) -> Odds:
     """
     top = ops.cast(ops.argmax(logits, axis=-1), "int32")
     is_top = chosen_class(top, logits.shape[-1])
-    margin, largest = class_margin(top, logits)
+    margin, others = class_margin(top, logits)
     of_top = Odds(*(ops.expand_dims(part, -1) for part in odds(margin)))
-    below_next = ops.where(is_top, 0.0, logits - ops.expand_dims(largest, -1))
-    share = ops.exp(below_next) / ops.expand_dims(ops.clip(margin.rest, TINY, float("inf")), -1)
+    below = ops.where(is_top, 0.0, logits - ops.expand_dims(others.reference, -1))
+    share = ops.exp(below) * ops.expand_dims(others.factor, -1)
     p = ops.where(is_top, of_top.p, of_top.complement * share)
-    behind_top = ops.max(logits, axis=-1, keepdims=True) - logits
-    behind = ops.clip(ops.where(is_top, 0.0, behind_top), 0.0, LARGEST_GAP)
+    behind = ops.max(logits, axis=-1, keepdims=True) - logits
     return Odds(
         p=p,
         complement=ops.where(is_top, of_top.complement, 1.0 - p),
-        surprise=behind + of_top.surprise,
+        surprise=ops.clip(behind, 0.0, LARGEST_GAP) + of_top.surprise,
     )
 
 

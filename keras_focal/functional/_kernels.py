@@ -88,6 +88,19 @@ def with_gradient(forward: Callable, differentiate: Callable) -> Callable[[Tenso
     return value_of
 
 
+def afresh(x: Tensor) -> Tensor:
+    """Return x, so that what is computed from it is computed again.
+
+    A compiler that finds the same expression in the forward and the backward pass keeps its
+    result in memory from the one to the other: an array as large as the logits.
+    """
+    if keras.backend.backend() != "jax":
+        return x
+    import jax
+
+    return jax.lax.optimization_barrier(x)
+
+
 def log_of_one_plus(x: Tensor) -> Tensor:
     """Return log(1 + x) for x in [0, 1], to 2e-7 in float32.
 

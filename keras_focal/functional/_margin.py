@@ -4,35 +4,55 @@ Every focal loss needs three numbers of a class: its probability p, the compleme
 -log p, each with a small *relative* error however close p comes to 0 or 1. They follow from the
 margin m = logsumexp(other logits) - logit, since p = sigmoid(-m), 1 - p = sigmoid(m) and
 -log p = softplus(m) (docs/maths.md, equation M1). Subtracting p from 1 would lose them: in float32
-1 - p is exactly 0 from a gap of 17 on.
+1 - p is exactly 0 from a margin of -17 on.
 
-The margin is kept in parts, m = gap + log(rest), because a sum of exponentials and a difference
-of logits are each exact to a rounding, and their sum is not.
+The margin is kept in parts, relative to the largest logit, because a sum of exponentials and a
+difference of logits are each exact to a rounding, and their sum is not. Where a difference of
+logits rounds, what it loses is put back: an exponential multiplies it by up to 87.
 """
 
+import math
 from typing import NamedTuple
 
 from keras import ops
 
-from keras_focal.functional._precision import LOWEST, Tensor
+from keras_focal.functional._kernels import log_of_one_plus
+from keras_focal.functional._precision import LOWEST, TINY, Tensor
 
 LARGEST_GAP = 2.0**100
 """A gap beyond this counts as this, so that the sum of a batch of hopeless samples is finite."""
+
+
+LOG_SCALE = 44.361419677734375
+"""64 log 2 in float32."""
+
+LOG_SCALE_ERROR = 64 * math.log(2.0) - LOG_SCALE
 
 
 class Margin(NamedTuple):
     """The margin m = gap + gap_error + log(rest) of a class.
 
     Attributes:
-        gap: Largest other logit minus the logit of the class, within +-2**100.
+        gap: Largest logit of all minus the logit of the class, in [0, 2**100].
         gap_error: What rounding took from `gap`.
-        rest: Sum of exp(other logit - largest other logit), in [1, K - 1]; 0 where every other
-            logit is -inf.
+        rest: Sum of exp(other logit - largest logit), in [0, K - 1].
     """
 
     gap: Tensor
     gap_error: Tensor
     rest: Tensor
+
+
+class Others(NamedTuple):
+    """Where the other classes stand: share = factor exp(logit - reference) of each.
+
+    Attributes:
+        reference: logsumexp(other logits), rounded.
+        factor: What rounding took from it, near 1.
+    """
+
+    reference: Tensor
+    factor: Tensor
 
 
 class Odds(NamedTuple):
@@ -57,50 +77,56 @@ def chosen_class(index: Tensor, num_classes: int) -> Tensor:
     return ops.equal(ops.expand_dims(index, -1), ops.arange(num_classes, dtype="int32"))
 
 
-def class_margin(index: Tensor, logits: Tensor) -> tuple[Margin, Tensor]:
-    """Return the margin of the class that `index` names in each row, and the largest other logit.
+def class_margin(index: Tensor, logits: Tensor) -> tuple[Margin, Others]:
+    """Return the margin of the class that `index` names in each row, and where the others stand.
 
     Args:
-        index: int32 tensor, shape (...). Outside [0, K) it names no class: the margin is then
-            that of a class with logit 0.
+        index: int32 tensor, shape (...). Outside [0, K) it names no class: the margin then means
+            nothing.
         logits: Float tensor, shape (..., K >= 2).
 
     Returns:
-        Margin with parts of shape (...), and a tensor of shape (...).
+        Margin and Others with parts of shape (...).
     """
     num_classes = logits.shape[-1]
+    # The floor keeps -inf - (-inf) out where all logits are -inf.
+    largest = ops.max(logits, axis=-1, initial=LOWEST)
+    # Exponentials are taken 2**64 too large: a sum of tiny ones is a number where they are not.
+    reference, reference_error = _difference(largest, LOG_SCALE)
+    below, error = _difference(logits, ops.expand_dims(reference, -1))
+    # An overflowed difference has no meaningful error; the comparison is false for NaN too.
+    error = ops.where(ops.abs(error) < 1.0, error, 0.0)
+    weights = ops.exp(below)
+    weights = ops.where(chosen_class(index, num_classes), 0.0, weights + weights * error)
+    rest = ops.sum(weights, axis=-1) * ops.exp(LOG_SCALE_ERROR - reference_error) * 2.0**-64
     nearest = ops.expand_dims(ops.clip(index, 0, num_classes - 1), -1)
     logit = ops.squeeze(ops.take_along_axis(logits, nearest, axis=-1), axis=-1)
-    others = ops.where(chosen_class(index, num_classes), -float("inf"), logits)
-    # The floor keeps -inf - (-inf) out where all other logits are -inf.
-    largest = ops.max(others, axis=-1, initial=LOWEST)
-    rest = ops.sum(ops.exp(others - ops.expand_dims(largest, -1)), axis=-1)
-    return Margin(*_difference(largest, logit), rest), largest
+    gap, gap_error = _difference(largest, logit)
+    gap_error = ops.where(ops.abs(gap_error) < 1.0, gap_error, 0.0)
+    margin = Margin(ops.clip(gap, 0.0, LARGEST_GAP), gap_error, rest)
+    positive = ops.clip(rest, TINY, float("inf"))
+    log_rest = ops.log(positive)
+    reference, reference_error = _difference(largest, -log_rest)
+    return margin, Others(reference, ops.exp(log_rest) / positive * ops.exp(-reference_error))
 
 
 def odds(margin: Margin) -> Odds:
     """Return p, 1 - p and -log p of a class from its margin."""
     gap, gap_error, rest = margin
-    behind = gap > 0
-    small = ops.exp(-ops.abs(gap))
-    # As a factor, not as a summand: that would be flushed to zero before `small` is.
-    small = small * (1.0 + ops.where(behind, -gap_error, gap_error))
-    against = ops.where(behind, rest, rest * small)
-    in_favour = ops.where(behind, small, 1.0)
-    total = against + in_favour
+    # As a factor, not as a summand: that would be flushed to zero before the exponential is.
+    own = ops.exp(-gap) * (1.0 - gap_error)
+    total = own + rest
+    # Near p = 1 the surprise is log(1 + rest) with a small rest, which 1 + rest would round away.
+    is_sure = ops.logical_and(gap <= 0, rest <= 1)
     surprise = ops.where(
-        behind,
-        ops.relu(gap) + (gap_error + ops.log(total)),
-        ops.log1p(ops.where(behind, 0.0, against)),
+        is_sure, log_of_one_plus(ops.clip(rest, 0.0, 1.0)), gap + (gap_error + ops.log(total))
     )
-    return Odds(in_favour / total, against / total, surprise)
+    return Odds(own / total, rest / total, surprise)
 
 
 def _difference(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a - b, clipped, and the error of its rounding (Knuth's TwoSum)."""
+    """Return a - b and the error of its rounding (Knuth's TwoSum)."""
     difference = a - b
     b_part = a - difference
     error = (a - (difference + b_part)) + (b_part - b)
-    # An overflowed difference has no meaningful error; the comparison is false for NaN too.
-    error = ops.where(ops.abs(error) < 1.0, error, 0.0)
-    return ops.clip(difference, -LARGEST_GAP, LARGEST_GAP), error
+    return difference, error

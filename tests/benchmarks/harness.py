@@ -97,13 +97,17 @@ def ratio_rows(
     return rows
 
 
-def peak_memory(script: str, *arguments: str) -> dict:
-    """Return what `script arguments` prints as JSON, run in a process of its own.
+def in_process(script: str, *arguments: str, backend: str = "tensorflow") -> dict:
+    """Return what `script arguments` prints last, as JSON, from a process of its own.
 
-    Peak memory is a property of a process: each variant needs a new one.
+    Peak memory and Keras's backend are properties of a process.
     """
     answer = subprocess.run(
-        [sys.executable, script, *arguments], check=True, capture_output=True, text=True
+        [sys.executable, script, *arguments],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "KERAS_BACKEND": backend},
     )
     return json.loads(answer.stdout.strip().splitlines()[-1])
 

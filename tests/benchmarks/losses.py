@@ -1,0 +1,501 @@
+"""Focal losses against cross-entropy, Keras and other packages: time and memory.
+
+python tests/benchmarks/losses.py [--quick] [--publish]
+"""
+
+import importlib.util
+import json
+import os
+import resource
+import sys
+from dataclasses import asdict
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from harness import Row, environment, in_process, interleaved, main, ratio_rows
+from keras import ops
+
+from keras_focal import functional, losses
+from keras_focal.gammas import SampleDependentGamma
+
+SHAPES = [(128, 10), (128, 1000), (4096, 100), (1024, 32000), (256, 50257)]
+QUICK = [(128, 10), (64, 100)]
+DETECTOR = (2, 49104, 80)
+LARGE = 1e5
+"""Entries from which the goals are those of large shapes."""
+
+GPU_SHAPES = [(4096, 1000), (8192, 32000), (4096, 128256)]
+GPU_DETECTOR = (8, 100000, 90)
+
+RULE = SampleDependentGamma([0.2], [5.0, 3.0])
+
+
+def sample(shape, dtype="float32"):
+    rng = np.random.default_rng(0)
+    logits = rng.standard_normal(shape, dtype="float32") * 3
+    return rng.integers(0, shape[1], shape[0]).astype("int32"), ops.cast(logits, dtype)
+
+
+def detections(shape):
+    rng = np.random.default_rng(0)
+    return (rng.random(shape) < 0.01).astype("float32"), rng.standard_normal(shape, "float32") * 3
+
+
+# TensorFlow
+
+
+def tensorflow_losses():
+    import tensorflow as tf
+
+    def cross_entropy(y, z):
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(y, z)
+
+    def focal(y, z):
+        return functional.sparse_categorical_focal_crossentropy(y, z, gamma=3.0)
+
+    def by_sample(y, z):
+        return functional.sparse_categorical_focal_crossentropy(y, z, gamma=RULE)
+
+    def keras_focal_loss(y, z):
+        return keras.losses.categorical_focal_crossentropy(
+            tf.one_hot(y, z.shape[-1]), z, alpha=1.0, gamma=3.0, from_logits=True
+        )
+
+    found = {
+        "cross-entropy": cross_entropy,
+        "keras_focal": focal,
+        "keras_focal, FLSD-53": by_sample,
+        "keras.losses.CategoricalFocalCrossentropy": keras_focal_loss,
+    }
+    if importlib.util.find_spec("focal_loss"):
+        from focal_loss import sparse_categorical_focal_loss
+
+        found["focal-loss package"] = lambda y, z: sparse_categorical_focal_loss(
+            y, z, gamma=3.0, from_logits=True
+        )
+    return found
+
+
+def tensorflow_step(loss, y, z, *, jit):
+    """Return a call of the mean loss and its gradient with respect to the logits."""
+    import tensorflow as tf
+
+    @tf.function(jit_compile=jit, autograph=False)
+    def step(y, z):
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            value = tf.reduce_mean(loss(y, z))
+        return value, tape.gradient(value, z)
+
+    y, z = tf.constant(y), tf.constant(z)
+    return lambda: step(y, z)[0].numpy()
+
+
+def tensorflow_rows(shapes, rounds):
+    rows = []
+    for shape in shapes:
+        y, z = sample(shape)
+        is_large = np.prod(shape) >= LARGE
+        case = f"{list(shape)} float32"
+        times = interleaved(
+            {k: tensorflow_step(f, y, z, jit=False) for k, f in tensorflow_losses().items()},
+            rounds,
+        )
+        goal = 0.7 if is_large else 1.05
+        goals = {"keras_focal": goal, "keras_focal, FLSD-53": goal}
+        rows += ratio_rows(
+            "TensorFlow graph, value and gradient", case, times, "cross-entropy", goals
+        )
+        keras_name = "keras.losses.CategoricalFocalCrossentropy"
+        against = {k: times[k] for k in ("keras_focal", keras_name)}
+        goals = {"keras_focal": 1 / 3 if is_large else 1 / 1.4}
+        rows += ratio_rows(
+            "TensorFlow graph, against Keras's focal loss", case, against, keras_name, goals
+        )[:1]
+    for shape in shapes:
+        y, z = sample(shape)
+        times = interleaved(
+            {k: tensorflow_step(f, y, z, jit=True) for k, f in tensorflow_losses().items()},
+            rounds,
+        )
+        goal = 0.75 if shape[1] >= 32000 else 1.05
+        goals = {"keras_focal": goal, "keras_focal, FLSD-53": goal}
+        rows += ratio_rows(
+            "TensorFlow XLA, value and gradient",
+            f"{list(shape)} float32",
+            times,
+            "cross-entropy",
+            goals,
+        )
+    return rows
+
+
+def half_rows(shapes, rounds):
+    rows = []
+    for shape in shapes[1:]:
+        y, z = sample(shape)
+        focal = tensorflow_losses()["keras_focal"]
+        for jit in (False, True):
+            times = interleaved(
+                {
+                    "float32": tensorflow_step(focal, y, z, jit=jit),
+                    "bfloat16": tensorflow_step(focal, y, ops.cast(z, "bfloat16"), jit=jit),
+                    "float16": tensorflow_step(focal, y, ops.cast(z, "float16"), jit=jit),
+                },
+                rounds,
+            )
+            rows += ratio_rows(
+                "Half-precision logits, keras_focal",
+                f"{list(shape)} {'XLA' if jit else 'graph'}",
+                times,
+                "float32",
+                {"bfloat16": 1.0, "float16": 1.0},
+            )[1:]
+    return rows
+
+
+def binary_losses():
+    import tensorflow as tf
+
+    any_gamma = tf.constant(2.5)
+    return {
+        "sigmoid cross-entropy, XLA": (
+            lambda y, z: tf.nn.sigmoid_cross_entropy_with_logits(y, z),
+            True,
+        ),
+        "keras_focal, gamma 2, XLA": (
+            lambda y, z: functional.binary_focal_crossentropy(y, z, gamma=2.0, alpha=0.25),
+            True,
+        ),
+        "keras_focal, any gamma, XLA": (
+            lambda y, z: functional.binary_focal_crossentropy(y, z, gamma=any_gamma, alpha=0.25),
+            True,
+        ),
+        "keras.losses.BinaryFocalCrossentropy, gamma 2, XLA": (keras_binary, True),
+        "sigmoid cross-entropy, graph": (
+            lambda y, z: tf.nn.sigmoid_cross_entropy_with_logits(y, z),
+            False,
+        ),
+        "keras_focal, gamma 2, graph": (
+            lambda y, z: functional.binary_focal_crossentropy(y, z, gamma=2.0, alpha=0.25),
+            False,
+        ),
+        "keras_focal, any gamma, graph": (
+            lambda y, z: functional.binary_focal_crossentropy(y, z, gamma=any_gamma, alpha=0.25),
+            False,
+        ),
+        "keras.losses.BinaryFocalCrossentropy, gamma 2, graph": (keras_binary, False),
+    }
+
+
+def keras_binary(y, z):
+    return keras.losses.binary_focal_crossentropy(
+        y, z, apply_class_balancing=True, alpha=0.25, gamma=2.0, from_logits=True
+    )
+
+
+def binary_rows(shape, rounds):
+    y, z = detections(shape)
+    times = interleaved(
+        {k: tensorflow_step(f, y, z, jit=jit) for k, (f, jit) in binary_losses().items()}, rounds
+    )
+    return ratio_rows(
+        "Binary, value and gradient",
+        f"{list(shape)} float32",
+        times,
+        "sigmoid cross-entropy, XLA",
+        {"keras_focal, gamma 2, XLA": 1.5, "keras_focal, any gamma, XLA": 1.9},
+    )
+
+
+# Memory
+
+
+def memory_rows(quick):
+    shape = [64, 1000] if quick else [1024, 32000]
+    detector = [2, 100, 80] if quick else list(DETECTOR)
+    rows = []
+    for mode in ("XLA", "graph"):
+        for name in tensorflow_losses():
+            if "FLSD" in name:
+                continue
+            found = in_process(__file__, "--memory", name, mode, json.dumps(shape))
+            goal = 1.05 if (mode, name) == ("XLA", "keras_focal") else None
+            rows.append(
+                Row(
+                    "Peak memory above the inputs, the gradient included",
+                    f"{shape} float32, {mode}",
+                    name,
+                    "x logits",
+                    found["peak"],
+                    target=None if quick else goal,
+                )
+            )
+    for name in binary_losses():
+        found = in_process(__file__, "--memory", name, "", json.dumps(detector))
+        rows.append(
+            Row(
+                "Peak memory above the inputs, the gradient included",
+                f"{detector} float32",
+                name,
+                "x logits",
+                found["peak"],
+                target=2.3 if name.startswith("keras_focal") and not quick else None,
+            )
+        )
+    return rows
+
+
+def print_memory(name, mode, shape):
+    """Print the peak memory of one call above that before it, in units of the logits."""
+    import tensorflow as tf
+
+    is_binary = not mode
+    if is_binary:
+        loss, jit = binary_losses()[name]
+        data = detections
+    else:
+        loss, jit = tensorflow_losses()[name], mode == "XLA"
+        data = sample
+
+    @tf.function(jit_compile=jit, autograph=False, reduce_retracing=False)
+    def step(y, z):
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            value = tf.reduce_mean(loss(y, z))
+        return value, tape.gradient(value, z)
+
+    small = (shape[0] if is_binary else 8, 8 if is_binary else shape[1], *shape[2:])
+    step(*(tf.constant(part) for part in data(small)))
+    y, z = (tf.constant(part) for part in data(shape))
+    step.get_concrete_function(y, z)
+    before = resident()
+    high = peak_of(lambda: step(y, z))
+    print(json.dumps({"peak": (high - before) / (4 * np.prod(shape))}))
+
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def peak_of(call):
+    """Return the largest resident size while `call` runs, its result kept."""
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # start the peak anew
+    kept = call()
+    with open("/proc/self/status") as file:
+        peak = next(line for line in file if line.startswith("VmHWM"))
+    del kept
+    return int(peak.split()[1]) * 1024
+
+
+# JAX
+
+
+def jax_losses():
+    import jax
+    import jax.numpy as jnp
+
+    def cross_entropy(y, z):
+        true = jnp.take_along_axis(z, y[:, None], axis=-1)[:, 0]
+        return jax.nn.logsumexp(z, axis=-1) - true
+
+    return {
+        "cross-entropy": cross_entropy,
+        "keras_focal": lambda y, z: functional.sparse_categorical_focal_crossentropy(
+            y, z, gamma=3.0
+        ),
+        "keras_focal, FLSD-53": lambda y, z: functional.sparse_categorical_focal_crossentropy(
+            y, z, gamma=RULE
+        ),
+        "keras.losses.CategoricalFocalCrossentropy": lambda y, z: (
+            keras.losses.categorical_focal_crossentropy(
+                jax.nn.one_hot(y, z.shape[-1]), z, alpha=1.0, gamma=3.0, from_logits=True
+            )
+        ),
+    }
+
+
+def jax_step(loss, y, z):
+    """Return a call of a gradient step on the logits, in place, and its compiled form."""
+    import jax
+    import jax.numpy as jnp
+
+    def step(y, z):
+        gradient = jax.grad(lambda z: jnp.mean(loss(y, z).astype("float32")))(z)
+        return z - 1e-3 * gradient
+
+    y, z = jnp.asarray(y), jnp.array(z)
+    compiled = jax.jit(step, donate_argnums=1).lower(y, z).compile()
+    state = [z]
+
+    def call():
+        state[0] = compiled(y, state[0])
+        state[0].block_until_ready()
+
+    return call, compiled
+
+
+def print_jax(shapes, rounds):
+    """Print the rows of JAX on its default device."""
+    import jax
+
+    device = jax.devices()[0]
+    where = f"JAX on {device.device_kind}"
+    rows = []
+    for shape in shapes:
+        for dtype in ("float32", "bfloat16"):
+            y, z = sample(shape, dtype)
+            steps = {k: jax_step(f, y, z) for k, f in jax_losses().items()}
+            times = interleaved({k: call for k, (call, _) in steps.items()}, rounds)
+            goal = 1.0 if device.platform == "gpu" else 0.75 if shape[1] >= 32000 else 1.05
+            goals = {"keras_focal": goal, "keras_focal, FLSD-53": goal}
+            case = f"{list(shape)} {dtype}"
+            rows += ratio_rows(f"{where}, gradient step", case, times, "cross-entropy", goals)
+            for name, (_, compiled) in steps.items():
+                temporary = compiled.memory_analysis().temp_size_in_bytes
+                goal = 0.01 if name.startswith("keras_focal") and dtype == "float32" else None
+                rows.append(
+                    Row(
+                        f"{where}, temporary memory by the compiler's figure",
+                        case,
+                        name,
+                        "x logits",
+                        temporary / (np.prod(shape) * z.dtype.itemsize),
+                        target=goal if shape[1] >= 1000 else None,
+                    )
+                )
+    rows += floor_rows(where, shapes, rounds)
+    print(json.dumps([asdict(row) for row in rows]))
+
+
+def floor_rows(where, shapes, rounds):
+    """Return our time over that of reading the logits twice and writing them once."""
+    import jax
+    import jax.numpy as jnp
+
+    rows = []
+    for shape in shapes:
+        y, z = sample(shape)
+        call, _ = jax_step(jax_losses()["keras_focal"], y, z)
+        # A copy reads once and writes once: a floor of three passes is 1.5 copies.
+        copy = jax.jit(lambda x: x * 1.5).lower(jnp.array(z)).compile()
+        source = jnp.array(z)
+        times = interleaved(
+            {"keras_focal": call, "copy": lambda c=copy, s=source: c(s).block_until_ready()},
+            rounds,
+        )
+        times["three passes over the logits"] = [1.5 * t for t in times.pop("copy")]
+        is_gpu = jax.devices()[0].platform == "gpu"
+        rows += ratio_rows(
+            f"{where}, against memory traffic",
+            f"{list(shape)} float32",
+            times,
+            "three passes over the logits",
+            {"keras_focal": 1.18} if is_gpu else None,
+        )[:1]
+    return rows
+
+
+def jax_rows(quick, rounds):
+    if importlib.util.find_spec("jax") is None:
+        return [Row("JAX", "all", "keras_focal", "cross-entropy", None, note="JAX not installed")]
+    shapes = QUICK if quick else SHAPES[1:]
+    found = in_process(__file__, "--jax", json.dumps(shapes), str(rounds), backend="jax")
+    rows = [Row(**row) for row in found]
+    if not any("gpu" in row.table.lower() or "nvidia" in row.table.lower() for row in rows):
+        rows += [
+            Row(
+                "JAX on a CUDA device, gradient step",
+                f"{list(shape)} float32",
+                "keras_focal",
+                "cross-entropy",
+                None,
+                target=1.0,
+                note="no CUDA device on this machine; run with --gpu on one that has it",
+            )
+            for shape in [*GPU_SHAPES, GPU_DETECTOR]
+        ]
+    return rows
+
+
+# Train steps
+
+
+def train_steps(classes, *, convolutional, jit):
+    import tensorflow as tf
+
+    def step(loss):
+        keras.utils.set_random_seed(0)
+        layers = keras.layers
+        if convolutional:
+            body = [
+                keras.Input((28, 28, 1)),
+                layers.Conv2D(16, 3, activation="relu"),
+                layers.MaxPooling2D(),
+                layers.Conv2D(32, 3, activation="relu"),
+                layers.MaxPooling2D(),
+                layers.Flatten(),
+            ]
+        else:
+            body = [keras.Input((32,)), layers.Dense(128, "relu")]
+        model = keras.Sequential([*body, layers.Dense(classes)])
+        model.compile("sgd", loss, jit_compile=jit)
+        rng = np.random.default_rng(0)
+        x = rng.random((128, *body[0].shape[1:]), "float32")
+        y = rng.integers(0, classes, 128)
+        model.fit(x, y, batch_size=128, verbose=0)
+        batches = iter(tf.data.Dataset.from_tensors((x, y)).cache().repeat())
+        return lambda: model.train_function(batches)
+
+    reference = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return {
+        "Keras's sparse cross-entropy": step(reference),
+        "the same once more": step(reference),
+        "keras_focal": step(losses.SparseCategoricalFocalCrossentropy(2.0, from_logits=True)),
+        "keras_focal, FLSD-53": step(
+            losses.SparseCategoricalFocalCrossentropy("FLSD-53", from_logits=True)
+        ),
+    }
+
+
+def step_rows(quick, rounds):
+    cases = [(10, False, False), (1000, False, False), (10, True, False), (1000, True, False)]
+    cases += [(10, False, True), (1000, False, True)]
+    rows = []
+    for classes, convolutional, jit in cases[: 1 if quick else None]:
+        times = interleaved(train_steps(classes, convolutional=convolutional, jit=jit), rounds, 0.2)
+        case = f"{'CNN' if convolutional else 'MLP'}, K = {classes}, {'XLA' if jit else 'graph'}"
+        rows += ratio_rows(
+            "Train step of TensorFlow, batch 128",
+            case,
+            times,
+            "Keras's sparse cross-entropy",
+            {"keras_focal": 1.03, "keras_focal, FLSD-53": 1.03},
+        )[1:]
+    return rows
+
+
+def measure(quick):
+    rounds = 1 if quick else 9
+    shapes = QUICK if quick else SHAPES
+    rows = tensorflow_rows(shapes, rounds)
+    rows += half_rows(shapes, rounds)
+    rows += binary_rows((2, 100, 80) if quick else DETECTOR, rounds)
+    rows += step_rows(quick, rounds if quick else 15)
+    rows += memory_rows(quick)
+    rows += jax_rows(quick, rounds)
+    return rows, environment("tensorflow", "jax", "focal-loss")
+
+
+if __name__ == "__main__":
+    if "--memory" in sys.argv:
+        name, mode, shape = sys.argv[2:]
+        print_memory(name, mode, json.loads(shape))
+    elif "--jax" in sys.argv:
+        print_jax([tuple(shape) for shape in json.loads(sys.argv[2])], int(sys.argv[3]))
+    else:
+        main("losses", measure)
