@@ -138,7 +138,7 @@ def main(name: str, measure: Callable[[bool], tuple[list[Row], dict[str, str]]])
         print(line(row))
     if options.publish:
         result = {
-            "command": f"python tests/benchmarks/{name}.py --publish",
+            "command": f"python tests/benchmarks/{Path(sys.argv[0]).name} --publish",
             "environment": machine,
             "rows": [asdict(row) for row in rows],
         }

@@ -1,4 +1,4 @@
-"""Focal losses against cross-entropy, Keras and other packages: time and memory.
+"""Focal losses on TensorFlow against cross-entropy, Keras and focal-loss: time and memory.
 
 python tests/benchmarks/losses.py [--quick] [--publish]
 """
@@ -8,7 +8,6 @@ import json
 import os
 import resource
 import sys
-from dataclasses import asdict
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -25,9 +24,6 @@ QUICK = [(128, 10), (64, 100)]
 DETECTOR = (2, 49104, 80)
 LARGE = 1e5
 """Entries from which the goals are those of large shapes."""
-
-GPU_SHAPES = [(4096, 1000), (8192, 32000), (4096, 128256)]
-GPU_DETECTOR = (8, 100000, 90)
 
 RULE = SampleDependentGamma([0.2], [5.0, 3.0])
 
@@ -90,7 +86,11 @@ def tensorflow_step(loss, y, z, *, jit):
         return value, tape.gradient(value, z)
 
     y, z = tf.constant(y), tf.constant(z)
-    return lambda: step(y, z)[0].numpy()
+
+    def call():
+        return step(y, z)[0].numpy()
+
+    return call
 
 
 def tensorflow_rows(shapes, rounds):
@@ -160,9 +160,13 @@ def binary_losses():
     import tensorflow as tf
 
     any_gamma = tf.constant(2.5)
+
+    def sigmoid(y, z):
+        return tf.nn.sigmoid_cross_entropy_with_logits(y, z)
+
     return {
         "sigmoid cross-entropy, XLA": (
-            lambda y, z: tf.nn.sigmoid_cross_entropy_with_logits(y, z),
+            sigmoid,
             True,
         ),
         "keras_focal, gamma 2, XLA": (
@@ -175,7 +179,7 @@ def binary_losses():
         ),
         "keras.losses.BinaryFocalCrossentropy, gamma 2, XLA": (keras_binary, True),
         "sigmoid cross-entropy, graph": (
-            lambda y, z: tf.nn.sigmoid_cross_entropy_with_logits(y, z),
+            sigmoid,
             False,
         ),
         "keras_focal, gamma 2, graph": (
@@ -219,7 +223,7 @@ def memory_rows(quick):
     rows = []
     for mode in ("XLA", "graph"):
         for name in tensorflow_losses():
-            if "FLSD" in name:
+            if "FLSD" in name or (quick and (mode, name) != ("XLA", "keras_focal")):
                 continue
             found = in_process(__file__, "--memory", name, mode, json.dumps(shape))
             goal = 1.05 if (mode, name) == ("XLA", "keras_focal") else None
@@ -233,7 +237,7 @@ def memory_rows(quick):
                     target=None if quick else goal,
                 )
             )
-    for name in binary_losses():
+    for name in list(binary_losses())[: 1 if quick else None]:
         found = in_process(__file__, "--memory", name, "", json.dumps(detector))
         rows.append(
             Row(
@@ -290,136 +294,6 @@ def peak_of(call):
         peak = next(line for line in file if line.startswith("VmHWM"))
     del kept
     return int(peak.split()[1]) * 1024
-
-
-# JAX
-
-
-def jax_losses():
-    import jax
-    import jax.numpy as jnp
-
-    def cross_entropy(y, z):
-        true = jnp.take_along_axis(z, y[:, None], axis=-1)[:, 0]
-        return jax.nn.logsumexp(z, axis=-1) - true
-
-    return {
-        "cross-entropy": cross_entropy,
-        "keras_focal": lambda y, z: functional.sparse_categorical_focal_crossentropy(
-            y, z, gamma=3.0
-        ),
-        "keras_focal, FLSD-53": lambda y, z: functional.sparse_categorical_focal_crossentropy(
-            y, z, gamma=RULE
-        ),
-        "keras.losses.CategoricalFocalCrossentropy": lambda y, z: (
-            keras.losses.categorical_focal_crossentropy(
-                jax.nn.one_hot(y, z.shape[-1]), z, alpha=1.0, gamma=3.0, from_logits=True
-            )
-        ),
-    }
-
-
-def jax_step(loss, y, z):
-    """Return a call of a gradient step on the logits, in place, and its compiled form."""
-    import jax
-    import jax.numpy as jnp
-
-    def step(y, z):
-        gradient = jax.grad(lambda z: jnp.mean(loss(y, z).astype("float32")))(z)
-        return z - 1e-3 * gradient
-
-    y, z = jnp.asarray(y), jnp.array(z)
-    compiled = jax.jit(step, donate_argnums=1).lower(y, z).compile()
-    state = [z]
-
-    def call():
-        state[0] = compiled(y, state[0])
-        state[0].block_until_ready()
-
-    return call, compiled
-
-
-def print_jax(shapes, rounds):
-    """Print the rows of JAX on its default device."""
-    import jax
-
-    device = jax.devices()[0]
-    where = f"JAX on {device.device_kind}"
-    rows = []
-    for shape in shapes:
-        for dtype in ("float32", "bfloat16"):
-            y, z = sample(shape, dtype)
-            steps = {k: jax_step(f, y, z) for k, f in jax_losses().items()}
-            times = interleaved({k: call for k, (call, _) in steps.items()}, rounds)
-            goal = 1.0 if device.platform == "gpu" else 0.75 if shape[1] >= 32000 else 1.05
-            goals = {"keras_focal": goal, "keras_focal, FLSD-53": goal}
-            case = f"{list(shape)} {dtype}"
-            rows += ratio_rows(f"{where}, gradient step", case, times, "cross-entropy", goals)
-            for name, (_, compiled) in steps.items():
-                temporary = compiled.memory_analysis().temp_size_in_bytes
-                goal = 0.01 if name.startswith("keras_focal") and dtype == "float32" else None
-                rows.append(
-                    Row(
-                        f"{where}, temporary memory by the compiler's figure",
-                        case,
-                        name,
-                        "x logits",
-                        temporary / (np.prod(shape) * z.dtype.itemsize),
-                        target=goal if shape[1] >= 1000 else None,
-                    )
-                )
-    rows += floor_rows(where, shapes, rounds)
-    print(json.dumps([asdict(row) for row in rows]))
-
-
-def floor_rows(where, shapes, rounds):
-    """Return our time over that of reading the logits twice and writing them once."""
-    import jax
-    import jax.numpy as jnp
-
-    rows = []
-    for shape in shapes:
-        y, z = sample(shape)
-        call, _ = jax_step(jax_losses()["keras_focal"], y, z)
-        # A copy reads once and writes once: a floor of three passes is 1.5 copies.
-        copy = jax.jit(lambda x: x * 1.5).lower(jnp.array(z)).compile()
-        source = jnp.array(z)
-        times = interleaved(
-            {"keras_focal": call, "copy": lambda c=copy, s=source: c(s).block_until_ready()},
-            rounds,
-        )
-        times["three passes over the logits"] = [1.5 * t for t in times.pop("copy")]
-        is_gpu = jax.devices()[0].platform == "gpu"
-        rows += ratio_rows(
-            f"{where}, against memory traffic",
-            f"{list(shape)} float32",
-            times,
-            "three passes over the logits",
-            {"keras_focal": 1.18} if is_gpu else None,
-        )[:1]
-    return rows
-
-
-def jax_rows(quick, rounds):
-    if importlib.util.find_spec("jax") is None:
-        return [Row("JAX", "all", "keras_focal", "cross-entropy", None, note="JAX not installed")]
-    shapes = QUICK if quick else SHAPES[1:]
-    found = in_process(__file__, "--jax", json.dumps(shapes), str(rounds), backend="jax")
-    rows = [Row(**row) for row in found]
-    if not any("gpu" in row.table.lower() or "nvidia" in row.table.lower() for row in rows):
-        rows += [
-            Row(
-                "JAX on a CUDA device, gradient step",
-                f"{list(shape)} float32",
-                "keras_focal",
-                "cross-entropy",
-                None,
-                target=1.0,
-                note="no CUDA device on this machine; run with --gpu on one that has it",
-            )
-            for shape in [*GPU_SHAPES, GPU_DETECTOR]
-        ]
-    return rows
 
 
 # Train steps
@@ -487,15 +361,12 @@ def measure(quick):
     rows += binary_rows((2, 100, 80) if quick else DETECTOR, rounds)
     rows += step_rows(quick, rounds if quick else 15)
     rows += memory_rows(quick)
-    rows += jax_rows(quick, rounds)
-    return rows, environment("tensorflow", "jax", "focal-loss")
+    return rows, environment("tensorflow", "focal-loss")
 
 
 if __name__ == "__main__":
     if "--memory" in sys.argv:
         name, mode, shape = sys.argv[2:]
         print_memory(name, mode, json.loads(shape))
-    elif "--jax" in sys.argv:
-        print_jax([tuple(shape) for shape in json.loads(sys.argv[2])], int(sys.argv[3]))
     else:
         main("losses", measure)
