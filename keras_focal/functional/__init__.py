@@ -24,6 +24,7 @@ from keras_focal.functional._focal import (
     sparse_categorical_focal_crossentropy,
 )
 from keras_focal.functional._gamma import gamma_star, gradient_ratio, step_gamma
+from keras_focal.functional._linear import linear_sparse_focal_crossentropy
 from keras_focal.functional._precision import compute_dtype
 from keras_focal.functional._probabilities import (
     logits_from_binary_probabilities,
@@ -50,6 +51,7 @@ __all__ = [
     "expected_error",
     "gamma_star",
     "gradient_ratio",
+    "linear_sparse_focal_crossentropy",
     "logit_cells",
     "logits_from_binary_probabilities",
     "logits_from_probabilities",

@@ -56,35 +56,21 @@ def sparse_categorical_focal_crossentropy(
     labels = ops.cast(labels, "int32")
     gamma, gammas = split_rows(gamma, labels)
 
-    def forward(labels: Tensor, z: Tensor, *of_rows: Tensor) -> "_SparseTerms":
-        z = to_float(z)
-        margin, others = class_margin(labels, z)
-        of_true = odds(margin)
-        value, slope = focal_terms(of_true, resolve(of_rows[0] if of_rows else gamma, of_true.p))
-        weight = _class_weight(labels, alpha, z)
-        pull = weight * slope * of_true.complement
-        return _SparseTerms(weight * value, others.reference, pull, pull * others.factor)
+    axes = len(labels.shape)
 
-    def backward(
-        labels: Tensor, z: Tensor, reference: Tensor, pull: Tensor, push: Tensor
-    ) -> Tensor:
-        # dL/dz_t = -(1 - p_t) g and dL/dz_j = p_j g, with p_j = (1 - p_t) share_j.
-        is_true = chosen_class(labels, z.shape[-1])
-        below = to_float(afresh(z)) - ops.expand_dims(reference, -1)
-        share = ops.exp(ops.where(is_true, 0.0, below))
-        gradient = ops.where(is_true, -ops.expand_dims(pull, -1), share * ops.expand_dims(push, -1))
-        return ops.cast(gradient, z.dtype)
+    def kernel(labels: Tensor, z: Tensor, *of_rows: Tensor) -> SparseTerms:
+        return sparse_terms(labels, to_float(z), of_rows[0] if of_rows else gamma, alpha)
 
-    def terms_of(z: Tensor) -> "_SparseTerms":
-        return _SparseTerms(*over_rows(forward, labels, z, *gammas, axes=len(labels.shape)))
+    def forward(z: Tensor) -> SparseTerms:
+        return SparseTerms(*over_rows(kernel, labels, z, *gammas, axes=axes))
 
-    def differentiate(z: Tensor, terms: "_SparseTerms", upstream: Tensor) -> Tensor:
+    def differentiate(z: Tensor, terms: SparseTerms, upstream: Tensor) -> Tensor:
         _, reference, pull, push = terms
         return over_rows(
-            backward, labels, z, reference, pull * upstream, push * upstream, axes=len(labels.shape)
+            _gradient_afresh, labels, z, reference, pull * upstream, push * upstream, axes=axes
         )
 
-    return with_gradient(terms_of, differentiate)(logits)
+    return with_gradient(forward, differentiate)(logits)
 
 
 def categorical_focal_crossentropy(
@@ -148,11 +134,45 @@ def categorical_focal_crossentropy(
     return with_gradient(forward, differentiate)(logits)
 
 
-class _SparseTerms(NamedTuple):
+class SparseTerms(NamedTuple):
+    """What the gradient of a row needs, one number of each.
+
+    Attributes:
+        value: The loss.
+        reference: logsumexp of the other logits, rounded.
+        pull: Minus the gradient at the true logit, alpha_t (1 - p_t) g.
+        push: The gradient at another logit over exp(logit - reference).
+    """
+
     value: Tensor
     reference: Tensor
     pull: Tensor
     push: Tensor
+
+
+def sparse_terms(labels: Tensor, z: Tensor, gamma: Gamma, alpha: Tensor | None) -> SparseTerms:
+    """Return the loss of each row of float32 logits, and what its gradient needs."""
+    margin, others = class_margin(labels, z)
+    of_true = odds(margin)
+    value, slope = focal_terms(of_true, resolve(gamma, of_true.p))
+    weight = _class_weight(labels, alpha, z)
+    pull = weight * slope * of_true.complement
+    return SparseTerms(weight * value, others.reference, pull, pull * others.factor)
+
+
+def sparse_gradient(
+    labels: Tensor, z: Tensor, reference: Tensor, pull: Tensor, push: Tensor
+) -> Tensor:
+    """Return dL/dz: -(1 - p_t) g at the true class, (1 - p_t) share_j g at another."""
+    is_true = chosen_class(labels, z.shape[-1])
+    below = to_float(z) - ops.expand_dims(reference, -1)
+    share = ops.exp(ops.where(is_true, 0.0, below))
+    gradient = ops.where(is_true, -ops.expand_dims(pull, -1), share * ops.expand_dims(push, -1))
+    return ops.cast(gradient, z.dtype)
+
+
+def _gradient_afresh(labels: Tensor, z: Tensor, *terms: Tensor) -> Tensor:
+    return sparse_gradient(labels, afresh(z), *terms)
 
 
 class _DenseTerms(NamedTuple):

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_focal.functional._precision import Tensor
+from keras_focal.functional._precision import Tensor, to_float
 
 SMALLEST_ISLAND = 2**10
 """Entries of the widest array below which starting compiled code costs more than it saves."""
@@ -86,6 +86,27 @@ def with_gradient(forward: Callable, differentiate: Callable) -> Callable[[Tenso
         return terms[0], gradient
 
     return value_of
+
+
+def compiled(kernel: Callable, *arrays: Tensor) -> Any:
+    """Return kernel(*arrays), compiled in a TensorFlow graph if all shapes are known."""
+    if keras.backend.backend() != "tensorflow":
+        return kernel(*arrays)
+    import tensorflow as tf
+
+    is_known = all(None not in array.shape for array in arrays)
+    if not is_known or not tf.inside_function() or not _has_xla():
+        return kernel(*arrays)
+    return tf.function(kernel, jit_compile=True)(*arrays)
+
+
+def matmul_float32(a: Tensor, b: Tensor) -> Tensor:
+    """Return the matrix product in float32 or better, also of half-precision matrices."""
+    if keras.backend.backend() == "jax":
+        import jax.numpy as jnp
+
+        return jnp.matmul(a, b, preferred_element_type=jnp.promote_types(a.dtype, jnp.float32))
+    return ops.matmul(to_float(a), to_float(b))
 
 
 def afresh(x: Tensor) -> Tensor:

@@ -1,0 +1,248 @@
+"""The head and the loss in one: the values and gradients of the two steps, part by part."""
+
+import numpy as np
+import pytest
+from backends import BACKEND, to_numpy
+from keras import ops
+
+from keras_focal import functional
+
+NAMES = ("features", "kernel", "bias")
+
+
+def sample(rows=23, depth=7, classes=50, dtype="float32"):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "features": rng.normal(0, 1, (rows, depth)),
+        "kernel": rng.normal(0, 1, (depth, classes)),
+        "bias": rng.normal(0, 1, classes),
+    }
+    labels = rng.integers(0, classes, rows).astype("int32")
+    return {k: v.astype("float32").astype(dtype) for k, v in arrays.items()}, labels
+
+
+def two_steps(features, kernel, bias, labels, **arguments):
+    logits = ops.matmul(features, kernel)
+    logits = logits if bias is None else logits + bias
+    return functional.sparse_categorical_focal_crossentropy(labels, logits, **arguments)
+
+
+def losses_and_gradients(function, arrays, upstream, *, compiled=False):
+    """Return function(*arrays) and the gradients of its sum weighted by `upstream`."""
+    names = list(arrays)
+    values = [ops.convert_to_tensor(arrays[name]) for name in names]
+
+    def total(*values):
+        losses = function(**dict(zip(names, values, strict=True)))
+        return ops.sum(losses * ops.convert_to_tensor(upstream)), losses
+
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        @tf.autograph.experimental.do_not_convert
+        def run(*values):
+            with tf.GradientTape() as tape:
+                tape.watch(values)
+                whole, losses = total(*values)
+            return losses, tape.gradient(whole, values)
+
+        losses, gradients = tf.function(run)(*values) if compiled else run(*values)
+    elif BACKEND == "jax":
+        import jax
+
+        run = jax.grad(total, argnums=tuple(range(len(values))), has_aux=True)
+        gradients, losses = (jax.jit(run) if compiled else run)(*values)
+    else:
+        values = [value.detach().clone().requires_grad_(True) for value in values]
+        whole, losses = total(*values)
+        whole.backward()
+        gradients = [value.grad for value in values]
+    return to_numpy(losses), dict(zip(names, map(to_numpy, gradients), strict=True))
+
+
+def assert_equals_two_steps(arrays, labels, *, num_parts=4, compiled=False, rtol=1e-5, **arguments):
+    upstream = np.random.default_rng(1).uniform(0.5, 1.5, labels.shape).astype("float32")
+
+    def in_one(features, kernel, bias=None):
+        return functional.linear_sparse_focal_crossentropy(
+            features, kernel, bias, labels, num_parts=num_parts, **arguments
+        )
+
+    def in_two(features, kernel, bias=None):
+        return two_steps(features, kernel, bias, labels, **arguments)
+
+    actual = losses_and_gradients(in_one, arrays, upstream, compiled=compiled)
+    expected = losses_and_gradients(in_two, arrays, upstream)
+    np.testing.assert_allclose(actual[0], expected[0], rtol=rtol, atol=1e-6)
+    for name, gradient in expected[1].items():
+        # Relative to the largest entry: the sums run in another order.
+        atol = 1e-6 * np.abs(gradient).max()
+        np.testing.assert_allclose(actual[1][name], gradient, rtol=rtol, atol=atol, err_msg=name)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("num_parts", [1, 4, 7, 50], ids=lambda n: f"{n} parts")
+def test_values_and_gradients_are_those_of_two_steps(num_parts, compiled):
+    arrays, labels = sample()
+    assert_equals_two_steps(arrays, labels, num_parts=num_parts, compiled=compiled, gamma=3.0)
+
+
+RULES = {
+    "rule": lambda p: ops.where(p < 0.2, 5.0, 3.0),
+    "row by row": np.linspace(0, 5, 23, dtype="float32"),
+    "tensor": np.float32(1.5),
+}
+
+
+@pytest.mark.parametrize("gamma", RULES.values(), ids=RULES)
+def test_every_form_of_gamma_is_taken(gamma):
+    arrays, labels = sample()
+    assert_equals_two_steps(arrays, labels, gamma=gamma, compiled=True)
+
+
+@pytest.mark.parametrize("alpha", [0.5, np.linspace(0, 2, 50, dtype="float32")], ids=["one", "K"])
+def test_alpha_weighs_classes(alpha):
+    arrays, labels = sample()
+    assert_equals_two_steps(arrays, labels, gamma=2.0, alpha=alpha)
+
+
+def test_bias_may_be_left_out():
+    arrays, labels = sample()
+    del arrays["bias"]
+    assert_equals_two_steps(arrays, labels, gamma=2.0)
+
+
+def test_leading_axes_are_kept():
+    arrays, labels = sample(rows=24)
+    arrays["features"] = arrays["features"].reshape(2, 12, 7)
+    assert_equals_two_steps(arrays, labels.reshape(2, 12), gamma=2.0, compiled=True)
+
+
+@pytest.mark.parametrize("label", [-1, 50, 1000])
+def test_labels_out_of_range_add_nothing(label):
+    arrays, labels = sample()
+    labels[::2] = label
+    assert_equals_two_steps(arrays, labels, gamma=2.0)
+
+
+def in_one(labels, **arguments):
+    def function(features, kernel, bias):
+        return functional.linear_sparse_focal_crossentropy(
+            features, kernel, bias, labels, num_parts=4, **arguments
+        )
+
+    return function
+
+
+def test_weights_multiply_the_loss_of_each_row():
+    arrays, labels = sample()
+    weights = np.random.default_rng(2).uniform(0, 2, 23).astype("float32")
+    ones = np.ones(23, "float32")
+    actual = losses_and_gradients(in_one(labels, sample_weight=weights), arrays, ones)
+    expected = losses_and_gradients(in_one(labels), arrays, weights)
+    np.testing.assert_allclose(actual[0], expected[0] * weights, rtol=1e-6)
+    for name in NAMES:
+        np.testing.assert_allclose(actual[1][name], expected[1][name], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("by", ["weight", "ignore_class"])
+def test_a_row_that_does_not_count_adds_nothing_even_if_it_is_not_finite(by):
+    arrays, labels = sample()
+    counts = np.arange(23) % 3 > 0
+    kept = {**arrays, "features": arrays["features"][counts]}
+    ones = np.ones(23, "float32")
+    expected = losses_and_gradients(in_one(labels[counts]), kept, ones[counts])
+    arrays["features"][~counts] = np.nan
+    if by == "weight":
+        function = in_one(labels, sample_weight=counts.astype("float32"))
+    else:
+        function = in_one(np.where(counts, labels, -100).astype("int32"), ignore_class=-100)
+    losses, gradients = losses_and_gradients(function, arrays, ones)
+    np.testing.assert_array_equal(losses[~counts], 0.0)
+    np.testing.assert_array_equal(gradients["features"][~counts], 0.0)
+    np.testing.assert_allclose(losses[counts], expected[0], rtol=1e-6)
+    for name in ("kernel", "bias"):
+        np.testing.assert_allclose(gradients[name], expected[1][name], rtol=1e-5, atol=1e-6)
+
+
+def test_half_precision_is_multiplied_and_added_up_in_float32():
+    """In bfloat16 the sum over 4096 equal rows stalls at 256."""
+    rows = 4096
+    features, kernel = np.ones((rows, 1), "float32"), np.zeros((1, 2), "float32")
+    labels = np.zeros(rows, "int32")
+
+    def function(features, kernel):
+        return functional.linear_sparse_focal_crossentropy(
+            ops.cast(features, "bfloat16"),
+            ops.cast(kernel, "bfloat16"),
+            None,
+            labels,
+            gamma=0.0,
+            num_parts=2,
+        )
+
+    arrays = {"features": features, "kernel": kernel}
+    losses, gradients = losses_and_gradients(function, arrays, np.ones(rows, "float32"))
+    np.testing.assert_allclose(losses, np.log(2.0), rtol=1e-6)
+    np.testing.assert_allclose(gradients["kernel"], [[-rows / 2, rows / 2]])
+
+
+def test_hopeless_rows_have_a_finite_loss_and_gradient():
+    arrays, labels = sample()
+    arrays["kernel"] *= 1e4
+    losses, gradients = losses_and_gradients(in_one(labels), arrays, np.ones(23, "float32"))
+    assert np.all(np.isfinite(losses))
+    assert all(np.all(np.isfinite(gradient)) for gradient in gradients.values())
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="only TensorFlow has unknown shapes")
+@pytest.mark.parametrize("jit", [False, True])
+def test_the_number_of_rows_may_be_unknown(jit):
+    import tensorflow as tf
+
+    arrays, labels = sample()
+    step = tf.function(
+        lambda features, labels: functional.linear_sparse_focal_crossentropy(
+            features, arrays["kernel"], arrays["bias"], labels, num_parts=4
+        ),
+        input_signature=[tf.TensorSpec((None, 7)), tf.TensorSpec((None,), tf.int32)],
+        jit_compile=jit,
+        autograph=False,
+    )
+    expected = two_steps(*arrays.values(), labels)
+    np.testing.assert_allclose(step(arrays["features"], labels), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        step(arrays["features"][:9], labels[:9]), expected[:9], rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"features": np.zeros((23, 6), "float32")}, "`features` must have shape"),
+        ({"labels": np.zeros(22, "int32")}, "`labels` must have shape"),
+        ({"bias": np.zeros(49, "float32")}, "`bias` must have shape"),
+        ({"sample_weight": np.zeros(22, "float32")}, "`sample_weight` must have shape"),
+        ({"num_parts": 0}, "`num_parts` must be a whole number >= 1"),
+        ({"num_parts": 1.5}, "`num_parts` must be a whole number >= 1"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_bad_arguments_are_named(change, message):
+    arrays, labels = sample()
+    with pytest.raises(ValueError, match=message):
+        functional.linear_sparse_focal_crossentropy(**{**arrays, "labels": labels, **change})
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="the figure is that of JAX's compiler")
+def test_memory_stays_a_tenth_of_the_logits():
+    import jax
+
+    def total(features, kernel, bias, labels):
+        return functional.linear_sparse_focal_crossentropy(features, kernel, bias, labels).sum()
+
+    rows, depth, classes = 2048, 256, 32000
+    shapes = [((rows, depth), "float32"), ((depth, classes), "float32"), ((classes,), "float32")]
+    arguments = [jax.ShapeDtypeStruct(*shape) for shape in [*shapes, ((rows,), "int32")]]
+    step = jax.jit(jax.grad(total, argnums=(0, 1, 2))).lower(*arguments).compile()
+    assert step.memory_analysis().temp_size_in_bytes <= 0.1 * 4 * rows * classes
