@@ -16,7 +16,7 @@ from keras_focal.functional._arguments import (
     resolve,
     split_rows,
 )
-from keras_focal.functional._kernels import log_of_one_plus, over_rows, with_gradient
+from keras_focal.functional._kernels import afresh, log_of_one_plus, over_rows, with_gradient
 from keras_focal.functional._margin import LARGEST_GAP
 from keras_focal.functional._precision import Tensor, to_float
 
@@ -83,7 +83,7 @@ def binary_focal_crossentropy(
         return (over_rows(value, targets, z, *gammas, *alphas, axes=axes),)
 
     def differentiate(z: Tensor, _: tuple[Tensor], upstream: Tensor) -> Tensor:
-        return over_rows(gradient, upstream, targets, z, *gammas, *alphas, axes=axes)
+        return over_rows(gradient, upstream, targets, afresh(z), *gammas, *alphas, axes=axes)
 
     return with_gradient(forward, differentiate)(logits)
 

@@ -66,9 +66,8 @@ def sparse_categorical_focal_crossentropy(
 
     def differentiate(z: Tensor, terms: SparseTerms, upstream: Tensor) -> Tensor:
         _, reference, pull, push = terms
-        return over_rows(
-            _gradient_afresh, labels, z, reference, pull * upstream, push * upstream, axes=axes
-        )
+        pull, push = pull * upstream, push * upstream
+        return over_rows(sparse_gradient, labels, afresh(z), reference, pull, push, axes=axes)
 
     return with_gradient(forward, differentiate)(logits)
 
@@ -169,10 +168,6 @@ def sparse_gradient(
     share = ops.exp(ops.where(is_true, 0.0, below))
     gradient = ops.where(is_true, -ops.expand_dims(pull, -1), share * ops.expand_dims(push, -1))
     return ops.cast(gradient, z.dtype)
-
-
-def _gradient_afresh(labels: Tensor, z: Tensor, *terms: Tensor) -> Tensor:
-    return sparse_gradient(labels, afresh(z), *terms)
 
 
 class _DenseTerms(NamedTuple):
