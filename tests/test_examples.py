@@ -94,8 +94,9 @@ def test_readme_table_is_what_the_quickstart_wrote(quickstart):
     assert rows == quickstart.summary_rows(results["runs"], quickstart.LOSSES)
 
 
-def test_readme_code_runs(tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+@pytest.mark.parametrize("document", ["README.md", "docs/guides/linear_head.md"])
+def test_code_of_documents_runs(document, tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.S)
     if backends.BACKEND == "torch":
         code = code.replace('calibrated.export("saved_model")', "")
     (tmp_path / "readme.py").write_text(code)

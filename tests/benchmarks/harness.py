@@ -10,6 +10,7 @@ docs/results/NAME.json, from which tests/benchmarks/report.py makes docs/benchma
 """
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -120,10 +121,10 @@ def environment(*packages: str) -> dict[str, str]:
         "cores": str(len(os.sched_getaffinity(0))),
     }
     for package in ("keras", *packages):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
+        found[package] = "not installed"
+        for name in (package, f"{package}-cpu"):
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                found[package] = importlib.metadata.version(name)
     return found
 
 

@@ -5,6 +5,7 @@ python tests/benchmarks/linear_head.py [--quick] [--publish]
 With KERAS_BACKEND=jax on a machine with a CUDA device this fills docs/results/linear_head_gpu.json.
 """
 
+import importlib.util
 import json
 import os
 import sys
@@ -104,10 +105,12 @@ def on_gpu():
     return jax.default_backend() == "gpu"
 
 
-def memory_rows(quick):
+def memory_rows(quick, has_jax):
     """Return what JAX's compiler says, and the resident memory of a TensorFlow process."""
     table = "Memory beyond inputs and gradients"
-    found = in_process(__file__, "--compiled", str(int(quick)), backend="jax")
+    found = {"size": GOAL, "figures": dict.fromkeys(VARIANTS)}
+    if has_jax:
+        found = in_process(__file__, "--compiled", str(int(quick)), backend="jax")
     rows = [
         Row(
             table,
@@ -152,13 +155,14 @@ def print_resident(name, size):
 
 
 def measure(quick):
+    has_jax = importlib.util.find_spec("jax") is not None
     sizes, rounds = (SMALL, 1) if quick else (SIZES, 7)
     rows = timed_rows([GOAL] if on_gpu() else sizes, rounds)
     if not on_gpu():
-        if BACKEND == "tensorflow":
+        if BACKEND == "tensorflow" and has_jax:
             found = in_process(__file__, "--timed", str(int(quick)), backend="jax")
             rows += [Row(**row) for row in found["rows"]]
-        rows += memory_rows(quick)
+        rows += memory_rows(quick, has_jax)
         rows.append(
             Row(
                 "Value and gradients, compiled",
