@@ -127,6 +127,8 @@ def _answers(z: Tensor, gamma: Gamma) -> tuple[_Answer, _Answer]:
 
 def _power_of_small(size: Tensor, gamma: Tensor) -> Tensor:
     """Return exp(-gamma size), with the rounding of the product put back (Dekker's product)."""
+    # A number has more digits than the halves of a tensor hold.
+    gamma = ops.cast(gamma, size.dtype)
     product = gamma * size
     gamma_high, size_high = _upper_half(gamma), _upper_half(size)
     gamma_low, size_low = gamma - gamma_high, size - size_high

@@ -233,6 +233,15 @@ def test_soft_binary_targets_follow_equation_5(gamma):
     ]
     assert relative_error(gradient, slopes, np.max(pulls, axis=0)).max() <= GRADIENT_TOLERANCE
 
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_a_gamma_of_many_digits_keeps_the_loss_of_easy_binary_samples_accurate(as_tensor):
+    logits = np.linspace(-10, -7, 400, dtype="float32")
+    gamma = np.float32(7.3)
+    expected = row_by_row(reference.binary_focal, np.zeros(400), logits, float(gamma))[0]
+    gamma = ops.convert_to_tensor(gamma) if as_tensor else float(gamma)
+    actual = functional.binary_focal_crossentropy(np.zeros(400), logits, gamma=gamma)
+    np.testing.assert_allclose(to_numpy(actual), expected, rtol=VALUE_TOLERANCE)
+
 
 # --- The ends of the number line ---------------------------------------------------------------
 
