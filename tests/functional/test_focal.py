@@ -233,6 +233,7 @@ def test_soft_binary_targets_follow_equation_5(gamma):
     ]
     assert relative_error(gradient, slopes, np.max(pulls, axis=0)).max() <= GRADIENT_TOLERANCE
 
+
 @pytest.mark.parametrize("as_tensor", [False, True])
 def test_a_gamma_of_many_digits_keeps_the_loss_of_easy_binary_samples_accurate(as_tensor):
     logits = np.linspace(-10, -7, 400, dtype="float32")
