@@ -164,8 +164,8 @@ def test_large_batches_are_compiled_and_small_ones_are_not():
     def compiled_kernels(classes):
         labels, logits = sample(4, classes=classes)
         step = in_graph(gamma=2.0).get_concrete_function(labels, ops.convert_to_tensor(logits))
-        functions = step.graph.as_graph_def().library.function
-        return sum(function.attr["_XlaMustCompile"].b for function in functions)
+        operations = step.graph.get_operations()
+        return sum(operation.node_def.attr["_XlaMustCompile"].b for operation in operations)
 
     assert compiled_kernels(1000) == 2
     assert compiled_kernels(3) == 0
