@@ -1,6 +1,6 @@
 """One wording per rule. Every error names the argument, the rule, what came and the likely fix."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,19 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
     if value not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"`{name}` must be one of {listed}. Received: {name}={value!r}.")
+
+
+def check_choices(name: str, value: Any, choices: Sequence[Any]) -> list[Any]:
+    """Return a list of one or more different ones of `choices`, or raise."""
+    listed = ", ".join(repr(choice) for choice in choices)
+    items = [] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+    is_right = all(item in choices for item in items) and len(items) == len(set(items))
+    if not items or not is_right:
+        raise ValueError(
+            f"`{name}` must be a list of one or more of {listed}, each once. "
+            f"Received: {name}={value!r}. Take names from that list."
+        )
+    return items
 
 
 def check_axis(predictions: Any, axis: int) -> None:

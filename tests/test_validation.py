@@ -72,6 +72,14 @@ BAD = [
         AFTER,
     ),
     (
+        "choices",
+        lambda: validation.check_choices("readings", ["mce", "nll"], ("ece", "mce")),
+        "readings",
+        "one or more of 'ece', 'mce'",
+        "readings=['mce', 'nll']",
+        AFTER,
+    ),
+    (
         "positive",
         lambda: validation.check_positive("temperature", 0.0),
         "temperature",
@@ -416,3 +424,13 @@ def test_float_labels_that_are_not_whole_are_refused(labels):
     for form in (labels, np.array(labels), ops.convert_to_tensor(labels, dtype="float32")):
         with pytest.raises(ValueError, match="`y_true` must hold class ids, whole numbers"):
             validation.check_whole_labels(form)
+
+
+def test_choices_are_returned_as_a_list():
+    assert validation.check_choices("readings", ("b", "a"), ("a", "b", "c")) == ["b", "a"]
+
+
+@pytest.mark.parametrize("value", [[], (), "a", None, 3, ["a", "a"], ["d"], ["a", 1.5], [["a"]]])
+def test_choices_that_are_none_or_twice_or_unknown_are_refused(value):
+    with pytest.raises(ValueError, match=r"`readings` must be a list of one or more of 'a', 'b'"):
+        validation.check_choices("readings", value, ("a", "b"))

@@ -5,15 +5,14 @@ from keras_focal.functional._bins import (
     LOGIT_CELLS,
     BinStatistics,
     Predictions,
+    amounts,
     bin_statistics,
-    cell_sums,
     equal_width_bins,
     logit_cells,
     top_label,
 )
 from keras_focal.functional._calibration import (
     adaptive_expected_calibration_error,
-    equal_mass_bins,
     expected_calibration_error,
     expected_error,
     maximum_calibration_error,
@@ -25,24 +24,32 @@ from keras_focal.functional._focal import (
 )
 from keras_focal.functional._gamma import gamma_star, gradient_ratio, step_gamma
 from keras_focal.functional._linear import linear_sparse_focal_crossentropy
+from keras_focal.functional._kernels import compiled
+from keras_focal.functional._partitions import EqualMass, EqualWidth, Partition, equal_mass_bins
 from keras_focal.functional._precision import compute_dtype
 from keras_focal.functional._probabilities import (
     logits_from_binary_probabilities,
     logits_from_probabilities,
 )
 from keras_focal.functional._scaling import scale_logits
+from keras_focal.functional._sums import Sums
 from keras_focal.functional._weights import align_weights, effective_weights
 
 __all__ = [
     "LOGIT_CELLS",
     "BinStatistics",
+    "EqualMass",
+    "EqualWidth",
+    "Partition",
     "Predictions",
+    "Sums",
     "adaptive_expected_calibration_error",
     "align_weights",
+    "amounts",
     "bin_statistics",
     "binary_focal_crossentropy",
     "categorical_focal_crossentropy",
-    "cell_sums",
+    "compiled",
     "compute_dtype",
     "effective_weights",
     "equal_mass_bins",

@@ -9,6 +9,7 @@ from keras_focal.functional._bins import (
     top_label,
     weights_like,
 )
+from keras_focal.functional._partitions import equal_mass_bins
 from keras_focal.functional._precision import Tensor
 
 
@@ -20,33 +21,6 @@ def expected_error(bins: BinStatistics) -> Tensor:
 def maximum_error(bins: BinStatistics) -> Tensor:
     """Return the largest |gap| / count over bins that hold something; 0 if none (equation 2)."""
     return ops.max(ops.divide_no_nan(ops.abs(bins.gap), bins.count))
-
-
-def equal_mass_bins(cells: BinStatistics, num_bins: int) -> BinStatistics:
-    """Return bins of equal weight, cut from finer cells in order of confidence.
-
-    A cell across an edge is divided in proportion, each part with the cell's own mean gap.
-    Predictions of equal confidence share a cell, so their order never matters.
-
-    Args:
-        cells: BinStatistics in order of rising confidence.
-        num_bins: Number of bins, >= 1.
-    """
-    ends = _running_sum(cells.count)
-    total = ends[-1]
-    edges = total * ops.arange(num_bins + 1, dtype=ends.dtype) / num_bins
-    # The cell that holds each edge: the first whose end reaches it.
-    at = ops.clip(ops.searchsorted(ends, edges, side="left"), 0, ends.shape[0] - 1)
-    count = ops.take(cells.count, at)
-    share = ops.divide_no_nan(edges - (ops.take(ends, at) - count), count)
-    share = ops.clip(share, 0.0, 1.0)
-
-    def cut(values: Tensor) -> Tensor:
-        before = ops.take(_running_sum(values) - values, at)
-        cumulative = before + share * ops.take(values, at)
-        return cumulative[1:] - cumulative[:-1]
-
-    return BinStatistics(cut(cells.count), cut(cells.wrong), cut(cells.gap))
 
 
 def expected_calibration_error(
@@ -204,14 +178,3 @@ def _paper_error(confidence: Tensor, gap: Tensor, num_bins: int) -> Tensor:
     bins = ops.searchsorted(edges, confidence, side="left")
     sums = ops.segment_sum(gap, ops.cast(bins, "int32"), num_bins + 1)
     return ops.sum(ops.abs(sums[1:])) / size
-
-
-def _running_sum(values: Tensor, block: int = 128) -> Tensor:
-    """Return the cumulative sum, taken within and then over blocks: a float32 one of 10,000 terms
-    loses the fifth digit."""
-    size = values.shape[0]
-    blocks = -(-size // block)
-    rows = ops.reshape(ops.pad(values, (0, blocks * block - size)), (blocks, block))
-    within = ops.cumsum(rows, axis=1)
-    before = ops.cumsum(within[:, -1]) - within[:, -1]
-    return ops.reshape(within + ops.expand_dims(before, 1), (-1,))[:size]

@@ -48,25 +48,32 @@ def over_rows(kernel: Callable, *arrays: Tensor, axes: int) -> Any:
 
 
 def _padded(compiled: Callable, arrays: tuple[Tensor, ...], axes: int) -> Any:
-    """Return compiled(*arrays) for an unknown number of rows.
-
-    Code is compiled anew for each number that comes: rows are added, so that few numbers do.
-    """
+    """Return compiled(*arrays) for an unknown number of rows."""
     import tensorflow as tf
 
     leading = arrays[0].shape[:axes]
-    rows = [tf.reshape(array, (-1, *array.shape[axes:])) for array in arrays]
-    count = tf.shape(rows[0])[0]
-    extra = tf.gather(SIZES, tf.searchsorted(SIZES, [count]))[0] - count
-    results = compiled(
-        *(tf.pad(row, [[0, extra], *[[0, 0]] * (len(row.shape) - 1)]) for row in rows)
-    )
+    count, rows = _with_rows(arrays, axes)
+    results = compiled(*rows)
 
     def restored(result: Tensor) -> Tensor:
         shape = tf.concat([tf.shape(arrays[0])[:axes], result.shape[1:]], axis=0)
         return tf.ensure_shape(tf.reshape(result[:count], shape), (*leading, *result.shape[1:]))
 
     return tf.nest.map_structure(restored, results)
+
+
+def _with_rows(arrays: tuple[Tensor, ...], axes: int) -> tuple[Tensor, list[Tensor]]:
+    """Return the number of rows, and the arrays with their rows on one axis and rows of 0 added.
+
+    Code is compiled anew for each number of rows that comes: with those added, few numbers do.
+    """
+    import tensorflow as tf
+
+    rows = [tf.reshape(array, (-1, *array.shape[axes:])) for array in arrays]
+    count = tf.shape(rows[0])[0]
+    extra = tf.gather(SIZES, tf.searchsorted(SIZES, [count]))[0] - count
+    padded = [tf.pad(row, [[0, extra], *[[0, 0]] * (len(row.shape) - 1)]) for row in rows]
+    return count, padded
 
 
 def with_gradient(forward: Callable, differentiate: Callable) -> Callable[[Tensor], Tensor]:
@@ -88,16 +95,42 @@ def with_gradient(forward: Callable, differentiate: Callable) -> Callable[[Tenso
     return value_of
 
 
-def compiled(kernel: Callable, *arrays: Tensor) -> Any:
-    """Return kernel(*arrays), compiled in a TensorFlow graph if all shapes are known."""
+def compiled(kernel: Callable, *arrays: Tensor, rows: tuple[Tensor, ...] = ()) -> Any:
+    """Return kernel(*arrays, *rows), compiled in a TensorFlow graph if the arrays are large.
+
+    Args:
+        kernel: Function of tensors.
+        arrays: Tensors. Nothing is compiled where a shape is not known.
+        rows: Tensors of shape (n,) or (n, ...), n known or not. Where it is not, rows of 0 are
+            added: they must not change what the kernel returns.
+    """
     if keras.backend.backend() != "tensorflow":
-        return kernel(*arrays)
+        return kernel(*arrays, *rows)
     import tensorflow as tf
 
     is_known = all(None not in array.shape for array in arrays)
-    if not is_known or not tf.inside_function() or not _has_xla():
-        return kernel(*arrays)
-    return tf.function(kernel, jit_compile=True)(*arrays)
+    is_large = is_known and sum(math.prod(array.shape) for array in arrays) >= SMALLEST_ISLAND
+    if not is_large or not tf.inside_function() or not _has_xla():
+        return kernel(*arrays, *rows)
+    if any(row.shape[0] is None for row in rows):
+        _, rows = _with_rows(rows, 1)
+    # A variable is read here: its replicated kinds cannot be handed over.
+    inputs = map(tf.convert_to_tensor, (*arrays, *rows))
+    return tf.function(kernel, jit_compile=True)(*inputs)
+
+
+def scatter_add(x: Tensor, index: Tensor, rows: Tensor) -> Tensor:
+    """Return x with rows[i] added to row index[i] for every i, in place where x is given up.
+
+    Keras's own adds to nothing but zeros before 3.14: a pass over all of x, which may be large.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.tensor_scatter_nd_add(x, ops.expand_dims(index, -1), rows)
+    if keras.backend.backend() == "jax":
+        return x.at[index].add(rows)
+    return x.index_add(0, index, rows)
 
 
 def matmul_float32(a: Tensor, b: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from keras_focal.metrics._calibration_error import (
     ExpectedCalibrationError,
     MaximumCalibrationError,
 )
+from keras_focal.metrics._calibration_metrics import CalibrationMetrics
 
 ECE = ExpectedCalibrationError
 AdaECE = AdaptiveExpectedCalibrationError
@@ -17,6 +18,7 @@ __all__ = [
     "AdaECE",
     "AdaptiveExpectedCalibrationError",
     "BinnedMetric",
+    "CalibrationMetrics",
     "ExpectedCalibrationError",
     "MaximumCalibrationError",
 ]

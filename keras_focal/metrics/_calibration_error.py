@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from keras_focal import functional
-from keras_focal.functional import BinStatistics, Predictions
+from keras_focal.functional import BinStatistics, EqualMass, EqualWidth
 from keras_focal.metrics._base import BinnedMetric
 
 Tensor = Any
@@ -45,13 +45,10 @@ class ExpectedCalibrationError(BinnedMetric):
         name: str = "ece",
         dtype: Any = None,
     ):
-        super().__init__(num_bins, from_logits, name, dtype)
+        super().__init__((EqualWidth,), num_bins, from_logits, name, dtype)
 
-    def _cells(self, predictions: Predictions) -> Tensor:
-        return functional.equal_width_bins(predictions.confidence, self.num_bins)
-
-    def _error(self, bins: BinStatistics) -> Tensor:
-        return functional.expected_error(bins)
+    def _reading(self, *bins: BinStatistics) -> Tensor:
+        return functional.expected_error(*bins)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -89,8 +86,8 @@ class MaximumCalibrationError(ExpectedCalibrationError):
     ):
         super().__init__(num_bins, from_logits, name, dtype)
 
-    def _error(self, bins: BinStatistics) -> Tensor:
-        return functional.maximum_error(bins)
+    def _reading(self, *bins: BinStatistics) -> Tensor:
+        return functional.maximum_error(*bins)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -129,14 +126,7 @@ class AdaptiveExpectedCalibrationError(BinnedMetric):
         name: str = "ada_ece",
         dtype: Any = None,
     ):
-        super().__init__(num_bins, from_logits, name, dtype, num_cells=functional.LOGIT_CELLS)
+        super().__init__((EqualMass,), num_bins, from_logits, name, dtype)
 
-    def _cells(self, predictions: Predictions) -> Tensor:
-        return functional.logit_cells(predictions)
-
-    def bins(self) -> BinStatistics:
-        """Return what each bin of equal mass holds, parts of shape (num_bins,)."""
-        return functional.equal_mass_bins(self.cells(), self.num_bins)
-
-    def _error(self, bins: BinStatistics) -> Tensor:
-        return functional.expected_error(bins)
+    def _reading(self, *bins: BinStatistics) -> Tensor:
+        return functional.expected_error(*bins)

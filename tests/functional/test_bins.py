@@ -185,27 +185,24 @@ def test_certain_prediction_falls_in_an_outermost_cell(confidence, cell):
     assert int(functional.logit_cells(functional.Predictions(*parts))[0]) == cell
 
 
-def test_cell_sums_add_weight_wrong_weight_and_doubted_weight():
+def test_amounts_are_weight_wrong_weight_and_doubted_weight():
     top = functional.Predictions(
         *(
             ops.convert_to_tensor(part, "float32")
             for part in ([0.75, 0.5, 0.5], [0.25, 0.5, 0.5], [0.0, 1.0, 0.0])
         )
     )
-    cells, weights = ops.convert_to_tensor([2, 0, 0]), ops.convert_to_tensor([4.0, 2.0, 1.0])
-    sums = to_numpy(functional.cell_sums(cells, top, weights, 3))
-    expected = [[3.0, 0.0, 4.0, 0.0], [2.0, 0.0, 0.0, 0.0], [1.5, 0.0, 1.0, 0.0]]
-    np.testing.assert_array_equal(sums, expected)
+    amounts = functional.amounts(top, ops.convert_to_tensor([4.0, 2.0, 1.0]))
+    expected = [[4.0, 0.0, 1.0], [2.0, 2.0, 1.0], [1.0, 0.0, 0.5]]
+    np.testing.assert_array_equal(to_numpy(amounts), expected)
 
 
-def test_cell_sums_keep_what_is_not_finite_apart():
-    nan = float("nan")
+def test_prediction_that_is_not_finite_has_no_amount_of_doubt():
     top = functional.Predictions(
-        *(ops.convert_to_tensor(part, "float32") for part in ([nan, 0.5], [nan, 0.5], [0.0, 0.0]))
+        *(ops.convert_to_tensor([part], "float32") for part in (np.nan, np.nan, 0.0))
     )
-    cells, weights = ops.convert_to_tensor([1, 1]), ops.convert_to_tensor([3.0, 1.0])
-    sums = to_numpy(functional.cell_sums(cells, top, weights, 2))
-    np.testing.assert_array_equal(sums, [[0.0, 1.0, 3.0], [0.0, 0.0, 0.0], [0.0, 0.5, 0.0]])
+    amounts = functional.amounts(top, ops.convert_to_tensor([3.0]))
+    np.testing.assert_array_equal(to_numpy(amounts), [[3.0, 0.0, 0.0]])
 
 
 @pytest.mark.parametrize("num_bins", [1, 15])

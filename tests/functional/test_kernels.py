@@ -5,7 +5,7 @@ import pytest
 from backends import BACKEND, value_and_gradient
 from keras import ops
 
-from keras_focal import functional
+from keras_focal import functional, metrics
 from keras_focal.functional import _kernels
 
 on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="islands are TensorFlow's")
@@ -169,6 +169,50 @@ def test_large_batches_are_compiled_and_small_ones_are_not():
 
     assert compiled_kernels(1000) == 2
     assert compiled_kernels(3) == 0
+
+
+@on_tensorflow
+def test_a_metric_in_a_graph_is_two_compiled_kernels():
+    import tensorflow as tf
+
+    metric = metrics.CalibrationMetrics(from_logits=True)
+
+    def step(labels, logits):
+        metric.update_state(labels, logits)
+        return metric.result()
+
+    for size in (7, None):
+        specs = [tf.TensorSpec((size,), "int64"), tf.TensorSpec((size, 10))]
+        graph = tf.function(step, input_signature=specs).get_concrete_function().graph
+        operations = graph.get_operations()
+        assert sum(operation.node_def.attr["_XlaMustCompile"].b for operation in operations) == 2
+
+
+@on_tensorflow
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_metric_counts_an_unknown_number_of_rows_and_no_more(jit):
+    import tensorflow as tf
+
+    metric = metrics.CalibrationMetrics(from_logits=True)
+    plain = metrics.CalibrationMetrics(from_logits=True)
+    specs = [tf.TensorSpec((None, None), "int64"), tf.TensorSpec((None, None, 300))]
+    step = tf.function(metric.update_state, input_signature=specs, jit_compile=jit)
+    for leading in [(3, 17), (1, 1), (5, 0), (29, 1)]:
+        labels, logits = sample(*leading)
+        step(labels, logits)
+        plain.update_state(labels, logits)
+    np.testing.assert_array_equal(metric.cells().count, plain.cells().count)
+    np.testing.assert_allclose(metric.cells().gap, plain.cells().gap, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_rows_are_added_where_the_index_says(dtype, rng):
+    x, rows = rng.integers(0, 9, (6, 3)).astype(dtype), rng.integers(0, 9, (40, 3)).astype(dtype)
+    index = rng.integers(0, 6, 40).astype("int32")
+    expected = x.copy()
+    np.add.at(expected, index, rows)
+    actual = _kernels.scatter_add(*map(ops.convert_to_tensor, (x, index, rows)))
+    np.testing.assert_array_equal(ops.convert_to_numpy(actual), expected)
 
 
 def test_an_empty_batch_has_no_loss():

@@ -1,0 +1,67 @@
+"""Sums that may grow for as long as training lasts: a whole number and a fraction below 1.
+
+A float32 sum of ones stalls at 2**24, and one of small amounts drops them long before. An int32
+and a float32 side by side are exact to 2**31 and keep the fraction.
+"""
+
+from typing import NamedTuple
+
+from keras import ops
+
+from keras_focal.functional._bins import BinStatistics
+from keras_focal.functional._kernels import scatter_add
+from keras_focal.functional._precision import Tensor
+
+
+class Sums(NamedTuple):
+    """Weight, wrong weight and doubted weight of each of some cells, whole + fraction.
+
+    Attributes:
+        whole: int32 tensor, shape (cells, 3).
+        fraction: float32 tensor in [0, 1), shape (cells, 3).
+    """
+
+    whole: Tensor
+    fraction: Tensor
+
+    def added(self, index: Tensor, amounts: Tensor) -> "Sums":
+        """Return the sums after amounts[i] went to cell index[i] for every i.
+
+        Only the cells that something is added to are read and written.
+
+        Args:
+            index: int32 tensor, shape (n,), in [0, cells).
+            amounts: Float tensor, shape (n, 3), >= 0.
+        """
+        fraction = scatter_add(self.fraction, index, ops.cast(amounts, "float32"))
+        total = ops.take(fraction, index, axis=0)
+        carry = ops.floor(total)
+        at = ops.expand_dims(index, -1)
+        # A cell that is named twice is written twice, with one and the same value.
+        carried = ops.take(self.whole, index, axis=0) + ops.cast(carry, "int32")
+        return Sums(
+            ops.scatter_update(self.whole, at, carried),
+            ops.scatter_update(fraction, at, total - carry),
+        )
+
+    def merged(self, other: "Sums") -> "Sums":
+        """Return the sums of both."""
+        total = self.fraction + other.fraction
+        carry = ops.floor(total)
+        return Sums(self.whole + other.whole + ops.cast(carry, "int32"), total - carry)
+
+    def at(self, index: Tensor) -> "Sums":
+        """Return the sums of the cells that `index` names, of shape index.shape + (3,)."""
+        return Sums(ops.take(self.whole, index, axis=0), ops.take(self.fraction, index, axis=0))
+
+    def part(self, start: int, size: int) -> "Sums":
+        """Return the sums of the `size` cells from `start` on."""
+        return Sums(self.whole[start : start + size], self.fraction[start : start + size])
+
+    def statistics(self) -> BinStatistics:
+        """Return the sums as numbers of float32."""
+        whole, fraction = self
+        count, wrong = (ops.cast(whole[..., i], "float32") + fraction[..., i] for i in (0, 1))
+        # Whole parts are subtracted as integers: their difference is small and exact.
+        gap = ops.cast(whole[..., 1] - whole[..., 2], "float32")
+        return BinStatistics(count, wrong, gap + (fraction[..., 1] - fraction[..., 2]))

@@ -1,0 +1,74 @@
+"""Several calibration errors from one state and one update."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from keras_focal import functional
+from keras_focal._validation import check_choices
+from keras_focal.functional import BinStatistics, EqualMass, EqualWidth, Partition
+from keras_focal.metrics._base import BinnedMetric
+
+Tensor = Any
+
+_READINGS: dict[str, tuple[type[Partition], Callable[[BinStatistics], Tensor]]] = {
+    "ece": (EqualWidth, functional.expected_error),
+    "ada_ece": (EqualMass, functional.expected_error),
+    "mce": (EqualWidth, functional.maximum_error),
+}
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class CalibrationMetrics(BinnedMetric):
+    """ECE, AdaECE and MCE, or a choice of them, from one softmax and one update.
+
+    The numbers are those of the metrics of one error each, at the cost of the dearest of them.
+    The logs hold one entry for each reading, named after the metric and the reading:
+    `calibration_ece`, `val_calibration_ece`.
+
+    Args:
+        num_bins: Number of bins, >= 1.
+        from_logits: Whether predictions are logits or probabilities.
+        readings: Which of "ece", "ada_ece" and "mce" to report.
+        name: What the names in the logs begin with. Give metrics of several outputs different
+            names.
+        dtype: Dtype of the results, float32 by default.
+
+    Raises:
+        ValueError: If `num_bins` is not a whole number >= 1 or a reading is unknown.
+
+    Example:
+        >>> import keras_focal
+        >>> metric = keras_focal.metrics.CalibrationMetrics()
+        >>> metric.update_state([0, 1], [[0.9, 0.1], [0.3, 0.7]])
+        >>> {name: round(float(value), 4) for name, value in metric.result().items()}
+        {'calibration_ece': 0.2, 'calibration_ada_ece': 0.2, 'calibration_mce': 0.3}
+
+    Source:
+        Mukhoti et al., 2020, eq. 1, 2 and 3.
+    """
+
+    def __init__(
+        self,
+        num_bins: int = 15,
+        from_logits: bool = False,
+        readings: Sequence[str] = ("ece", "ada_ece", "mce"),
+        name: str = "calibration",
+        dtype: Any = None,
+    ):
+        self.readings = check_choices("readings", readings, tuple(_READINGS))
+        kinds = dict.fromkeys(_READINGS[reading][0] for reading in self.readings)
+        super().__init__(tuple(kinds), num_bins, from_logits, name, dtype)
+
+    def _reading(self, *bins: BinStatistics) -> dict[str, Tensor]:
+        kinds = map(type, self._partitions)
+        bins_of = dict(zip(kinds, bins, strict=True))
+        results = {}
+        for reading in self.readings:
+            kind, error = _READINGS[reading]
+            results[f"{self.name}_{reading}"] = error(bins_of[kind])
+        return results
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "readings": self.readings}

@@ -1,0 +1,106 @@
+"""Sums: additions of any size and number, exact where a float32 sum would stall."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_focal import functional
+
+
+def empty(cells):
+    whole = ops.zeros((cells, 3), dtype="int32")
+    return functional.Sums(whole, ops.zeros((cells, 3), dtype="float32"))
+
+
+def added(sums, index, amounts):
+    return sums.added(
+        ops.convert_to_tensor(index, "int32"), ops.convert_to_tensor(amounts, "float32")
+    )
+
+
+def numbers(sums):
+    whole, fraction = (ops.convert_to_numpy(part).astype("float64") for part in sums)
+    return whole + fraction
+
+
+def test_amounts_add_up_in_the_cells_that_are_named(rng):
+    index, amounts = rng.integers(0, 5, 300), rng.uniform(0, 3, (300, 3)).astype("float32")
+    expected = np.zeros((5, 3))
+    np.add.at(expected, index, amounts.astype("float64"))
+    sums = empty(5)
+    for part in np.array_split(np.arange(300), 7):
+        sums = added(sums, index[part], amounts[part])
+    np.testing.assert_allclose(numbers(sums), expected, rtol=1e-6)
+
+
+def test_fraction_stays_in_zero_to_one(rng):
+    sums = added(empty(3), rng.integers(0, 3, 200), rng.uniform(0, 9, (200, 3)))
+    fraction = ops.convert_to_numpy(sums.fraction)
+    assert np.all((fraction >= 0) & (fraction < 1))
+
+
+def test_cell_that_nothing_is_added_to_keeps_its_sums():
+    sums = added(empty(3), [0, 1, 2], np.full((3, 3), 1.25))
+    more = numbers(added(sums, [1, 1], np.ones((2, 3))))
+    np.testing.assert_array_equal(more[:, 0], [1.25, 3.25, 1.25])
+
+
+def test_small_amount_is_not_lost_beside_a_large_sum():
+    sums = added(empty(1), [0], np.full((1, 3), 2.0**30))
+    for _ in range(8):
+        sums = added(sums, [0], np.full((1, 3), 0.125))
+    np.testing.assert_array_equal(numbers(sums), np.full((1, 3), 2.0**30 + 1))
+
+
+def test_merged_sums_are_the_sums_of_both(rng):
+    parts = [added(empty(4), rng.integers(0, 4, 50), rng.uniform(0, 1, (50, 3))) for _ in range(2)]
+    merged = parts[0].merged(parts[1])
+    np.testing.assert_allclose(numbers(merged), numbers(parts[0]) + numbers(parts[1]), rtol=1e-6)
+    assert np.all(ops.convert_to_numpy(merged.fraction) < 1)
+
+
+def test_gap_is_the_difference_of_wrong_and_doubt_to_a_rounding():
+    sums = added(empty(1), [0], [[2.0**30, 2.0**30, 2.0**30 - 64]])
+    sums = added(sums, [0], [[1.0, 0.0, 0.25]])
+    assert float(sums.statistics().gap[0]) == 63.75
+
+
+@pytest.mark.parametrize("partition", [functional.EqualWidth(4), functional.EqualMass(4)])
+def test_every_prediction_adds_to_cells_of_its_partition(partition, rng):
+    doubt = rng.uniform(0, 1, 500).astype("float32")
+    parts = (ops.convert_to_tensor(part) for part in (1 - doubt, doubt, 0 * doubt))
+    index = ops.convert_to_numpy(partition.index(functional.Predictions(*parts)))
+    assert index.shape == (500, partition.cells_of_each)
+    assert index.min() >= 0
+    assert index.max() < partition.num_cells
+
+
+@pytest.mark.parametrize("num_bins", [1, 2, 15, 100])
+@pytest.mark.parametrize("spread", [0.1, 3.0])
+def test_bins_of_the_table_are_the_bins_of_its_finest_cells(num_bins, spread, rng):
+    """The sums of cells that stand in the table lead to the cells that all of them lead to."""
+    odds = np.exp(rng.normal(2, spread, 3000))
+    wrong = rng.integers(0, 2, 3000)
+    parts = (odds / (1 + odds), 1 / (1 + odds), wrong)
+    top = functional.Predictions(*(ops.convert_to_tensor(x.astype("float32")) for x in parts))
+    partition = functional.EqualMass(num_bins)
+    index = ops.convert_to_numpy(partition.index(top))
+    rows = ops.convert_to_numpy(functional.amounts(top, ops.ones((3000,))))
+    sums = added(empty(partition.num_cells), index.reshape(-1), rows.repeat(index.shape[1], axis=0))
+    finest = sums.part(0, partition.num_finest).statistics()
+    expected = functional.equal_mass_bins(finest, num_bins)
+    for got, right in zip(partition.bins(sums), expected, strict=True):
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(got), ops.convert_to_numpy(right), atol=2e-3 * 3000 / num_bins
+        )
+    np.testing.assert_allclose(ops.convert_to_numpy(partition.bins(sums).count), 3000 / num_bins)
+
+
+def test_row_of_the_first_cell_moves_the_reading(rng):
+    partition = functional.EqualMass(3)
+    rows = rng.uniform(0, 2, (partition.num_cells, 3))
+    index = np.arange(partition.num_cells)
+    alone = partition.bins(added(empty(partition.num_cells), index, rows))
+    behind = partition.bins(added(empty(partition.num_cells + 5), index + 5, rows), 5)
+    for a, b in zip(alone, behind, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(a), ops.convert_to_numpy(b))
