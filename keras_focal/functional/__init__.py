@@ -23,8 +23,8 @@ from keras_focal.functional._focal import (
     sparse_categorical_focal_crossentropy,
 )
 from keras_focal.functional._gamma import gamma_star, gradient_ratio, step_gamma
-from keras_focal.functional._linear import linear_sparse_focal_crossentropy
 from keras_focal.functional._kernels import compiled
+from keras_focal.functional._linear import linear_sparse_focal_crossentropy
 from keras_focal.functional._partitions import EqualMass, EqualWidth, Partition, equal_mass_bins
 from keras_focal.functional._precision import compute_dtype
 from keras_focal.functional._probabilities import (

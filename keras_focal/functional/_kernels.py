@@ -112,10 +112,10 @@ def compiled(kernel: Callable, *arrays: Tensor, rows: tuple[Tensor, ...] = ()) -
     is_large = is_known and sum(math.prod(array.shape) for array in arrays) >= SMALLEST_ISLAND
     if not is_large or not tf.inside_function() or not _has_xla():
         return kernel(*arrays, *rows)
-    if any(row.shape[0] is None for row in rows):
-        _, rows = _with_rows(rows, 1)
+    is_counted = all(row.shape[0] is not None for row in rows)
+    all_rows = rows if is_counted else _with_rows(rows, 1)[1]
     # A variable is read here: its replicated kinds cannot be handed over.
-    inputs = map(tf.convert_to_tensor, (*arrays, *rows))
+    inputs = map(tf.convert_to_tensor, (*arrays, *all_rows))
     return tf.function(kernel, jit_compile=True)(*inputs)
 
 

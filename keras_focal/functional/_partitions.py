@@ -8,6 +8,7 @@ neither an update nor a reading visits all the cells.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from keras import ops
 
@@ -153,13 +154,15 @@ def equal_mass_bins(cells: BinStatistics, num_bins: int) -> BinStatistics:
     cells = BinStatistics(*(ops.pad(part, (0, padding)) for part in cells))
     levels: list[Level] = []
     for size in sizes:
-        levels.append(
-            lambda index, cells=cells: BinStatistics(*(ops.take(part, index) for part in cells))
-        )
+        levels.append(partial(_take, cells))
         cells = BinStatistics(
             *(ops.sum(ops.reshape(part, (size, BRANCHES)), axis=1) for part in cells)
         )
     return cut(levels, cells, num_bins)
+
+
+def _take(cells: BinStatistics, index: Tensor) -> BinStatistics:
+    return BinStatistics(*(ops.take(part, index) for part in cells))
 
 
 def _reach(edges: Tensor, before: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
