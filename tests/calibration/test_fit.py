@@ -203,6 +203,60 @@ def test_blocks_of_rows_change_nothing(rng, monkeypatch, criterion):
     assert fit_temperature(logits, labels, criterion).temperature == pytest.approx(whole, rel=1e-9)
 
 
+@pytest.mark.parametrize("criterion", ["nll", "ece"])
+def test_threads_change_nothing(rng, monkeypatch, criterion):
+    logits, labels = sample(rng, size=300)
+    alone = fit_temperature(logits, labels, criterion)
+    monkeypatch.setattr(_fit, "_BLOCK", 6 * 7)
+    monkeypatch.setattr(_fit, "_WORTH_THREADS", 0)
+    together = fit_temperature(logits, labels, criterion)
+    assert together.temperature == pytest.approx(alone.temperature, rel=1e-12)
+    assert together.ece_after == pytest.approx(alone.ece_after, abs=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100])
+@pytest.mark.parametrize("temperature", [0.01, 0.1, 0.5, 1.0, 2.5, 10.0, 100.0])
+def test_likelihood_takes_eight_passes_at_most(rng, monkeypatch, temperature, classes):
+    logits, labels = sample(rng, temperature, classes=classes)
+    passes, moments = [], _fit.HeldOut.moments
+
+    def counted(data, beta):
+        passes.append(beta)
+        return moments(data, beta)
+
+    monkeypatch.setattr(_fit.HeldOut, "moments", counted)
+    fit = fit_temperature(logits, labels)
+    assert len(passes) <= 8
+    assert fit.temperature == pytest.approx(reference.best_temperature(labels, logits), rel=1e-6)
+
+
+def test_grid_is_one_softmax_for_each_temperature(rng):
+    logits, labels = sample(rng, size=50)
+    totals = _fit.HeldOut.from_arrays(logits, labels, None).grid_totals()
+    for total, tenths in zip(totals, range(1, 101), strict=True):
+        p = reference.softmax64(logits.astype("float64") / (tenths / 10))
+        np.testing.assert_allclose(1 / total, p.max(axis=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e30])
+def test_logits_beyond_all_exponentials_lead_to_the_bounds(rng, scale):
+    logits, _ = sample(rng, size=50)
+    logits = scale * logits.astype("float64")
+    with pytest.warns(UserWarning, match=r"lower bound 0\.001"):
+        assert fit_temperature(logits, logits.argmax(1)).temperature == 1e-3
+    with pytest.warns(UserWarning, match="upper bound 1000"):
+        assert fit_temperature(logits, logits.argmin(1)).temperature == 1e3
+
+
+@pytest.mark.parametrize("bounds", [(1.0, 3.0), (0.3, 1.0), (0.7, 1.9)])
+def test_bound_is_returned_to_the_last_digit(rng, bounds):
+    logits, _ = sample(rng, size=50)
+    for labels, bound in ((logits.argmax(1), bounds[0]), (logits.argmin(1), bounds[1])):
+        with pytest.warns(UserWarning, match=f"bound {bound:g}"):
+            fit = fit_temperature(logits, labels, bounds=bounds)
+        assert (fit.temperature, fit.at_bound) == (bound, True)
+
+
 def test_separable_data_give_the_lower_bound_and_a_warning(rng):
     logits, _ = sample(rng, size=50)
     with pytest.warns(UserWarning, match="lower bound 0.001: .*separable"):
