@@ -255,7 +255,8 @@ class HeldOut:
         def work(below: np.ndarray) -> np.ndarray:
             totals = np.empty((size, len(below)))
             e = np.empty_like(below)
-            for index in range(size // 2, size):
+            for largest in range(size // 2, size):
+                index = largest
                 np.divide(below, GRID[index], out=e)
                 np.exp(e, out=e)
                 totals[index] = e @ ones
@@ -275,6 +276,11 @@ class HeldOut:
     def slope(self, moments: Moments) -> float:
         """Return the derivative of the mean negative log-likelihood by beta."""
         return float(self.weights @ (moments.mean - self._true))
+
+    def is_separable(self, moments: Moments) -> bool:
+        """Return whether every label has the largest logit of its row, so that NLL falls to 0."""
+        is_right = np.all(self._true[self.weights > 0] == 0)
+        return bool(is_right and (self.slope(moments) < 0 or self.nll(moments) == 0))
 
     def curvature(self, moments: Moments) -> float:
         """Return its second derivative, >= 0."""
@@ -314,11 +320,12 @@ def _least_nll(data: HeldOut, start: Moments, bottom: float, top: float) -> tupl
     Newton's method on log beta, held to a factor of 10 a step and to a bracket that shrinks. NLL
     is convex in beta.
     """
+    if data.is_separable(start):
+        return data.moments(top), True
     at, bounds = start, (bottom, top)
     for _ in range(200):
         slope, curvature = data.slope(at), data.curvature(at)
-        # Where every exponential but the largest is 0, only the value tells right from wrong.
-        is_beyond = slope > 0 or (slope == 0 and curvature == 0 and data.nll(at) > 0)
+        is_beyond = slope > 0 or (slope == 0 and curvature == 0)
         if at.beta == bounds[not is_beyond]:
             return at, True
         bottom, top = (bottom, at.beta) if is_beyond else (at.beta, top)
