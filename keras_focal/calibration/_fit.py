@@ -211,20 +211,26 @@ class HeldOut:
         return self.logits[np.arange(len(self.labels)), self.labels] - self._largest[:, 0]
 
     def _by_blocks(
-        self, work: Callable[[np.ndarray], np.ndarray], exponentials: int = 1
+        self,
+        work: Callable[[np.ndarray], np.ndarray],
+        dtype: str = "float64",
+        exponentials: int = 1,
     ) -> np.ndarray:
         """Return work(logits minus the largest of their row) of all rows, side by side.
 
         Args:
-            work: Function of a block (rows, K) of float64, which it may not keep, that returns an
-                array (..., rows).
+            work: Function of a block (rows, K), which it may not keep, that returns an array
+                (..., rows).
+            dtype: Dtype of the block.
             exponentials: How many it takes of each number.
         """
         size = max(1, _BLOCK // self.logits.shape[1])
 
         def on_block(start: int) -> np.ndarray:
             part = slice(start, start + size)
-            return work(np.subtract(self.logits[part], self._largest[part], dtype="float64"))
+            # What is too far below the largest for its dtype is infinitely far below.
+            with np.errstate(over="ignore"):
+                return work(np.subtract(self.logits[part], self._largest[part], dtype=dtype))
 
         starts = range(0, len(self.labels), size)
         if self.logits.size * exponentials < _WORTH_THREADS:
@@ -232,13 +238,19 @@ class HeldOut:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return np.concatenate([*pool.map(on_block, starts)], axis=-1)
 
-    def moments(self, beta: float) -> Moments:
-        """Return the moments of every row at temperature 1 / beta: one pass over the logits."""
+    def moments(self, beta: float, *, rough: bool = False) -> Moments:
+        """Return the moments of every row at temperature 1 / beta: one pass over the logits.
+
+        Args:
+            beta: 1 / temperature.
+            rough: Whether the roundings of float32 logits may be those of float32 sums.
+        """
+        dtype = "float32" if rough and self.logits.dtype == "float32" else "float64"
         # As a product with ones, a sum over the classes is several times as fast.
-        ones = np.ones(self.logits.shape[1])
+        ones = np.ones(self.logits.shape[1], dtype)
 
         def work(below: np.ndarray) -> np.ndarray:
-            e = np.multiply(below, beta)
+            e = below * beta
             np.exp(e, out=e)
             total = e @ ones
             np.multiply(e, below, out=e)
@@ -246,7 +258,7 @@ class HeldOut:
             np.multiply(e, below, out=e)
             return np.stack([total, mean, np.maximum(e @ ones / total - mean * mean, 0.0)])
 
-        return Moments(beta, *self._by_blocks(work))
+        return Moments(beta, *self._by_blocks(work, dtype))
 
     def grid_totals(self) -> np.ndarray:
         """Return the sum of exp(d / T) of every row at every T of `GRID`: shape (GRID, N)."""
@@ -267,7 +279,7 @@ class HeldOut:
                     totals[index] = e @ ones
             return totals
 
-        return self._by_blocks(work, size // 2)
+        return self._by_blocks(work, exponentials=size // 2)
 
     def nll(self, moments: Moments) -> float:
         """Return the mean negative log-likelihood."""
@@ -339,7 +351,8 @@ def _least_nll(data: HeldOut, start: Moments, bottom: float, top: float) -> tupl
         if not bottom < beta < top:
             is_bound = (bottom if is_beyond else top) in bounds
             beta = (bottom if is_beyond else top) if is_bound else np.sqrt(bottom * top)
-        at = data.moments(float(beta))
+        # After a small step comes the last one, about its square.
+        at = data.moments(float(beta), rough=abs(step) > 0.01)
     return at, False
 
 

@@ -220,9 +220,9 @@ def test_likelihood_takes_eight_passes_at_most(rng, monkeypatch, temperature, cl
     logits, labels = sample(rng, temperature, classes=classes)
     passes, moments = [], _fit.HeldOut.moments
 
-    def counted(data, beta):
+    def counted(data, beta, **how):
         passes.append(beta)
-        return moments(data, beta)
+        return moments(data, beta, **how)
 
     monkeypatch.setattr(_fit.HeldOut, "moments", counted)
     fit = fit_temperature(logits, labels)
@@ -238,10 +238,11 @@ def test_grid_is_one_softmax_for_each_temperature(rng):
         np.testing.assert_allclose(1 / total, p.max(axis=1), rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("scale", [1e3, 1e30])
-def test_logits_beyond_all_exponentials_lead_to_the_bounds(rng, scale):
+def test_logits_beyond_all_exponentials_lead_to_the_bounds(rng, scale, dtype):
     logits, _ = sample(rng, size=50)
-    logits = scale * logits.astype("float64")
+    logits = (scale * logits).astype(dtype)
     with pytest.warns(UserWarning, match=r"lower bound 0\.001"):
         assert fit_temperature(logits, logits.argmax(1)).temperature == 1e-3
     with pytest.warns(UserWarning, match="upper bound 1000"):
