@@ -1,0 +1,113 @@
+"""Calibration metrics on JAX: train steps, and how to add predictions to bins, on its device.
+
+python tests/benchmarks/metrics_jax.py [--quick] [--publish]
+
+On a machine with a CUDA device this fills docs/results/metrics_gpu.json; TensorFlow is not needed.
+"""
+
+import os
+
+os.environ["KERAS_BACKEND"] = "jax"
+
+import jax
+import jax.numpy as jnp
+from harness import Row, environment, interleaved, main, ratio_rows
+from metrics import predictions, step_rows
+
+from keras_focal import functional, metrics
+
+ON_GPU = jax.default_backend() == "gpu"
+DEVICE = jax.devices()[0].device_kind
+
+
+def updates(size):
+    """Return calls that add `size` over-confident predictions to bins, in different ways."""
+    labels, logits = map(jnp.asarray, predictions(size))
+    top = jax.jit(lambda y, z: functional.top_label(y, z, from_logits=True))(labels, logits)
+    rows = functional.amounts(top, jnp.ones(size))
+
+    def in_place(partition):
+        """Return a call that adds as the metrics do."""
+        index = partition.index(top).reshape(-1)
+        amounts = jnp.repeat(rows, partition.cells_of_each, axis=0)
+        zeros = jnp.zeros((partition.num_cells, 3))
+        state = [functional.Sums(zeros.astype("int32"), zeros)]
+        add = jax.jit(functional.Sums.added, donate_argnums=0)
+
+        def call():
+            state[0] = jax.block_until_ready(add(state[0], index, amounts))
+
+        return call
+
+    def compared(num_bins):
+        """Return a call that compares each prediction with each bin and sums."""
+        bins = functional.equal_width_bins(top.confidence, num_bins)
+
+        def sums(bins, rows):
+            is_in = bins[:, None] == jnp.arange(num_bins)
+            return jnp.stack([jnp.sum(jnp.where(is_in, part[:, None], 0.0), 0) for part in rows.T])
+
+        add = jax.jit(sums)
+        return lambda: jax.block_until_ready(add(bins, rows))
+
+    return {
+        "keras_focal, 15 bins of equal width": in_place(functional.EqualWidth(15)),
+        "keras_focal, 1000 bins of equal width": in_place(functional.EqualWidth(1000)),
+        "keras_focal, 8192 bins of equal width": in_place(functional.EqualWidth(8192)),
+        "keras_focal, cells for bins of equal mass": in_place(functional.EqualMass(15)),
+        "compare and reduce, 15 bins": compared(15),
+        "compare and reduce, 1000 bins": compared(1000),
+    }
+
+
+def update_rows(size, rounds):
+    return ratio_rows(
+        f"JAX on {DEVICE}, adding predictions to bins",
+        f"{size} predictions",
+        interleaved(updates(size), rounds, 0.02),
+        "keras_focal, 15 bins of equal width",
+    )
+
+
+def result_rows(rounds):
+    def reading(metric):
+        metric.update_state(*predictions(4096))
+        state = [variable.value for variable in metric.variables]
+        read = jax.jit(metric.stateless_result)
+        return lambda: jax.block_until_ready(read(state))
+
+    times = interleaved(
+        {
+            "ECE": reading(metrics.ECE(from_logits=True)),
+            "AdaECE": reading(metrics.AdaECE(from_logits=True)),
+            "CalibrationMetrics": reading(metrics.CalibrationMetrics(from_logits=True)),
+        },
+        rounds,
+        0.02,
+    )
+    return ratio_rows(f"JAX on {DEVICE}, reading the result", "15 bins", times, "ECE")
+
+
+def measure(quick):
+    rounds = 1 if quick else 9
+    rows = step_rows("JAX", {f"jit, {DEVICE}": True}, quick, rounds)
+    for size in (256,) if quick else (128, 4096, 65536):
+        rows += update_rows(size, rounds)
+    rows += result_rows(rounds)
+    if not ON_GPU:
+        rows.append(
+            Row(
+                "JAX on a CUDA device, adding predictions to bins",
+                "65536 predictions",
+                "keras_focal, 15 bins of equal width",
+                "compare and reduce, 15 bins",
+                None,
+                target=1.0,
+                note="no CUDA device on this machine; this script measures it on one that has it",
+            )
+        )
+    return rows, {**environment("jax"), "device": DEVICE}
+
+
+if __name__ == "__main__":
+    main("metrics_gpu" if ON_GPU else "metrics_jax", measure)
