@@ -84,6 +84,15 @@ def check_count(name: str, value: Any) -> int:
     return int(value)
 
 
+def check_class_id(name: str, value: Any) -> int | None:
+    """Return a class id as an int, None as it is."""
+    if value is None:
+        return None
+    is_whole = is_number(value) and float(value).is_integer()
+    check_number(name, value, "a whole number or None", is_whole)
+    return int(value)
+
+
 def check_positive(name: str, value: Any) -> float:
     """Return `value` as a finite float > 0."""
     check_number(

@@ -131,6 +131,22 @@ def mce(confidence, correct, num_bins=15) -> float:
     )
 
 
+def rmsce(confidence, correct, num_bins=15) -> float:
+    bins = equal_width_gaps(confidence, correct, num_bins)
+    return (sum(weight * gap**2 for weight, gap in bins) / len(confidence)) ** 0.5
+
+
+def classwise_ece(labels, probabilities, num_bins=15, weights=None) -> np.ndarray:
+    """ECE of p_k against the event "the label is k", for each class k."""
+    columns = np.asarray(probabilities, "float64").T
+    return np.array(
+        [
+            ece(column, (np.asarray(labels) == k).astype("float64"), num_bins, weights)
+            for k, column in enumerate(columns)
+        ]
+    )
+
+
 def adaptive_ece(confidence, correct, num_bins=15, weights=None) -> float:
     """Bins of equal weight; samples of one confidence are spread alike over the bins they cross."""
     weights = np.ones(len(confidence)) if weights is None else np.asarray(weights, "float64")

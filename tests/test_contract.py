@@ -105,6 +105,24 @@ CASES = [
         {"num_bins": 3, "from_logits": True, "readings": ["mce", "ada_ece"], "name": "j"},
         CLASSES,
     ),
+    Case(
+        metrics.RootMeanSquareCalibrationError,
+        {"num_bins": 4, "from_logits": True, "ignore_class": 2, "name": "k"},
+        CLASSES,
+    ),
+    Case(
+        metrics.ClasswiseExpectedCalibrationError,
+        {"num_bins": 4, "from_logits": True, "num_classes": 3, "name": "l"},
+        CLASSES,
+    ),
+    Case(metrics.NegativeLogLikelihood, {"from_logits": True, "name": "m"}, ROWS),
+    Case(metrics.BrierScore, {"from_logits": True, "ignore_class": 1, "name": "n"}, CLASSES),
+    Case(
+        metrics.ConfidentCoverage,
+        {"threshold": 0.7, "from_logits": True, "name": "o"},
+        CLASSES,
+    ),
+    Case(metrics.ScoresByCorrectness, {"from_logits": True, "name": "p"}, CLASSES),
     Case(losses.GammaState, {"gamma": 4.0, "name": "g"}),
     Case(layers.TemperatureScaling, {"temperature": 2.5, "name": "h"}),
     Case(
@@ -115,14 +133,20 @@ CASES = [
     Case(gammas.SampleDependentGamma, {"thresholds": [0.2, 0.5], "gammas": [5.0, 3.0, 2.0]}),
 ]
 # Nobody builds these: they are the base of others, or stay in the process that made them.
-BASES = {losses.FocalLoss, metrics.BinnedMetric}
+BASES = {
+    losses.FocalLoss,
+    metrics.BinnedMetric,
+    metrics.CellMetric,
+    metrics.PredictionMetric,
+    metrics.TotalsMetric,
+}
 
 every_class = pytest.mark.parametrize("case", CASES, ids=str)
 every_loss = pytest.mark.parametrize(
     "case", [case for case in CASES if issubclass(case.cls, keras.losses.Loss)], ids=str
 )
 every_metric = pytest.mark.parametrize(
-    "case", [case for case in CASES if issubclass(case.cls, metrics.BinnedMetric)], ids=str
+    "case", [case for case in CASES if issubclass(case.cls, metrics.PredictionMetric)], ids=str
 )
 
 
@@ -132,8 +156,7 @@ def apply(obj: Any, case: Case, x: Any = LOGITS) -> Any:
         return obj(case.labels, x)
     if isinstance(obj, keras.metrics.Metric):
         obj.update_state(case.labels, x)
-        value = obj.result()
-        return ops.stack(list(value.values())) if isinstance(value, dict) else value
+        return obj.result()
     if isinstance(obj, layers.TemperatureScaling) and obj.inputs == "probabilities":
         return obj(ops.softmax(x))
     return obj(ops.softmax(x)) if isinstance(obj, gammas.SampleDependentGamma) else obj(x)
@@ -145,7 +168,7 @@ def result(obj: Any, case: Case, x: Any = LOGITS) -> np.ndarray:
 
 def as_array(value: Any) -> np.ndarray:
     if isinstance(value, dict):
-        return np.zeros(0)
+        return np.array([float(value[name]) for name in sorted(value)], "float32")
     return ops.convert_to_numpy(ops.cast(value, "float32"))
 
 
@@ -417,7 +440,8 @@ def test_float64_loss_is_the_float32_one_in_float64(case):
 @every_metric
 def test_float64_metric_gives_a_float64_result(case):
     value = apply(case.build(dtype="float64"), case)
-    assert keras.backend.standardize_dtype(value.dtype) == "float64"
+    for part in value.values() if isinstance(value, dict) else [value]:
+        assert keras.backend.standardize_dtype(part.dtype) == "float64"
     np.testing.assert_allclose(as_array(value), result(case.build(), case), rtol=1e-6)
 
 
@@ -468,7 +492,7 @@ def test_half_precision_model_trains_with_a_finite_loss(case, policy):
 
 
 def test_half_precision_model_measures_its_predictions_with_every_metric(policy):
-    cases = [case for case in CASES if issubclass(case.cls, metrics.BinnedMetric)]
+    cases = [case for case in CASES if issubclass(case.cls, metrics.PredictionMetric)]
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
     model.compile("sgd", "mse", weighted_metrics=[case.build() for case in cases])
     predictions = ops.cast(model(LOGITS), "float32")

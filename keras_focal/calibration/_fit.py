@@ -346,7 +346,7 @@ def _least_nll(data: HeldOut, start: Moments, bottom: float, top: float) -> tupl
         step = limit if is_flat else -slope / (at.beta * curvature)
         if abs(step) <= 2e-5:
             # The error of a step is about its square: no pass is needed to see it.
-            return at.moved(at.beta * np.expm1(step)), False
+            return at.moved(float(at.beta * np.expm1(step))), False
         beta = at.beta * np.exp(step)
         if not bottom < beta < top:
             is_bound = (bottom if is_beyond else top) in bounds

@@ -7,6 +7,7 @@ from keras_focal.functional._bins import (
     Predictions,
     amounts,
     bin_statistics,
+    class_ids,
     equal_width_bins,
     logit_cells,
     top_label,
@@ -17,6 +18,7 @@ from keras_focal.functional._calibration import (
     expected_error,
     maximum_calibration_error,
     maximum_error,
+    root_mean_square_error,
 )
 from keras_focal.functional._focal import (
     categorical_focal_crossentropy,
@@ -32,7 +34,14 @@ from keras_focal.functional._probabilities import (
     logits_from_probabilities,
 )
 from keras_focal.functional._scaling import scale_logits
-from keras_focal.functional._sums import Sums
+from keras_focal.functional._scores import (
+    brier_score,
+    class_probabilities,
+    class_targets,
+    entropy,
+    negative_log_likelihood,
+)
+from keras_focal.functional._sums import Sums, Totals
 from keras_focal.functional._weights import align_weights, effective_weights
 
 __all__ = [
@@ -43,15 +52,21 @@ __all__ = [
     "Partition",
     "Predictions",
     "Sums",
+    "Totals",
     "adaptive_expected_calibration_error",
     "align_weights",
     "amounts",
     "bin_statistics",
     "binary_focal_crossentropy",
+    "brier_score",
     "categorical_focal_crossentropy",
+    "class_ids",
+    "class_probabilities",
+    "class_targets",
     "compiled",
     "compute_dtype",
     "effective_weights",
+    "entropy",
     "equal_mass_bins",
     "equal_width_bins",
     "expected_calibration_error",
@@ -64,6 +79,8 @@ __all__ = [
     "logits_from_probabilities",
     "maximum_calibration_error",
     "maximum_error",
+    "negative_log_likelihood",
+    "root_mean_square_error",
     "scale_logits",
     "sparse_categorical_focal_crossentropy",
     "step_gamma",

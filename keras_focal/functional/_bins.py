@@ -63,6 +63,14 @@ def class_ids(labels: Tensor, predictions_shape: tuple) -> Tensor:
     return ops.cast(labels, "int32")
 
 
+def two_classes(predictions: Tensor, from_logits: bool) -> Tensor:
+    """Return predictions (..., K >= 2): where K is 1, the negative class is put before it."""
+    if predictions.shape[-1] != 1:
+        return predictions
+    negative = ops.zeros_like(predictions) if from_logits else 1.0 - predictions
+    return ops.concatenate([negative, predictions], axis=-1)
+
+
 def top_label(labels: Tensor, predictions: Tensor, *, from_logits: bool = False) -> Predictions:
     """Return confidence, doubt and wrongness of the top label of each prediction.
 
@@ -81,11 +89,7 @@ def top_label(labels: Tensor, predictions: Tensor, *, from_logits: bool = False)
         nothing = ops.zeros(predictions.shape[:-1], dtype=predictions.dtype)
         return Predictions(nothing, nothing, nothing)
     labels = class_ids(labels, predictions.shape)
-    if predictions.shape[-1] == 1:
-        none = 0.0 if from_logits else 1.0
-        negative = none * ops.ones_like(predictions)
-        negative = negative if from_logits else negative - predictions
-        predictions = ops.concatenate([negative, predictions], axis=-1)
+    predictions = two_classes(predictions, from_logits)
     top, confidence, doubt = _most_likely(predictions, from_logits=from_logits)
     wrong = ops.cast(ops.not_equal(top, labels), confidence.dtype)
     return Predictions(confidence, doubt, wrong)

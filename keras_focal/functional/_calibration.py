@@ -18,6 +18,12 @@ def expected_error(bins: BinStatistics) -> Tensor:
     return ops.divide_no_nan(ops.sum(ops.abs(bins.gap)), ops.sum(bins.count))
 
 
+def root_mean_square_error(bins: BinStatistics) -> Tensor:
+    """Return sqrt(sum of count (gap / count)^2 over sum of count): RMSCE of bins."""
+    squares = ops.divide_no_nan(bins.gap * bins.gap, bins.count)
+    return ops.sqrt(ops.divide_no_nan(ops.sum(squares), ops.sum(bins.count)))
+
+
 def maximum_error(bins: BinStatistics) -> Tensor:
     """Return the largest |gap| / count over bins that hold something; 0 if none (equation 2)."""
     return ops.max(ops.divide_no_nan(ops.abs(bins.gap), bins.count))

@@ -65,3 +65,23 @@ class Sums(NamedTuple):
         # Whole parts are subtracted as integers: their difference is small and exact.
         gap = ops.cast(whole[..., 1] - whole[..., 2], "float32")
         return BinStatistics(count, wrong, gap + (fraction[..., 1] - fraction[..., 2]))
+
+
+class Totals(NamedTuple):
+    """Float32 sums with what their roundings lost: 48 bits in all.
+
+    Attributes:
+        total: Float32 tensor of any shape.
+        error: The same shape: the sum is total + error.
+    """
+
+    total: Tensor
+    error: Tensor
+
+    def added(self, amounts: Tensor) -> "Totals":
+        """Return the totals with `amounts`, of the same shape, added."""
+        total = self.total + amounts
+        part = total - self.total
+        # Knuth's TwoSum.
+        lost = (self.total - (total - part)) + (amounts - part)
+        return Totals(total, self.error + lost)

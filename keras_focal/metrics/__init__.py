@@ -1,24 +1,45 @@
-"""Calibration errors for `model.compile`."""
+"""Calibration errors and scores for `model.compile`."""
 
-from keras_focal.metrics._base import BinnedMetric
+from keras_focal.metrics._base import BinnedMetric, CellMetric, PredictionMetric, TotalsMetric
 from keras_focal.metrics._calibration_error import (
     AdaptiveExpectedCalibrationError,
     ExpectedCalibrationError,
     MaximumCalibrationError,
+    RootMeanSquareCalibrationError,
 )
 from keras_focal.metrics._calibration_metrics import CalibrationMetrics
+from keras_focal.metrics._classwise import ClasswiseExpectedCalibrationError
+from keras_focal.metrics._scores import (
+    BrierScore,
+    ConfidentCoverage,
+    NegativeLogLikelihood,
+    ScoresByCorrectness,
+)
 
 ECE = ExpectedCalibrationError
 AdaECE = AdaptiveExpectedCalibrationError
 MCE = MaximumCalibrationError
+RMSCE = RootMeanSquareCalibrationError
+ClasswiseECE = ClasswiseExpectedCalibrationError
 
 __all__ = [
     "ECE",
     "MCE",
+    "RMSCE",
     "AdaECE",
     "AdaptiveExpectedCalibrationError",
     "BinnedMetric",
+    "BrierScore",
     "CalibrationMetrics",
+    "CellMetric",
+    "ClasswiseECE",
+    "ClasswiseExpectedCalibrationError",
+    "ConfidentCoverage",
     "ExpectedCalibrationError",
     "MaximumCalibrationError",
+    "NegativeLogLikelihood",
+    "PredictionMetric",
+    "RootMeanSquareCalibrationError",
+    "ScoresByCorrectness",
+    "TotalsMetric",
 ]

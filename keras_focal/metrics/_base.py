@@ -1,4 +1,4 @@
-"""The one state from which calibration errors are read: cells of confidence that add up."""
+"""States that add up over batches, replicas and files: cells of confidence, and totals."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
@@ -10,50 +10,25 @@ import numpy as np
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import check_count, check_labels_fit
-from keras_focal.functional import BinStatistics, Partition, Predictions, Sums
+from keras_focal._validation import check_class_id, check_count, check_labels_fit
+from keras_focal.functional import BinStatistics, Partition, Predictions, Sums, Totals
 
 Tensor = Any
 
 
-class BinnedMetric(keras.metrics.Metric):
-    """Base of the calibration errors: sums per cell of confidence, of fixed size.
+class PredictionMetric(keras.metrics.Metric):
+    """Base of all metrics: predictions with labels and weights go in, a state of fixed size stays.
 
-    Each cell counts its predictions, the wrong ones, and their doubt (1 - confidence). A sum is
-    kept as a whole number in int32 and a fraction below 1 in float32, so that it neither stalls
-    at 2**24 as a float32 does nor loses a fractional weight; it is exact to 2**31 predictions.
-    The state is added over replicas and by `merge_state`. Predictions that are not finite are
-    counted apart.
-
-    A subclass names the kinds of bins that it reads, one or both, and gives `_reading`.
+    A subclass gives `_update` and `_merge`, and `_layout`, which two states must share to add up.
     """
 
     # Lower is better: lets `EarlyStopping(mode="auto")` watch the metric by its name.
-    _direction = "down"
+    _direction: str | None = "down"
 
-    def __init__(
-        self,
-        kinds: Sequence[type[Partition]],
-        num_bins: int,
-        from_logits: bool,
-        name: str,
-        dtype: Any,
-    ):
+    def __init__(self, from_logits: bool, ignore_class: int | None, name: str, dtype: Any):
         super().__init__(name=name, dtype=functional.compute_dtype(dtype))
-        self.num_bins = check_count("num_bins", num_bins)
         self.from_logits = bool(from_logits)
-        self._partitions = [kind(self.num_bins) for kind in kinds]
-        *self._starts, self._num_cells = accumulate(
-            (partition.num_cells for partition in self._partitions), initial=0
-        )
-        # The last cell is for what is not finite.
-        shape = (self._num_cells + 1, 3)
-        self._whole = self.add_variable(shape, "zeros", dtype="int32", name="whole")
-        self._fraction = self.add_variable(shape, "zeros", dtype="float32", name="fraction")
-
-    @abstractmethod
-    def _reading(self, *bins: BinStatistics) -> Any:
-        """Return the result, a tensor or a dict of them, from the bins of each kind."""
+        self.ignore_class = check_class_id("ignore_class", ignore_class)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add predictions.
@@ -71,6 +46,122 @@ class BinnedMetric(keras.metrics.Metric):
         check_labels_fit("y_true", labels.shape, predictions.shape)
         # From `y_pred` itself: a mask travels with the object.
         weights = functional.effective_weights(y_pred, sample_weight)
+        if self.ignore_class is not None:
+            ids = functional.class_ids(labels, predictions.shape)
+            weights = ops.where(ops.equal(ids, self.ignore_class), 0.0, weights)
+        self._update(labels, predictions, weights)
+
+    @abstractmethod
+    def _update(self, labels: Tensor, predictions: Tensor, weights: Tensor) -> None:
+        """Add predictions (..., K) with labels as given and weights (...)."""
+
+    @property
+    @abstractmethod
+    def _layout(self) -> Any:
+        """What two metrics must have in common for their states to add up."""
+
+    @abstractmethod
+    def _merge(self, other: Any) -> None:
+        """Add the state of a metric of the same layout."""
+
+    def merge_state(self, metrics: Iterable["PredictionMetric"]) -> None:
+        """Add the state of other metrics of the same kind, as if their predictions came here.
+
+        Args:
+            metrics: Metrics of the same class and layout.
+
+        Raises:
+            ValueError: If a metric has another class or layout; nothing is added then.
+        """
+        metrics = list(metrics)
+        for other in metrics:
+            if type(other) is not type(self) or other._layout != self._layout:
+                raise ValueError(
+                    "`metrics` must be of the class and layout of the metric that takes them in. "
+                    f"Received: {type(other).__name__} with "
+                    f"{getattr(other, '_layout', 'no layout')} for {type(self).__name__} with "
+                    f"{self._layout}."
+                )
+        for other in metrics:
+            self._merge(other)
+
+    def _as_result(self, value: Any) -> Any:
+        return keras.tree.map_structure(lambda x: ops.cast(x, self.dtype), value)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "from_logits": self.from_logits,
+            "ignore_class": self.ignore_class,
+            "name": self.name,
+            "dtype": self.dtype,
+        }
+
+
+class CellMetric(PredictionMetric):
+    """Base of the calibration errors: sums per cell of confidence.
+
+    A sum is kept as a whole number in int32 and a fraction below 1 in float32, so that it neither
+    stalls at 2**24 as a float32 does nor loses a fractional weight; it is exact to 2**31
+    predictions. Predictions that are not finite are counted apart.
+    """
+
+    def _add_cells(self, num_cells: int) -> None:
+        # The last cell is for what is not finite.
+        shape = (num_cells + 1, 3)
+        self._whole = self.add_variable(shape, "zeros", dtype="int32", name="whole")
+        self._fraction = self.add_variable(shape, "zeros", dtype="float32", name="fraction")
+
+    def _sums(self) -> Sums:
+        return Sums(ops.convert_to_tensor(self._whole), ops.convert_to_tensor(self._fraction))
+
+    def _assign(self, sums: Sums) -> None:
+        self._whole.assign(sums.whole)
+        self._fraction.assign(sums.fraction)
+
+    def _merge(self, other: "CellMetric") -> None:
+        self._assign(self._sums().merged(other._sums()))
+
+    @property
+    def _cells_of_each(self) -> int:
+        """Number of cells that a prediction adds to."""
+        return 1
+
+    @property
+    def invalid_count(self) -> float:
+        """Weight of the predictions that were not finite and so are in no bin."""
+        parts = (ops.convert_to_numpy(part)[-1, 0] for part in (self._whole, self._fraction))
+        return float(np.sum([*parts], dtype="float64")) / self._cells_of_each
+
+
+class BinnedMetric(CellMetric):
+    """Base of the errors of the top label: bins of equal width, of equal mass, or both.
+
+    Each cell counts its predictions, the wrong ones, and their doubt (1 - confidence). A subclass
+    names the kinds of bins that it reads, one or both, and gives `_reading`.
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[type[Partition]],
+        num_bins: int,
+        from_logits: bool,
+        ignore_class: int | None,
+        name: str,
+        dtype: Any,
+    ):
+        super().__init__(from_logits, ignore_class, name, dtype)
+        self.num_bins = check_count("num_bins", num_bins)
+        self._partitions = [kind(self.num_bins) for kind in kinds]
+        *self._starts, self._num_cells = accumulate(
+            (partition.num_cells for partition in self._partitions), initial=0
+        )
+        self._add_cells(self._num_cells)
+
+    @abstractmethod
+    def _reading(self, *bins: BinStatistics) -> Any:
+        """Return the result, a tensor or a dict of them, from the bins of each kind."""
+
+    def _update(self, labels: Tensor, predictions: Tensor, weights: Tensor) -> None:
         top = functional.top_label(labels, predictions, from_logits=self.from_logits)
         rows = tuple(ops.reshape(part, (-1,)) for part in (*top, weights))
         self._assign(functional.compiled(self._added, *self._sums(), rows=rows))
@@ -89,33 +180,13 @@ class BinnedMetric(keras.metrics.Metric):
         amounts = ops.repeat(functional.amounts(top, weights), index.shape[-1], axis=0)
         return Sums(whole, fraction).added(ops.reshape(index, (-1,)), amounts)
 
-    def _sums(self) -> Sums:
-        return Sums(ops.convert_to_tensor(self._whole), ops.convert_to_tensor(self._fraction))
+    @property
+    def _layout(self) -> Any:
+        return self._partitions
 
-    def _assign(self, sums: Sums) -> None:
-        self._whole.assign(sums.whole)
-        self._fraction.assign(sums.fraction)
-
-    def merge_state(self, metrics: Iterable["BinnedMetric"]) -> None:
-        """Add the state of other metrics of the same kind, as if their predictions came here.
-
-        Args:
-            metrics: Metrics with the same class and bins.
-
-        Raises:
-            ValueError: If a metric has another class or other bins; nothing is added then.
-        """
-        metrics = list(metrics)
-        for other in metrics:
-            if type(other) is not type(self) or other._partitions != self._partitions:
-                raise ValueError(
-                    "`metrics` must be of the class and bins of the metric that takes them in. "
-                    f"Received: {type(other).__name__} with "
-                    f"{getattr(other, '_partitions', 'no bins')} for {type(self).__name__} with "
-                    f"{self._partitions}."
-                )
-        for other in metrics:
-            self._assign(self._sums().merged(other._sums()))
+    @property
+    def _cells_of_each(self) -> int:
+        return sum(partition.cells_of_each for partition in self._partitions)
 
     def _bins(self, sums: Sums) -> list[BinStatistics]:
         return [
@@ -136,22 +207,75 @@ class BinnedMetric(keras.metrics.Metric):
         """Return the error, a fraction in [0, 1]; 0.0 before any prediction."""
 
         def reading(*sums: Tensor) -> Any:
-            value = self._reading(*self._bins(Sums(*sums)))
-            return keras.tree.map_structure(lambda x: ops.cast(x, self.dtype), value)
+            return self._as_result(self._reading(*self._bins(Sums(*sums))))
 
         return functional.compiled(reading, *self._sums())
 
+    def get_config(self) -> dict[str, Any]:
+        return {"num_bins": self.num_bins, **super().get_config()}
+
+
+class TotalsMetric(PredictionMetric):
+    """Base of the scores that are means over predictions: totals of amounts of each prediction.
+
+    A total is kept as a float32 and what its roundings lost, so that it does not stall at 2**24.
+    Predictions that are not finite are counted apart. A subclass gives `_amounts` and `_reading`.
+    """
+
+    def __init__(
+        self,
+        num_totals: int,
+        from_logits: bool,
+        ignore_class: int | None,
+        name: str,
+        dtype: Any,
+    ):
+        super().__init__(from_logits, ignore_class, name, dtype)
+        # The last total is the weight of what is not finite.
+        self._parts = [
+            self.add_variable((num_totals + 1,), "zeros", dtype="float32", name=part)
+            for part in ("total", "error")
+        ]
+
+    @abstractmethod
+    def _amounts(self, labels: Tensor, predictions: Tensor) -> list[Tensor]:
+        """Return what each prediction adds to each total at weight 1, shape (...)."""
+
+    @abstractmethod
+    def _reading(self, *totals: Tensor) -> Any:
+        """Return the result, a tensor or a dict of them."""
+
+    def _update(self, labels: Tensor, predictions: Tensor, weights: Tensor) -> None:
+        amounts = ops.stack(self._amounts(labels, predictions), axis=-1)
+        is_finite = ops.all(ops.isfinite(amounts), axis=-1, keepdims=True)
+        weights = ops.cast(ops.expand_dims(weights, -1), amounts.dtype)
+        amounts = ops.where(is_finite, weights * amounts, 0.0)
+        amounts = ops.concatenate([amounts, ops.where(is_finite, 0.0, weights)], axis=-1)
+        total = ops.sum(ops.reshape(amounts, (-1, amounts.shape[-1])), axis=0)
+        self._assign(self._totals().added(ops.cast(total, "float32")))
+
+    def _totals(self) -> Totals:
+        return Totals(*(ops.convert_to_tensor(part) for part in self._parts))
+
+    def _assign(self, totals: Totals) -> None:
+        for variable, value in zip(self._parts, totals, strict=True):
+            variable.assign(value)
+
+    @property
+    def _layout(self) -> Any:
+        return {}
+
+    def _merge(self, other: "TotalsMetric") -> None:
+        total, error = other._totals()
+        self._assign(self._totals().added(total).added(error))
+
+    def result(self) -> Any:
+        """Return the score; 0.0 before any prediction."""
+        total, error = self._totals()
+        totals = total + error
+        return self._as_result(self._reading(*(totals[i] for i in range(totals.shape[0] - 1))))
+
     @property
     def invalid_count(self) -> float:
-        """Weight of the predictions that were not finite and so are in no bin."""
-        parts = (ops.convert_to_numpy(part)[-1, 0] for part in (self._whole, self._fraction))
-        times = sum(partition.cells_of_each for partition in self._partitions)
-        return float(np.sum([*parts], dtype="float64")) / times
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "num_bins": self.num_bins,
-            "from_logits": self.from_logits,
-            "name": self.name,
-            "dtype": self.dtype,
-        }
+        """Weight of the predictions that were not finite and so are in no score."""
+        return float(sum(ops.convert_to_numpy(part)[-1] for part in self._parts))

@@ -21,6 +21,7 @@ class ExpectedCalibrationError(BinnedMetric):
     Args:
         num_bins: Number of bins, >= 1.
         from_logits: Whether predictions are logits or probabilities.
+        ignore_class: None, or a class id whose predictions are left out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
 
@@ -42,13 +43,55 @@ class ExpectedCalibrationError(BinnedMetric):
         self,
         num_bins: int = 15,
         from_logits: bool = False,
+        ignore_class: int | None = None,
         name: str = "ece",
         dtype: Any = None,
     ):
-        super().__init__((EqualWidth,), num_bins, from_logits, name, dtype)
+        super().__init__((EqualWidth,), num_bins, from_logits, ignore_class, name, dtype)
 
     def _reading(self, *bins: BinStatistics) -> Tensor:
         return functional.expected_error(*bins)
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class RootMeanSquareCalibrationError(ExpectedCalibrationError):
+    """Root-mean-square calibration error: a large gap weighs more than two of half its size.
+
+    RMSCE = sqrt(sum_i |B_i| / N (A_i - C_i)^2) over bins of equal width; at least the ECE.
+
+    Args:
+        num_bins: Number of bins, >= 1.
+        from_logits: Whether predictions are logits or probabilities.
+        ignore_class: None, or a class id whose predictions are left out.
+        name: Name in the logs.
+        dtype: Dtype of the result, float32 by default.
+
+    Raises:
+        ValueError: If `num_bins` is not a whole number >= 1.
+
+    Example:
+        >>> import keras_focal
+        >>> metric = keras_focal.metrics.RootMeanSquareCalibrationError()
+        >>> metric.update_state([0, 1], [[0.9, 0.1], [0.3, 0.7]])
+        >>> round(float(metric.result()), 4)
+        0.2236
+
+    Source:
+        Kumar et al., 2019, Verified Uncertainty Calibration.
+    """
+
+    def __init__(
+        self,
+        num_bins: int = 15,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        name: str = "rmsce",
+        dtype: Any = None,
+    ):
+        super().__init__(num_bins, from_logits, ignore_class, name, dtype)
+
+    def _reading(self, *bins: BinStatistics) -> Tensor:
+        return functional.root_mean_square_error(*bins)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -60,6 +103,7 @@ class MaximumCalibrationError(ExpectedCalibrationError):
     Args:
         num_bins: Number of bins, >= 1.
         from_logits: Whether predictions are logits or probabilities.
+        ignore_class: None, or a class id whose predictions are left out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
 
@@ -81,10 +125,11 @@ class MaximumCalibrationError(ExpectedCalibrationError):
         self,
         num_bins: int = 15,
         from_logits: bool = False,
+        ignore_class: int | None = None,
         name: str = "mce",
         dtype: Any = None,
     ):
-        super().__init__(num_bins, from_logits, name, dtype)
+        super().__init__(num_bins, from_logits, ignore_class, name, dtype)
 
     def _reading(self, *bins: BinStatistics) -> Tensor:
         return functional.maximum_error(*bins)
@@ -102,6 +147,7 @@ class AdaptiveExpectedCalibrationError(BinnedMetric):
     Args:
         num_bins: Number of bins, >= 1.
         from_logits: Whether predictions are logits or probabilities.
+        ignore_class: None, or a class id whose predictions are left out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
 
@@ -123,10 +169,11 @@ class AdaptiveExpectedCalibrationError(BinnedMetric):
         self,
         num_bins: int = 15,
         from_logits: bool = False,
+        ignore_class: int | None = None,
         name: str = "ada_ece",
         dtype: Any = None,
     ):
-        super().__init__((EqualMass,), num_bins, from_logits, name, dtype)
+        super().__init__((EqualMass,), num_bins, from_logits, ignore_class, name, dtype)
 
     def _reading(self, *bins: BinStatistics) -> Tensor:
         return functional.expected_error(*bins)

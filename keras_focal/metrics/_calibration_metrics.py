@@ -16,6 +16,7 @@ _READINGS: dict[str, tuple[type[Partition], Callable[[BinStatistics], Tensor]]] 
     "ece": (EqualWidth, functional.expected_error),
     "ada_ece": (EqualMass, functional.expected_error),
     "mce": (EqualWidth, functional.maximum_error),
+    "rmsce": (EqualWidth, functional.root_mean_square_error),
 }
 
 
@@ -30,7 +31,8 @@ class CalibrationMetrics(BinnedMetric):
     Args:
         num_bins: Number of bins, >= 1.
         from_logits: Whether predictions are logits or probabilities.
-        readings: Which of "ece", "ada_ece" and "mce" to report.
+        readings: Which of "ece", "ada_ece", "mce" and "rmsce" to report.
+        ignore_class: None, or a class id whose predictions are left out.
         name: What the names in the logs begin with. Give metrics of several outputs different
             names.
         dtype: Dtype of the results, float32 by default.
@@ -54,12 +56,13 @@ class CalibrationMetrics(BinnedMetric):
         num_bins: int = 15,
         from_logits: bool = False,
         readings: Sequence[str] = ("ece", "ada_ece", "mce"),
+        ignore_class: int | None = None,
         name: str = "calibration",
         dtype: Any = None,
     ):
         self.readings = check_choices("readings", readings, tuple(_READINGS))
         kinds = dict.fromkeys(_READINGS[reading][0] for reading in self.readings)
-        super().__init__(tuple(kinds), num_bins, from_logits, name, dtype)
+        super().__init__(tuple(kinds), num_bins, from_logits, ignore_class, name, dtype)
 
     def _reading(self, *bins: BinStatistics) -> dict[str, Tensor]:
         kinds = map(type, self._partitions)

@@ -8,10 +8,11 @@ import statistics
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 from harness import Row, environment, main
 
-BACKENDS = ["tensorflow", "jax"]
+BACKENDS = [name for name in ("tensorflow", "jax") if find_spec(name)]
 
 
 def seconds(statement, backend):

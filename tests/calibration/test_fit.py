@@ -1,5 +1,6 @@
 """fit_temperature: the one optimum by likelihood or by ECE, and clear words where none is."""
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -50,6 +51,12 @@ def test_figures_before_and_after_are_the_oracle_s(rng):
         p = reference.softmax64(logits.astype("float64") / temperature)
         assert ece == pytest.approx(reference.ece(*reference.top_label(labels, p)), abs=1e-9)
     assert fit.num_samples == len(labels)
+
+
+@pytest.mark.parametrize("criterion", ["nll", "ece"])
+def test_figures_are_plain_numbers(rng, criterion):
+    values = dataclasses.asdict(fit_temperature(*sample(rng, size=50), criterion))
+    assert {type(value) for value in values.values()} == {float, int, str, bool}
 
 
 def test_ece_temperature_is_the_first_least_of_the_grid(rng):

@@ -81,7 +81,7 @@ def test_merging_leaves_the_other_metrics_as_they_are(data):
 )
 def test_merging_another_kind_of_metric_raises_and_adds_nothing(other, data):
     metric = metrics.ECE()
-    with pytest.raises(ValueError, match="`metrics` must be of the class and bins"):
+    with pytest.raises(ValueError, match="`metrics` must be of the class and layout"):
         metric.merge_state([fed(metrics.ECE(), *data), other()])
     assert all(not part.any() for part in state(metric))
 
@@ -362,6 +362,33 @@ def test_float64_predictions_are_taken(build, data):
     np.testing.assert_allclose(float(double.result()), float(single.result()), atol=1e-6)
 
 
+# A class that is left out
+
+
+@pytest.mark.parametrize("shape", [(60,), (60, 1), (5, 4, 3)])
+@EVERY_METRIC
+def test_ignored_class_is_left_out(build, shape, rng):
+    rows = rng.dirichlet(np.ones(4), shape[:3] if len(shape) == 3 else 60).astype("float32")
+    labels = rng.integers(0, 4, shape)
+    metric = fed(build(ignore_class=2), labels, rows)
+    kept = labels.reshape(-1) != 2
+    alone = fed(build(), labels.reshape(-1)[kept], rows.reshape(-1, 4)[kept])
+    np.testing.assert_allclose(float(metric.result()), float(alone.result()), atol=1e-6)
+    assert to_numpy(metric.cells().count).sum() == kept.sum()
+
+
+def test_ignored_class_may_lie_outside_the_classes():
+    metric = metrics.ECE(ignore_class=255)
+    metric.update_state([0, 255], [[0.9, 0.1], [0.9, 0.1]])
+    assert float(metric.result()) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("value", [1.5, "2", [1]])
+def test_ignored_class_that_is_no_id_raises(value):
+    with pytest.raises(ValueError, match="`ignore_class` must be a whole number or None"):
+        metrics.ECE(ignore_class=value)
+
+
 # Devices
 
 
@@ -369,13 +396,14 @@ def replicated_model():
     """A compiled linear classifier, and its metrics: three unweighted, one weighted."""
     built = [build(from_logits=True) for build in (metrics.ECE, metrics.MCE, metrics.AdaECE)]
     weighted = metrics.ECE(from_logits=True, name="weighted_ece")
+    scores = [metrics.NegativeLogLikelihood(from_logits=True), metrics.ClasswiseECE(15, True)]
     model = keras.Sequential(
         [keras.Input((5,)), keras.layers.Dense(4, kernel_initializer="he_normal")]
     )
     model.compile(
         optimizer=keras.optimizers.SGD(0.1),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=built,
+        metrics=[*built, *scores],
         weighted_metrics=[weighted],
     )
     return model, [*built, weighted]
@@ -400,6 +428,8 @@ def check_replicated(model, compiled_metrics, size, rng):
         "mce": reference.mce(*top),
         "ada_ece": float(alone.result()),
         "weighted_ece": reference.ece(*top, weights=weights),
+        "nll": reference.nll(y, logits, 1.0),
+        "classwise_ece": reference.classwise_ece(y, reference.softmax64(logits)).mean(),
     }
     for name, value in expected.items():
         np.testing.assert_allclose(logs[name], value, atol=1e-6, err_msg=name)

@@ -8,7 +8,12 @@ from keras import ops
 
 from keras_focal import metrics
 
-ALONE = {"ece": metrics.ECE, "ada_ece": metrics.AdaECE, "mce": metrics.MCE}
+ALONE = {
+    "ece": metrics.ECE,
+    "ada_ece": metrics.AdaECE,
+    "mce": metrics.MCE,
+    "rmsce": metrics.RMSCE,
+}
 
 
 @pytest.fixture
@@ -27,13 +32,13 @@ def test_readings_are_those_of_the_single_metrics(from_logits, num_bins, data, r
     labels, logits = data
     predictions = logits if from_logits else reference.softmax64(logits).astype("float32")
     weights = rng.uniform(0, 2, 500).astype("float32")
-    together = metrics.CalibrationMetrics(num_bins, from_logits)
+    together = metrics.CalibrationMetrics(num_bins, from_logits, list(ALONE))
     alone = {name: cls(num_bins, from_logits) for name, cls in ALONE.items()}
     for part in np.array_split(np.arange(500), 3):
         for metric in (together, *alone.values()):
             metric.update_state(labels[part], predictions[part], weights[part])
     got = numbers(together)
-    assert list(got) == ["calibration_ece", "calibration_ada_ece", "calibration_mce"]
+    assert list(got) == [f"calibration_{name}" for name in ALONE]
     for name, metric in alone.items():
         assert got[f"calibration_{name}"] == pytest.approx(float(metric.result()), abs=1e-7)
 
@@ -87,7 +92,7 @@ def test_metrics_of_other_readings_but_the_same_bins_merge(data):
     whole = metrics.CalibrationMetrics(from_logits=True, readings=["ece", "mce"])
     whole.update_state(labels, logits)
     assert numbers(parts[0]) == pytest.approx(numbers(whole), abs=1e-7)
-    with pytest.raises(ValueError, match="must be of the class and bins"):
+    with pytest.raises(ValueError, match="must be of the class and layout"):
         parts[0].merge_state([metrics.CalibrationMetrics(readings=["ada_ece"])])
 
 

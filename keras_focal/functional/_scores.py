@@ -1,0 +1,136 @@
+"""Scores of single predictions: likelihood, Brier score and entropy.
+
+NaN where a prediction is not finite, so that a mean can leave it out and count it.
+"""
+
+from keras import ops
+
+from keras_focal.functional._bins import class_ids, two_classes
+from keras_focal.functional._focal import (
+    categorical_focal_crossentropy,
+    sparse_categorical_focal_crossentropy,
+)
+from keras_focal.functional._margin import chosen_class
+from keras_focal.functional._precision import Tensor, to_float
+from keras_focal.functional._probabilities import logits_from_probabilities
+
+
+def class_logits(predictions: Tensor, *, from_logits: bool = False) -> Tensor:
+    """Return the logits of every class.
+
+    Args:
+        predictions: Probabilities or logits, shape (..., K); K = 1 is the positive class of two.
+        from_logits: Whether `predictions` are logits.
+
+    Returns:
+        Float tensor, shape (..., max(K, 2)); NaN in a row that is not finite.
+    """
+    predictions = two_classes(to_float(ops.convert_to_tensor(predictions)), from_logits)
+    taint = ops.sum(predictions - predictions, axis=-1, keepdims=True)
+    return (predictions if from_logits else logits_from_probabilities(predictions)) + taint
+
+
+def class_probabilities(predictions: Tensor, *, from_logits: bool = False) -> Tensor:
+    """Return p of every class, as `class_logits`; rows sum to 1."""
+    return ops.softmax(class_logits(predictions, from_logits=from_logits), axis=-1)
+
+
+def _are_rows(labels: Tensor, predictions_shape: tuple) -> bool:
+    same_rank = len(labels.shape) == len(predictions_shape)
+    return same_rank and labels.shape[-1] == predictions_shape[-1] > 1
+
+
+def class_targets(labels: Tensor, predictions_shape: tuple) -> Tensor:
+    """Return the target distribution of each prediction, shape (..., max(K, 2)).
+
+    One-hot rows of ids; rows (..., K >= 2) as they are; NaN for an id outside [0, K).
+    """
+    labels = ops.convert_to_tensor(labels)
+    if _are_rows(labels, predictions_shape):
+        return ops.cast(labels, "float32")
+    num_classes = max(predictions_shape[-1], 2)
+    ids = class_ids(labels, predictions_shape)
+    rows = ops.cast(chosen_class(ids, num_classes), "float32")
+    return rows + ops.expand_dims(_taint_of(ids, num_classes), -1)
+
+
+def _taint_of(ids: Tensor, num_classes: int) -> Tensor:
+    """Return 0 for a class id, NaN for any other number."""
+    is_class = ops.logical_and(ids >= 0, ids < num_classes)
+    return ops.where(is_class, 0.0, float("nan"))
+
+
+def negative_log_likelihood(
+    labels: Tensor, predictions: Tensor, *, from_logits: bool = False
+) -> Tensor:
+    """Return -log p of the true class of each prediction, in nats.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K), which give
+            -sum_c q_c log p_c.
+        predictions: Probabilities or logits, shape (..., K); K = 1 is the positive class of two.
+        from_logits: Whether `predictions` are logits.
+
+    Returns:
+        Float tensor, shape (...), in [0, inf). A probability of 0 counts as 2**-126. NaN for a
+        prediction that is not finite or a class id outside [0, K).
+
+    Example:
+        >>> from keras_focal import functional
+        >>> nll = functional.negative_log_likelihood([0], [[0.5, 0.5]])
+        >>> round(float(nll[0]), 4)
+        0.6931
+    """
+    labels, predictions = ops.convert_to_tensor(labels), ops.convert_to_tensor(predictions)
+    logits = class_logits(predictions, from_logits=from_logits)
+    taint = ops.sum(logits - logits, axis=-1)
+    if _are_rows(labels, predictions.shape):
+        return categorical_focal_crossentropy(labels, logits, gamma=0.0) + taint
+    ids = class_ids(labels, predictions.shape)
+    nll = sparse_categorical_focal_crossentropy(ids, logits, gamma=0.0)
+    return nll + taint + ops.cast(_taint_of(ids, logits.shape[-1]), nll.dtype)
+
+
+def brier_score(labels: Tensor, predictions: Tensor, *, from_logits: bool = False) -> Tensor:
+    """Return sum_c (p_c - q_c)^2 of each prediction.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K).
+        predictions: Probabilities or logits, shape (..., K); K = 1 is the positive class of two.
+        from_logits: Whether `predictions` are logits.
+
+    Returns:
+        Float tensor, shape (...), in [0, 2]. NaN for a prediction that is not finite or a class id
+        outside [0, K).
+
+    Example:
+        >>> from keras_focal import functional
+        >>> round(float(functional.brier_score([0], [[0.75, 0.25]])[0]), 4)
+        0.125
+
+    Source:
+        Brier, 1950; Mukhoti et al., 2020, section 5.1.
+    """
+    predictions = ops.convert_to_tensor(predictions)
+    p = class_probabilities(predictions, from_logits=from_logits)
+    difference = p - ops.cast(class_targets(labels, predictions.shape), p.dtype)
+    return ops.sum(difference * difference, axis=-1)
+
+
+def entropy(predictions: Tensor, *, from_logits: bool = False) -> Tensor:
+    """Return -sum_c p_c log p_c of each prediction, in nats.
+
+    Args:
+        predictions: Probabilities or logits, shape (..., K); K = 1 is the positive class of two.
+        from_logits: Whether `predictions` are logits.
+
+    Returns:
+        Float tensor, shape (...), in [0, log K]; NaN for a prediction that is not finite.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> round(float(functional.entropy([[0.5, 0.5]])[0]), 4)
+        0.6931
+    """
+    log_p = ops.log_softmax(class_logits(predictions, from_logits=from_logits), axis=-1)
+    return -ops.sum(ops.exp(log_p) * log_p, axis=-1)

@@ -1,0 +1,204 @@
+"""Scores that are means over predictions: likelihood, Brier score, and what sure predictions do."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_focal import functional
+from keras_focal._validation import check_open_interval
+from keras_focal.metrics._base import TotalsMetric
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class NegativeLogLikelihood(TotalsMetric):
+    """Mean of -log p of the true class, in nats: proper, so that only the truth minimises it.
+
+    Args:
+        from_logits: Whether predictions are logits or probabilities. A probability of 0 counts as
+            2**-126; prefer logits.
+        ignore_class: None, or a class id whose predictions are left out.
+        name: Name in the logs.
+        dtype: Dtype of the result, float32 by default.
+
+    Example:
+        >>> import keras_focal
+        >>> metric = keras_focal.metrics.NegativeLogLikelihood()
+        >>> metric.update_state([0, 1], [[0.5, 0.5], [0.75, 0.25]])
+        >>> round(float(metric.result()), 4)
+        1.0397
+
+    Source:
+        Mukhoti et al., 2020, section 5.1.
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        name: str = "nll",
+        dtype: Any = None,
+    ):
+        super().__init__(2, from_logits, ignore_class, name, dtype)
+
+    def _amounts(self, labels: Tensor, predictions: Tensor) -> list[Tensor]:
+        nll = functional.negative_log_likelihood(labels, predictions, from_logits=self.from_logits)
+        return [ops.ones_like(nll), nll]
+
+    def _reading(self, *totals: Tensor) -> Tensor:
+        weight, total = totals
+        return ops.divide_no_nan(total, weight)
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class BrierScore(TotalsMetric):
+    """Mean squared distance of probabilities to the truth, summed over classes: 0 to 2.
+
+    Args:
+        from_logits: Whether predictions are logits or probabilities.
+        ignore_class: None, or a class id whose predictions are left out.
+        name: Name in the logs.
+        dtype: Dtype of the result, float32 by default.
+
+    Example:
+        >>> import keras_focal
+        >>> metric = keras_focal.metrics.BrierScore()
+        >>> metric.update_state([0, 1], [[0.5, 0.5], [0.75, 0.25]])
+        >>> round(float(metric.result()), 4)
+        0.8125
+
+    Source:
+        Brier, 1950; Mukhoti et al., 2020, section 5.1.
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        name: str = "brier",
+        dtype: Any = None,
+    ):
+        super().__init__(2, from_logits, ignore_class, name, dtype)
+
+    def _amounts(self, labels: Tensor, predictions: Tensor) -> list[Tensor]:
+        score = functional.brier_score(labels, predictions, from_logits=self.from_logits)
+        return [ops.ones_like(score), score]
+
+    def _reading(self, *totals: Tensor) -> Tensor:
+        weight, total = totals
+        return ops.divide_no_nan(total, weight)
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class ConfidentCoverage(TotalsMetric):
+    """Share of predictions above a confidence, and their accuracy: |S99| of the paper.
+
+    The logs hold `name` and `name_accuracy`. A calibrated model is right on at least `threshold` of
+    the predictions that it covers.
+
+    Args:
+        threshold: Confidence in the top label that a prediction must exceed, in (0, 1).
+        from_logits: Whether predictions are logits or probabilities.
+        ignore_class: None, or a class id whose predictions are left out.
+        name: Name in the logs.
+        dtype: Dtype of the results, float32 by default.
+
+    Raises:
+        ValueError: If `threshold` is not in (0, 1).
+
+    Example:
+        >>> import keras_focal
+        >>> metric = keras_focal.metrics.ConfidentCoverage(threshold=0.8)
+        >>> metric.update_state([0, 1, 1], [[0.9, 0.1], [0.9, 0.1], [0.7, 0.3]])
+        >>> {name: round(float(value), 4) for name, value in metric.result().items()}
+        {'confident': 0.6667, 'confident_accuracy': 0.5}
+
+    Source:
+        Mukhoti et al., 2020, appendix, Table 13.
+    """
+
+    # More coverage is neither better nor worse by itself.
+    _direction = None
+
+    def __init__(
+        self,
+        threshold: float = 0.99,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        name: str = "confident",
+        dtype: Any = None,
+    ):
+        check_open_interval("threshold", threshold, 0.0, 1.0, "it is a confidence")
+        super().__init__(3, from_logits, ignore_class, name, dtype)
+        self.threshold = float(threshold)
+
+    def _amounts(self, labels: Tensor, predictions: Tensor) -> list[Tensor]:
+        top = functional.top_label(labels, predictions, from_logits=self.from_logits)
+        # By doubt: near 1 a confidence has fewer digits.
+        is_covered = ops.cast(top.doubt < 1.0 - self.threshold, top.doubt.dtype)
+        # One that is not finite stays so.
+        ones = ops.ones_like(top.doubt) + (top.doubt - top.doubt)
+        return [ones, is_covered, is_covered * (1.0 - top.wrong)]
+
+    def _reading(self, *totals: Tensor) -> dict[str, Tensor]:
+        weight, covered, right = totals
+        return {
+            self.name: ops.divide_no_nan(covered, weight),
+            f"{self.name}_accuracy": ops.divide_no_nan(right, covered),
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        return {"threshold": self.threshold, **super().get_config()}
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class ScoresByCorrectness(TotalsMetric):
+    """Mean NLL and entropy of the right and of the wrong predictions apart.
+
+    The logs hold `name_nll_right`, `name_nll_wrong`, `name_entropy_right` and
+    `name_entropy_wrong`, in nats. An over-confident network keeps lowering the entropy of its
+    wrong predictions while their NLL grows.
+
+    Args:
+        from_logits: Whether predictions are logits or probabilities.
+        ignore_class: None, or a class id whose predictions are left out.
+        name: What the names in the logs begin with.
+        dtype: Dtype of the results, float32 by default.
+
+    Example:
+        >>> import keras_focal
+        >>> metric = keras_focal.metrics.ScoresByCorrectness(name="by")
+        >>> metric.update_state([0, 1], [[0.5, 0.5], [0.75, 0.25]])
+        >>> {name: round(float(value), 4) for name, value in metric.result().items()}
+        {'by_nll_right': 0.6931, 'by_entropy_right': 0.6931, 'by_nll_wrong': 1.3863, \
+'by_entropy_wrong': 0.5623}
+
+    Source:
+        Mukhoti et al., 2020, Figures 1, 2 and 3.
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        name: str = "by_correctness",
+        dtype: Any = None,
+    ):
+        super().__init__(6, from_logits, ignore_class, name, dtype)
+
+    def _amounts(self, labels: Tensor, predictions: Tensor) -> list[Tensor]:
+        logits = self.from_logits
+        wrong = functional.top_label(labels, predictions, from_logits=logits).wrong
+        nll = functional.negative_log_likelihood(labels, predictions, from_logits=logits)
+        entropy = functional.entropy(predictions, from_logits=logits)
+        right = 1.0 - wrong
+        return [right, right * nll, right * entropy, wrong, wrong * nll, wrong * entropy]
+
+    def _reading(self, *totals: Tensor) -> dict[str, Tensor]:
+        results = {}
+        for group, (weight, nll, entropy) in (("right", totals[:3]), ("wrong", totals[3:])):
+            results[f"{self.name}_nll_{group}"] = ops.divide_no_nan(nll, weight)
+            results[f"{self.name}_entropy_{group}"] = ops.divide_no_nan(entropy, weight)
+        return results
