@@ -1,4 +1,6 @@
-"""What gamma does, drawn: the gradient ratio."""
+"""What gamma does, drawn: the gradient ratio and the probability that is learnt."""
+
+import re
 
 import numpy as np
 import pytest
@@ -6,12 +8,12 @@ import reference
 from matplotlib import pyplot as plt
 from pictures import grey_looks, is_inside_the_figure, legend_texts
 
-from keras_focal.plotting import gradient_ratio_plot
+from keras_focal.plotting import gradient_ratio_plot, optimal_probability_plot
 
 
 def curves(ax, gammas):
     """(x, y) of the line of each gamma, by its label."""
-    lines = {line.get_label().split(",")[0]: line.get_xydata().T for line in ax.lines}
+    lines = {re.split("[,:]", line.get_label())[0]: line.get_xydata().T for line in ax.lines}
     return [lines[f"γ = {gamma:g}"] for gamma in gammas]
 
 
@@ -73,10 +75,66 @@ def test_a_level_line_stands_at_one():
     assert any(np.array_equal(y, [1, 1]) for y in lines)
 
 
-# --- all
+# --- the optimal probability
 
 
-@pytest.mark.parametrize("draw", [gradient_ratio_plot])
+def expected_loss(p, q, gamma):
+    return -q * (1 - p) ** gamma * np.log(p) - (1 - q) * p**gamma * np.log1p(-p)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 3.0, 10.0])
+def test_line_is_the_least_expected_loss(gamma):
+    ((q, p),) = curves(optimal_probability_plot([gamma]), [gamma])
+    others = np.linspace(0, 1, 2002)[1:-1]
+    losses = expected_loss(others, q[:, None], gamma)
+    assert np.all(expected_loss(p, q, gamma) <= losses.min(axis=1) * (1 + 1e-12))
+    np.testing.assert_allclose(p, others[losses.argmin(axis=1)], atol=6e-4)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 3.0])
+def test_derivative_of_the_loss_is_zero_on_the_line(gamma):
+    ((q, p),) = curves(optimal_probability_plot([gamma]), [gamma])
+
+    def slope(p):
+        return gamma * (1 - p) ** (gamma - 1) * np.log(p) - (1 - p) ** gamma / p
+
+    np.testing.assert_allclose(q * slope(p), (1 - q) * slope(1 - p), rtol=1e-9)
+
+
+def test_line_of_gamma_zero_is_the_diagonal():
+    ((q, p),) = curves(optimal_probability_plot(), [0.0])
+    np.testing.assert_allclose(p, q, atol=1e-14)
+    assert 0 < q[0] < 0.01
+    assert 0.99 < q[-1] < 1
+
+
+def curves_of(gammas):
+    return [line.get_xydata().T for line in optimal_probability_plot(gammas).lines]
+
+
+def test_lines_are_symmetric_about_one_half():
+    for q, p in curves_of([0.5, 1.0, 5.0]):
+        np.testing.assert_allclose(p + p[::-1], 1.0, atol=1e-13)
+        np.testing.assert_allclose(q + q[::-1], 1.0, atol=1e-13)
+
+
+def test_greater_gamma_is_nearer_to_one_half():
+    drawn = np.array([p for _, p in curves_of([0.0, 0.5, 1.0, 3.0, 8.0])])
+    lower = drawn[:, : drawn.shape[1] // 2]
+    assert np.all(np.diff(lower, axis=0) > 0)
+    assert np.all(lower < 0.5)
+
+
+def test_lines_rise_and_stay_finite_at_a_great_gamma():
+    ((_, p),) = curves_of([2000.0])
+    assert np.all(np.diff(p) > 0)
+    np.testing.assert_allclose(p, 0.5, atol=0.01)
+
+
+# --- both
+
+
+@pytest.mark.parametrize("draw", [gradient_ratio_plot, optimal_probability_plot])
 class TestEveryPicture:
     def test_lines_differ_without_colour(self, draw):
         looks = grey_looks(draw([0.5, 1, 2, 3, 4, 5, 6, 7, 8]).lines)
