@@ -112,9 +112,8 @@ def _to_floats(name: str, values: Any) -> np.ndarray:
     """Return a float64 array, shape (T,), of a list of numbers or of any framework's tensor."""
     try:
         # A list may hold tensors, such as the results of metrics.
-        items = (
-            values if isinstance(values, list | tuple) else ops.convert_to_numpy(values).tolist()
-        )
+        is_list = isinstance(values, list | tuple)
+        items = values if is_list else ops.convert_to_numpy(values).tolist()
         array = np.array([float(item) for item in items])
     except (TypeError, ValueError):
         array = np.array([])

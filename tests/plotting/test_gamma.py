@@ -30,7 +30,8 @@ def test_line_is_the_ratio_of_the_gradients(gamma):
     expected = (1 - p) ** gamma - gamma * p * (1 - p) ** (gamma - 1) * np.log(p)
     assert 0 < p[0] < 0.01
     assert 0.99 < p[-1] < 1
-    np.testing.assert_allclose(ratio, expected, rtol=2e-5)
+    # Near p = 1 the ratio falls to 0 and 1 - p has the roundings of float32 (JAX).
+    np.testing.assert_allclose(ratio, expected, rtol=2e-5, atol=1e-7)
 
 
 def test_dots_stand_where_the_line_passes_one():
