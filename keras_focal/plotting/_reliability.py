@@ -2,11 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from keras import ops
-
 from keras_focal import functional
 from keras_focal.functional import BinStatistics
+from keras_focal.plotting._bins import filled_bins, given_bins
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +45,8 @@ def reliability_diagram(
         The axes of the diagram.
 
     Raises:
-        ValueError: If not exactly one of `bins` and the pair `y_true`, `y_pred` is given.
+        ValueError: If not exactly one of `bins` and the pair `y_true`, `y_pred` is given, `bins`
+            is no BinStatistics, or the shapes of labels and predictions do not match.
 
     Example:
         >>> import matplotlib
@@ -63,36 +62,32 @@ def reliability_diagram(
     from matplotlib import pyplot as plt
     from matplotlib.colors import to_rgba
 
-    given = (y_true is not None, y_pred is not None)
-    if not all(given) if bins is None else any(given):
-        raise ValueError(
-            "`bins` must be given, or else both `y_true` and `y_pred`. Received: "
-            f"{'both' if bins is not None else 'neither'}."
-        )
-    if bins is None:
-        bins = functional.bin_statistics(
-            y_true,
-            y_pred,
-            num_bins=num_bins,
-            from_logits=from_logits,
-            sample_weight=sample_weight,
-        )
+    bins = given_bins(
+        y_true,
+        y_pred,
+        bins,
+        num_bins=num_bins,
+        from_logits=from_logits,
+        sample_weight=sample_weight,
+    )
     ece = float(functional.expected_error(bins))
-    count, wrong, gap = (ops.convert_to_numpy(part).astype("float64") for part in bins)
-    filled = count > 0
-    accuracy = 1.0 - wrong[filled] / count[filled]
-    confidence = accuracy + gap[filled] / count[filled]
-    width = 1.0 / len(count)
-    centers = (np.arange(len(count)) + 0.5)[filled] * width
+    filled = filled_bins(bins)
 
     if ax is None:
         _, ax = plt.subplots(figsize=(4.4, 5.0), layout="constrained")
-    ax.bar(centers, accuracy, width, color=_ACCURACY, edgecolor="white", label="accuracy")
     ax.bar(
-        centers,
-        confidence - accuracy,
-        width,
-        bottom=accuracy,
+        filled.centers,
+        filled.accuracy,
+        filled.width,
+        color=_ACCURACY,
+        edgecolor="white",
+        label="accuracy",
+    )
+    ax.bar(
+        filled.centers,
+        filled.confidence - filled.accuracy,
+        filled.width,
+        bottom=filled.accuracy,
         facecolor=to_rgba(_GAP, 0.25),
         edgecolor=_GAP,
         hatch="///",
@@ -107,7 +102,7 @@ def reliability_diagram(
     ax.tick_params(labelbottom=False)
 
     strip = ax.inset_axes((0.0, -0.24, 1.0, 0.2), sharex=ax)
-    strip.bar(centers, 100.0 * count[filled] / max(count.sum(), 1e-300), width, color="0.55")
+    strip.bar(filled.centers, filled.share, filled.width, color="0.55")
     strip.set(xlabel="confidence", ylabel="samples, %")
     strip.tick_params(labelbottom=True)
     return ax

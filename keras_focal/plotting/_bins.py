@@ -1,0 +1,85 @@
+"""What is drawn of a set of bins of equal width: the check of the arguments, and the bins read."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from keras_focal import functional
+from keras_focal._validation import check_labels_fit
+from keras_focal.functional import BinStatistics
+
+
+class FilledBins(NamedTuple):
+    """The bins that hold something, float64 arrays of shape (filled bins,), and their whole.
+
+    Attributes:
+        centers: Middle of each bin on the axis of confidence.
+        width: Width of a bin.
+        share: Weight of each bin over the weight of all, in per cent.
+        accuracy: Accuracy in each bin, a fraction.
+        confidence: Mean confidence in each bin, a fraction.
+        mean_accuracy: Accuracy of all predictions; NaN without any.
+        mean_confidence: Mean confidence of all predictions; NaN without any.
+    """
+
+    centers: np.ndarray
+    width: float
+    share: np.ndarray
+    accuracy: np.ndarray
+    confidence: np.ndarray
+    mean_accuracy: float
+    mean_confidence: float
+
+
+def given_bins(
+    y_true: Any,
+    y_pred: Any,
+    bins: BinStatistics | None,
+    *,
+    num_bins: int,
+    from_logits: bool,
+    sample_weight: Any,
+) -> BinStatistics:
+    """Return `bins`, or else what bins hold of `y_true` and `y_pred`; raise unless one is given."""
+    parts = {"y_true": y_true, "y_pred": y_pred, "bins": bins}
+    given = [name for name, value in parts.items() if value is not None]
+    if given not in (["bins"], ["y_true", "y_pred"]):
+        raise ValueError(
+            "`bins` must be given, or else both `y_true` and `y_pred`. Received: "
+            f"{', '.join(given) or 'none of them'}. Pass the predictions, or the bins of a metric."
+        )
+    if bins is None:
+        predictions = ops.convert_to_tensor(y_pred)
+        check_labels_fit("y_true", ops.convert_to_tensor(y_true).shape, predictions.shape)
+        return functional.bin_statistics(
+            y_true,
+            predictions,
+            num_bins=num_bins,
+            from_logits=from_logits,
+            sample_weight=sample_weight,
+        )
+    if not isinstance(bins, BinStatistics):
+        raise ValueError(
+            "`bins` must be a BinStatistics, as `bins()` of a metric returns it. Received: "
+            f"bins={bins!r}. For a number of bins use `num_bins`."
+        )
+    return bins
+
+
+def filled_bins(bins: BinStatistics) -> FilledBins:
+    """Return the bins that hold something."""
+    count, wrong, gap = (ops.convert_to_numpy(part).astype("float64") for part in bins)
+    filled = count > 0
+    total = count.sum() if filled.any() else np.nan
+    accuracy = 1.0 - wrong[filled] / count[filled]
+    mean_accuracy = float(1.0 - wrong.sum() / total)
+    return FilledBins(
+        centers=(np.flatnonzero(filled) + 0.5) / len(count),
+        width=1.0 / len(count),
+        share=100.0 * count[filled] / total,
+        accuracy=accuracy,
+        confidence=accuracy + gap[filled] / count[filled],
+        mean_accuracy=mean_accuracy,
+        mean_confidence=float(mean_accuracy + gap.sum() / total),
+    )
