@@ -57,7 +57,7 @@ def class_targets(labels: Tensor, predictions_shape: tuple) -> Tensor:
 def _taint_of(ids: Tensor, num_classes: int) -> Tensor:
     """Return 0 for a class id, NaN for any other number."""
     is_class = ops.logical_and(ids >= 0, ids < num_classes)
-    return ops.where(is_class, 0.0, float("nan"))
+    return ops.where(is_class, ops.zeros_like(ids, dtype="float32"), float("nan"))
 
 
 def negative_log_likelihood(
