@@ -30,8 +30,12 @@ LEAF, LEAF_MAY_IMPORT = "plotting", {"plotting", "functional", "_validation"}
 
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
 OUTSIDE = {"keras", "numpy"}
-# Imported inside functions: backend code has one place, drawing another.
-EXTRA_OUTSIDE = {"functional": FRAMEWORKS, "plotting": {"matplotlib"}}
+# Imported inside functions: backend code has one place, drawing another, writing events a third.
+EXTRA_OUTSIDE = {
+    "functional": FRAMEWORKS,
+    "plotting": {"matplotlib"},
+    "callbacks": {"matplotlib", "tensorboard"},
+}
 
 
 def imported_modules(path: Path) -> list[str]:

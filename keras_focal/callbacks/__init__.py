@@ -1,5 +1,6 @@
 """Callbacks for `model.fit`."""
 
 from keras_focal.callbacks._gamma import GammaScheduler, attach
+from keras_focal.callbacks._monitor import CalibrationMonitor
 
-__all__ = ["GammaScheduler", "attach"]
+__all__ = ["CalibrationMonitor", "GammaScheduler", "attach"]

@@ -11,7 +11,14 @@ from keras import ops
 
 from keras_focal import functional
 from keras_focal._validation import check_class_id, check_count, check_labels_fit
-from keras_focal.functional import BinStatistics, Partition, Predictions, Sums, Totals
+from keras_focal.functional import (
+    BinStatistics,
+    EqualWidth,
+    Partition,
+    Predictions,
+    Sums,
+    Totals,
+)
 
 Tensor = Any
 
@@ -202,6 +209,11 @@ class BinnedMetric(CellMetric):
     def bins(self) -> BinStatistics:
         """Return what each bin holds, parts of shape (num_bins,)."""
         return self._bins(self._sums())[0]
+
+    def equal_width_bins(self) -> BinStatistics | None:
+        """Return the bins that a reliability diagram is drawn of; None if the metric has none."""
+        bins = dict(zip(map(type, self._partitions), self._bins(self._sums()), strict=True))
+        return bins.get(EqualWidth)
 
     def result(self) -> Any:
         """Return the error, a fraction in [0, 1]; 0.0 before any prediction."""

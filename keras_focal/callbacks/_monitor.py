@@ -1,0 +1,258 @@
+"""Writing down the calibration of a model while it trains, from the state of its own metrics."""
+
+import csv
+import io
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_focal._validation import check_count
+from keras_focal.functional import BinStatistics
+from keras_focal.metrics import BinnedMetric, PredictionMetric
+
+Row = dict[str, Any]
+
+
+class CalibrationMonitor(keras.callbacks.Callback):
+    """Write the calibration of the training and the validation data after chosen epochs.
+
+    What the compiled metrics of this package hold is read when an epoch ends: no second pass over
+    the data is made. `directory` receives
+
+    - `calibration.csv`: a row for each epoch and each of "training" and "validation" with every
+      reading of those metrics, and the norm of the last kernel (the paper's Figure 1 and 10);
+    - for each function in `pictures` and each binned metric a PNG file, such as
+      `pictures/reliability_diagram_ece_validation_0007.png` for the eighth epoch;
+    - with `tensorboard=True` the same numbers and pictures as TensorBoard events.
+
+    A run that resumes at a later epoch keeps the rows of the epochs before. Training metrics are
+    means over the epoch, while the weights change, as all training metrics of Keras are.
+
+    Args:
+        directory: Folder to write to; made if need be.
+        pictures: Functions of `keras_focal.plotting` that take `bins` and `title` and return axes:
+            `reliability_diagram`, `confidence_histogram`, or your own. Needs matplotlib.
+        every: Write after each `every`-th epoch and after the last.
+        tensorboard: Whether to write TensorBoard events. Needs `pip install
+            "keras_focal[tensorboard]"`.
+
+    Raises:
+        ValueError: If `every` is not a whole number >= 1 or a picture is no function; when the
+            first epoch ends, if the model has no metric of this package, or, with `pictures`, none
+            with bins of equal width.
+        ImportError: If `tensorboard` is True and the package is not installed.
+
+    Example:
+        >>> import keras, keras_focal, numpy as np, tempfile
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+        >>> loss = keras_focal.losses.SparseCategoricalFocalCrossentropy(from_logits=True)
+        >>> model.compile("sgd", loss, metrics=[keras_focal.metrics.ECE(from_logits=True)])
+        >>> folder = tempfile.mkdtemp()
+        >>> monitor = keras_focal.callbacks.CalibrationMonitor(folder)
+        >>> x, y = np.zeros((8, 2)), np.zeros(8)
+        >>> _ = model.fit(x, y, epochs=2, verbose=0, callbacks=[monitor])
+        >>> [(row["epoch"], row["data"]) for row in monitor.rows]
+        [(0, 'training'), (1, 'training')]
+
+    Source:
+        Mukhoti et al., 2020, Figures 1, 2, 3 and 10.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        *,
+        pictures: Sequence[Callable] = (),
+        every: int = 1,
+        tensorboard: bool = False,
+    ):
+        super().__init__()
+        self.directory = Path(directory)
+        self.every = check_count("every", every)
+        self.pictures = [pictures] if callable(pictures) else list(pictures)
+        for picture in self.pictures:
+            if not callable(picture):
+                raise ValueError(
+                    "`pictures` must be functions, such as keras_focal.plotting."
+                    f"reliability_diagram. Received: {picture!r}. Leave the brackets off."
+                )
+        self.rows: list[Row] = []
+        """The rows of `calibration.csv`, numbers as numbers."""
+        self._events = _Events(self.directory / "tensorboard") if tensorboard else None
+        self._metrics: list[PredictionMetric] = []
+        self._epoch: int | None = None
+        self._has_tested = False
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.rows = _read(self._file)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.rows = [row for row in self.rows if row["epoch"] < epoch]
+        self._epoch, self._has_tested = epoch, False
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        # Keras resets the metrics after this call: they still hold the training data.
+        self._record("training")
+
+    def on_test_end(self, logs: Any = None) -> None:
+        self._record("validation")
+        self._has_tested = True
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if not self._has_tested:
+            self._record("training")
+        self._epoch, self._metrics = None, []
+        _write(self._file, self.rows)
+
+    @property
+    def _file(self) -> Path:
+        return self.directory / "calibration.csv"
+
+    def _is_due(self) -> bool:
+        done, last = (self._epoch or 0) + 1, (self.params or {}).get("epochs")
+        return done % self.every == 0 or done == last
+
+    def _find_metrics(self) -> None:
+        """Find the metrics of the model: Keras builds them with the first batch."""
+        self._metrics = list(_metrics_of(self.model))
+        if not self._metrics:
+            raise ValueError(
+                "`model` must be compiled with a metric of keras_focal for CalibrationMonitor to "
+                "read. Received: none. Add metrics=[keras_focal.metrics.ECE(from_logits=True)] to "
+                "compile()."
+            )
+        if self.pictures and all(bins is None for _, bins in self._bins()):
+            raise ValueError(
+                "`pictures` need a metric with bins of equal width. Received: "
+                f"{', '.join(type(metric).__name__ for metric in self._metrics)}. Add "
+                "keras_focal.metrics.ECE to compile()."
+            )
+
+    def _bins(self) -> Iterator[tuple[str, BinStatistics | None]]:
+        for metric in self._metrics:
+            is_binned = isinstance(metric, BinnedMetric)
+            yield metric.name, metric.equal_width_bins() if is_binned else None
+
+    def _record(self, data: str) -> None:
+        if self._epoch is None:
+            # A call of `evaluate` of its own.
+            return
+        self._find_metrics()
+        if not self._is_due():
+            return
+        row: Row = {"epoch": self._epoch, "data": data}
+        for metric in self._metrics:
+            result = metric.result()
+            readings = result if isinstance(result, dict) else {metric.name: result}
+            row |= {name: float(ops.convert_to_numpy(value)) for name, value in readings.items()}
+            row[f"{metric.name}_invalid"] = metric.invalid_count
+        kernel = _last_kernel(self.model)
+        if kernel is not None:
+            row["last_kernel_norm"] = float(np.linalg.norm(ops.convert_to_numpy(kernel)))
+        self.rows.append(row)
+        images = dict(self._drawn(data))
+        for name, png in images.items():
+            path = self.directory / "pictures" / f"{name}_{self._epoch:04d}.png"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(png)
+        if self._events:
+            self._events.add(row, images)
+
+    def _drawn(self, data: str) -> Iterator[tuple[str, bytes]]:
+        """Yield the name and the PNG of each picture of each metric with bins of equal width."""
+        for metric, bins in self._bins():
+            for picture in self.pictures if bins else ():
+                axes = picture(bins=bins, title=f"{data}, epoch {self._epoch}")
+                buffer = io.BytesIO()
+                axes.figure.savefig(buffer, format="png", dpi=100)
+                _close(axes.figure)
+                yield f"{picture.__name__}_{metric}_{data}", buffer.getvalue()
+
+
+class _Events:
+    """TensorBoard events of rows and pictures."""
+
+    def __init__(self, directory: Path):
+        try:
+            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        except ImportError as error:
+            raise ImportError(
+                "`tensorboard=True` needs the package tensorboard. Install it with: pip install "
+                '"keras_focal[tensorboard]"'
+            ) from error
+        self._writer = EventFileWriter(str(directory))
+
+    def add(self, row: Row, images: dict[str, bytes]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [
+            Summary.Value(tag=f"{row['data']}/{name}", simple_value=value)
+            for name, value in row.items()
+            if name not in ("epoch", "data")
+        ]
+        for name, png in images.items():
+            # Width and height stand at fixed places in a PNG.
+            width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
+            image = Summary.Image(
+                height=height, width=width, colorspace=4, encoded_image_string=png
+            )
+            values.append(Summary.Value(tag=name, image=image))
+        event = Event(wall_time=time.time(), step=row["epoch"], summary=Summary(value=values))
+        self._writer.add_event(event)
+        self._writer.flush()
+
+
+def _metrics_of(model: Any) -> Iterator[PredictionMetric]:
+    """Yield the metrics of this package that a model is compiled with."""
+    for metric in model.metrics:
+        if isinstance(metric, PredictionMetric):
+            yield metric
+        for inner in getattr(metric, "metrics", []):
+            if isinstance(inner, PredictionMetric):
+                yield inner
+
+
+def _last_kernel(model: Any) -> Any:
+    """Return the last weight that is a kernel, or None."""
+    kernels = [weight for weight in model.weights if weight.name == "kernel"]
+    return kernels[-1] if kernels else None
+
+
+def _close(figure: Any) -> None:
+    from matplotlib import pyplot as plt
+
+    plt.close(figure)
+
+
+def _read(path: Path) -> list[Row]:
+    """Return the rows of a file that an earlier run wrote, none if there is none."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [
+            {
+                name: int(value) if name == "epoch" else value if name == "data" else float(value)
+                for name, value in row.items()
+                if value != ""
+            }
+            for row in csv.DictReader(file)
+        ]
+
+
+def _write(path: Path, rows: list[Row]) -> None:
+    """Write rows, whole or not at all: an interrupted run leaves the file as it was."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    part = path.with_suffix(".part")
+    with part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    part.replace(path)
