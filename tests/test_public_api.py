@@ -37,6 +37,7 @@ WITHOUT_EXAMPLE = {
         "BinStatistics",
         "EqualMass",
         "EqualWidth",
+        "NoiseFloor",
         "Predictions",
         "Sums",
         "align_weights",
@@ -117,6 +118,9 @@ def test_all_is_sorted_as_ruff_sorts_it(module):
         ("metrics", "AdaptiveExpectedCalibrationError"),
         ("metrics", "MaximumCalibrationError"),
         ("callbacks", "GammaScheduler"),
+        ("callbacks", "CalibrationMonitor"),
+        ("metrics", "ClasswiseExpectedCalibrationError"),
+        ("plotting", "confidence_histogram"),
         ("layers", "TemperatureScaling"),
         ("calibration", "fit_temperature"),
         ("calibration", "calibrate"),
@@ -133,6 +137,8 @@ def test_fixed_name_is_exported(module, name):
         ("ECE", "ExpectedCalibrationError"),
         ("AdaECE", "AdaptiveExpectedCalibrationError"),
         ("MCE", "MaximumCalibrationError"),
+        ("RMSCE", "RootMeanSquareCalibrationError"),
+        ("ClasswiseECE", "ClasswiseExpectedCalibrationError"),
     ],
 )
 def test_short_metric_name_is_the_long_one(short, long):

@@ -27,6 +27,7 @@ from keras_focal.functional._focal import (
 from keras_focal.functional._gamma import gamma_star, gradient_ratio, step_gamma
 from keras_focal.functional._kernels import compiled
 from keras_focal.functional._linear import linear_sparse_focal_crossentropy
+from keras_focal.functional._noise import NoiseFloor, noise_floor
 from keras_focal.functional._partitions import EqualMass, EqualWidth, Partition, equal_mass_bins
 from keras_focal.functional._precision import compute_dtype
 from keras_focal.functional._probabilities import (
@@ -49,6 +50,7 @@ __all__ = [
     "BinStatistics",
     "EqualMass",
     "EqualWidth",
+    "NoiseFloor",
     "Partition",
     "Predictions",
     "Sums",
@@ -80,6 +82,7 @@ __all__ = [
     "maximum_calibration_error",
     "maximum_error",
     "negative_log_likelihood",
+    "noise_floor",
     "root_mean_square_error",
     "scale_logits",
     "sparse_categorical_focal_crossentropy",

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from keras import ops
+
 from keras_focal import functional
 from keras_focal.functional import BinStatistics
 from keras_focal.plotting._bins import filled_bins, given_bins
@@ -21,6 +23,7 @@ def reliability_diagram(
     num_bins: int = 15,
     from_logits: bool = False,
     sample_weight: Any = None,
+    interval: float | None = None,
     ax: "Axes | None" = None,
     title: str | None = None,
 ) -> "Axes":
@@ -38,6 +41,9 @@ def reliability_diagram(
         num_bins: Number of bins of equal width, where `bins` is None.
         from_logits: Whether `y_pred` are logits.
         sample_weight: None, or weights of the predictions.
+        interval: None, or a share such as 0.95: each bin gets a bar between the accuracies that so
+            large a share of perfectly calibrated models would show, and the title the error that
+            they stay below (`functional.noise_floor`).
         ax: Axes to draw into; by default new ones. The strip takes the lower part.
         title: Text before the ECE, such as the name of the model.
 
@@ -46,7 +52,8 @@ def reliability_diagram(
 
     Raises:
         ValueError: If not exactly one of `bins` and the pair `y_true`, `y_pred` is given, `bins`
-            is no BinStatistics, or the shapes of labels and predictions do not match.
+            is no BinStatistics, the shapes of labels and predictions do not match, or `interval` is
+            not in (0, 1).
 
     Example:
         >>> import matplotlib
@@ -97,6 +104,19 @@ def reliability_diagram(
     ax.plot([0, 1], [0, 1], "--", color="black", linewidth=1, label="perfect calibration")
     ax.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     error = f"ECE {100 * ece:.2f} %"
+    if interval is not None:
+        floor = functional.noise_floor(bins, level=interval)
+        low, high = (ends[ops.convert_to_numpy(bins.count) > 0] for ends in (floor.low, floor.high))
+        ax.errorbar(
+            filled.centers,
+            (low + high) / 2,
+            (high - low) / 2,
+            fmt="none",
+            ecolor="black",
+            capsize=3,
+            label=f"{100 * interval:g} % of perfect models",
+        )
+        error += f", by chance up to {100 * floor.upper:.2f} %"
     ax.set_title(f"{title}: {error}" if title else error)
     ax.legend(loc="upper left", fontsize="small", framealpha=0.9)
     ax.tick_params(labelbottom=False)

@@ -183,3 +183,20 @@ def test_small_weights_keep_their_shares():
 def test_number_of_bins_below_one_raises(data):
     with pytest.raises(ValueError, match="`num_bins` must be a whole number >= 1"):
         reliability_diagram(*data, num_bins=0)
+
+
+def test_interval_bars_are_those_of_the_noise_floor(data):
+    bins = functional.bin_statistics(*data)
+    floor = functional.noise_floor(bins, level=0.9)
+    ax = reliability_diagram(bins=bins, interval=0.9)
+    container = next(c for c in ax.containers if c.get_label() == "90 % of perfect models")
+    (lines,) = container.lines[2]
+    drawn = np.array([segment[:, 1] for segment in lines.get_segments()])
+    filled = ~np.isnan(floor.low)
+    np.testing.assert_allclose(drawn, np.stack([floor.low, floor.high], 1)[filled], atol=1e-12)
+    assert ax.get_title().endswith(f", by chance up to {100 * floor.upper:.2f} %")
+
+
+def test_interval_outside_zero_to_one_raises(data):
+    with pytest.raises(ValueError, match=r"`level` must be in \(0, 1\)"):
+        reliability_diagram(*data, interval=95)
