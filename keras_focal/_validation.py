@@ -89,7 +89,8 @@ def check_class_id(name: str, value: Any) -> int | None:
     if value is None:
         return None
     is_whole = is_number(value) and float(value).is_integer()
-    check_number(name, value, "a whole number or None", is_whole)
+    fix = "Give the id that marks predictions to leave out, such as 255."
+    check_number(name, value, "a whole number or None", is_whole, fix)
     return int(value)
 
 

@@ -72,6 +72,14 @@ BAD = [
         AFTER,
     ),
     (
+        "class id",
+        lambda: validation.check_class_id("ignore_class", 1.5),
+        "ignore_class",
+        "whole number or None",
+        "ignore_class=1.5",
+        AFTER,
+    ),
+    (
         "choices",
         lambda: validation.check_choices("readings", ["mce", "nll"], ("ece", "mce")),
         "readings",
@@ -434,3 +442,16 @@ def test_choices_are_returned_as_a_list():
 def test_choices_that_are_none_or_twice_or_unknown_are_refused(value):
     with pytest.raises(ValueError, match=r"`readings` must be a list of one or more of 'a', 'b'"):
         validation.check_choices("readings", value, ("a", "b"))
+
+
+@pytest.mark.parametrize(("value", "expected"), [(None, None), (3, 3), (255.0, 255), (-1, -1)])
+def test_class_id_is_returned_as_an_int(value, expected):
+    checked = validation.check_class_id("ignore_class", value)
+    assert checked == expected
+    assert type(checked) is type(expected)
+
+
+@pytest.mark.parametrize("value", [1.5, "1", [1], True, float("nan"), float("inf")])
+def test_class_id_that_is_no_whole_number_is_refused(value):
+    with pytest.raises(ValueError, match="`ignore_class` must be a whole number or None"):
+        validation.check_class_id("ignore_class", value)
