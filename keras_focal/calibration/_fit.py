@@ -2,12 +2,13 @@
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -55,12 +56,13 @@ class TemperatureFit:
 
 def fit_temperature(
     logits: Any,
-    labels: Any,
+    labels: Any = None,
     criterion: str = "nll",
     *,
     sample_weight: Any = None,
     num_bins: int = 15,
     bounds: tuple[float, float] = (1e-3, 1e3),
+    verbose: int = 0,
 ) -> TemperatureFit:
     """Return the temperature that calibrates held-out logits best.
 
@@ -70,12 +72,16 @@ def fit_temperature(
 
     Args:
         logits: Array or tensor, shape (..., K), K >= 2, or (..., 1) for the logit of the positive
-            class of two. Finite.
+            class of two. Finite. Or, with `labels` None, batches (logits, labels) or (logits,
+            labels, sample_weight) of any number of samples: a `tf.data.Dataset` or another iterable
+            that can be read again. It is read 3 times for "ece", about 7 times for "nll", a batch
+            at a time: memory does not grow with the number of samples.
         labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K).
         criterion: "nll" or "ece".
         sample_weight: None, or weights >= 0 of the shape of `labels` as ids.
         num_bins: Bins of the calibration error.
         bounds: Least and greatest temperature of the "nll" search.
+        verbose: 1 shows the progress of each pass over batches.
 
     Returns:
         TemperatureFit. Where every prediction is right, NLL falls all the way to T = 0: the
@@ -84,7 +90,7 @@ def fit_temperature(
 
     Raises:
         ValueError: If the data are empty, not finite, or of shapes that do not match, a label is
-            not an id in [0, K), or an argument is unknown.
+            not an id in [0, K), an argument is unknown, or batches can be read only once.
 
     Example:
         >>> from keras_focal.calibration import fit_temperature
@@ -99,56 +105,144 @@ def fit_temperature(
     check_choice("criterion", criterion, ("nll", "ece"))
     num_bins = check_count("num_bins", num_bins)
     low, high = check_temperature_bounds(bounds)
-    data = HeldOut.from_arrays(logits, labels, sample_weight)
-    if criterion == "ece":
-        errors = data.ece(data.grid_totals(), num_bins)
-        best = int(np.argmin(errors))
-        temperature, at_bound = float(GRID[best]), False
-        nll_before, nll_after = (data.nll(data.moments(1.0 / t)) for t in (1.0, temperature))
-        ece_before, ece_after = errors[np.flatnonzero(GRID == 1.0)[0]], errors[best]
+    if labels is None:
+        data = Data(_Batches(logits, sample_weight, verbose), num_bins)
     else:
-        before = data.moments(1.0)
+        data = Data([HeldOut.from_arrays(logits, labels, sample_weight)], num_bins)
+    before = data.at(1.0)
+    if criterion == "ece":
+        temperature, at_bound = float(GRID[np.argmin(data.grid_errors())]), False
+        after = data.at(1.0 / temperature)
+    else:
         after, at_bound = _least_nll(data, before, 1.0 / high, 1.0 / low)
         temperature = 1.0 / after.beta
-        if at_bound:
-            temperature = min((low, high), key=lambda bound: abs(bound - temperature))
-        nll_before, nll_after = data.nll(before), data.nll(after)
-        ece_before, ece_after = data.ece(np.stack([before.total, after.total]), num_bins)
     if at_bound:
+        temperature = min((low, high), key=lambda bound: abs(bound - temperature))
         warnings.warn(_bound_message(temperature, low), stacklevel=2)
     return TemperatureFit(
         temperature=temperature,
         criterion=criterion,
         at_bound=at_bound,
-        num_samples=len(data.labels),
-        nll_before=nll_before,
-        nll_after=nll_after,
-        ece_before=float(ece_before),
-        ece_after=float(ece_after),
+        num_samples=before.num_samples,
+        nll_before=before.nll,
+        nll_after=after.nll,
+        ece_before=before.ece,
+        ece_after=after.ece,
     )
 
 
 @dataclass(frozen=True)
-class Moments:
-    """What softmax(beta d) says of d, the logits minus the largest of their row; shape (N,).
+class Reading:
+    """What the data say at one temperature.
 
     Attributes:
         beta: 1 / temperature.
-        total: Sum of exp(beta d): 1 / confidence.
-        mean: Mean of d, <= 0.
-        variance: Variance of d.
+        num_samples: Number of predictions.
+        nll: Mean negative log-likelihood.
+        slope: Its derivative by beta.
+        curvature: Its second derivative, >= 0.
+        is_separable: Whether every label has the largest logit of its row, so that NLL falls to 0.
+        ece: Expected calibration error; NaN of a rough reading.
     """
 
     beta: float
-    total: np.ndarray
-    mean: np.ndarray
-    variance: np.ndarray
+    num_samples: int
+    nll: float
+    slope: float
+    curvature: float
+    is_separable: bool
+    ece: float
 
-    def moved(self, step: float) -> "Moments":
-        """Return these moments at beta + step: total to step**3, the others as they are."""
-        square = self.variance + self.mean**2
-        growth = step * self.mean + step**2 / 2 * square
-        return Moments(self.beta + step, self.total * (1 + growth), self.mean, self.variance)
+
+@dataclass(frozen=True)
+class Data:
+    """Batches of held-out predictions, which can be read again, and the number of bins.
+
+    All that a fit needs is sums over samples, so nothing of a batch is kept.
+    """
+
+    batches: Iterable["HeldOut"]
+    num_bins: int
+
+    def _summed(self, work: Callable[["HeldOut"], np.ndarray]) -> np.ndarray:
+        """Return the sum of work(batch): weight and number of samples first, then means."""
+        sums: Any = 0.0
+        for batch in self.batches:
+            sums = sums + np.append([batch.weights.sum(), len(batch.labels)], work(batch))
+        if np.ndim(sums) == 0:
+            raise ValueError(
+                "`logits` must hold at least one prediction. Received: no batches. Calibration "
+                "needs held-out data."
+            )
+        if sums[0] == 0:
+            raise ValueError(
+                "`sample_weight` must be finite, >= 0, and not all 0. Received: sum 0."
+            )
+        return np.concatenate([sums[1:2], sums[2:] / sums[0]])
+
+    def at(self, beta: float, *, rough: bool = False) -> Reading:
+        """Return what the data say at temperature 1 / beta: one pass over them.
+
+        Args:
+            beta: 1 / temperature.
+            rough: Whether float32 logits may have the roundings of float32 sums.
+        """
+        sums = self._summed(lambda batch: batch.sums(beta, self.num_bins, rough=rough))
+        size, nll, slope, curvature, not_largest, *gaps = sums.tolist()
+        # Where logits say nothing, every label has the largest: then the slope is 0, NLL is not.
+        is_separable = not_largest == 0 and (slope < 0 or nll == 0)
+        ece = float(np.abs(gaps).sum())
+        return Reading(beta, int(size), nll, slope, curvature, is_separable, ece)
+
+    def grid_errors(self) -> np.ndarray:
+        """Return the ECE at every temperature of `GRID`, from one pass."""
+        _, *gaps = self._summed(lambda batch: batch.grid_gaps(self.num_bins))
+        return np.abs(gaps).reshape(len(GRID), self.num_bins).sum(axis=1)
+
+
+class _Batches:
+    """Batches that a user gave, checked as they are read."""
+
+    def __init__(self, batches: Any, sample_weight: Any, verbose: int):
+        is_array = hasattr(batches, "shape") or isinstance(batches, list | tuple | dict)
+        if is_array or not isinstance(batches, Iterable):
+            raise ValueError(
+                "`labels` must be given with arrays of logits. Received: labels=None. Pass labels, "
+                "or a tf.data.Dataset of (logits, labels) as `logits`."
+            )
+        if iter(batches) is batches:
+            raise ValueError(
+                "`logits` must be batches that can be read again: a fit passes over them several "
+                f"times. Received: {type(batches).__name__}, which can be read once. Pass a "
+                "tf.data.Dataset or an object whose __iter__ begins anew."
+            )
+        if sample_weight is not None:
+            raise ValueError(
+                "`sample_weight` must be None where `logits` are batches, which carry it. "
+                "Received: both. Yield (logits, labels, sample_weight)."
+            )
+        self.batches, self.verbose = batches, verbose
+
+    def __iter__(self) -> Iterator["HeldOut"]:
+        progress = keras.utils.Progbar(None, verbose=self.verbose, unit_name="batch")
+        num_classes, count = None, 0
+        for count, batch in enumerate(self.batches, 1):
+            if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+                raise ValueError(
+                    "`logits` must yield (logits, labels) or (logits, labels, sample_weight). "
+                    f"Received: {type(batch).__name__}. Map the dataset to such a tuple."
+                )
+            logits, labels, *weights = batch
+            data = HeldOut.from_arrays(logits, labels, weights[0] if weights else None)
+            num_classes = num_classes or data.logits.shape[1]
+            if data.logits.shape[1] != num_classes:
+                raise ValueError(
+                    f"`logits` must have the same classes in every batch. Received: "
+                    f"{data.logits.shape[1]} after {num_classes}. Fit each output alone."
+                )
+            progress.update(count)
+            yield data
+        progress.update(count, finalize=True)
 
 
 @dataclass
@@ -194,12 +288,12 @@ class HeldOut:
             )
         ids = labels.astype("int64")
         weights = _spread(sample_weight, leading_shape)
-        if not (np.all(np.isfinite(weights) & (weights >= 0)) and weights.sum() > 0):
+        if not np.all(np.isfinite(weights) & (weights >= 0)):
             raise ValueError(
-                "`sample_weight` must be finite, >= 0, and not all 0. Received: sum "
-                f"{weights.sum()!s}."
+                "`sample_weight` must be finite, >= 0, and not all 0. Received: "
+                f"{weights[~(np.isfinite(weights) & (weights >= 0))][0]!s}."
             )
-        return cls(logits, ids, weights / weights.sum())
+        return cls(logits, ids, weights)
 
     @cached_property
     def _largest(self) -> np.ndarray:
@@ -212,59 +306,65 @@ class HeldOut:
 
     def _by_blocks(
         self,
-        work: Callable[[np.ndarray], np.ndarray],
+        work: Callable[[np.ndarray, slice], np.ndarray],
         dtype: str = "float64",
         exponentials: int = 1,
     ) -> np.ndarray:
-        """Return work(logits minus the largest of their row) of all rows, side by side.
+        """Return the sum of work(block, rows) over blocks.
 
         Args:
-            work: Function of a block (rows, K), which it may not keep, that returns an array
-                (..., rows).
+            work: Function of a block (rows, K) of logits minus the largest of their row, which it
+                may not keep, and of the slice of its rows.
             dtype: Dtype of the block.
             exponentials: How many it takes of each number.
         """
         size = max(1, _BLOCK // self.logits.shape[1])
 
         def on_block(start: int) -> np.ndarray:
-            part = slice(start, start + size)
+            rows = slice(start, start + size)
             # What is too far below the largest for its dtype is infinitely far below.
             with np.errstate(over="ignore"):
-                return work(np.subtract(self.logits[part], self._largest[part], dtype=dtype))
+                below = np.subtract(self.logits[rows], self._largest[rows], dtype=dtype)
+                return work(below, rows)
 
         starts = range(0, len(self.labels), size)
         if self.logits.size * exponentials < _WORTH_THREADS:
-            return np.concatenate([*map(on_block, starts)], axis=-1)
+            return np.sum([*map(on_block, starts)], axis=0)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return np.concatenate([*pool.map(on_block, starts)], axis=-1)
+            return np.sum([*pool.map(on_block, starts)], axis=0)
 
-    def moments(self, beta: float, *, rough: bool = False) -> Moments:
-        """Return the moments of every row at temperature 1 / beta: one pass over the logits.
+    @cached_property
+    def _is_right(self) -> np.ndarray:
+        return self.logits.argmax(axis=1) == self.labels
 
-        Args:
-            beta: 1 / temperature.
-            rough: Whether the roundings of float32 logits may be those of float32 sums.
-        """
+    def sums(self, beta: float, num_bins: int, *, rough: bool) -> np.ndarray:
+        """Return what `Data.at` adds up: NLL, slope, curvature, weight of labels below the largest,
+        and the gap of each bin."""
         dtype = "float32" if rough and self.logits.dtype == "float32" else "float64"
         # As a product with ones, a sum over the classes is several times as fast.
         ones = np.ones(self.logits.shape[1], dtype)
 
-        def work(below: np.ndarray) -> np.ndarray:
+        def work(below: np.ndarray, rows: slice) -> np.ndarray:
+            true, weights = self._true[rows], self.weights[rows]
             e = below * beta
             np.exp(e, out=e)
             total = e @ ones
             np.multiply(e, below, out=e)
             mean = e @ ones / total
             np.multiply(e, below, out=e)
-            return np.stack([total, mean, np.maximum(e @ ones / total - mean * mean, 0.0)])
+            variance = np.maximum(e @ ones / total - mean * mean, 0.0)
+            columns = (np.log(total) - beta * true, mean - true, variance, true < 0)
+            # An error on the way is nobody's concern.
+            gaps = np.nan if rough else self._gaps(total[None], rows, num_bins)
+            return np.append([weights @ column for column in columns], gaps)
 
-        return Moments(beta, *self._by_blocks(work, dtype))
+        return self._by_blocks(work, dtype)
 
-    def grid_totals(self) -> np.ndarray:
-        """Return the sum of exp(d / T) of every row at every T of `GRID`: shape (GRID, N)."""
+    def grid_gaps(self, num_bins: int) -> np.ndarray:
+        """Return the gap of each bin at each temperature of `GRID`, flat."""
         ones, size = np.ones(self.logits.shape[1]), len(GRID)
 
-        def work(below: np.ndarray) -> np.ndarray:
+        def work(below: np.ndarray, rows: slice) -> np.ndarray:
             totals = np.empty((size, len(below)))
             e = np.empty_like(below)
             for largest in range(size // 2, size):
@@ -277,37 +377,17 @@ class HeldOut:
                     index //= 2
                     np.multiply(e, e, out=e)
                     totals[index] = e @ ones
-            return totals
+            return self._gaps(totals, rows, num_bins)
 
         return self._by_blocks(work, exponentials=size // 2)
 
-    def nll(self, moments: Moments) -> float:
-        """Return the mean negative log-likelihood."""
-        return float(self.weights @ (np.log(moments.total) - moments.beta * self._true))
-
-    def slope(self, moments: Moments) -> float:
-        """Return the derivative of the mean negative log-likelihood by beta."""
-        return float(self.weights @ (moments.mean - self._true))
-
-    def is_separable(self, moments: Moments) -> bool:
-        """Return whether every label has the largest logit of its row, so that NLL falls to 0."""
-        is_right = np.all(self._true[self.weights > 0] == 0)
-        return bool(is_right and (self.slope(moments) < 0 or self.nll(moments) == 0))
-
-    def curvature(self, moments: Moments) -> float:
-        """Return its second derivative, >= 0."""
-        return float(self.weights @ moments.variance)
-
-    def ece(self, totals: np.ndarray, num_bins: int) -> np.ndarray:
-        """Return the ECE of each row of `totals`, shape (temperatures, N)."""
-        is_right = self.logits.argmax(axis=1) == self.labels
-        errors = []
-        for total in totals:
-            confidence = 1.0 / total
-            bins = np.clip(np.ceil(confidence * num_bins).astype("int64") - 1, 0, num_bins - 1)
-            gaps = np.bincount(bins, self.weights * (confidence - is_right), num_bins)
-            errors.append(np.abs(gaps).sum())
-        return np.array(errors)
+    def _gaps(self, totals: np.ndarray, rows: slice, num_bins: int) -> np.ndarray:
+        """Return the gap of each bin for each row of totals, flat."""
+        confidence = 1.0 / totals
+        bins = np.clip(np.ceil(confidence * num_bins).astype("int64") - 1, 0, num_bins - 1)
+        bins += num_bins * np.arange(len(totals))[:, None]
+        gaps = self.weights[rows] * (confidence - self._is_right[rows])
+        return np.bincount(bins.ravel(), gaps.ravel(), len(totals) * num_bins)
 
 
 def _spread(sample_weight: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -326,33 +406,31 @@ def _spread(sample_weight: Any, shape: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(weights, shape).reshape(-1)
 
 
-def _least_nll(data: HeldOut, start: Moments, bottom: float, top: float) -> tuple[Moments, bool]:
-    """Return the moments at the beta in [bottom, top] of least NLL, and whether it is a bound.
+def _least_nll(data: Data, at: Reading, bottom: float, top: float) -> tuple[Reading, bool]:
+    """Return the reading at the beta in [bottom, top] of least NLL, and whether it is a bound.
 
-    Newton's method on log beta, held to a factor of 10 a step and to a bracket that shrinks. NLL
-    is convex in beta.
+    Newton's method on log beta from `at` on, held to a factor of 10 a step and to a bracket that
+    shrinks. NLL is convex in beta.
     """
-    if data.is_separable(start):
-        return data.moments(top), True
-    at, bounds = start, (bottom, top)
+    if at.is_separable:
+        return data.at(top), True
+    bounds = (bottom, top)
     for _ in range(200):
-        slope, curvature = data.slope(at), data.curvature(at)
-        is_beyond = slope > 0 or (slope == 0 and curvature == 0)
+        is_beyond = at.slope > 0 or (at.slope == 0 and at.curvature == 0)
         if at.beta == bounds[not is_beyond]:
             return at, True
         bottom, top = (bottom, at.beta) if is_beyond else (at.beta, top)
         limit = -np.log(10.0) if is_beyond else np.log(10.0)
-        is_flat = abs(slope) >= abs(limit) * at.beta * curvature
-        step = limit if is_flat else -slope / (at.beta * curvature)
-        if abs(step) <= 2e-5:
-            # The error of a step is about its square: no pass is needed to see it.
-            return at.moved(float(at.beta * np.expm1(step))), False
-        beta = at.beta * np.exp(step)
+        is_flat = abs(at.slope) >= abs(limit) * at.beta * at.curvature
+        step = limit if is_flat else -at.slope / (at.beta * at.curvature)
+        beta = float(at.beta * np.exp(step))
         if not bottom < beta < top:
             is_bound = (bottom if is_beyond else top) in bounds
-            beta = (bottom if is_beyond else top) if is_bound else np.sqrt(bottom * top)
+            beta = (bottom if is_beyond else top) if is_bound else float(np.sqrt(bottom * top))
         # After a small step comes the last one, about its square.
-        at = data.moments(float(beta), rough=abs(step) > 0.01)
+        at = data.at(beta, rough=abs(step) > 0.01)
+        if abs(step) <= 2e-5:
+            break
     return at, False
 
 

@@ -1,6 +1,7 @@
 """fit_temperature: the one optimum by likelihood or by ECE, and clear words where none is."""
 
 import dataclasses
+import itertools
 import warnings
 
 import numpy as np
@@ -225,24 +226,24 @@ def test_threads_change_nothing(rng, monkeypatch, criterion):
 @pytest.mark.parametrize("temperature", [0.01, 0.1, 0.5, 1.0, 2.5, 10.0, 100.0])
 def test_likelihood_takes_eight_passes_at_most(rng, monkeypatch, temperature, classes):
     logits, labels = sample(rng, temperature, classes=classes)
-    passes, moments = [], _fit.HeldOut.moments
+    passes, read = [], _fit.Data.at
 
     def counted(data, beta, **how):
         passes.append(beta)
-        return moments(data, beta, **how)
+        return read(data, beta, **how)
 
-    monkeypatch.setattr(_fit.HeldOut, "moments", counted)
+    monkeypatch.setattr(_fit.Data, "at", counted)
     fit = fit_temperature(logits, labels)
     assert len(passes) <= 8
     assert fit.temperature == pytest.approx(reference.best_temperature(labels, logits), rel=1e-6)
 
 
-def test_grid_is_one_softmax_for_each_temperature(rng):
+def test_grid_has_the_error_of_a_softmax_for_each_temperature(rng):
     logits, labels = sample(rng, size=50)
-    totals = _fit.HeldOut.from_arrays(logits, labels, None).grid_totals()
-    for total, tenths in zip(totals, range(1, 101), strict=True):
+    errors = _fit.Data([_fit.HeldOut.from_arrays(logits, labels, None)], 15).grid_errors()
+    for error, tenths in zip(errors, range(1, 101), strict=True):
         p = reference.softmax64(logits.astype("float64") / (tenths / 10))
-        np.testing.assert_allclose(1 / total, p.max(axis=1), rtol=1e-12)
+        assert error == pytest.approx(reference.ece(*reference.top_label(labels, p)), abs=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -357,3 +358,91 @@ def test_weights_of_another_shape_raise(weights):
 def test_bad_bounds_raise():
     with pytest.raises(ValueError, match="`bounds` must be"):
         fit_temperature([[0.0, 1.0]], [0], bounds=(2.0, 3.0))
+
+
+class Batches:
+    """Batches that can be read again, of any sizes."""
+
+    def __init__(self, *columns, sizes=(100, 1, 250, 49)):
+        edges = np.cumsum([0, *sizes])
+        self.parts = [
+            tuple(column[low:high] for column in columns) for low, high in itertools.pairwise(edges)
+        ]
+        self.reads = 0
+
+    def __iter__(self):
+        self.reads += 1
+        yield from self.parts
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("criterion", ["nll", "ece"])
+def test_batches_give_the_fit_of_the_whole(rng, criterion, weighted):
+    logits, labels = sample(rng, size=400)
+    weights = rng.uniform(0, 2, 400) * (np.arange(400) != 100) if weighted else None
+    whole = fit_temperature(logits, labels, criterion, sample_weight=weights)
+    columns = (logits, labels, weights) if weighted else (logits, labels)
+    batches = Batches(*columns)
+    streamed = fit_temperature(batches, criterion=criterion)
+    for name, value in dataclasses.asdict(whole).items():
+        assert getattr(streamed, name) == (
+            value if isinstance(value, str) else pytest.approx(value, rel=1e-9)
+        )
+    assert batches.reads <= 8
+
+
+def test_dataset_gives_the_fit_of_the_whole(rng):
+    tf = pytest.importorskip("tensorflow")
+    logits, labels = sample(rng, size=400)
+    dataset = tf.data.Dataset.from_tensor_slices((logits, labels)).shuffle(400).batch(64)
+    streamed = fit_temperature(dataset)
+    assert streamed.temperature == pytest.approx(fit_temperature(logits, labels).temperature)
+    assert streamed.num_samples == 400
+
+
+def test_published_temperatures_are_met_in_batches(real_data):
+    with np.load(real_data / "logits/cifar10_resnet50_cross_entropy.npz") as data:
+        columns = data["val_logits"], data["val_labels"]
+    batches = Batches(*columns, sizes=(2000, 2000, 1000))
+    assert fit_temperature(batches, criterion="ece").temperature == 2.5
+    assert round(fit_temperature(batches).temperature, 4) == 2.4975
+
+
+def test_progress_of_batches_is_shown_if_asked(rng, capsys):
+    batches = Batches(*sample(rng, size=400))
+    fit_temperature(batches)
+    assert capsys.readouterr().out == ""
+    fit_temperature(batches, verbose=1)
+    assert "4/Unknown" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        (np.zeros((3, 2)), "`labels` must be given with arrays of logits"),
+        ([[1.0, 2.0]], "`labels` must be given with arrays of logits"),
+        (3, "`labels` must be given with arrays of logits"),
+        (iter([(np.zeros((3, 2)), [0, 1, 0])]), "`logits` must be batches that can be read again"),
+        (Batches(np.zeros((0, 2)), [], sizes=()), "`logits` must hold at least one prediction"),
+        (Batches(np.zeros((4, 2)), sizes=(4,)), r"`logits` must yield \(logits, labels\)"),
+        (
+            Batches(np.zeros((4, 2)), np.zeros(4), np.zeros(4), sizes=(4,)),
+            "`sample_weight` must be finite, >= 0, and not all 0",
+        ),
+    ],
+)
+def test_bad_batches_raise(batches, message):
+    with pytest.raises(ValueError, match=message):
+        fit_temperature(batches)
+
+
+def test_batches_of_different_classes_raise():
+    batches = Batches()
+    batches.parts = [(np.zeros((2, k)), [0, 1]) for k in (3, 4)]
+    with pytest.raises(ValueError, match="`logits` must have the same classes"):
+        fit_temperature(batches)
+
+
+def test_weights_beside_batches_raise(rng):
+    with pytest.raises(ValueError, match="`sample_weight` must be None where `logits` are batches"):
+        fit_temperature(Batches(*sample(rng, size=400)), sample_weight=np.ones(400))
