@@ -94,7 +94,9 @@ def test_readme_table_is_what_the_quickstart_wrote(quickstart):
     assert rows == quickstart.summary_rows(results["runs"], quickstart.LOSSES)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/guides/linear_head.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/guides/linear_head.md", "docs/guides/measuring.md"]
+)
 def test_code_of_documents_runs(document, tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.S)
     if backends.BACKEND == "torch":
