@@ -20,6 +20,7 @@ from keras_focal.functional._calibration import (
     maximum_error,
     root_mean_square_error,
 )
+from keras_focal.functional._debiased import debiased_calibration_error
 from keras_focal.functional._focal import (
     categorical_focal_crossentropy,
     sparse_categorical_focal_crossentropy,
@@ -42,6 +43,7 @@ from keras_focal.functional._scores import (
     entropy,
     negative_log_likelihood,
 )
+from keras_focal.functional._smooth import smooth_calibration_error
 from keras_focal.functional._sums import Sums, Totals
 from keras_focal.functional._weights import align_weights, effective_weights
 
@@ -67,6 +69,7 @@ __all__ = [
     "class_targets",
     "compiled",
     "compute_dtype",
+    "debiased_calibration_error",
     "effective_weights",
     "entropy",
     "equal_mass_bins",
@@ -85,6 +88,7 @@ __all__ = [
     "noise_floor",
     "root_mean_square_error",
     "scale_logits",
+    "smooth_calibration_error",
     "sparse_categorical_focal_crossentropy",
     "step_gamma",
     "top_label",
