@@ -21,6 +21,7 @@ from keras_focal.functional._calibration import (
     root_mean_square_error,
 )
 from keras_focal.functional._debiased import debiased_calibration_error
+from keras_focal.functional._decomposition import BrierParts, brier_decomposition
 from keras_focal.functional._focal import (
     categorical_focal_crossentropy,
     sparse_categorical_focal_crossentropy,
@@ -50,6 +51,7 @@ from keras_focal.functional._weights import align_weights, effective_weights
 __all__ = [
     "LOGIT_CELLS",
     "BinStatistics",
+    "BrierParts",
     "EqualMass",
     "EqualWidth",
     "NoiseFloor",
@@ -62,6 +64,7 @@ __all__ = [
     "amounts",
     "bin_statistics",
     "binary_focal_crossentropy",
+    "brier_decomposition",
     "brier_score",
     "categorical_focal_crossentropy",
     "class_ids",

@@ -82,7 +82,7 @@ def _spectrum(position: np.ndarray, mass: np.ndarray) -> np.ndarray:
     below = np.minimum(scaled.astype("int64"), _NUM_CELLS - 1)
     # A mass is shared by the two nearest nodes, which keeps its centre.
     share = scaled - below
-    nodes = np.bincount(below, mass * (1.0 - share), _NUM_CELLS + 1)
+    nodes: np.ndarray = np.bincount(below, mass * (1.0 - share), _NUM_CELLS + 1)
     nodes += np.bincount(below + 1, mass * share, _NUM_CELLS + 1)
     # The images of 0 and 1 fall on themselves.
     nodes[[0, -1]] *= 2.0
