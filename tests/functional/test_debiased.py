@@ -1,5 +1,6 @@
 """debiased_calibration_error: what is left of the calibration error without chance."""
 
+import keras
 import numpy as np
 import pytest
 import reference
@@ -116,3 +117,18 @@ def test_predictions_that_are_not_finite_do_not_matter():
         for rows in (((*labels, 0), with_nan), (labels, probabilities))
     )
     np.testing.assert_allclose(got, expected, atol=1e-7)
+
+
+@pytest.fixture
+def half_floatx():
+    keras.config.set_floatx("bfloat16")
+    yield
+    keras.config.set_floatx("float32")
+
+
+def test_half_floatx_does_not_change_the_error(half_floatx):
+    labels, _, probabilities = example("random")
+    got = functional.debiased_calibration_error(functional.bin_statistics(labels, probabilities))
+    keras.config.set_floatx("float32")
+    bins = functional.bin_statistics(labels, probabilities)
+    assert float(got) == float(functional.debiased_calibration_error(bins))

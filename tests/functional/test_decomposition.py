@@ -95,12 +95,12 @@ def test_certain_and_wrong_forecasts_lose_by_calibration_alone():
     np.testing.assert_allclose(got, [2.0, 2.0, 0.0], atol=1e-6)
 
 
-def test_probability_on_an_edge_falls_in_the_lower_bin():
-    # Of five bins, 0.6 and 0.7 have one each; 0.4 and 0.3 share one, which averages their gaps.
-    rows = np.array([[0.6, 0.4], [0.7, 0.3]], "float32")
-    got = parts_of([0, 1], rows, num_bins=5)
-    expected = (0.4**2 + 0.7**2) / 2 + ((0.4 - 0.7) / 2) ** 2
-    np.testing.assert_allclose(got[1], expected, rtol=1e-5)
+def test_probability_on_an_edge_falls_in_the_lower_bin(rng):
+    # Every forecast is an edge: each has a bin to itself, so that nothing varies within a bin.
+    rows = np.array([[i / 60, (60 - i) / 60] for i in range(1, 60)], "float32")
+    brier, calibration, refinement = parts_of(rng.integers(0, 2, 59), rows, num_bins=60)
+    np.testing.assert_allclose(refinement, 0.0, atol=1e-6)
+    np.testing.assert_allclose(calibration, brier, rtol=1e-5)
 
 
 def test_integer_weights_equal_repetition(rng):
