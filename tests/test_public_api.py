@@ -35,6 +35,7 @@ WITHOUT_EXAMPLE = {
     "calibration": {"TemperatureFit"},
     "functional": {
         "BinStatistics",
+        "BrierParts",
         "EqualMass",
         "EqualWidth",
         "NoiseFloor",

@@ -20,6 +20,8 @@ from keras_focal.functional._calibration import (
     maximum_error,
     root_mean_square_error,
 )
+from keras_focal.functional._debiased import debiased_calibration_error
+from keras_focal.functional._decomposition import BrierParts, brier_decomposition
 from keras_focal.functional._focal import (
     categorical_focal_crossentropy,
     sparse_categorical_focal_crossentropy,
@@ -42,12 +44,14 @@ from keras_focal.functional._scores import (
     entropy,
     negative_log_likelihood,
 )
+from keras_focal.functional._smooth import smooth_calibration_error
 from keras_focal.functional._sums import Sums, Totals
 from keras_focal.functional._weights import align_weights, effective_weights
 
 __all__ = [
     "LOGIT_CELLS",
     "BinStatistics",
+    "BrierParts",
     "EqualMass",
     "EqualWidth",
     "NoiseFloor",
@@ -60,6 +64,7 @@ __all__ = [
     "amounts",
     "bin_statistics",
     "binary_focal_crossentropy",
+    "brier_decomposition",
     "brier_score",
     "categorical_focal_crossentropy",
     "class_ids",
@@ -67,6 +72,7 @@ __all__ = [
     "class_targets",
     "compiled",
     "compute_dtype",
+    "debiased_calibration_error",
     "effective_weights",
     "entropy",
     "equal_mass_bins",
@@ -85,6 +91,7 @@ __all__ = [
     "noise_floor",
     "root_mean_square_error",
     "scale_logits",
+    "smooth_calibration_error",
     "sparse_categorical_focal_crossentropy",
     "step_gamma",
     "top_label",

@@ -1,0 +1,95 @@
+"""The Brier score in two parts: how well calibrated, and how sharp (docs/maths.md, C13)."""
+
+from typing import NamedTuple
+
+from keras import ops
+
+from keras_focal._validation import check_count
+from keras_focal.functional._bins import equal_width_bins, two_classes
+from keras_focal.functional._precision import Tensor, to_float
+from keras_focal.functional._scores import class_probabilities, class_targets
+from keras_focal.functional._weights import align_weights
+
+
+class BrierParts(NamedTuple):
+    """The Brier score and what it is made of, each part a scalar: brier = calibration + refinement.
+
+    Attributes:
+        brier: Mean of sum_k (p_k - q_k)^2, in [0, 2].
+        calibration: What is lost because p_k is not the frequency of class k, in [0, brier].
+        refinement: What is lost because frequencies are not 0 or 1, in [0, brier].
+    """
+
+    brier: Tensor
+    calibration: Tensor
+    refinement: Tensor
+
+
+def brier_decomposition(
+    labels: Tensor,
+    predictions: Tensor,
+    *,
+    num_bins: int = 15,
+    from_logits: bool = False,
+    sample_weight: Tensor | None = None,
+) -> BrierParts:
+    """Return the Brier score and its calibration and refinement over bins of equal width.
+
+    calibration = sum_k sum_b n_bk / N (mean of p_k - frequency of class k)^2: the n_bk predictions
+    whose p_k lies in bin b, over all classes k. refinement = brier - calibration, the variance of
+    p_k - q_k within the bins. Forecasts of one value per bin make this the textbook decomposition;
+    otherwise the refinement also holds how p_k varies within a bin.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or one-hot or soft rows q, shape (..., K).
+        predictions: Probabilities or logits, shape (..., K); K = 1 is the positive class of two.
+        num_bins: Number of bins of each class, a whole number >= 1.
+        from_logits: Whether `predictions` are logits.
+        sample_weight: None, or float tensor of the shape of `labels` as ids.
+
+    Returns:
+        BrierParts, each in [0, 2] up to rounding; zeros for no predictions. Predictions that are
+        not finite and class ids outside [0, K) are left out.
+
+    Raises:
+        ValueError: If `num_bins` is not a whole number >= 1.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> parts = functional.brier_decomposition([0, 0, 0, 1], [[0.5, 0.5]] * 4)
+        >>> [round(float(part), 4) for part in parts]
+        [0.5, 0.125, 0.375]
+
+    Source:
+        Murphy, 1973, A New Vector Partition of the Probability Score; DeGroot and Fienberg, 1983,
+        The Comparison and Evaluation of Forecasters.
+    """
+    num_bins = check_count("num_bins", num_bins)
+    predictions = to_float(predictions)
+    p = class_probabilities(predictions, from_logits=from_logits)
+    # Given probabilities are sorted as they came: a logarithm and back may cross an edge.
+    bins = equal_width_bins(p if from_logits else two_classes(predictions, False), num_bins)
+    difference = p - ops.cast(class_targets(labels, predictions.shape), p.dtype)
+    score = ops.sum(difference * difference, axis=-1)
+    finite = ops.isfinite(score)
+    weights = ops.where(finite, _weights(sample_weight, score), 0.0)
+    difference = ops.where(ops.expand_dims(finite, -1), difference, 0.0)
+    total = ops.sum(weights)
+    brier = ops.divide_no_nan(ops.sum(weights * ops.where(finite, score, 0.0)), total)
+    # Every class has bins of its own; what is not finite weighs nothing in any.
+    num_classes = p.shape[-1]
+    bins = ops.clip(bins, 0, num_bins - 1) + num_bins * ops.arange(num_classes, dtype="int32")
+    weights = ops.expand_dims(weights, -1) * ops.ones_like(difference)
+    rows = ops.reshape(ops.stack([weights, weights * difference], axis=-1), (-1, 2))
+    sums = ops.segment_sum(rows, ops.reshape(bins, (-1,)), num_bins * num_classes)
+    squares = ops.divide_no_nan(sums[:, 1] * sums[:, 1], sums[:, 0])
+    calibration = ops.divide_no_nan(ops.sum(squares), total)
+    return BrierParts(brier, calibration, brier - calibration)
+
+
+def _weights(sample_weight: Tensor | None, score: Tensor) -> Tensor:
+    """Return ones of the shape of `score`, or `sample_weight` spread over it."""
+    if sample_weight is None:
+        return ops.ones_like(score)
+    sample_weight = ops.convert_to_tensor(sample_weight, dtype=score.dtype)
+    return ops.ones_like(score) * align_weights(sample_weight, score)
