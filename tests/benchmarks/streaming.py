@@ -25,11 +25,11 @@ CELL = np.log(2) / 256
 
 ONE_CELL = "two values in one cell"
 COARSE = (
-    "a cell takes all its confidences, odds within a factor of 2^(1/256), for one; gaps of "
+    f"{ONE_CELL}: a cell takes all its confidences, odds within a factor of 2^(1/256), for one; gaps of "
     "opposite sign in it cancel"
 )
 FEW = (
-    "the order within a cell at an edge of a bin is lost; a prediction on the wrong side of an "
+    "stripes: the order within a cell at an edge of a bin is lost; a prediction on the wrong side of an "
     "edge moves the error by up to 2 / N"
 )
 """Why an error is above its goal: in the case made for it, and in the others."""
@@ -47,7 +47,7 @@ def over_confident_by(logit, gap):
 
 
 def striped(logit, width):
-    """Return a gap of 5 % whose sign turns at each multiple of `width` of the logit."""
+    """Give logits a gap of 5 % whose sign turns at each multiple of `width` of the logit."""
     return over_confident_by(logit, np.where(logit // width % 2 == 0, 0.05, -0.05))
 
 
@@ -75,10 +75,10 @@ def uniformly_over_confident(rng, size):
 
 
 DISTRIBUTIONS = {
-    "sign of the gap alternates, width 4": lambda rng, size: striped(wide(rng, size), 4),
-    "sign of the gap alternates, width 1": lambda rng, size: striped(wide(rng, size), 1),
-    "sign of the gap alternates, width 0.25": lambda rng, size: striped(wide(rng, size), 0.25),
-    "half above 0.9999, width 1": half_near_one,
+    "+-5 % in stripes of width 4": lambda rng, size: striped(wide(rng, size), 4),
+    "+-5 % in stripes of width 1": lambda rng, size: striped(wide(rng, size), 1),
+    "+-5 % in stripes of width 0.25": lambda rng, size: striped(wide(rng, size), 0.25),
+    "+-5 % in stripes of width 1, half above 0.9999": half_near_one,
     "all confidences equal": lambda rng, size: over_confident_by(np.full(size, 2.0), 0.05),
     "two values": two_values(1.0, 2.0),
     ONE_CELL: two_values(400.2 * CELL, 400.8 * CELL),
@@ -143,7 +143,9 @@ def error_rows(sizes, num_draws):
                 errors.append(abs(value - exact(labels, logits)))
                 turned.append(abs(of_metric(labels[::-1], logits[::-1]) - value))
             goal = 5e-5 if size >= 100_000 else 2e-4
-            rows.append(error_row(name, size, "error", unit, max(errors), goal))
+            rows.append(
+                error_row(name, size, f"error, batches of {BATCH}", unit, max(errors), goal)
+            )
         variant = "rows reversed, difference"
         rows.append(error_row(name, size, variant, unit, max(turned), 1e-6))
     return rows
@@ -196,7 +198,13 @@ def memory_rows(quick):
     state = sum(variable.numpy().nbytes for variable in metric_of_memory().variables)
     name = "CalibrationMetrics"
     rows = [
-        Row(MEMORY_TABLE, f"{size} predictions, {CLASSES} classes", name, "MiB, growth", value)
+        Row(
+            MEMORY_TABLE,
+            f"{size} predictions, {CLASSES} classes, batches of {BATCH}",
+            name,
+            "MiB, growth",
+            value,
+        )
         for size, value in zip(sizes, growth, strict=True)
     ]
     case = f"{sizes[-1]} predictions, growth from 2e5 predictions"
