@@ -25,12 +25,12 @@ CELL = np.log(2) / 256
 
 ONE_CELL = "two values in one cell"
 COARSE = (
-    f"{ONE_CELL}: a cell takes all its confidences, odds within a factor of 2^(1/256), for one; gaps of "
-    "opposite sign in it cancel"
+    f"{ONE_CELL}: a cell takes all its confidences, odds within a factor of 2^(1/256), for one; "
+    "gaps of opposite sign in it cancel"
 )
 FEW = (
-    "stripes: the order within a cell at an edge of a bin is lost; a prediction on the wrong side of an "
-    "edge moves the error by up to 2 / N"
+    "stripes: the order within a cell at an edge of a bin is lost; a prediction on the wrong side "
+    "of an edge moves the error by up to 2 / N"
 )
 """Why an error is above its goal: in the case made for it, and in the others."""
 
@@ -143,9 +143,8 @@ def error_rows(sizes, num_draws):
                 errors.append(abs(value - exact(labels, logits)))
                 turned.append(abs(of_metric(labels[::-1], logits[::-1]) - value))
             goal = 5e-5 if size >= 100_000 else 2e-4
-            rows.append(
-                error_row(name, size, f"error, batches of {BATCH}", unit, max(errors), goal)
-            )
+            variant = f"error, batches of {BATCH}"
+            rows.append(error_row(name, size, variant, unit, max(errors), goal))
         variant = "rows reversed, difference"
         rows.append(error_row(name, size, variant, unit, max(turned), 1e-6))
     return rows
@@ -197,14 +196,9 @@ def memory_rows(quick):
     growth = [in_process(__file__, "--memory", str(size))["growth"] for size in sizes]
     state = sum(variable.numpy().nbytes for variable in metric_of_memory().variables)
     name = "CalibrationMetrics"
+    stream = f"{CLASSES} classes, batches of {BATCH}"
     rows = [
-        Row(
-            MEMORY_TABLE,
-            f"{size} predictions, {CLASSES} classes, batches of {BATCH}",
-            name,
-            "MiB, growth",
-            value,
-        )
+        Row(MEMORY_TABLE, f"{size} predictions, {stream}", name, "MiB, growth", value)
         for size, value in zip(sizes, growth, strict=True)
     ]
     case = f"{sizes[-1]} predictions, growth from 2e5 predictions"
