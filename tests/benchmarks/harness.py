@@ -15,6 +15,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -111,6 +112,23 @@ def in_process(script: str, *arguments: str, backend: str = "tensorflow") -> dic
         env={**os.environ, "KERAS_BACKEND": backend},
     )
     return json.loads(answer.stdout.strip().splitlines()[-1])
+
+
+def resident() -> int:
+    """Return the resident size of this process in bytes."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def peak_of(call: Callable[[], object]) -> int:
+    """Return the largest resident size in bytes while `call` runs, its result kept."""
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # start the peak anew
+    kept = call()
+    with open("/proc/self/status") as file:
+        peak = next(line for line in file if line.startswith("VmHWM"))
+    del kept
+    return int(peak.split()[1]) * 1024
 
 
 def environment(*packages: str) -> dict[str, str]:

@@ -14,9 +14,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from harness import Row, environment, in_process, interleaved, main, ratio_rows
+from harness import Row, environment, in_process, interleaved, main, peak_of, ratio_rows, resident
 from keras import ops
-from losses import peak_of, resident
 
 from keras_focal import functional
 

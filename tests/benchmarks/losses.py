@@ -6,14 +6,22 @@ python tests/benchmarks/losses.py [--quick] [--publish]
 import importlib.util
 import json
 import os
-import resource
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from harness import Row, environment, in_process, interleaved, main, ratio_rows
+from harness import (
+    Row,
+    environment,
+    in_process,
+    interleaved,
+    main,
+    peak_of,
+    ratio_rows,
+    resident,
+)
 from keras import ops
 
 from keras_focal import functional, losses
@@ -278,22 +286,6 @@ def print_memory(name, mode, shape):
     before = resident()
     high = peak_of(lambda: step(y, z))
     print(json.dumps({"peak": (high - before) / (4 * np.prod(shape))}))
-
-
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
-
-
-def peak_of(call):
-    """Return the largest resident size while `call` runs, its result kept."""
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # start the peak anew
-    kept = call()
-    with open("/proc/self/status") as file:
-        peak = next(line for line in file if line.startswith("VmHWM"))
-    del kept
-    return int(peak.split()[1]) * 1024
 
 
 # Train steps

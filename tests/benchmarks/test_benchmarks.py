@@ -13,7 +13,7 @@ ROOT = HERE.parents[1]
 
 
 SCRIPTS = {
-    "tensorflow": ["losses", "linear_head", "metrics", "temperature", "import_time"],
+    "tensorflow": ["losses", "linear_head", "metrics", "temperature", "streaming", "import_time"],
     "jax": ["losses_jax", "metrics_jax"],
 }
 
