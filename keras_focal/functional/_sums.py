@@ -12,6 +12,12 @@ from keras_focal.functional._bins import BinStatistics
 from keras_focal.functional._kernels import scatter_add
 from keras_focal.functional._precision import Tensor
 
+FEW = 512
+"""Amounts that a float32 adds up in one cell without losing what matters: an ulp of 512 is 6e-5."""
+
+PARTS = 1024
+"""Parts of 1 that amounts are counted in where there are more of them."""
+
 
 class Sums(NamedTuple):
     """Weight, wrong weight and doubted weight of each of some cells, whole + fraction.
@@ -27,20 +33,32 @@ class Sums(NamedTuple):
     def added(self, index: Tensor, amounts: Tensor) -> "Sums":
         """Return the sums after amounts[i] went to cell index[i] for every i.
 
-        Only the cells that something is added to are read and written.
+        Only the cells that something is added to are read and written. Many amounts are counted in
+        whole parts, exactly, and only what is left of them is added up as a float32.
 
         Args:
             index: int32 tensor, shape (n,), in [0, cells).
             amounts: Float tensor, shape (n, 3), >= 0.
         """
-        fraction = scatter_add(self.fraction, index, ops.cast(amounts, "float32"))
-        total = ops.take(fraction, index, axis=0)
+        whole, amounts = self.whole, ops.cast(amounts, "float32")
+        counted = carried = ops.zeros((), dtype="int32")
+        if index.shape[0] is None or index.shape[0] > FEW:
+            units = ops.floor(amounts)
+            parts = ops.round((amounts - units) * PARTS)
+            amounts = amounts - units - parts / PARTS
+            whole = scatter_add(whole, index, ops.cast(units, "int32"))
+            table = scatter_add(ops.zeros_like(whole), index, ops.cast(parts, "int32"))
+            counted = ops.take(table, index, axis=0)
+            carried = counted // PARTS
+        fraction = scatter_add(self.fraction, index, amounts)
+        rest = ops.cast(counted - carried * PARTS, "float32") / PARTS
+        total = ops.take(fraction, index, axis=0) + rest
         carry = ops.floor(total)
-        at = ops.expand_dims(index, -1)
+        carried = ops.take(whole, index, axis=0) + carried + ops.cast(carry, "int32")
         # A cell that is named twice is written twice, with one and the same value.
-        carried = ops.take(self.whole, index, axis=0) + ops.cast(carry, "int32")
+        at = ops.expand_dims(index, -1)
         return Sums(
-            ops.scatter_update(self.whole, at, carried),
+            ops.scatter_update(whole, at, carried),
             ops.scatter_update(fraction, at, total - carry),
         )
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from backends import BACKEND
 from keras import ops
 
 from keras_focal import functional
@@ -50,6 +51,33 @@ def test_small_amount_is_not_lost_beside_a_large_sum():
     for _ in range(8):
         sums = added(sums, [0], np.full((1, 3), 0.125))
     np.testing.assert_array_equal(numbers(sums), np.full((1, 3), 2.0**30 + 1))
+
+
+@pytest.mark.parametrize("size", [512, 513, 300_001])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_amounts_of_a_large_batch_keep_their_digits(compiled, size):
+    # A float32 sum of the most of them is wrong in the fourth digit.
+    amount = np.float32(0.4671)
+    index = ops.zeros((size,), dtype="int32")
+    amounts = ops.ones((size, 3)) * amount
+
+    def add(whole, fraction):
+        return tuple(functional.Sums(whole, fraction).added(index, amounts))
+
+    if compiled and BACKEND == "torch":
+        pytest.skip("torch runs operation by operation")
+    if compiled and BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        add = tf.function(add, jit_compile=True)
+    elif compiled:
+        import jax
+
+        add = jax.jit(add)
+    sums = add(*empty(2))
+    expected = size * float(amount)
+    np.testing.assert_allclose(numbers(functional.Sums(*sums))[0], expected, rtol=4e-6)
+    np.testing.assert_array_equal(numbers(functional.Sums(*sums))[1], 0.0)
 
 
 def test_merged_sums_are_the_sums_of_both(rng):
