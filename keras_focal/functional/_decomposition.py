@@ -5,7 +5,7 @@ from typing import NamedTuple
 from keras import ops
 
 from keras_focal._validation import check_count
-from keras_focal.functional._bins import equal_width_bins, two_classes
+from keras_focal.functional._bins import equal_width_bins
 from keras_focal.functional._precision import Tensor, to_float
 from keras_focal.functional._scores import class_probabilities, class_targets
 from keras_focal.functional._weights import align_weights
@@ -67,8 +67,7 @@ def brier_decomposition(
     num_bins = check_count("num_bins", num_bins)
     predictions = to_float(predictions)
     p = class_probabilities(predictions, from_logits=from_logits)
-    # Given probabilities are sorted as they came: a logarithm and back may cross an edge.
-    bins = equal_width_bins(p if from_logits else two_classes(predictions, False), num_bins)
+    bins = equal_width_bins(p, num_bins)
     difference = p - ops.cast(class_targets(labels, predictions.shape), p.dtype)
     score = ops.sum(difference * difference, axis=-1)
     finite = ops.isfinite(score)

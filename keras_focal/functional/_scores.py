@@ -31,8 +31,13 @@ def class_logits(predictions: Tensor, *, from_logits: bool = False) -> Tensor:
 
 
 def class_probabilities(predictions: Tensor, *, from_logits: bool = False) -> Tensor:
-    """Return p of every class, as `class_logits`; rows sum to 1."""
-    return ops.softmax(class_logits(predictions, from_logits=from_logits), axis=-1)
+    """Return p of every class, shape (..., max(K, 2)): given probabilities as they are.
+
+    A logarithm and back would move some of them across the edge of a bin.
+    """
+    if from_logits:
+        return ops.softmax(class_logits(predictions, from_logits=True), axis=-1)
+    return two_classes(to_float(ops.convert_to_tensor(predictions)), False)
 
 
 def _are_rows(labels: Tensor, predictions_shape: tuple) -> bool:

@@ -36,6 +36,23 @@ def test_errors_are_the_oracle_s_of_each_class(from_logits, num_bins, data):
     assert float(metric.result()) == pytest.approx(expected.mean(), abs=1e-6)
 
 
+def test_probabilities_on_an_edge_lie_in_the_bin_below(rng):
+    # Tenths, half of which are edges of ten bins that a rounding would leave.
+    tenths = rng.multinomial(10, np.full(4, 0.25), 300) / 10
+    labels = rng.integers(0, 4, 300)
+    metric = fed(metrics.ClasswiseECE(10), labels, tenths.astype("float32"))
+    expected = np.zeros(4)
+    for k in range(4):
+        for value in np.unique(tenths[:, k]):
+            inside = tenths[:, k] == value
+            # 0 shares the first bin with 0.1; every other value has a bin of its own.
+            if value > 0.1:
+                expected[k] += abs((tenths[inside, k] - (labels[inside] == k)).sum()) / 300
+        low = tenths[:, k] <= 0.1
+        expected[k] += abs((tenths[low, k] - (labels[low] == k)).sum()) / 300
+    np.testing.assert_allclose(ops.convert_to_numpy(metric.by_class()), expected, atol=1e-6)
+
+
 def test_weights_count(data, rng):
     labels, logits = data
     weights = rng.uniform(0, 2, SIZE).astype("float32")
