@@ -3,10 +3,21 @@
 python tests/benchmarks/temperature.py [--quick] [--publish]
 """
 
+import json
+import sys
 import warnings
 
 import numpy as np
-from harness import Row, environment, interleaved, main, ratio_rows
+from harness import (
+    Row,
+    environment,
+    in_process,
+    interleaved,
+    main,
+    peak_of,
+    ratio_rows,
+    resident,
+)
 
 from keras_focal.calibration import fit_temperature
 
@@ -150,6 +161,39 @@ def rows_of(table, case, fits, targets, rounds):
     return rows
 
 
+class Repeated:
+    """One batch, read again and again until there are `size` rows."""
+
+    def __init__(self, logits, labels, size):
+        self.batch, self.count = (logits, labels), -(-size // len(labels))
+
+    def __iter__(self):
+        for _ in range(self.count):
+            yield self.batch
+
+
+def memory_rows(quick):
+    return [
+        Row(
+            "Fit by likelihood from batches of 65536 x 10, peak memory above the batch",
+            f"{size} rows",
+            "keras_focal",
+            "MiB",
+            in_process(__file__, "--memory", str(size))["peak"],
+        )
+        for size in ((2**16, 2**18) if quick else (10**5, 10**7))
+    ]
+
+
+def print_memory(size):
+    """Print by how much memory grows at most while a temperature is fitted."""
+    logits, labels = sample(2**16, 10)
+    fit_temperature(logits[:1000], labels[:1000])
+    before = resident()
+    high = peak_of(lambda: fit_temperature(Repeated(logits, labels, size)))
+    print(json.dumps({"peak": (high - before) / 2**20}))
+
+
 def measure(quick):
     warnings.simplefilter("ignore")
     rounds = 1 if quick else 9
@@ -182,8 +226,12 @@ def measure(quick):
             if call
         ]
     rows.sort(key=lambda row: row.table)
-    return [*rows, *errors, *temperatures], environment("probmetrics", "scikit-learn", "torch")
+    rows += errors + temperatures + memory_rows(quick)
+    return rows, environment("probmetrics", "scikit-learn", "torch")
 
 
 if __name__ == "__main__":
-    main("temperature", measure)
+    if "--memory" in sys.argv:
+        print_memory(int(sys.argv[2]))
+    else:
+        main("temperature", measure)
