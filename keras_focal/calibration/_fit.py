@@ -383,11 +383,13 @@ class HeldOut:
 
     def _gaps(self, totals: np.ndarray, rows: slice, num_bins: int) -> np.ndarray:
         """Return the gap of each bin for each row of totals, flat."""
-        confidence = 1.0 / totals
-        bins = np.clip(np.ceil(confidence * num_bins).astype("int64") - 1, 0, num_bins - 1)
-        bins += num_bins * np.arange(len(totals))[:, None]
-        gaps = self.weights[rows] * (confidence - self._is_right[rows])
-        return np.bincount(bins.ravel(), gaps.ravel(), len(totals) * num_bins)
+        weights, is_right = self.weights[rows], self._is_right[rows]
+        gaps = []
+        for total in totals:
+            confidence = 1.0 / total
+            bins = np.clip(np.ceil(confidence * num_bins).astype("int64") - 1, 0, num_bins - 1)
+            gaps.append(np.bincount(bins, weights * (confidence - is_right), num_bins))
+        return np.concatenate(gaps)
 
 
 def _spread(sample_weight: Any, shape: tuple[int, ...]) -> np.ndarray:
