@@ -2,7 +2,6 @@
 
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -11,6 +10,7 @@ from keras import ops
 
 from keras_focal import functional
 from keras_focal._validation import check_choice
+from keras_focal.calibration._batches import is_iterable_of_batches, length, read
 from keras_focal.calibration._fit import fit_temperature
 from keras_focal.layers import TemperatureScaling
 
@@ -166,16 +166,11 @@ def _input_like(part: Any, name: str | None = None) -> keras.KerasTensor:
     return keras.Input(tuple(part.shape[1:]), dtype=dtype, name=name)
 
 
-def _is_iterable_of_batches(x: Any) -> bool:
-    is_data = hasattr(x, "shape") or isinstance(x, dict | list | tuple)
-    return not is_data and isinstance(x, Iterable | keras.utils.PyDataset)
-
-
 def _predict(
     model: keras.Model, x: Any, y: Any, sample_weight: Any, batch_size: int, verbose: str | int
 ) -> _HeldOut:
     """Predict held-out data. Batches are read once, so they may be shuffled."""
-    if not _is_iterable_of_batches(x):
+    if not is_iterable_of_batches(x):
         if y is None:
             raise ValueError(
                 "`y` must be given with array inputs. Received: y=None. Pass labels, or an "
@@ -192,9 +187,9 @@ def _predict(
         )
     parts: list[tuple[Any, ...]] = []
     example = None
-    progress = keras.utils.Progbar(_length(x), verbose=1 if verbose in ("auto", 1) else 0)
-    for batch in _batches(x):
-        example = batch[0]
+    progress = keras.utils.Progbar(length(x), verbose=1 if verbose in ("auto", 1) else 0)
+    for batch in read(x, "x", "y"):
+        example = keras.tree.map_structure(np.asarray, batch[0])
         predictions = _only(model.predict_on_batch(example))
         parts.append((predictions, *(np.asarray(part) for part in batch[1:])))
         progress.add(1)
@@ -205,25 +200,6 @@ def _predict(
         progress.update(len(parts), finalize=True)
     weights = columns[2] if len(columns) > 2 else None
     return _HeldOut(example, columns[0], columns[1], weights)
-
-
-def _batches(x: Any) -> Iterator[tuple[Any, ...]]:
-    """Yield batches (x, y) or (x, y, sample_weight), arrays of NumPy."""
-    source = (x[i] for i in range(len(x))) if isinstance(x, keras.utils.PyDataset) else x
-    for batch in source:
-        if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
-            raise ValueError(
-                "`x` must yield batches (x, y) or (x, y, sample_weight). Received: a batch of "
-                f"type {type(batch).__name__}. Calibration needs labels."
-            )
-        yield tuple(keras.tree.map_structure(np.asarray, part) for part in batch)
-
-
-def _length(x: Any) -> int | None:
-    try:
-        return len(x)
-    except TypeError:
-        return None
 
 
 def _only(predictions: Any) -> np.ndarray:

@@ -91,7 +91,7 @@ class CalibrationMonitor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.rows = _read(self._file)
+        self.rows, self._metrics = _read(self._file), []
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.rows = [row for row in self.rows if row["epoch"] < epoch]
@@ -108,7 +108,7 @@ class CalibrationMonitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if not self._has_tested:
             self._record("training")
-        self._epoch, self._metrics = None, []
+        self._epoch = None
         _write(self._file, self.rows)
 
     @property
@@ -144,7 +144,8 @@ class CalibrationMonitor(keras.callbacks.Callback):
         if self._epoch is None:
             # A call of `evaluate` of its own.
             return
-        self._find_metrics()
+        if not self._metrics:
+            self._find_metrics()
         if not self._is_due():
             return
         row: Row = {"epoch": self._epoch, "data": data}

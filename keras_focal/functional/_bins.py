@@ -176,7 +176,7 @@ def bin_statistics(
     """
     num_bins = check_count("num_bins", num_bins)
     top = top_label(labels, predictions, from_logits=from_logits)
-    weights = weights_like(top, sample_weight)
+    weights = weights_like(top.wrong, sample_weight)
     bins = equal_width_bins(top.confidence, num_bins)
     # What is not finite goes after the last bin.
     bins = ops.reshape(ops.where(ops.isfinite(top.doubt), bins, num_bins), (-1,))
@@ -186,9 +186,9 @@ def bin_statistics(
     return BinStatistics(count, wrong, wrong - doubt)
 
 
-def weights_like(predictions: Predictions, sample_weight: Tensor | None) -> Tensor:
-    """Return the weights of predictions: ones, or `sample_weight` spread over their shape."""
-    ones = ops.ones_like(predictions.wrong)
+def weights_like(values: Tensor, sample_weight: Tensor | None) -> Tensor:
+    """Return weights of the shape of `values`: ones, or `sample_weight` spread over it."""
+    ones = ops.ones_like(values)
     if sample_weight is None:
         return ones
     return ones * align_weights(ops.convert_to_tensor(sample_weight, dtype=ones.dtype), ones)

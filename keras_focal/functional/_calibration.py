@@ -147,7 +147,7 @@ def adaptive_expected_calibration_error(
             "Use binning='tie-safe' for weighted predictions."
         )
     top = top_label(labels, predictions, from_logits=from_logits)
-    weights = ops.reshape(weights_like(top, sample_weight), (-1,))
+    weights = ops.reshape(weights_like(top.wrong, sample_weight), (-1,))
     confidence, doubt, wrong = (ops.reshape(part, (-1,)) for part in top)
     # A prediction that is not finite weighs nothing.
     finite = ops.isfinite(doubt)

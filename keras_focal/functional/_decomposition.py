@@ -5,10 +5,9 @@ from typing import NamedTuple
 from keras import ops
 
 from keras_focal._validation import check_count
-from keras_focal.functional._bins import equal_width_bins
+from keras_focal.functional._bins import equal_width_bins, weights_like
 from keras_focal.functional._precision import Tensor, to_float
 from keras_focal.functional._scores import class_probabilities, class_targets
-from keras_focal.functional._weights import align_weights
 
 
 class BrierParts(NamedTuple):
@@ -71,7 +70,7 @@ def brier_decomposition(
     difference = p - ops.cast(class_targets(labels, predictions.shape), p.dtype)
     score = ops.sum(difference * difference, axis=-1)
     finite = ops.isfinite(score)
-    weights = ops.where(finite, _weights(sample_weight, score), 0.0)
+    weights = ops.where(finite, weights_like(score, sample_weight), 0.0)
     difference = ops.where(ops.expand_dims(finite, -1), difference, 0.0)
     total = ops.sum(weights)
     brier = ops.divide_no_nan(ops.sum(weights * ops.where(finite, score, 0.0)), total)
@@ -84,11 +83,3 @@ def brier_decomposition(
     squares = ops.divide_no_nan(sums[:, 1] * sums[:, 1], sums[:, 0])
     calibration = ops.divide_no_nan(ops.sum(squares), total)
     return BrierParts(brier, calibration, brier - calibration)
-
-
-def _weights(sample_weight: Tensor | None, score: Tensor) -> Tensor:
-    """Return ones of the shape of `score`, or `sample_weight` spread over it."""
-    if sample_weight is None:
-        return ops.ones_like(score)
-    sample_weight = ops.convert_to_tensor(sample_weight, dtype=score.dtype)
-    return ops.ones_like(score) * align_weights(sample_weight, score)

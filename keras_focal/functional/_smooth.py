@@ -56,7 +56,7 @@ def smooth_calibration_error(
         Smoothing.
     """
     top = top_label(labels, predictions, from_logits=from_logits)
-    parts = top.doubt, top.wrong, weights_like(top, sample_weight)
+    parts = top.doubt, top.wrong, weights_like(top.wrong, sample_weight)
     doubt, wrong, weights = (ops.convert_to_numpy(part).astype("float64").ravel() for part in parts)
     finite = np.isfinite(doubt)
     doubt, wrong, weights = doubt[finite], wrong[finite], weights[finite]

@@ -208,12 +208,14 @@ class BinnedMetric(CellMetric):
 
     def bins(self) -> BinStatistics:
         """Return what each bin holds, parts of shape (num_bins,)."""
-        return self._bins(self._sums())[0]
+        return self._partitions[0].bins(self._sums(), self._starts[0])
 
     def equal_width_bins(self) -> BinStatistics | None:
         """Return the bins that a reliability diagram is drawn of; None if the metric has none."""
-        bins = dict(zip(map(type, self._partitions), self._bins(self._sums()), strict=True))
-        return bins.get(EqualWidth)
+        for part, start in zip(self._partitions, self._starts, strict=True):
+            if isinstance(part, EqualWidth):
+                return part.bins(self._sums(), start)
+        return None
 
     def result(self) -> Any:
         """Return the error, a fraction in [0, 1]; 0.0 before any prediction."""

@@ -4,12 +4,13 @@ import dataclasses
 import itertools
 import warnings
 
+import keras
 import numpy as np
 import pytest
 import reference
 from keras import ops
 
-from keras_focal.calibration import _fit, fit_temperature
+from keras_focal.calibration import _held_out, fit_temperature
 
 
 def sample(rng, temperature=2.5, size=2000, classes=6):
@@ -207,7 +208,7 @@ def test_one_binary_logit_equals_two_classes(rng):
 def test_blocks_of_rows_change_nothing(rng, monkeypatch, criterion):
     logits, labels = sample(rng, size=300)
     whole = fit_temperature(logits, labels, criterion).temperature
-    monkeypatch.setattr(_fit, "_BLOCK", 6 * 7)
+    monkeypatch.setattr(_held_out, "_BLOCK", 6 * 7)
     assert fit_temperature(logits, labels, criterion).temperature == pytest.approx(whole, rel=1e-9)
 
 
@@ -215,8 +216,8 @@ def test_blocks_of_rows_change_nothing(rng, monkeypatch, criterion):
 def test_threads_change_nothing(rng, monkeypatch, criterion):
     logits, labels = sample(rng, size=300)
     alone = fit_temperature(logits, labels, criterion)
-    monkeypatch.setattr(_fit, "_BLOCK", 6 * 7)
-    monkeypatch.setattr(_fit, "_WORTH_THREADS", 0)
+    monkeypatch.setattr(_held_out, "_BLOCK", 6 * 7)
+    monkeypatch.setattr(_held_out, "_WORTH_THREADS", 0)
     together = fit_temperature(logits, labels, criterion)
     assert together.temperature == pytest.approx(alone.temperature, rel=1e-12)
     assert together.ece_after == pytest.approx(alone.ece_after, abs=1e-12)
@@ -226,13 +227,13 @@ def test_threads_change_nothing(rng, monkeypatch, criterion):
 @pytest.mark.parametrize("temperature", [0.01, 0.1, 0.5, 1.0, 2.5, 10.0, 100.0])
 def test_likelihood_takes_eight_passes_at_most(rng, monkeypatch, temperature, classes):
     logits, labels = sample(rng, temperature, classes=classes)
-    passes, read = [], _fit.Data.at
+    passes, read = [], _held_out.Data.at
 
     def counted(data, beta, **how):
         passes.append(beta)
         return read(data, beta, **how)
 
-    monkeypatch.setattr(_fit.Data, "at", counted)
+    monkeypatch.setattr(_held_out.Data, "at", counted)
     fit = fit_temperature(logits, labels)
     assert len(passes) <= 8
     assert fit.temperature == pytest.approx(reference.best_temperature(labels, logits), rel=1e-6)
@@ -240,7 +241,7 @@ def test_likelihood_takes_eight_passes_at_most(rng, monkeypatch, temperature, cl
 
 def test_grid_has_the_error_of_a_softmax_for_each_temperature(rng):
     logits, labels = sample(rng, size=50)
-    errors = _fit.Data([_fit.HeldOut.from_arrays(logits, labels, None)], 15).grid_errors()
+    errors = _held_out.Data([_held_out.HeldOut.from_arrays(logits, labels, None)], 15).grid_errors()
     for error, tenths in zip(errors, range(1, 101), strict=True):
         p = reference.softmax64(logits.astype("float64") / (tenths / 10))
         assert error == pytest.approx(reference.ece(*reference.top_label(labels, p)), abs=1e-12)
@@ -400,6 +401,20 @@ def test_dataset_gives_the_fit_of_the_whole(rng):
     assert streamed.num_samples == 400
 
 
+def test_indexed_batches_give_the_fit_of_the_whole(rng):
+    logits, labels = sample(rng, size=400)
+
+    class Indexed(keras.utils.PyDataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return logits[100 * index :][:100], labels[100 * index :][:100]
+
+    expected = fit_temperature(logits, labels).temperature
+    assert fit_temperature(Indexed()).temperature == pytest.approx(expected, rel=1e-9)
+
+
 def test_published_temperatures_are_met_in_batches(real_data):
     with np.load(real_data / "logits/cifar10_resnet50_cross_entropy.npz") as data:
         columns = data["val_logits"], data["val_labels"]
@@ -424,7 +439,7 @@ def test_progress_of_batches_is_shown_if_asked(rng, capsys):
         (3, "`labels` must be given with arrays of logits"),
         (iter([(np.zeros((3, 2)), [0, 1, 0])]), "`logits` must be batches that can be read again"),
         (Batches(np.zeros((0, 2)), [], sizes=()), "`logits` must hold at least one prediction"),
-        (Batches(np.zeros((4, 2)), sizes=(4,)), r"`logits` must yield \(logits, labels\)"),
+        (Batches(np.zeros((4, 2)), sizes=(4,)), r"`logits` must yield batches \(logits, labels\)"),
         (
             Batches(np.zeros((4, 2)), np.zeros(4), np.zeros(4), sizes=(4,)),
             "`sample_weight` must be finite, >= 0, and not all 0",

@@ -1,0 +1,300 @@
+"""Held-out predictions as sums over samples: of arrays, or of batches that can be read again.
+
+In NumPy, on the host, the same on every backend.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_focal._validation import check_labels_fit
+from keras_focal.calibration._batches import is_iterable_of_batches, length, read
+
+GRID = np.arange(1, 101) / 10
+"""The paper's temperatures: 0.1, 0.2, ... 10."""
+
+_BLOCK = 2**18
+"""Numbers in one block of rows: 2 MB, which stays near the processor from step to step."""
+
+_WORTH_THREADS = 2**22
+"""Exponentials in a pass below which handing blocks to threads costs more than it saves."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the data say at one temperature.
+
+    Attributes:
+        beta: 1 / temperature.
+        num_samples: Number of predictions.
+        nll: Mean negative log-likelihood.
+        slope: Its derivative by beta.
+        curvature: Its second derivative, >= 0.
+        is_separable: Whether every label has the largest logit of its row, so that NLL falls to 0.
+        ece: Expected calibration error; NaN of a rough reading.
+    """
+
+    beta: float
+    num_samples: int
+    nll: float
+    slope: float
+    curvature: float
+    is_separable: bool
+    ece: float
+
+
+@dataclass(frozen=True)
+class Data:
+    """Batches of held-out predictions, which can be read again, and the number of bins.
+
+    All that a fit needs is sums over samples, so nothing of a batch is kept.
+    """
+
+    batches: Iterable["HeldOut"]
+    num_bins: int
+
+    def _summed(self, work: Callable[["HeldOut"], np.ndarray]) -> np.ndarray:
+        """Return the sum of work(batch): weight and number of samples first, then means."""
+        sums: Any = 0.0
+        for batch in self.batches:
+            sums = sums + np.append([batch.weights.sum(), len(batch.labels)], work(batch))
+        if np.ndim(sums) == 0:
+            raise ValueError(
+                "`logits` must hold at least one prediction. Received: no batches. Calibration "
+                "needs held-out data."
+            )
+        if sums[0] == 0:
+            raise ValueError(
+                "`sample_weight` must be finite, >= 0, and not all 0. Received: sum 0."
+            )
+        return np.concatenate([sums[1:2], sums[2:] / sums[0]])
+
+    def at(self, beta: float, *, rough: bool = False) -> Reading:
+        """Return what the data say at temperature 1 / beta: one pass over them.
+
+        Args:
+            beta: 1 / temperature.
+            rough: Whether float32 logits may have the roundings of float32 sums.
+        """
+        sums = self._summed(lambda batch: batch.sums(beta, self.num_bins, rough=rough))
+        size, nll, slope, curvature, not_largest, *gaps = sums.tolist()
+        # Where logits say nothing, every label has the largest: then the slope is 0, NLL is not.
+        is_separable = not_largest == 0 and (slope < 0 or nll == 0)
+        ece = float(np.abs(gaps).sum())
+        return Reading(beta, int(size), nll, slope, curvature, is_separable, ece)
+
+    def grid_errors(self) -> np.ndarray:
+        """Return the ECE at every temperature of `GRID`, from one pass."""
+        _, *gaps = self._summed(lambda batch: batch.grid_gaps(self.num_bins))
+        return np.abs(gaps).reshape(len(GRID), self.num_bins).sum(axis=1)
+
+
+class GivenBatches:
+    """Batches that a user gave, checked as they are read."""
+
+    def __init__(self, batches: Any, sample_weight: Any, verbose: int):
+        if not is_iterable_of_batches(batches):
+            raise ValueError(
+                "`labels` must be given with arrays of logits. Received: labels=None. Pass labels, "
+                "or a tf.data.Dataset of (logits, labels) as `logits`."
+            )
+        if isinstance(batches, Iterator):
+            raise ValueError(
+                "`logits` must be batches that can be read again: a fit passes over them several "
+                f"times. Received: {type(batches).__name__}, which can be read once. Pass a "
+                "tf.data.Dataset or an object whose __iter__ begins anew."
+            )
+        if sample_weight is not None:
+            raise ValueError(
+                "`sample_weight` must be None where `logits` are batches, which carry it. "
+                "Received: both. Yield (logits, labels, sample_weight)."
+            )
+        self.batches, self.verbose = batches, verbose
+
+    def __iter__(self) -> Iterator["HeldOut"]:
+        progress = keras.utils.Progbar(
+            length(self.batches), verbose=self.verbose, unit_name="batch"
+        )
+        num_classes, count = None, 0
+        for count, batch in enumerate(read(self.batches, "logits", "labels"), 1):
+            logits, labels, *weights = batch
+            data = HeldOut.from_arrays(logits, labels, weights[0] if weights else None)
+            num_classes = num_classes or data.logits.shape[1]
+            if data.logits.shape[1] != num_classes:
+                raise ValueError(
+                    f"`logits` must have the same classes in every batch. Received: "
+                    f"{data.logits.shape[1]} after {num_classes}. Fit each output alone."
+                )
+            progress.update(count)
+            yield data
+        progress.update(count, finalize=True)
+
+
+@dataclass
+class HeldOut:
+    """Held-out logits, shape (N, K >= 2), with labels and weights, shape (N,)."""
+
+    logits: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def from_arrays(cls, logits: Any, labels: Any, sample_weight: Any) -> "HeldOut":
+        """Check and flatten the arguments of `fit_temperature`."""
+        logits, labels = _to_numpy(logits), _to_numpy(labels)
+        if logits.size == 0:
+            raise ValueError(
+                f"`logits` must hold at least one prediction. Received: shape {logits.shape}. "
+                "Calibration needs held-out data."
+            )
+        if logits.ndim < 2:
+            raise ValueError(
+                f"`logits` must have shape (..., K). Received: shape {logits.shape}. For one logit "
+                "per sample add an axis: logits[:, None]."
+            )
+        check_labels_fit("labels", labels.shape, logits.shape)
+        if not np.all(np.isfinite(logits)):
+            bad = int(np.sum(~np.isfinite(logits).all(axis=-1)))
+            raise ValueError(
+                f"`logits` must be finite. Received: {bad} of {logits[..., 0].size} rows with NaN "
+                "or infinity. Look at the model or its inputs before calibrating."
+            )
+        leading_shape, num_classes = logits.shape[:-1], logits.shape[-1]
+        is_rows = labels.ndim == logits.ndim and labels.shape[-1] == num_classes > 1
+        labels = labels.argmax(-1).reshape(-1) if is_rows else labels.reshape(-1)
+        logits = logits.reshape(-1, num_classes)
+        if num_classes == 1:
+            logits = np.concatenate([np.zeros_like(logits), logits], axis=-1)
+        fits = (labels >= 0) & (labels < logits.shape[-1]) & (labels == np.floor(labels))
+        if not np.all(fits):
+            raise ValueError(
+                f"`labels` must be class ids in [0, {logits.shape[-1]}). Received: "
+                f"{labels[~fits][0]!s}."
+            )
+        ids = labels.astype("int64")
+        weights = _spread(sample_weight, leading_shape)
+        if not np.all(np.isfinite(weights) & (weights >= 0)):
+            raise ValueError(
+                "`sample_weight` must be finite, >= 0, and not all 0. Received: "
+                f"{weights[~(np.isfinite(weights) & (weights >= 0))][0]!s}."
+            )
+        return cls(logits, ids, weights)
+
+    def __post_init__(self) -> None:
+        self._largest = self.logits.max(axis=1, keepdims=True).astype("float64")
+        true = self.logits[np.arange(len(self.labels)), self.labels]
+        # Logit of the label minus the largest.
+        self._true = true - self._largest[:, 0]
+        self._is_right = self.logits.argmax(axis=1) == self.labels
+
+    def _by_blocks(
+        self,
+        work: Callable[[np.ndarray, slice], np.ndarray],
+        dtype: str = "float64",
+        exponentials: int = 1,
+    ) -> np.ndarray:
+        """Return the sum of work(block, rows) over blocks.
+
+        Args:
+            work: Function of a block (rows, K) of logits minus the largest of their row, which it
+                may not keep, and of the slice of its rows.
+            dtype: Dtype of the block.
+            exponentials: How many it takes of each number.
+        """
+        size = max(1, _BLOCK // self.logits.shape[1])
+
+        def on_block(start: int) -> np.ndarray:
+            rows = slice(start, start + size)
+            # What is too far below the largest for its dtype is infinitely far below.
+            with np.errstate(over="ignore"):
+                below = np.subtract(self.logits[rows], self._largest[rows], dtype=dtype)
+                return work(below, rows)
+
+        starts = range(0, len(self.labels), size)
+        if self.logits.size * exponentials < _WORTH_THREADS:
+            return np.sum([*map(on_block, starts)], axis=0)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return np.sum([*pool.map(on_block, starts)], axis=0)
+
+    def sums(self, beta: float, num_bins: int, *, rough: bool) -> np.ndarray:
+        """Return what `Data.at` adds up: NLL, slope, curvature, weight of labels below the largest,
+        and the gap of each bin."""
+        dtype = "float32" if rough and self.logits.dtype == "float32" else "float64"
+        # As a product with ones, a sum over the classes is several times as fast.
+        ones = np.ones(self.logits.shape[1], dtype)
+
+        def work(below: np.ndarray, rows: slice) -> np.ndarray:
+            true, weights = self._true[rows], self.weights[rows]
+            e = below * beta
+            np.exp(e, out=e)
+            total = e @ ones
+            np.multiply(e, below, out=e)
+            mean = e @ ones / total
+            np.multiply(e, below, out=e)
+            variance = np.maximum(e @ ones / total - mean * mean, 0.0)
+            columns = (np.log(total) - beta * true, mean - true, variance, true < 0)
+            # An error on the way is nobody's concern.
+            gaps = np.nan if rough else self._gaps(total[None], rows, num_bins)
+            return np.append([weights @ column for column in columns], gaps)
+
+        return self._by_blocks(work, dtype)
+
+    def grid_gaps(self, num_bins: int) -> np.ndarray:
+        """Return the gap of each bin at each temperature of `GRID`, flat."""
+        ones, size = np.ones(self.logits.shape[1]), len(GRID)
+
+        def work(below: np.ndarray, rows: slice) -> np.ndarray:
+            totals = np.empty((size, len(below)))
+            e = np.empty_like(below)
+            for largest in range(size // 2, size):
+                index = largest
+                np.divide(below, GRID[index], out=e)
+                np.exp(e, out=e)
+                totals[index] = e @ ones
+                # GRID[i] is i + 1 tenths: half that temperature is the square of exp.
+                while index % 2:
+                    index //= 2
+                    np.multiply(e, e, out=e)
+                    totals[index] = e @ ones
+            return self._gaps(totals, rows, num_bins)
+
+        return self._by_blocks(work, exponentials=size // 2)
+
+    def _gaps(self, totals: np.ndarray, rows: slice, num_bins: int) -> np.ndarray:
+        """Return the gap of each bin for each row of totals, flat."""
+        weights, is_right = self.weights[rows], self._is_right[rows]
+        gaps = []
+        for total in totals:
+            confidence = 1.0 / total
+            bins = np.clip(np.ceil(confidence * num_bins).astype("int64") - 1, 0, num_bins - 1)
+            gaps.append(np.bincount(bins, weights * (confidence - is_right), num_bins))
+        return np.concatenate(gaps)
+
+
+def _spread(sample_weight: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return weights for predictions of a shape, flat: ones, or given ones of (B,) or all axes."""
+    if sample_weight is None:
+        return np.ones(int(np.prod(shape)))
+    weights = _to_numpy(sample_weight).astype("float64")
+    if weights.shape == (*shape, 1):
+        weights = weights[..., 0]
+    if weights.shape != shape[: weights.ndim] or weights.ndim == 0:
+        raise ValueError(
+            f"`sample_weight` must have shape {shape} or {shape[:1]}. Received: shape "
+            f"{weights.shape}. Give one weight for each prediction or each sample."
+        )
+    weights = weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim))
+    return np.broadcast_to(weights, shape).reshape(-1)
+
+
+def _to_numpy(x: Any) -> np.ndarray:
+    """Return a NumPy array of a list or of any framework's tensor; half precision as float32."""
+    array = np.asarray(x if isinstance(x, list | tuple | np.ndarray) else ops.convert_to_numpy(x))
+    is_half = array.dtype.itemsize == 2 and array.dtype.kind not in "iu"
+    return array.astype("float32") if is_half else array
