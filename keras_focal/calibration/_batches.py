@@ -25,7 +25,8 @@ def read(batches: Any, name: str, labels: str) -> Iterator[tuple[Any, ...]]:
         if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
             raise ValueError(
                 f"`{name}` must yield batches ({name}, {labels}) or ({name}, {labels}, "
-                f"sample_weight). Received: a batch of type {type(batch).__name__}. Calibration needs labels."
+                f"sample_weight). Received: a batch of type {type(batch).__name__}. "
+                "Calibration needs labels."
             )
         yield tuple(batch)
 
