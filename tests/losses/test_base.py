@@ -200,7 +200,7 @@ def test_half_dtypes_are_stored_as_float32(cls):
 
 
 @pytest.mark.parametrize(
-    "gamma", [-1.0, -1e-9, np.nan, np.inf, None, True, [1.0, 2.0], lambda p: p], ids=str
+    "gamma", [-1.0, -1e-9, np.nan, np.inf, None, True, [1.0, 2.0], abs], ids=str
 )
 @every_class
 def test_a_gamma_that_is_no_exponent_is_an_error(cls, gamma):
