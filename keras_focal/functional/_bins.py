@@ -13,6 +13,7 @@ from keras import ops
 from keras_focal._validation import check_count
 from keras_focal.functional._margin import chosen_class
 from keras_focal.functional._precision import Tensor, to_float
+from keras_focal.functional._probabilities import check_distributions
 from keras_focal.functional._weights import align_weights
 
 LOGIT_CELLS = 8192
@@ -112,6 +113,28 @@ def _most_likely(predictions: Tensor, *, from_logits: bool) -> tuple[Tensor, Ten
     return top, 1.0 / (1.0 + rest), rest / (1.0 + rest)
 
 
+def positive_class(labels: Tensor, predictions: Tensor, *, from_logits: bool = False) -> Predictions:
+    """Return the probability of class 1 of two as confidence, whichever class is the likelier.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or rows, shape (..., K). What is not class 1
+            is wrong.
+        predictions: Float tensor, shape (..., K): probabilities, or logits. K = 1 is the
+            probability or the logit of class 1; K = 2 has both classes.
+        from_logits: Whether `predictions` are logits.
+
+    Returns:
+        Predictions: p, 1 - p and whether the label is not 1. Not finite where the predictions are
+        not.
+    """
+    predictions = to_float(predictions)
+    wrong = ops.not_equal(class_ids(labels, predictions.shape), 1)
+    both = two_classes(predictions, from_logits)
+    p = ops.softmax(both, axis=-1) if from_logits else both
+    taint = ops.sum(both - both, axis=-1)
+    return Predictions(p[..., 1] + taint, p[..., 0] + taint, ops.cast(wrong, p.dtype))
+
+
 def equal_width_bins(confidence: Tensor, num_bins: int) -> Tensor:
     """Return the bin of each confidence, int32 in [0, num_bins): bin i is (i/M, (i+1)/M].
 
@@ -168,6 +191,11 @@ def bin_statistics(
         BinStatistics with parts of shape (num_bins,). Predictions that are not finite are left
         out.
 
+    Raises:
+        ValueError: If `num_bins` is not a whole number >= 1. Also if probabilities lie outside
+            [0, 1] or rows do not sum to 1, by more than 0.01; rows that are not finite or of
+            weight 0 pass, and inside a compiled step values are not checked.
+
     Example:
         >>> from keras_focal import functional
         >>> bins = functional.bin_statistics([0, 1], [[0.9, 0.1], [0.8, 0.2]], num_bins=5)
@@ -177,6 +205,7 @@ def bin_statistics(
     num_bins = check_count("num_bins", num_bins)
     top = top_label(labels, predictions, from_logits=from_logits)
     weights = weights_like(top.wrong, sample_weight)
+    check_distributions("predictions", predictions, weights, from_logits=from_logits)
     bins = equal_width_bins(top.confidence, num_bins)
     # What is not finite goes after the last bin.
     bins = ops.reshape(ops.where(ops.isfinite(top.doubt), bins, num_bins), (-1,))

@@ -1,11 +1,12 @@
-"""Calibration errors for `model.compile`: ECE, AdaECE and MCE."""
+"""Calibration errors for `model.compile`: ECE, AdaECE, MCE, RMSCE and the ECE of class 1 of two."""
 
 from typing import Any
 
 import keras
 
 from keras_focal import functional
-from keras_focal.functional import BinStatistics, EqualMass, EqualWidth
+from keras_focal._validation import check_binary_shape
+from keras_focal.functional import BinStatistics, EqualMass, EqualWidth, Predictions
 from keras_focal.metrics._base import BinnedMetric
 
 Tensor = Any
@@ -177,3 +178,48 @@ class AdaptiveExpectedCalibrationError(BinnedMetric):
 
     def _reading(self, *bins: BinStatistics) -> Tensor:
         return functional.expected_error(*bins)
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class BinaryExpectedCalibrationError(ExpectedCalibrationError):
+    """ECE of the probability of class 1 of two: how far it is from the frequency of class 1.
+
+    ECE = sum_i |B_i| / N |freq_i - mean p_i| over `num_bins` bins of equal width, (a, b], of the
+    probability p of class 1. `ExpectedCalibrationError` reads the likelier class instead, from a
+    confidence of 1/2 on. In `bins()` a prediction is wrong where the label is not 1, so that a
+    reliability diagram of them shows the frequency of class 1 as accuracy.
+
+    Args:
+        num_bins: Number of bins, >= 1.
+        from_logits: Whether predictions are logits or probabilities.
+        ignore_class: None, or a class id whose predictions are left out.
+        name: Name in the logs.
+        dtype: Dtype of the result, float32 by default.
+
+    Raises:
+        ValueError: If `num_bins` is not a whole number >= 1.
+
+    Example:
+        >>> import keras_focal
+        >>> metric = keras_focal.metrics.BinaryExpectedCalibrationError()
+        >>> metric.update_state([0, 1], [[0.25], [0.25]])
+        >>> round(float(metric.result()), 4)
+        0.25
+
+    Source:
+        Niculescu-Mizil and Caruana, 2005, Predicting Good Probabilities with Supervised Learning.
+    """
+
+    def __init__(
+        self,
+        num_bins: int = 15,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        name: str = "binary_ece",
+        dtype: Any = None,
+    ):
+        super().__init__(num_bins, from_logits, ignore_class, name, dtype)
+
+    def _predictions(self, labels: Tensor, predictions: Tensor) -> Predictions:
+        check_binary_shape("y_pred", predictions.shape)
+        return functional.positive_class(labels, predictions, from_logits=self.from_logits)
