@@ -94,6 +94,17 @@ def check_class_id(name: str, value: Any) -> int | None:
     return int(value)
 
 
+def check_one_class(name: str, value: Any, num_classes: int | None = None) -> int:
+    """Return the id of a class as an int, in [0, `num_classes`) where their number is known."""
+    fits = is_number(value) and float(value).is_integer() and value >= 0
+    bound = ""
+    if num_classes is not None:
+        fits = fits and value < num_classes
+        bound = f" and < {num_classes}, the number of classes"
+    check_number(name, value, f"a whole number >= 0{bound}", fits, "1 is the positive class of two.")
+    return int(value)
+
+
 def check_positive(name: str, value: Any) -> float:
     """Return `value` as a finite float > 0."""
     check_number(
@@ -269,15 +280,6 @@ def check_probabilities(
         raise ValueError(
             f"`{name}` must hold {rule}. Received: {row} in row [{place}]. For logits pass "
             f"from_logits=True, or end the model in a {last} layer."
-        )
-
-
-def check_binary_shape(name: str, shape: Any) -> None:
-    """Raise unless predictions are of one or two classes."""
-    if tuple(shape)[-1] not in (1, 2):
-        raise ValueError(
-            f"`{name}` must have shape (..., 1), of the positive class, or (..., 2). Received: "
-            f"shape {tuple(shape)}. For more classes use ClasswiseExpectedCalibrationError."
         )
 
 

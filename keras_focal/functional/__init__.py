@@ -10,7 +10,7 @@ from keras_focal.functional._bins import (
     class_ids,
     equal_width_bins,
     logit_cells,
-    positive_class,
+    one_class,
     top_label,
 )
 from keras_focal.functional._calibration import (
@@ -92,7 +92,7 @@ __all__ = [
     "maximum_error",
     "negative_log_likelihood",
     "noise_floor",
-    "positive_class",
+    "one_class",
     "root_mean_square_error",
     "scale_logits",
     "smooth_calibration_error",

@@ -113,26 +113,31 @@ def _most_likely(predictions: Tensor, *, from_logits: bool) -> tuple[Tensor, Ten
     return top, 1.0 / (1.0 + rest), rest / (1.0 + rest)
 
 
-def positive_class(labels: Tensor, predictions: Tensor, *, from_logits: bool = False) -> Predictions:
-    """Return the probability of class 1 of two as confidence, whichever class is the likelier.
+def one_class(
+    labels: Tensor, predictions: Tensor, class_id: int = 1, *, from_logits: bool = False
+) -> Predictions:
+    """Return the probability of one class as confidence, whichever class is the likeliest.
 
     Args:
-        labels: Class ids, shape (...) or (..., 1), or rows, shape (..., K). What is not class 1
-            is wrong.
-        predictions: Float tensor, shape (..., K): probabilities, or logits. K = 1 is the
-            probability or the logit of class 1; K = 2 has both classes.
+        labels: As for `top_label`. Any other class counts as wrong.
+        predictions: As for `top_label`.
+        class_id: The class, in [0, K), or 0 or 1 where K = 1.
         from_logits: Whether `predictions` are logits.
 
     Returns:
-        Predictions: p, 1 - p and whether the label is not 1. Not finite where the predictions are
-        not.
+        Predictions: p of the class, 1 - p, and whether the label is another one. Not finite where
+        the predictions are not.
     """
     predictions = to_float(predictions)
-    wrong = ops.not_equal(class_ids(labels, predictions.shape), 1)
-    both = two_classes(predictions, from_logits)
-    p = ops.softmax(both, axis=-1) if from_logits else both
-    taint = ops.sum(both - both, axis=-1)
-    return Predictions(p[..., 1] + taint, p[..., 0] + taint, ops.cast(wrong, p.dtype))
+    wrong = ops.not_equal(class_ids(labels, predictions.shape), class_id)
+    rows = two_classes(predictions, from_logits)
+    taint = ops.sum(rows - rows, axis=-1)
+    is_it = chosen_class(ops.convert_to_tensor(class_id, dtype="int32"), rows.shape[-1])
+    p = ops.softmax(rows, axis=-1) if from_logits else rows
+    # Adding up the others loses nothing where p rounds to 1; given ones need not sum to 1.
+    confidence = ops.sum(ops.where(is_it, p, 0.0), axis=-1)
+    doubt = ops.sum(ops.where(is_it, 0.0, p), axis=-1) if from_logits else 1.0 - confidence
+    return Predictions(confidence + taint, doubt + taint, ops.cast(wrong, p.dtype))
 
 
 def equal_width_bins(confidence: Tensor, num_bins: int) -> Tensor:
@@ -151,7 +156,9 @@ def logit_cells(predictions: Predictions, num_cells: int = LOGIT_CELLS) -> Tenso
     Cells are spaced in the logit, so that they stay narrow near confidence 1, where a trained
     network puts most of its predictions.
     """
-    position = (ops.log2(predictions.confidence) - ops.log2(predictions.doubt) + 7.0) / 32.0
+    # A row that is no distribution, as under a mask, still has a cell: the first or the last.
+    confidence, doubt = ops.relu(predictions.confidence), ops.relu(predictions.doubt)
+    position = (ops.log2(confidence) - ops.log2(doubt) + 7.0) / 32.0
     return ops.cast(ops.floor(ops.clip(position * num_cells, 0, num_cells - 1)), "int32")
 
 

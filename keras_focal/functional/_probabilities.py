@@ -53,7 +53,8 @@ def check_distributions(
     if p is None or weight is None:
         return
     of = np if is_small else ops
-    rows = [value_now(part) for part in (of.min(p, -1), of.max(p, -1), of.sum(p, -1))]
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = [value_now(part) for part in (of.min(p, -1), of.max(p, -1), of.sum(p, -1))]
     if rows[-1] is not None:
         check_probabilities(name, *rows, weight, is_binary=is_binary, tolerance=TOLERANCE)
 
