@@ -101,7 +101,9 @@ def check_one_class(name: str, value: Any, num_classes: int | None = None) -> in
     if num_classes is not None:
         fits = fits and value < num_classes
         bound = f" and < {num_classes}, the number of classes"
-    check_number(name, value, f"a whole number >= 0{bound}", fits, "1 is the positive class of two.")
+    check_number(
+        name, value, f"a whole number >= 0{bound}", fits, "1 is the positive class of two."
+    )
     return int(value)
 
 

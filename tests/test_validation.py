@@ -534,7 +534,9 @@ def test_weights_of_samples_and_of_predictions_fit(weights):
     validation.check_weights_fit("sample_weight", weights, (2, 3, 5, 4))
 
 
-@pytest.mark.parametrize("weights", [(3,), (3, 5), (2, 5), (2, 3, 4), (2, 3, 5, 4), (1, 2, 3, 5, 1)])
+@pytest.mark.parametrize(
+    "weights", [(3,), (3, 5), (2, 5), (2, 3, 4), (2, 3, 5, 4), (1, 2, 3, 5, 1)]
+)
 def test_weights_of_other_shapes_do_not_fit(weights):
     with pytest.raises(ValueError, match=r"must have shape \(2,\) or \(2, 3, 5\)"):
         validation.check_weights_fit("sample_weight", weights, (2, 3, 5, 4))

@@ -70,9 +70,7 @@ class PredictionMetric(keras.metrics.Metric):
         if self.ignore_class is not None:
             ids = functional.class_ids(labels, predictions.shape)
             weights = ops.where(ops.equal(ids, self.ignore_class), 0.0, weights)
-        functional.check_distributions(
-            "y_pred", predictions, weights, from_logits=self.from_logits
-        )
+        functional.check_distributions("y_pred", predictions, weights, from_logits=self.from_logits)
         self._update(labels, predictions, weights)
 
     @abstractmethod
