@@ -94,6 +94,19 @@ def check_class_id(name: str, value: Any) -> int | None:
     return int(value)
 
 
+def check_one_class(name: str, value: Any, num_classes: int | None = None) -> int:
+    """Return the id of a class as an int, in [0, `num_classes`) where their number is known."""
+    fits = is_number(value) and float(value).is_integer() and value >= 0
+    bound = ""
+    if num_classes is not None:
+        fits = fits and value < num_classes
+        bound = f" and < {num_classes}, the number of classes"
+    check_number(
+        name, value, f"a whole number >= 0{bound}", fits, "1 is the positive class of two."
+    )
+    return int(value)
+
+
 def check_positive(name: str, value: Any) -> float:
     """Return `value` as a finite float > 0."""
     check_number(
@@ -206,6 +219,69 @@ def check_labels_fit(name: str, labels_shape: Any, predictions_shape: Any) -> No
             f"`{name}` must have shape {rows} (class ids), {(*rows, 1)}, or "
             f"{predictions_shape} (rows) for predictions of shape {predictions_shape}. Received: "
             f"shape {labels_shape}."
+        )
+
+
+def check_weights_fit(name: str, weights_shape: Any, predictions_shape: Any) -> None:
+    """Raise unless weights are of whole samples or of each prediction (...) of shape (..., K)."""
+    weights_shape, rows = tuple(weights_shape), tuple(predictions_shape)[:-1]
+    is_column = len(weights_shape) == len(rows) + 1 and weights_shape[-1] == 1
+    shape = weights_shape[:-1] if is_column else weights_shape
+    fits = len(shape) <= len(rows) and all(
+        not isinstance(a, int) or not isinstance(b, int) or a in (1, b)
+        for a, b in zip(shape, rows, strict=False)
+    )
+    if not fits:
+        forms = " or ".join(str(form) for form in dict.fromkeys((rows[:1], rows)))
+        raise ValueError(
+            f"`{name}` must have shape {forms}, a weight for each sample or each prediction, for "
+            f"predictions of shape {tuple(predictions_shape)}. Received: shape {weights_shape}."
+        )
+
+
+def check_probabilities(
+    name: str,
+    low: np.ndarray,
+    high: np.ndarray,
+    total: np.ndarray,
+    weight: np.ndarray,
+    *,
+    is_binary: bool,
+    tolerance: float,
+) -> None:
+    """Raise unless rows are probabilities; rows that are not finite or weigh nothing pass.
+
+    Args:
+        name: Name of the argument.
+        low: Least entry of each row, of any shape.
+        high: Largest entry of each.
+        total: Sum of each.
+        weight: Weight of each.
+        is_binary: Whether a row is one probability, of the positive class.
+        tolerance: How far an entry may lie outside [0, 1], and a sum from 1.
+    """
+    is_inside = (low >= -tolerance) & (high <= 1.0 + tolerance)
+    is_sum = (np.abs(total - 1.0) <= tolerance) | is_binary
+    if np.all(is_inside & is_sum):
+        return
+    # A NaN shows in the sum, an infinity in the extremes.
+    counts = np.isfinite(low) & np.isfinite(high) & ~np.isnan(total) & (weight != 0)
+    for is_right, rule in (
+        (is_inside, "probabilities, in [0, 1]"),
+        (is_sum, "probabilities, rows that sum to 1"),
+    ):
+        is_bad = counts & ~is_right
+        if not is_bad.any():
+            continue
+        index = np.unravel_index(is_bad.argmax(), is_bad.shape)
+        place = ", ".join(map(str, index))
+        row = f"{low[index]:g}"
+        if not is_binary:
+            row = f"entries from {low[index]:g} to {high[index]:g} with sum {total[index]:g}"
+        last = "sigmoid" if is_binary else "softmax"
+        raise ValueError(
+            f"`{name}` must hold {rule}. Received: {row} in row [{place}]. For logits pass "
+            f"from_logits=True, or end the model in a {last} layer."
         )
 
 

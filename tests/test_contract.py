@@ -115,6 +115,11 @@ CASES = [
         {"num_bins": 4, "from_logits": True, "num_classes": 3, "name": "l"},
         CLASSES,
     ),
+    Case(
+        metrics.BinaryExpectedCalibrationError,
+        {"num_bins": 6, "from_logits": True, "class_id": 0, "name": "q"},
+        CLASSES,
+    ),
     Case(metrics.NegativeLogLikelihood, {"from_logits": True, "name": "m"}, ROWS),
     Case(metrics.BrierScore, {"from_logits": True, "ignore_class": 1, "name": "n"}, CLASSES),
     Case(

@@ -44,6 +44,7 @@ WITHOUT_EXAMPLE = {
         "align_weights",
         "Totals",
         "amounts",
+        "check_distributions",
         "class_ids",
         "class_probabilities",
         "class_targets",
@@ -57,6 +58,7 @@ WITHOUT_EXAMPLE = {
         "logits_from_binary_probabilities",
         "logits_from_probabilities",
         "maximum_error",
+        "one_class",
         "root_mean_square_error",
         "scale_logits",
         "step_gamma",
@@ -140,6 +142,7 @@ def test_fixed_name_is_exported(module, name):
         ("MCE", "MaximumCalibrationError"),
         ("RMSCE", "RootMeanSquareCalibrationError"),
         ("ClasswiseECE", "ClasswiseExpectedCalibrationError"),
+        ("BinaryECE", "BinaryExpectedCalibrationError"),
     ],
 )
 def test_short_metric_name_is_the_long_one(short, long):

@@ -20,6 +20,19 @@ def bounds(value):
     return validation.check_temperature_bounds(value)
 
 
+def probabilities(rows, weights=None, tolerance=0.01):
+    rows = np.asarray(rows, "float64")
+    validation.check_probabilities(
+        "y_pred",
+        rows.min(-1),
+        rows.max(-1),
+        rows.sum(-1),
+        np.ones(rows.shape[:-1]) if weights is None else np.asarray(weights),
+        is_binary=rows.shape[-1] == 1,
+        tolerance=tolerance,
+    )
+
+
 # (id, call, argument, words of the rule, words of what came, where the fix is said)
 AFTER, IN_RULE = "after the value", "in the rule"
 BAD = [
@@ -77,6 +90,14 @@ BAD = [
         "ignore_class",
         "whole number or None",
         "ignore_class=1.5",
+        AFTER,
+    ),
+    (
+        "one class",
+        lambda: validation.check_one_class("class_id", 3, 3),
+        "class_id",
+        "whole number >= 0 and < 3, the number of classes",
+        "class_id=3",
         AFTER,
     ),
     (
@@ -152,6 +173,38 @@ BAD = [
         IN_RULE,
     ),
     (
+        "weights that fit",
+        lambda: validation.check_weights_fit("sample_weight", (3, 3), (2, 3, 3, 4)),
+        "sample_weight",
+        "(2,) or (2, 3, 3), a weight for each sample or each prediction",
+        "shape (3, 3)",
+        IN_RULE,
+    ),
+    (
+        "probabilities outside",
+        lambda: probabilities([[0.5, 0.5], [-1.25, 2.5]]),
+        "y_pred",
+        "probabilities, in [0, 1]",
+        "entries from -1.25 to 2.5 with sum 1.25 in row [1]",
+        AFTER,
+    ),
+    (
+        "probabilities of another sum",
+        lambda: probabilities([[0.25, 0.25]]),
+        "y_pred",
+        "rows that sum to 1",
+        "sum 0.5 in row [0]",
+        AFTER,
+    ),
+    (
+        "probability of one column",
+        lambda: probabilities([[0.25], [1.5]]),
+        "y_pred",
+        "probabilities, in [0, 1]",
+        "1.5 in row [1]",
+        AFTER,
+    ),
+    (
         "temperature bounds",
         lambda: bounds((2.0, 3.0)),
         "bounds",
@@ -190,8 +243,9 @@ def test_message_ends_with_the_likely_fix(call):
 def test_table_above_covers_every_check():
     source = {code for _, call, *_ in BAD for code in call.__code__.co_names}
     checks = {name for name in vars(validation) if name.startswith("check_")}
-    # `check_number` is the wording that the others share; `bounds` calls the last one.
-    assert checks - {"check_number", "check_temperature_bounds"} <= source
+    # `check_number` is the wording that the others share; `bounds` and `probabilities` call these.
+    indirect = {"check_number", "check_temperature_bounds", "check_probabilities"}
+    assert checks - indirect <= source
 
 
 # --- numbers
@@ -455,3 +509,77 @@ def test_class_id_is_returned_as_an_int(value, expected):
 def test_class_id_that_is_no_whole_number_is_refused(value):
     with pytest.raises(ValueError, match="`ignore_class` must be a whole number or None"):
         validation.check_class_id("ignore_class", value)
+
+
+@pytest.mark.parametrize(("value", "num_classes"), [(0, None), (2.0, 3), (np.int64(7), None)])
+def test_one_class_is_returned_as_an_int(value, num_classes):
+    checked = validation.check_one_class("class_id", value, num_classes)
+    assert checked == value
+    assert type(checked) is int
+
+
+@pytest.mark.parametrize("value", [-1, 0.5, INF, *NOT_NUMBERS], ids=repr)
+def test_one_class_that_is_no_class_is_refused(value):
+    with pytest.raises(ValueError, match="`class_id` must be a whole number >= 0"):
+        validation.check_one_class("class_id", value)
+
+
+# --- weights and probabilities
+
+
+@pytest.mark.parametrize(
+    "weights", [(), (2,), (1,), (2, 1), (2, 3), (2, 1, 5), (2, 3, 5), (2, 3, 5, 1), (None, 3)]
+)
+def test_weights_of_samples_and_of_predictions_fit(weights):
+    validation.check_weights_fit("sample_weight", weights, (2, 3, 5, 4))
+
+
+@pytest.mark.parametrize(
+    "weights", [(3,), (3, 5), (2, 5), (2, 3, 4), (2, 3, 5, 4), (1, 2, 3, 5, 1)]
+)
+def test_weights_of_other_shapes_do_not_fit(weights):
+    with pytest.raises(ValueError, match=r"must have shape \(2,\) or \(2, 3, 5\)"):
+        validation.check_weights_fit("sample_weight", weights, (2, 3, 5, 4))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[0.25, 0.75]],
+        [[0.2549, 0.75]],
+        [[-0.005, 1.005]],
+        [[1.009], [-0.009]],
+        [[NAN, 5.0], [INF, 0.0], [INF, -INF]],
+    ],
+    ids=repr,
+)
+def test_probabilities_pass_also_where_they_are_rounded_or_not_finite(rows):
+    with np.errstate(invalid="ignore"):
+        probabilities(rows)
+
+
+def test_rows_of_weight_zero_may_hold_anything():
+    probabilities([[0.5, 0.5], [7.0, -7.0]], [1.0, 0.0])
+    with pytest.raises(ValueError, match=r"in row \[1\]"):
+        probabilities([[7.0, -7.0], [7.0, -7.0]], [0.0, 0.5])
+
+
+def test_finite_entries_whose_sum_overflows_are_no_probabilities():
+    row = np.array([[3e38, 3e38]], "float32")
+    with np.errstate(over="ignore"), pytest.raises(ValueError, match=r"in \[0, 1\]"):
+        validation.check_probabilities(
+            "y_pred",
+            row.min(-1),
+            row.max(-1),
+            row.sum(-1),
+            np.ones(1),
+            is_binary=False,
+            tolerance=0.01,
+        )
+
+
+def test_row_is_named_by_all_its_axes():
+    rows = np.full((2, 3, 4), 0.25)
+    rows[1, 2] = 0.5
+    with pytest.raises(ValueError, match=r"with sum 2 in row \[1, 2\]"):
+        probabilities(rows)

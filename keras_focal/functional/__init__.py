@@ -10,6 +10,7 @@ from keras_focal.functional._bins import (
     class_ids,
     equal_width_bins,
     logit_cells,
+    one_class,
     top_label,
 )
 from keras_focal.functional._calibration import (
@@ -33,6 +34,7 @@ from keras_focal.functional._noise import NoiseFloor, noise_floor
 from keras_focal.functional._partitions import EqualMass, EqualWidth, Partition, equal_mass_bins
 from keras_focal.functional._precision import compute_dtype
 from keras_focal.functional._probabilities import (
+    check_distributions,
     logits_from_binary_probabilities,
     logits_from_probabilities,
 )
@@ -67,6 +69,7 @@ __all__ = [
     "brier_decomposition",
     "brier_score",
     "categorical_focal_crossentropy",
+    "check_distributions",
     "class_ids",
     "class_probabilities",
     "class_targets",
@@ -89,6 +92,7 @@ __all__ = [
     "maximum_error",
     "negative_log_likelihood",
     "noise_floor",
+    "one_class",
     "root_mean_square_error",
     "scale_logits",
     "smooth_calibration_error",

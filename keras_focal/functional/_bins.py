@@ -13,6 +13,7 @@ from keras import ops
 from keras_focal._validation import check_count
 from keras_focal.functional._margin import chosen_class
 from keras_focal.functional._precision import Tensor, to_float
+from keras_focal.functional._probabilities import check_distributions
 from keras_focal.functional._weights import align_weights
 
 LOGIT_CELLS = 8192
@@ -112,6 +113,33 @@ def _most_likely(predictions: Tensor, *, from_logits: bool) -> tuple[Tensor, Ten
     return top, 1.0 / (1.0 + rest), rest / (1.0 + rest)
 
 
+def one_class(
+    labels: Tensor, predictions: Tensor, class_id: int = 1, *, from_logits: bool = False
+) -> Predictions:
+    """Return the probability of one class as confidence, whichever class is the likeliest.
+
+    Args:
+        labels: As for `top_label`. Any other class counts as wrong.
+        predictions: As for `top_label`.
+        class_id: The class, in [0, K), or 0 or 1 where K = 1.
+        from_logits: Whether `predictions` are logits.
+
+    Returns:
+        Predictions: p of the class, 1 - p, and whether the label is another one. Not finite where
+        the predictions are not.
+    """
+    predictions = to_float(predictions)
+    wrong = ops.not_equal(class_ids(labels, predictions.shape), class_id)
+    rows = two_classes(predictions, from_logits)
+    taint = ops.sum(rows - rows, axis=-1)
+    is_it = chosen_class(ops.convert_to_tensor(class_id, dtype="int32"), rows.shape[-1])
+    p = ops.softmax(rows, axis=-1) if from_logits else rows
+    # Adding up the others loses nothing where p rounds to 1; given ones need not sum to 1.
+    confidence = ops.sum(ops.where(is_it, p, 0.0), axis=-1)
+    doubt = ops.sum(ops.where(is_it, 0.0, p), axis=-1) if from_logits else 1.0 - confidence
+    return Predictions(confidence + taint, doubt + taint, ops.cast(wrong, p.dtype))
+
+
 def equal_width_bins(confidence: Tensor, num_bins: int) -> Tensor:
     """Return the bin of each confidence, int32 in [0, num_bins): bin i is (i/M, (i+1)/M].
 
@@ -128,7 +156,9 @@ def logit_cells(predictions: Predictions, num_cells: int = LOGIT_CELLS) -> Tenso
     Cells are spaced in the logit, so that they stay narrow near confidence 1, where a trained
     network puts most of its predictions.
     """
-    position = (ops.log2(predictions.confidence) - ops.log2(predictions.doubt) + 7.0) / 32.0
+    # A row that is no distribution, as under a mask, still has a cell: the first or the last.
+    confidence, doubt = ops.relu(predictions.confidence), ops.relu(predictions.doubt)
+    position = (ops.log2(confidence) - ops.log2(doubt) + 7.0) / 32.0
     return ops.cast(ops.floor(ops.clip(position * num_cells, 0, num_cells - 1)), "int32")
 
 
@@ -168,6 +198,11 @@ def bin_statistics(
         BinStatistics with parts of shape (num_bins,). Predictions that are not finite are left
         out.
 
+    Raises:
+        ValueError: If `num_bins` is not a whole number >= 1. Also if probabilities lie outside
+            [0, 1] or rows do not sum to 1, by more than 0.01; rows that are not finite or of
+            weight 0 pass, and inside a compiled step values are not checked.
+
     Example:
         >>> from keras_focal import functional
         >>> bins = functional.bin_statistics([0, 1], [[0.9, 0.1], [0.8, 0.2]], num_bins=5)
@@ -177,6 +212,7 @@ def bin_statistics(
     num_bins = check_count("num_bins", num_bins)
     top = top_label(labels, predictions, from_logits=from_logits)
     weights = weights_like(top.wrong, sample_weight)
+    check_distributions("predictions", predictions, weights, from_logits=from_logits)
     bins = equal_width_bins(top.confidence, num_bins)
     # What is not finite goes after the last bin.
     bins = ops.reshape(ops.where(ops.isfinite(top.doubt), bins, num_bins), (-1,))

@@ -11,6 +11,7 @@ from keras_focal.functional._bins import (
 )
 from keras_focal.functional._partitions import equal_mass_bins
 from keras_focal.functional._precision import Tensor
+from keras_focal.functional._probabilities import check_distributions
 
 
 def expected_error(bins: BinStatistics) -> Tensor:
@@ -49,6 +50,9 @@ def expected_calibration_error(
     Returns:
         Scalar tensor, a fraction in [0, 1]; 0 for no predictions.
 
+    Raises:
+        ValueError: As `bin_statistics`.
+
     Example:
         >>> from keras_focal import functional
         >>> error = functional.expected_calibration_error([0, 1], [[0.9, 0.1], [0.9, 0.1]])
@@ -79,7 +83,7 @@ def maximum_calibration_error(
 ) -> Tensor:
     """Return MCE = max_i |A_i - C_i| over the bins of equal width that are not empty.
 
-    Args and returns as `expected_calibration_error`.
+    Args, returns and raises as `expected_calibration_error`.
 
     Example:
         >>> from keras_focal import functional
@@ -127,7 +131,8 @@ def adaptive_expected_calibration_error(
         Scalar tensor, a fraction in [0, 1]; 0 for no predictions.
 
     Raises:
-        ValueError: If `binning` is neither, or weights are given with "paper".
+        ValueError: If `binning` is neither, or weights are given with "paper". Also as
+            `bin_statistics`.
 
     Example:
         >>> from keras_focal import functional
@@ -147,7 +152,9 @@ def adaptive_expected_calibration_error(
             "Use binning='tie-safe' for weighted predictions."
         )
     top = top_label(labels, predictions, from_logits=from_logits)
-    weights = ops.reshape(weights_like(top.wrong, sample_weight), (-1,))
+    weights = weights_like(top.wrong, sample_weight)
+    check_distributions("predictions", predictions, weights, from_logits=from_logits)
+    weights = ops.reshape(weights, (-1,))
     confidence, doubt, wrong = (ops.reshape(part, (-1,)) for part in top)
     # A prediction that is not finite weighs nothing.
     finite = ops.isfinite(doubt)

@@ -7,6 +7,7 @@ from keras import ops
 from keras_focal._validation import check_count
 from keras_focal.functional._bins import equal_width_bins, weights_like
 from keras_focal.functional._precision import Tensor, to_float
+from keras_focal.functional._probabilities import check_distributions
 from keras_focal.functional._scores import class_probabilities, class_targets
 
 
@@ -51,7 +52,7 @@ def brier_decomposition(
         not finite and class ids outside [0, K) are left out.
 
     Raises:
-        ValueError: If `num_bins` is not a whole number >= 1.
+        ValueError: As `bin_statistics`.
 
     Example:
         >>> from keras_focal import functional
@@ -71,6 +72,7 @@ def brier_decomposition(
     score = ops.sum(difference * difference, axis=-1)
     finite = ops.isfinite(score)
     weights = ops.where(finite, weights_like(score, sample_weight), 0.0)
+    check_distributions("predictions", predictions, weights, from_logits=from_logits)
     difference = ops.where(ops.expand_dims(finite, -1), difference, 0.0)
     total = ops.sum(weights)
     brier = ops.divide_no_nan(ops.sum(weights * ops.where(finite, score, 0.0)), total)

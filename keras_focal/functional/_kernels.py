@@ -119,6 +119,20 @@ def compiled(kernel: Callable, *arrays: Tensor, rows: tuple[Tensor, ...] = ()) -
     return tf.function(kernel, jit_compile=True)(*inputs)
 
 
+def value_now(x: Tensor) -> np.ndarray | None:
+    """Return a tensor as an array; None where it has no value yet, as inside a compiled step."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        # Reading would break the graph in two.
+        if torch.compiler.is_compiling():
+            return None
+    try:
+        return ops.convert_to_numpy(x)
+    except Exception:  # each framework raises its own type
+        return None
+
+
 def scatter_add(x: Tensor, index: Tensor, rows: Tensor) -> Tensor:
     """Return x with rows[i] added to row index[i] for every i, in place where x is given up.
 

@@ -5,12 +5,58 @@ logits alone. What the softmax rounded away cannot be recovered: a probability o
 gradient, and a sigmoid of exactly 1 counts as 1 - 2**-24. Prefer logits.
 """
 
+import math
+
+import numpy as np
 from keras import ops
 
+from keras_focal._validation import check_probabilities
+from keras_focal.functional._kernels import value_now
 from keras_focal.functional._precision import TINY, Tensor, to_float
 
 LARGEST_PROBABILITY = 1.0 - 2.0**-24
 """The largest float32 below 1: -log(1 - p) is at most 16.6 from a probability."""
+
+TOLERANCE = 0.01
+"""How far from 1 a row may sum: a softmax in bfloat16 is off by up to 3 * 2**-9 = 0.006, also
+where its rows were cast to float32 since."""
+
+
+FEW_ENTRIES = 2**20
+"""Entries that are copied to the host in less time than it takes to start a few operations."""
+
+
+def check_distributions(
+    name: str, predictions: Tensor, weights: Tensor, *, from_logits: bool = False
+) -> None:
+    """Raise where probabilities are none: outside [0, 1], or not of sum 1.
+
+    Inside a compiled step no value can be read, and none is checked.
+
+    Args:
+        name: What the caller calls `predictions`.
+        predictions: Probabilities, shape (..., K); K = 1 is the positive class of two.
+        weights: Float tensor, shape (...): rows of weight 0 pass.
+        from_logits: Whether `predictions` are logits, which always pass.
+
+    Raises:
+        ValueError: If a finite row has an entry outside [0, 1] or, for K >= 2, a sum other than 1,
+            by more than 0.01.
+    """
+    p = to_float(predictions)
+    if from_logits or 0 in p.shape or None in p.shape:
+        return
+    is_binary = p.shape[-1] == 1
+    # Few numbers are read at once, many are reduced where they lie: on another device perhaps.
+    is_small = math.prod(p.shape) <= FEW_ENTRIES
+    p, weight = value_now(p) if is_small else p, value_now(weights)
+    if p is None or weight is None:
+        return
+    of = np if is_small else ops
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = [value_now(part) for part in (of.min(p, -1), of.max(p, -1), of.sum(p, -1))]
+    if rows[-1] is not None:
+        check_probabilities(name, *rows, weight, is_binary=is_binary, tolerance=TOLERANCE)
 
 
 def logits_from_probabilities(probabilities: Tensor) -> Tensor:

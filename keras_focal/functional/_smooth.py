@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_focal.functional._bins import top_label, weights_like
 from keras_focal.functional._precision import Tensor
+from keras_focal.functional._probabilities import check_distributions
 
 _NUM_CELLS = 2**15
 """Cells of [0, 1]."""
@@ -40,6 +41,9 @@ def smooth_calibration_error(
         Python float, a fraction in [0, 1]; 0.0 for no predictions. Predictions that are not finite
         are left out.
 
+    Raises:
+        ValueError: If probabilities lie outside [0, 1] or rows do not sum to 1, by more than 0.01.
+
     Numerics:
         A histogram of cells of width h = 2**-15 stands for the sum over predictions. That moves
         smECE_sigma by at most mean |a_i - c_i| (h / sigma)^2 / 8, and smECE by less than 1e-4
@@ -57,6 +61,7 @@ def smooth_calibration_error(
     """
     top = top_label(labels, predictions, from_logits=from_logits)
     parts = top.doubt, top.wrong, weights_like(top.wrong, sample_weight)
+    check_distributions("predictions", predictions, parts[-1], from_logits=from_logits)
     doubt, wrong, weights = (ops.convert_to_numpy(part).astype("float64").ravel() for part in parts)
     finite = np.isfinite(doubt)
     doubt, wrong, weights = doubt[finite], wrong[finite], weights[finite]

@@ -3,6 +3,7 @@
 from keras_focal.metrics._base import BinnedMetric, CellMetric, PredictionMetric, TotalsMetric
 from keras_focal.metrics._calibration_error import (
     AdaptiveExpectedCalibrationError,
+    BinaryExpectedCalibrationError,
     ExpectedCalibrationError,
     MaximumCalibrationError,
     RootMeanSquareCalibrationError,
@@ -21,6 +22,7 @@ AdaECE = AdaptiveExpectedCalibrationError
 MCE = MaximumCalibrationError
 RMSCE = RootMeanSquareCalibrationError
 ClasswiseECE = ClasswiseExpectedCalibrationError
+BinaryECE = BinaryExpectedCalibrationError
 
 __all__ = [
     "ECE",
@@ -28,6 +30,8 @@ __all__ = [
     "RMSCE",
     "AdaECE",
     "AdaptiveExpectedCalibrationError",
+    "BinaryECE",
+    "BinaryExpectedCalibrationError",
     "BinnedMetric",
     "BrierScore",
     "CalibrationMetrics",

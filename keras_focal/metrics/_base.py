@@ -10,7 +10,12 @@ import numpy as np
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import check_class_id, check_count, check_labels_fit
+from keras_focal._validation import (
+    check_class_id,
+    check_count,
+    check_labels_fit,
+    check_weights_fit,
+)
 from keras_focal.functional import (
     BinStatistics,
     EqualWidth,
@@ -42,20 +47,30 @@ class PredictionMetric(keras.metrics.Metric):
 
         Args:
             y_true: Class ids, shape (...) or (..., 1), or one-hot or soft rows, shape (..., K).
-            y_pred: Probabilities or logits, shape (..., K); K = 1 is the positive class of two.
+            y_pred: Probabilities or logits, shape (..., K); K = 1, or shape (B,), is the positive
+                class of two.
             sample_weight: None, or weights of shape (B,), (B, 1) or (...). A mask on `y_pred`
                 counts as weight 0.
 
         Raises:
-            ValueError: If the shapes cannot match.
+            ValueError: If the shapes cannot match. Also if an entry of `y_pred` as probabilities
+                lies outside [0, 1] or a row does not sum to 1, by more than 0.01; rows that are
+                not finite, masked or of weight 0 pass. Inside a compiled step (`tf.function`,
+                `jax.jit`, and so in `fit` on TensorFlow and JAX) values are not checked.
         """
         labels, predictions = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+        if len(predictions.shape) == 1 <= len(labels.shape):
+            y_pred = predictions = ops.expand_dims(predictions, -1)
         check_labels_fit("y_true", labels.shape, predictions.shape)
+        if sample_weight is not None:
+            sample_weight = ops.convert_to_tensor(sample_weight)
+            check_weights_fit("sample_weight", sample_weight.shape, predictions.shape)
         # From `y_pred` itself: a mask travels with the object.
         weights = functional.effective_weights(y_pred, sample_weight)
         if self.ignore_class is not None:
             ids = functional.class_ids(labels, predictions.shape)
             weights = ops.where(ops.equal(ids, self.ignore_class), 0.0, weights)
+        functional.check_distributions("y_pred", predictions, weights, from_logits=self.from_logits)
         self._update(labels, predictions, weights)
 
     @abstractmethod
@@ -168,9 +183,13 @@ class BinnedMetric(CellMetric):
     def _reading(self, *bins: BinStatistics) -> Any:
         """Return the result, a tensor or a dict of them, from the bins of each kind."""
 
+    def _predictions(self, labels: Tensor, predictions: Tensor) -> Predictions:
+        """Return the confidence of each prediction, and whether it is wrong."""
+        return functional.top_label(labels, predictions, from_logits=self.from_logits)
+
     def _update(self, labels: Tensor, predictions: Tensor, weights: Tensor) -> None:
-        top = functional.top_label(labels, predictions, from_logits=self.from_logits)
-        rows = tuple(ops.reshape(part, (-1,)) for part in (*top, weights))
+        read = self._predictions(labels, predictions)
+        rows = tuple(ops.reshape(part, (-1,)) for part in (*read, weights))
         self._assign(functional.compiled(self._added, *self._sums(), rows=rows))
 
     def _added(self, whole: Tensor, fraction: Tensor, *rows: Tensor) -> Sums:

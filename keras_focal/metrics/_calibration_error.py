@@ -1,11 +1,12 @@
-"""Calibration errors for `model.compile`: ECE, AdaECE and MCE."""
+"""Calibration errors for `model.compile`: ECE, AdaECE, MCE, RMSCE and the ECE of one class."""
 
 from typing import Any
 
 import keras
 
 from keras_focal import functional
-from keras_focal.functional import BinStatistics, EqualMass, EqualWidth
+from keras_focal._validation import check_one_class
+from keras_focal.functional import BinStatistics, EqualMass, EqualWidth, Predictions
 from keras_focal.metrics._base import BinnedMetric
 
 Tensor = Any
@@ -177,3 +178,60 @@ class AdaptiveExpectedCalibrationError(BinnedMetric):
 
     def _reading(self, *bins: BinStatistics) -> Tensor:
         return functional.expected_error(*bins)
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class BinaryExpectedCalibrationError(ExpectedCalibrationError):
+    """ECE of the probability of one class: how far it is from the frequency of that class.
+
+    ECE = sum_i |B_i| / N |freq_i - mean p_i| over `num_bins` bins of equal width, (a, b], of the
+    probability p of the class. `ExpectedCalibrationError` reads the likeliest class instead, so
+    that of two classes no confidence is below 1/2. In `bins()` a prediction is wrong where the
+    label is another class: a reliability diagram of them shows its frequency as accuracy.
+
+    Args:
+        num_bins: Number of bins, >= 1.
+        from_logits: Whether predictions are logits or probabilities.
+        class_id: The class: 1 is the positive one of two.
+        ignore_class: None, or a class id whose predictions are left out.
+        name: Name in the logs.
+        dtype: Dtype of the result, float32 by default.
+
+    Raises:
+        ValueError: If `num_bins` is not a whole number >= 1 or `class_id` is no class.
+
+    Example:
+        >>> import keras_focal
+        >>> metric = keras_focal.metrics.BinaryExpectedCalibrationError()
+        >>> metric.update_state([0, 1], [[0.25], [0.25]])
+        >>> round(float(metric.result()), 4)
+        0.25
+
+    Source:
+        Niculescu-Mizil and Caruana, 2005, Predicting Good Probabilities with Supervised Learning.
+    """
+
+    def __init__(
+        self,
+        num_bins: int = 15,
+        from_logits: bool = False,
+        class_id: int = 1,
+        ignore_class: int | None = None,
+        name: str = "binary_ece",
+        dtype: Any = None,
+    ):
+        super().__init__(num_bins, from_logits, ignore_class, name, dtype)
+        self.class_id = check_one_class("class_id", class_id)
+
+    def _predictions(self, labels: Tensor, predictions: Tensor) -> Predictions:
+        check_one_class("class_id", self.class_id, max(predictions.shape[-1], 2))
+        return functional.one_class(
+            labels, predictions, self.class_id, from_logits=self.from_logits
+        )
+
+    @property
+    def _layout(self) -> Any:
+        return {"class_id": self.class_id, "bins": super()._layout}
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "class_id": self.class_id}

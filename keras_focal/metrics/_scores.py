@@ -149,6 +149,10 @@ class ConfidentCoverage(TotalsMetric):
             f"{self.name}_accuracy": ops.divide_no_nan(right, covered),
         }
 
+    @property
+    def _layout(self) -> Any:
+        return {"threshold": self.threshold}
+
     def get_config(self) -> dict[str, Any]:
         return {"threshold": self.threshold, **super().get_config()}
 

@@ -50,8 +50,10 @@ def given_bins(
             f"{', '.join(given) or 'none of them'}. Pass the predictions, or the bins of a metric."
         )
     if bins is None:
-        predictions = ops.convert_to_tensor(y_pred)
-        check_labels_fit("y_true", ops.convert_to_tensor(y_true).shape, predictions.shape)
+        labels, predictions = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+        if len(predictions.shape) == 1 <= len(labels.shape):
+            predictions = ops.expand_dims(predictions, -1)
+        check_labels_fit("y_true", labels.shape, predictions.shape)
         return functional.bin_statistics(
             y_true,
             predictions,

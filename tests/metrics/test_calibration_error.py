@@ -341,11 +341,13 @@ def test_errors_of_bfloat16_predictions_inside_a_compiled_step(rng):
     np.testing.assert_allclose(logs["mce"], reference.mce(*top), atol=1e-6)
 
 
-def test_early_stopping_takes_a_lower_error_for_better(rng):
-    """With mode="min", and with mode="auto", which asks the metric."""
-    # Nothing is learnt, so that the errors stay: training stops after one epoch of patience.
-    model, x, y = model_and_data(rng)
-    compile_with_metrics(model, learning_rate=0.0)
+@pytest.fixture(scope="module")
+def unchanging():
+    """A fit that learns nothing, with ragged batches and validation data, until one callback stops
+    it; its history, its data in two parts, its callbacks and its last learning rate."""
+    rng = np.random.default_rng(0)
+    model, x, y = model_and_data(rng, size=120)
+    compile_with_metrics(model, learning_rate=1e-30)
     watched = [
         ("val_ece", "min"),
         ("val_ece", "auto"),
@@ -353,21 +355,48 @@ def test_early_stopping_takes_a_lower_error_for_better(rng):
         ("val_mce", "auto"),
     ]
     stoppings = [
-        keras.callbacks.EarlyStopping(monitor=name, mode=mode, patience=1) for name, mode in watched
+        keras.callbacks.EarlyStopping(monitor=name, mode=mode, patience=2) for name, mode in watched
     ]
-    model.fit(x, y, batch_size=64, epochs=4, validation_data=(x, y), callbacks=stoppings, verbose=0)
-    for stopping in stoppings:
-        assert stopping.stopped_epoch == 1
+    slowers = [
+        keras.callbacks.ReduceLROnPlateau(monitor="val_ece", mode=mode, factor=0.5, patience=2)
+        for mode in ("min", "auto")
+    ]
+    history = model.fit(
+        x[:70],
+        y[:70],
+        batch_size=32,
+        epochs=5,
+        validation_data=(x[70:], y[70:]),
+        callbacks=[*slowers, *stoppings],
+        verbose=0,
+    ).history
+    logits = model.predict(x, verbose=0)
+    parts = {"": (y[:70], logits[:70]), "val_": (y[70:], logits[70:])}
+    return history, parts, stoppings, float(model.optimizer.learning_rate)
+
+
+def test_early_stopping_takes_a_lower_error_for_better(unchanging):
+    """With mode="min", and with mode="auto", which asks the metric."""
+    for stopping in unchanging[2]:
+        assert stopping.stopped_epoch == 2
         assert bool(stopping.monitor_op(0.1, 0.2))
         assert not bool(stopping.monitor_op(0.2, 0.1))
 
 
-def test_state_starts_again_every_epoch(rng):
-    model, x, y = model_and_data(rng)
-    compile_with_metrics(model, learning_rate=0.0)
-    history = model.fit(x, y, batch_size=64, epochs=2, verbose=0).history
-    for name in ("ece", "ada_ece", "mce"):
-        np.testing.assert_allclose(history[name][1], history[name][0], atol=1e-6)
+def test_learning_rate_falls_where_the_error_does_not(unchanging):
+    # Two callbacks, of mode "min" and "auto", halve it once each.
+    assert unchanging[3] == pytest.approx(0.25e-30)
+
+
+@pytest.mark.parametrize("part", ["", "val_"], ids=["training", "validation"])
+def test_every_epoch_reads_its_own_data_once(unchanging, part):
+    history, parts, *_ = unchanging
+    labels, logits = parts[part]
+    top = reference.top_label(labels, reference.softmax64(logits))
+    for name, oracle in (("ece", reference.ece), ("mce", reference.mce)):
+        np.testing.assert_allclose(history[part + name], [oracle(*top)] * 3, atol=1e-6)
+    adaptive = value(metrics.AdaECE(from_logits=True), labels, logits)
+    np.testing.assert_allclose(history[f"{part}ada_ece"], [adaptive] * 3, atol=1e-6)
 
 
 # Names and configuration
@@ -394,18 +423,3 @@ def test_config_round_trip_keeps_every_argument(build):
     copy = type(metric).from_config(metric.get_config())
     assert copy.get_config() == metric.get_config()
     assert (copy.num_bins, copy.from_logits, copy.name) == (7, True, "mine")
-
-
-@EVERY_METRIC
-def test_compiled_metric_survives_saving_the_model(build, tmp_path, rng):
-    model, x, y = model_and_data(rng)
-    model.compile(
-        optimizer="sgd",
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[build(num_bins=7, from_logits=True, name="mine")],
-    )
-    before = model.evaluate(x, y, verbose=0, return_dict=True)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    after = loaded.evaluate(x, y, verbose=0, return_dict=True)
-    np.testing.assert_allclose(after["mine"], before["mine"], atol=1e-6)

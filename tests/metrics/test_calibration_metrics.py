@@ -107,7 +107,7 @@ def two_heads():
             for name in ("near", "far")
         },
         metrics={
-            name: [metrics.CalibrationMetrics(from_logits=True, name=name)]
+            name: [metrics.CalibrationMetrics(7, True, ["ece", "mce"], name=name)]
             for name in ("near", "far")
         },
     )
@@ -122,7 +122,7 @@ def test_logs_of_two_outputs_hold_all_readings_of_both(rng):
     values = model.evaluate(x, targets, batch_size=32, verbose=0, return_dict=True)
     for name, right in targets.items():
         predictions = ops.convert_to_tensor(model.predict(x, verbose=0)[name])
-        expected = metrics.CalibrationMetrics(from_logits=True, name=name)
+        expected = metrics.CalibrationMetrics(7, True, ["ece", "mce"], name=name)
         expected.update_state(right, predictions)
         for key, value in numbers(expected).items():
             assert values[key] == pytest.approx(value, abs=1e-6)
@@ -135,8 +135,12 @@ def test_early_stopping_watches_one_reading(rng):
     model.compile(
         keras.optimizers.SGD(0.0),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[metrics.CalibrationMetrics(from_logits=True)],
+        metrics=[metrics.CalibrationMetrics(from_logits=True, readings=["mce", "ece"])],
     )
     stop = keras.callbacks.EarlyStopping("val_calibration_ece", mode="min", patience=1)
     logs = model.fit(x, y, epochs=9, validation_data=(x, y), callbacks=[stop], verbose=0)
     assert len(logs.epoch) == 2
+    # Keras asks a metric for its direction by the name of the metric alone.
+    unsaid = keras.callbacks.ReduceLROnPlateau("val_calibration_ece")
+    with pytest.raises(ValueError, match="mode='min'"):
+        model.fit(x, y, validation_data=(x, y), callbacks=[unsaid], verbose=0)

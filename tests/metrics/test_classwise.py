@@ -127,8 +127,8 @@ def test_error_in_compile_is_that_of_the_predictions(jit, rng):
         metrics=[metrics.ClasswiseECE(from_logits=True)],
         jit_compile=jit and keras.backend.backend() != "torch",
     )
-    model.fit(x, y, batch_size=32, epochs=2, verbose=0)
-    logs = model.evaluate(x, y, batch_size=32, verbose=0, return_dict=True)
+    for _ in range(2):
+        logs = model.evaluate(x, y, batch_size=32, verbose=0, return_dict=True)
     p = reference.softmax64(model.predict(x, verbose=0))
     expected = reference.classwise_ece(y, p).mean()
     assert logs["classwise_ece"] == pytest.approx(expected, abs=1e-6)

@@ -191,8 +191,8 @@ def test_scores_in_compile_are_those_of_the_predictions(jit, rng):
         metrics=[build(from_logits=True) for build in BUILDERS.values()],
         jit_compile=jit and keras.backend.backend() != "torch",
     )
-    model.fit(x, y, batch_size=32, epochs=2, verbose=0)
-    logs = model.evaluate(x, y, batch_size=32, verbose=0, return_dict=True)
+    for _ in range(2):
+        logs = model.evaluate(x, y, batch_size=32, verbose=0, return_dict=True)
     p = reference.softmax64(model.predict(x, verbose=0))
     expected = expected_scores(y, p, np.ones(70))
     assert {key: logs[key] for key in expected} == pytest.approx(expected, rel=1e-5)
