@@ -12,6 +12,7 @@ from keras_focal.metrics._classwise import ClasswiseExpectedCalibrationError
 from keras_focal.metrics._scores import (
     BrierScore,
     ConfidentCoverage,
+    LogitNorm,
     NegativeLogLikelihood,
     ScoresByCorrectness,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "ClasswiseExpectedCalibrationError",
     "ConfidentCoverage",
     "ExpectedCalibrationError",
+    "LogitNorm",
     "MaximumCalibrationError",
     "NegativeLogLikelihood",
     "PredictionMetric",

@@ -1,6 +1,5 @@
 """Reliability diagrams of several models side by side."""
 
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from keras_focal._validation import check_count
 from keras_focal.functional import BinStatistics
 from keras_focal.plotting._bins import given_bins
 from keras_focal.plotting._reliability import reliability_diagram
+from keras_focal.plotting._titles import wrapped
 
 _LETTERS_PER_INCH = 9
 """Of a title, at which a name is broken into lines."""
@@ -67,6 +67,8 @@ def compare_reliability(
             "inches, or leave it out."
         )
     figure, grid = plt.subplots(nrows, ncols, figsize=figsize, squeeze=False, layout="constrained")
+    # The strips hang below the axes that the layout sees.
+    figure.get_layout_engine().set(h_pad=0.08)
     axes = grid.reshape(-1)
     for unused in axes[len(bins) :]:
         figure.delaxes(unused)
@@ -74,16 +76,18 @@ def compare_reliability(
     for ax, (name, held) in zip(axes, bins.items(), strict=True):
         reliability_diagram(bins=held, ax=ax)
         letters = max(8, int(_LETTERS_PER_INCH * figsize[0] / ncols))
-        lines = textwrap.wrap(name, letters, break_on_hyphens=False)
-        ax.set_title("\n".join([*lines, ax.get_title()]), fontsize="medium")
+        ax.set_title("\n".join([*wrapped(name, letters), ax.get_title()]), fontsize="medium")
     # One key serves all, and one scale makes the shares comparable.
-    key = axes[0].get_legend_handles_labels()
-    key_columns = 3 if figsize[0] >= 5 else 1
-    figure.legend(*key, loc="outside lower center", ncols=key_columns, fontsize="small")
+    with_key = [ax for ax in axes if ax.get_legend()]
+    for ax in with_key:
+        ax.get_legend().remove()
+    if with_key:
+        key = with_key[0].get_legend_handles_labels()
+        key_columns = 3 if figsize[0] >= 5 else 1
+        figure.legend(*key, loc="outside lower center", ncols=key_columns, fontsize="small")
     strips = [ax.child_axes[0] for ax in axes]
     top = max(strip.get_ylim()[1] for strip in strips)
     for index, (ax, strip) in enumerate(zip(axes, strips, strict=True)):
-        ax.get_legend().remove()
         strip.set_ylim(0.0, top)
         strip.yaxis.label.set_fontsize("small")
         if index % ncols:
