@@ -67,9 +67,7 @@ def gradient_ratio_plot(
     room = 0.065 * -(-len(values) // 2) if is_long else 0.0
     ax.set_ylim(0.0, ax.get_ylim()[1] / max(0.4, 1.0 - room))
     columns = 2 if is_long else 1
-    ax.legend(
-        loc="upper right", fontsize="small", framealpha=0.9, handlelength=3.2, ncols=columns
-    )
+    ax.legend(loc="upper right", fontsize="small", framealpha=0.9, handlelength=3.2, ncols=columns)
     return ax
 
 

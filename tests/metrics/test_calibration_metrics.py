@@ -119,7 +119,7 @@ def test_brier_parts_give_the_brier_score_of_one_confidence_per_bin(rng):
 
 
 def test_unknown_reading_raises_with_all_names():
-    with pytest.raises(ValueError, match="'ada_ece'.*'accuracy'.*'top_label_brier_uncertainty'"):
+    with pytest.raises(ValueError, match=r"'ada_ece'.*'accuracy'.*'top_label_brier_uncertainty'"):
         metrics.CalibrationMetrics(readings=["ece", "brier"])
 
 
