@@ -128,7 +128,7 @@ def reliability_diagram(
     strip.locator_params(axis="y", nbins=3)
     strip.tick_params(labelbottom=True)
     if filled.share.size:
-        ax.legend(loc="upper left", fontsize="small", framealpha=0.9)
+        ax.legend(loc="best", fontsize="small", framealpha=0.9)
     else:
         strip.set_ylim(0.0, 100.0)
     return ax
