@@ -55,6 +55,7 @@ def compare_reliability(
         Guo et al., 2017, Figure 4; Mukhoti et al., 2020, section 2.
     """
     from matplotlib import pyplot as plt
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     bins = _bins_of_each(models, num_bins=num_bins, from_logits=from_logits)
     ncols = min(len(bins), 4 if ncols is None else check_count("ncols", ncols))
@@ -66,9 +67,9 @@ def compare_reliability(
             f"`figsize` must be (width, height), both > 0. Received: figsize={figsize!r}. Give "
             "inches, or leave it out."
         )
-    figure, grid = plt.subplots(nrows, ncols, figsize=figsize, squeeze=False, layout="constrained")
-    # The strips hang below the axes that the layout sees.
-    figure.get_layout_engine().set(h_pad=0.08)
+    # The strips hang below the axes, whose height the layout only comes near to.
+    layout = ConstrainedLayoutEngine(h_pad=0.08)
+    figure, grid = plt.subplots(nrows, ncols, figsize=figsize, squeeze=False, layout=layout)
     axes = grid.reshape(-1)
     for unused in axes[len(bins) :]:
         figure.delaxes(unused)

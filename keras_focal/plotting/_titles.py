@@ -16,7 +16,8 @@ def set_title(ax: "Axes", name: str | None, *values: str) -> None:
     Where that is too long for one line, the values stand below the name.
     """
     text = ": ".join(part for part in (name, ", ".join(values)) if part)
-    letters = max(8, int(_LETTERS_PER_INCH * ax.get_position().width * ax.figure.get_figwidth()))
+    inches = ax.get_window_extent().width / ax.figure.dpi
+    letters = max(8, int(_LETTERS_PER_INCH * inches))
     if len(text) > letters:
         together = len(", ".join(values)) <= letters
         below = [", ".join(values)] if together else values
