@@ -128,6 +128,7 @@ CASES = [
         CLASSES,
     ),
     Case(metrics.ScoresByCorrectness, {"from_logits": True, "name": "p"}, CLASSES),
+    Case(metrics.LogitNorm, {"ignore_class": 1, "name": "q"}, CLASSES),
     Case(losses.GammaState, {"gamma": 4.0, "name": "g"}),
     Case(layers.TemperatureScaling, {"temperature": 2.5, "name": "h"}),
     Case(

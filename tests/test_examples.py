@@ -12,6 +12,8 @@ import backends
 import numpy as np
 import pytest
 
+import keras_focal
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -94,16 +96,38 @@ def test_readme_table_is_what_the_quickstart_wrote(quickstart):
     assert rows == quickstart.summary_rows(results["runs"], quickstart.LOSSES)
 
 
+def blocks_of_python(document):
+    return re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.S)
+
+
 @pytest.mark.parametrize(
     "document", ["README.md", "docs/guides/linear_head.md", "docs/guides/measuring.md"]
 )
 def test_code_of_documents_runs(document, tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.S)
+    (code,) = blocks_of_python(document)
     if backends.BACKEND == "torch":
         code = code.replace('calibrated.export("saved_model")', "")
     (tmp_path / "readme.py").write_text(code)
     answer = run("readme.py", cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
+
+
+def test_guide_of_pictures_draws_what_it_shows(tmp_path):
+    answer = run(ROOT / "docs/images/draw.py", tmp_path, cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    guide = (ROOT / "docs/guides/pictures.md").read_text()
+    shown = re.findall(r"!\[.+\]\(\.\./images/(\S+)\)", guide)
+    assert sorted(shown) == sorted(path.name for path in tmp_path.iterdir())
+    for name in shown:
+        published = ROOT / "docs/images" / name
+        assert 5_000 < published.stat().st_size < 60_000
+        # Width and height, at fixed places in a PNG.
+        assert published.read_bytes()[16:24] == (tmp_path / name).read_bytes()[16:24]
+
+
+def test_guide_of_pictures_shows_every_picture():
+    code = "\n".join(blocks_of_python("docs/guides/pictures.md"))
+    assert {*re.findall(r"plotting\.(\w+)\(", code)} == {*keras_focal.plotting.__all__}
 
 
 def test_every_link_between_documents_leads_somewhere():

@@ -26,7 +26,9 @@ class CalibrationMonitor(keras.callbacks.Callback):
     the data is made. `directory` receives
 
     - `calibration.csv`: a row for each epoch and each of "training" and "validation" with every
-      reading of those metrics, and the norm of the last kernel (the paper's Figure 1 and 10);
+      reading of those metrics, such as the ECE, the NLL and the entropy of right and wrong
+      predictions (`ScoresByCorrectness`) and the norm of the logits (`LogitNorm`), and as
+      `last_kernel_norm` the L2 norm of the kernel of the last layer that has one;
     - for each function in `pictures` and each binned metric a PNG file, such as
       `pictures/reliability_diagram_ece_validation_0007.png` for the eighth epoch;
     - with `tensorboard=True` the same numbers and pictures as TensorBoard events.
@@ -61,7 +63,8 @@ class CalibrationMonitor(keras.callbacks.Callback):
         [(0, 'training'), (1, 'training')]
 
     Source:
-        Mukhoti et al., 2020, Figures 1, 2, 3 and 10.
+        Mukhoti et al., 2020, Figures 1, 2, 3 and 7; with `LogitNorm` on an output of features,
+        Figure 10.
     """
 
     def __init__(

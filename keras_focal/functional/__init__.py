@@ -14,7 +14,9 @@ from keras_focal.functional._bins import (
     top_label,
 )
 from keras_focal.functional._calibration import (
+    accuracy,
     adaptive_expected_calibration_error,
+    error_rate,
     expected_calibration_error,
     expected_error,
     maximum_calibration_error,
@@ -22,7 +24,12 @@ from keras_focal.functional._calibration import (
     root_mean_square_error,
 )
 from keras_focal.functional._debiased import debiased_calibration_error
-from keras_focal.functional._decomposition import BrierParts, brier_decomposition
+from keras_focal.functional._decomposition import (
+    BrierParts,
+    TopLabelBrierParts,
+    brier_decomposition,
+    top_label_brier_parts,
+)
 from keras_focal.functional._focal import (
     categorical_focal_crossentropy,
     sparse_categorical_focal_crossentropy,
@@ -31,6 +38,7 @@ from keras_focal.functional._gamma import gamma_star, gradient_ratio, step_gamma
 from keras_focal.functional._kernels import compiled
 from keras_focal.functional._linear import linear_sparse_focal_crossentropy
 from keras_focal.functional._noise import NoiseFloor, noise_floor
+from keras_focal.functional._norms import focal_gradient_norm, logit_norm
 from keras_focal.functional._partitions import EqualMass, EqualWidth, Partition, equal_mass_bins
 from keras_focal.functional._precision import compute_dtype
 from keras_focal.functional._probabilities import (
@@ -40,11 +48,13 @@ from keras_focal.functional._probabilities import (
 )
 from keras_focal.functional._scaling import scale_logits
 from keras_focal.functional._scores import (
+    PredictionScores,
     brier_score,
     class_probabilities,
     class_targets,
     entropy,
     negative_log_likelihood,
+    prediction_scores,
 )
 from keras_focal.functional._smooth import smooth_calibration_error
 from keras_focal.functional._sums import Sums, Totals
@@ -58,9 +68,12 @@ __all__ = [
     "EqualWidth",
     "NoiseFloor",
     "Partition",
+    "PredictionScores",
     "Predictions",
     "Sums",
+    "TopLabelBrierParts",
     "Totals",
+    "accuracy",
     "adaptive_expected_calibration_error",
     "align_weights",
     "amounts",
@@ -80,12 +93,15 @@ __all__ = [
     "entropy",
     "equal_mass_bins",
     "equal_width_bins",
+    "error_rate",
     "expected_calibration_error",
     "expected_error",
+    "focal_gradient_norm",
     "gamma_star",
     "gradient_ratio",
     "linear_sparse_focal_crossentropy",
     "logit_cells",
+    "logit_norm",
     "logits_from_binary_probabilities",
     "logits_from_probabilities",
     "maximum_calibration_error",
@@ -93,10 +109,12 @@ __all__ = [
     "negative_log_likelihood",
     "noise_floor",
     "one_class",
+    "prediction_scores",
     "root_mean_square_error",
     "scale_logits",
     "smooth_calibration_error",
     "sparse_categorical_focal_crossentropy",
     "step_gamma",
     "top_label",
+    "top_label_brier_parts",
 ]

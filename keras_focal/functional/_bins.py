@@ -96,13 +96,19 @@ def top_label(labels: Tensor, predictions: Tensor, *, from_logits: bool = False)
     return Predictions(confidence, doubt, wrong)
 
 
-def _most_likely(predictions: Tensor, *, from_logits: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the class of the largest entry of each row, its probability, and 1 less it."""
+def first_largest(predictions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first of the classes with the largest entry of each row, and that entry."""
     largest = ops.max(predictions, axis=-1)
-    # The first of the largest: compiled, several times as fast as argmax.
+    # Compiled, several times as fast as argmax.
     num_classes = predictions.shape[-1]
     is_largest = ops.equal(predictions, ops.expand_dims(largest, -1))
     top = ops.min(ops.where(is_largest, ops.arange(num_classes, dtype="int32"), num_classes), -1)
+    return top, largest
+
+
+def _most_likely(predictions: Tensor, *, from_logits: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the class of the largest entry of each row, its probability, and 1 less it."""
+    top, largest = first_largest(predictions)
     # NaN where an entry is not finite, which need not show in the sums.
     taint = ops.sum(predictions - predictions, axis=-1)
     if not from_logits:

@@ -30,6 +30,17 @@ def maximum_error(bins: BinStatistics) -> Tensor:
     return ops.max(ops.divide_no_nan(ops.abs(bins.gap), bins.count))
 
 
+def accuracy(bins: BinStatistics) -> Tensor:
+    """Return the share of right predictions; 0 if none were made."""
+    total = ops.sum(bins.count)
+    return ops.divide_no_nan(total - ops.sum(bins.wrong), total)
+
+
+def error_rate(bins: BinStatistics) -> Tensor:
+    """Return the share of wrong predictions; 0 if none were made."""
+    return ops.divide_no_nan(ops.sum(bins.wrong), ops.sum(bins.count))
+
+
 def expected_calibration_error(
     labels: Tensor,
     predictions: Tensor,

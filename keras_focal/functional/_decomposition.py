@@ -1,11 +1,11 @@
-"""The Brier score in two parts: how well calibrated, and how sharp (docs/maths.md, C13)."""
+"""The Brier score in two parts: how well calibrated, and how sharp (docs/maths.md, C13 and C14)."""
 
 from typing import NamedTuple
 
 from keras import ops
 
 from keras_focal._validation import check_count
-from keras_focal.functional._bins import equal_width_bins, weights_like
+from keras_focal.functional._bins import BinStatistics, equal_width_bins, weights_like
 from keras_focal.functional._precision import Tensor, to_float
 from keras_focal.functional._probabilities import check_distributions
 from keras_focal.functional._scores import class_probabilities, class_targets
@@ -85,3 +85,53 @@ def brier_decomposition(
     squares = ops.divide_no_nan(sums[:, 1] * sums[:, 1], sums[:, 0])
     calibration = ops.divide_no_nan(ops.sum(squares), total)
     return BrierParts(brier, calibration, brier - calibration)
+
+
+class TopLabelBrierParts(NamedTuple):
+    """The parts of the Brier score of the top label, each a scalar.
+
+    Attributes:
+        reliability: Mean squared gap between confidence and accuracy of a bin, in [0, 1].
+        resolution: Mean squared distance of the accuracy of a bin to that of all, in [0, 0.25].
+        uncertainty: Variance of correctness, accuracy (1 - accuracy), in [0, 0.25].
+    """
+
+    reliability: Tensor
+    resolution: Tensor
+    uncertainty: Tensor
+
+
+def top_label_brier_parts(bins: BinStatistics) -> TopLabelBrierParts:
+    """Return reliability, resolution and uncertainty of the top label, from what bins hold.
+
+    With C_i and A_i the mean confidence and accuracy of bin i and A the accuracy of all:
+    reliability = sum_i |B_i| / N (C_i - A_i)^2, the RMSCE squared; resolution =
+    sum_i |B_i| / N (A_i - A)^2; uncertainty = A (1 - A). reliability - resolution + uncertainty is
+    the mean of (C_i - correctness)^2: the Brier score of the top label where all confidences of a
+    bin are C_i, and without what they vary about it otherwise.
+
+    Args:
+        bins: BinStatistics, such as `bin_statistics` gives.
+
+    Returns:
+        TopLabelBrierParts; zeros for no predictions.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> bins = functional.bin_statistics([0, 0, 0, 1], [[0.75, 0.25]] * 2 + [[0.5, 0.5]] * 2)
+        >>> [round(float(part), 4) for part in functional.top_label_brier_parts(bins)]
+        [0.0312, 0.0625, 0.1875]
+
+    Source:
+        Murphy, 1973, A New Vector Partition of the Probability Score.
+    """
+    total = ops.sum(bins.count)
+    squares = ops.divide_no_nan(bins.gap * bins.gap, bins.count)
+    error = ops.divide_no_nan(ops.sum(bins.wrong), total)
+    # Of errors, whose distance is that of accuracies: few errors keep their digits.
+    distance = ops.divide_no_nan(bins.wrong, bins.count) - error
+    return TopLabelBrierParts(
+        reliability=ops.divide_no_nan(ops.sum(squares), total),
+        resolution=ops.divide_no_nan(ops.sum(bins.count * distance * distance), total),
+        uncertainty=error * (1.0 - error),
+    )

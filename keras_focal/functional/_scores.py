@@ -3,14 +3,16 @@
 NaN where a prediction is not finite, so that a mean can leave it out and count it.
 """
 
+from typing import NamedTuple
+
 from keras import ops
 
-from keras_focal.functional._bins import class_ids, two_classes
+from keras_focal.functional._bins import class_ids, first_largest, two_classes
 from keras_focal.functional._focal import (
     categorical_focal_crossentropy,
     sparse_categorical_focal_crossentropy,
 )
-from keras_focal.functional._margin import chosen_class
+from keras_focal.functional._margin import LARGEST_GAP, chosen_class
 from keras_focal.functional._precision import Tensor, to_float
 from keras_focal.functional._probabilities import logits_from_probabilities
 
@@ -139,3 +141,57 @@ def entropy(predictions: Tensor, *, from_logits: bool = False) -> Tensor:
     """
     log_p = ops.log_softmax(class_logits(predictions, from_logits=from_logits), axis=-1)
     return -ops.sum(ops.exp(log_p) * log_p, axis=-1)
+
+
+class PredictionScores(NamedTuple):
+    """Scores of predictions, each part of shape (...).
+
+    Attributes:
+        wrong: 1.0 where the top label is not the true one, else 0.0.
+        nll: -log p of the true class, in nats, as `negative_log_likelihood` gives it.
+        entropy: In nats, as `entropy` gives it.
+    """
+
+    wrong: Tensor
+    nll: Tensor
+    entropy: Tensor
+
+
+def prediction_scores(
+    labels: Tensor, predictions: Tensor, *, from_logits: bool = False
+) -> PredictionScores:
+    """Return wrongness, NLL and entropy of each prediction, from one softmax.
+
+    With rest the sum of exp(logit - largest logit) over all classes but the top one, -log p is
+    largest logit - logit + log(1 + rest): sure predictions keep their digits.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K).
+        predictions: Probabilities or logits, shape (..., K); K = 1 is the positive class of two.
+        from_logits: Whether `predictions` are logits.
+
+    Returns:
+        PredictionScores; NLL and entropy are NaN for a prediction that is not finite, NLL for a
+        class id outside [0, K).
+
+    Example:
+        >>> from keras_focal import functional
+        >>> scores = functional.prediction_scores([1], [[0.75, 0.25]])
+        >>> [round(float(part[0]), 4) for part in scores]
+        [1.0, 1.3863, 0.5623]
+    """
+    labels, predictions = ops.convert_to_tensor(labels), ops.convert_to_tensor(predictions)
+    logits = class_logits(predictions, from_logits=from_logits)
+    # Of what is given: a logarithm makes ties.
+    top, _ = first_largest(two_classes(to_float(predictions), from_logits))
+    behind = ops.clip(ops.max(logits, axis=-1, keepdims=True) - logits, 0.0, LARGEST_GAP)
+    share = ops.where(chosen_class(top, logits.shape[-1]), 0.0, ops.exp(-behind))
+    rest = ops.sum(share, axis=-1)
+    surprise = ops.log1p(rest) + ops.sum(logits - logits, axis=-1)
+    targets = ops.cast(class_targets(labels, predictions.shape), logits.dtype)
+    wrong = ops.not_equal(top, class_ids(labels, predictions.shape))
+    return PredictionScores(
+        wrong=ops.cast(wrong, logits.dtype),
+        nll=ops.sum(targets * (behind + ops.expand_dims(surprise, -1)), axis=-1),
+        entropy=surprise + ops.sum(share * behind, axis=-1) / (1.0 + rest),
+    )

@@ -13,6 +13,7 @@ from keras_focal.metrics._classwise import ClasswiseExpectedCalibrationError
 from keras_focal.metrics._scores import (
     BrierScore,
     ConfidentCoverage,
+    LogitNorm,
     NegativeLogLikelihood,
     ScoresByCorrectness,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "ClasswiseExpectedCalibrationError",
     "ConfidentCoverage",
     "ExpectedCalibrationError",
+    "LogitNorm",
     "MaximumCalibrationError",
     "NegativeLogLikelihood",
     "PredictionMetric",

@@ -1,6 +1,7 @@
 """Several calibration errors from one state and one update."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -12,11 +13,21 @@ from keras_focal.metrics._base import BinnedMetric
 
 Tensor = Any
 
+
+def _brier_part(name: str, bins: BinStatistics) -> Tensor:
+    return getattr(functional.top_label_brier_parts(bins), name)
+
+
 _READINGS: dict[str, tuple[type[Partition], Callable[[BinStatistics], Tensor]]] = {
     "ece": (EqualWidth, functional.expected_error),
     "ada_ece": (EqualMass, functional.expected_error),
     "mce": (EqualWidth, functional.maximum_error),
     "rmsce": (EqualWidth, functional.root_mean_square_error),
+    "accuracy": (EqualWidth, functional.accuracy),
+    "error": (EqualWidth, functional.error_rate),
+    "top_label_brier_reliability": (EqualWidth, partial(_brier_part, "reliability")),
+    "top_label_brier_resolution": (EqualWidth, partial(_brier_part, "resolution")),
+    "top_label_brier_uncertainty": (EqualWidth, partial(_brier_part, "uncertainty")),
 }
 
 
@@ -31,7 +42,9 @@ class CalibrationMetrics(BinnedMetric):
     Args:
         num_bins: Number of bins, >= 1.
         from_logits: Whether predictions are logits or probabilities.
-        readings: Which of "ece", "ada_ece", "mce" and "rmsce" to report.
+        readings: Which to report: "ece", "ada_ece", "mce", "rmsce", "accuracy", "error", and the
+            parts of `functional.top_label_brier_parts` as "top_label_brier_reliability",
+            "top_label_brier_resolution" and "top_label_brier_uncertainty".
         ignore_class: None, or a class id whose predictions are left out.
         name: What the names in the logs begin with. Give metrics of several outputs different
             names.

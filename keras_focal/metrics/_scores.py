@@ -1,5 +1,6 @@
 """Scores that are means over predictions: likelihood, Brier score, and what sure predictions do."""
 
+from abc import abstractmethod
 from typing import Any
 
 import keras
@@ -12,8 +13,27 @@ from keras_focal.metrics._base import TotalsMetric
 Tensor = Any
 
 
+class _MeanScore(TotalsMetric):
+    """Base of the weighted means of one score."""
+
+    def __init__(self, from_logits: bool, ignore_class: int | None, name: str, dtype: Any):
+        super().__init__(2, from_logits, ignore_class, name, dtype)
+
+    @abstractmethod
+    def _score(self, labels: Tensor, predictions: Tensor) -> Tensor:
+        """Return the score of each prediction, shape (...); NaN to leave it out."""
+
+    def _amounts(self, labels: Tensor, predictions: Tensor) -> list[Tensor]:
+        score = self._score(labels, predictions)
+        return [ops.ones_like(score), score]
+
+    def _reading(self, *totals: Tensor) -> Tensor:
+        weight, total = totals
+        return ops.divide_no_nan(total, weight)
+
+
 @keras.saving.register_keras_serializable(package="keras_focal")
-class NegativeLogLikelihood(TotalsMetric):
+class NegativeLogLikelihood(_MeanScore):
     """Mean of -log p of the true class, in nats: proper, so that only the truth minimises it.
 
     Args:
@@ -41,19 +61,14 @@ class NegativeLogLikelihood(TotalsMetric):
         name: str = "nll",
         dtype: Any = None,
     ):
-        super().__init__(2, from_logits, ignore_class, name, dtype)
+        super().__init__(from_logits, ignore_class, name, dtype)
 
-    def _amounts(self, labels: Tensor, predictions: Tensor) -> list[Tensor]:
-        nll = functional.negative_log_likelihood(labels, predictions, from_logits=self.from_logits)
-        return [ops.ones_like(nll), nll]
-
-    def _reading(self, *totals: Tensor) -> Tensor:
-        weight, total = totals
-        return ops.divide_no_nan(total, weight)
+    def _score(self, labels: Tensor, predictions: Tensor) -> Tensor:
+        return functional.negative_log_likelihood(labels, predictions, from_logits=self.from_logits)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
-class BrierScore(TotalsMetric):
+class BrierScore(_MeanScore):
     """Mean squared distance of probabilities to the truth, summed over classes: 0 to 2.
 
     Args:
@@ -80,15 +95,50 @@ class BrierScore(TotalsMetric):
         name: str = "brier",
         dtype: Any = None,
     ):
-        super().__init__(2, from_logits, ignore_class, name, dtype)
+        super().__init__(from_logits, ignore_class, name, dtype)
 
-    def _amounts(self, labels: Tensor, predictions: Tensor) -> list[Tensor]:
-        score = functional.brier_score(labels, predictions, from_logits=self.from_logits)
-        return [ops.ones_like(score), score]
+    def _score(self, labels: Tensor, predictions: Tensor) -> Tensor:
+        return functional.brier_score(labels, predictions, from_logits=self.from_logits)
 
-    def _reading(self, *totals: Tensor) -> Tensor:
-        weight, total = totals
-        return ops.divide_no_nan(total, weight)
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class LogitNorm(_MeanScore):
+    """Mean L2 norm of the logits: what an over-confident network makes grow.
+
+    For a model that gives logits. On an output of features it is the norm of the features; labels
+    are not looked at.
+
+    Args:
+        ignore_class: None, or a class id whose predictions are left out.
+        name: Name in the logs.
+        dtype: Dtype of the result, float32 by default.
+
+    Example:
+        >>> import keras_focal
+        >>> metric = keras_focal.metrics.LogitNorm()
+        >>> metric.update_state([0, 1], [[3.0, -4.0], [0.0, 1.0]])
+        >>> float(metric.result())
+        3.0
+
+    Source:
+        Mukhoti et al., 2020, Figure 7(a); of features, Figure 10.
+    """
+
+    # By itself a norm is neither good nor bad.
+    _direction = None
+
+    def __init__(
+        self, ignore_class: int | None = None, name: str = "logit_norm", dtype: Any = None
+    ):
+        super().__init__(True, ignore_class, name, dtype)
+
+    def _score(self, labels: Tensor, predictions: Tensor) -> Tensor:
+        return functional.logit_norm(predictions)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        config.pop("from_logits")
+        return config
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -193,10 +243,9 @@ class ScoresByCorrectness(TotalsMetric):
         super().__init__(6, from_logits, ignore_class, name, dtype)
 
     def _amounts(self, labels: Tensor, predictions: Tensor) -> list[Tensor]:
-        logits = self.from_logits
-        wrong = functional.top_label(labels, predictions, from_logits=logits).wrong
-        nll = functional.negative_log_likelihood(labels, predictions, from_logits=logits)
-        entropy = functional.entropy(predictions, from_logits=logits)
+        wrong, nll, entropy = functional.prediction_scores(
+            labels, predictions, from_logits=self.from_logits
+        )
         right = 1.0 - wrong
         return [right, right * nll, right * entropy, wrong, wrong * nll, wrong * entropy]
 

@@ -1,6 +1,5 @@
 """Reliability diagrams of several models side by side."""
 
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from keras_focal._validation import check_count
 from keras_focal.functional import BinStatistics
 from keras_focal.plotting._bins import given_bins
 from keras_focal.plotting._reliability import reliability_diagram
+from keras_focal.plotting._titles import wrapped
 
 _LETTERS_PER_INCH = 9
 """Of a title, at which a name is broken into lines."""
@@ -55,6 +55,7 @@ def compare_reliability(
         Guo et al., 2017, Figure 4; Mukhoti et al., 2020, section 2.
     """
     from matplotlib import pyplot as plt
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     bins = _bins_of_each(models, num_bins=num_bins, from_logits=from_logits)
     ncols = min(len(bins), 4 if ncols is None else check_count("ncols", ncols))
@@ -66,7 +67,9 @@ def compare_reliability(
             f"`figsize` must be (width, height), both > 0. Received: figsize={figsize!r}. Give "
             "inches, or leave it out."
         )
-    figure, grid = plt.subplots(nrows, ncols, figsize=figsize, squeeze=False, layout="constrained")
+    # The strips hang below the axes, whose height the layout only comes near to.
+    layout = ConstrainedLayoutEngine(h_pad=0.08)
+    figure, grid = plt.subplots(nrows, ncols, figsize=figsize, squeeze=False, layout=layout)
     axes = grid.reshape(-1)
     for unused in axes[len(bins) :]:
         figure.delaxes(unused)
@@ -74,16 +77,18 @@ def compare_reliability(
     for ax, (name, held) in zip(axes, bins.items(), strict=True):
         reliability_diagram(bins=held, ax=ax)
         letters = max(8, int(_LETTERS_PER_INCH * figsize[0] / ncols))
-        lines = textwrap.wrap(name, letters, break_on_hyphens=False)
-        ax.set_title("\n".join([*lines, ax.get_title()]), fontsize="medium")
+        ax.set_title("\n".join([*wrapped(name, letters), ax.get_title()]), fontsize="medium")
     # One key serves all, and one scale makes the shares comparable.
-    key = axes[0].get_legend_handles_labels()
-    key_columns = 3 if figsize[0] >= 5 else 1
-    figure.legend(*key, loc="outside lower center", ncols=key_columns, fontsize="small")
+    with_key = [ax for ax in axes if ax.get_legend()]
+    for ax in with_key:
+        ax.get_legend().remove()
+    if with_key:
+        key = with_key[0].get_legend_handles_labels()
+        key_columns = 3 if figsize[0] >= 5 else 1
+        figure.legend(*key, loc="outside lower center", ncols=key_columns, fontsize="small")
     strips = [ax.child_axes[0] for ax in axes]
     top = max(strip.get_ylim()[1] for strip in strips)
     for index, (ax, strip) in enumerate(zip(axes, strips, strict=True)):
-        ax.get_legend().remove()
         strip.set_ylim(0.0, top)
         strip.yaxis.label.set_fontsize("small")
         if index % ncols:

@@ -62,8 +62,12 @@ def gradient_ratio_plot(
             ax.scatter([threshold], [1.0], s=36, color=color, edgecolor="white", zorder=3)
         ax.plot(p, ratio, label=label, **line_look(index))
     ax.set(xlim=(0, 1), xlabel="probability of the true class, p", ylabel="g(p, γ)")
-    ax.set_ylim(bottom=0.0, auto=True)
-    ax.legend(loc="best", fontsize="small", framealpha=0.9, handlelength=3.2)
+    is_long = len(values) > 4
+    # A few names fit in where there is no line; more of them need room above all lines.
+    room = 0.065 * -(-len(values) // 2) if is_long else 0.0
+    ax.set_ylim(0.0, ax.get_ylim()[1] / max(0.4, 1.0 - room))
+    columns = 2 if is_long else 1
+    ax.legend(loc="upper right", fontsize="small", framealpha=0.9, handlelength=3.2, ncols=columns)
     return ax
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_focal.functional import BinStatistics
 from keras_focal.plotting._bins import filled_bins, given_bins
+from keras_focal.plotting._titles import set_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +83,7 @@ def confidence_histogram(
             ax.axvline(value, label=f"{name} {100 * value:.1f} %", **look)
     ax.set(xlim=(0, 1), xlabel="confidence", ylabel="samples, %")
     if title:
-        ax.set_title(title)
+        set_title(ax, title)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="best", fontsize="small", framealpha=0.9)
     return ax

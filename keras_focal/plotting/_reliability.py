@@ -7,12 +7,14 @@ from keras import ops
 from keras_focal import functional
 from keras_focal.functional import BinStatistics
 from keras_focal.plotting._bins import filled_bins, given_bins
+from keras_focal.plotting._titles import set_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_ACCURACY = "#2b6cb0"
-_GAP = "#e8590c"
+# A light bar and a dark gap: the hatches are seen in front of the bar too, also in greyscale.
+_ACCURACY = "#8db8e2"
+_GAP = "#b3361b"
 
 
 def reliability_diagram(
@@ -103,7 +105,7 @@ def reliability_diagram(
     )
     ax.plot([0, 1], [0, 1], "--", color="black", linewidth=1, label="perfect calibration")
     ax.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
-    error = f"ECE {100 * ece:.2f} %"
+    values = [f"ECE {100 * ece:.2f} %"]
     if interval is not None:
         floor = functional.noise_floor(bins, level=interval)
         low, high = (ends[ops.convert_to_numpy(bins.count) > 0] for ends in (floor.low, floor.high))
@@ -116,13 +118,17 @@ def reliability_diagram(
             capsize=3,
             label=f"{100 * interval:g} % of perfect models",
         )
-        error += f", by chance up to {100 * floor.upper:.2f} %"
-    ax.set_title(f"{title}: {error}" if title else error)
-    ax.legend(loc="upper left", fontsize="small", framealpha=0.9)
+        values.append(f"by chance up to {100 * floor.upper:.2f} %")
+    set_title(ax, title, *values)
     ax.tick_params(labelbottom=False)
 
-    strip = ax.inset_axes((0.0, -0.24, 1.0, 0.2), sharex=ax)
+    strip = ax.inset_axes((0.0, -0.25, 1.0, 0.19), sharex=ax)
     strip.bar(filled.centers, filled.share, filled.width, color="0.55")
     strip.set(xlabel="confidence", ylabel="samples, %")
+    strip.locator_params(axis="y", nbins=3)
     strip.tick_params(labelbottom=True)
+    if filled.share.size:
+        ax.legend(loc="best", fontsize="small", framealpha=0.9)
+    else:
+        strip.set_ylim(0.0, 100.0)
     return ax

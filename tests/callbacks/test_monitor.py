@@ -76,6 +76,87 @@ def test_validation_row_is_the_oracle_s(data, tmp_path):
     assert monitor.rows[-1]["ece_invalid"] == 0.0
 
 
+ALL = {
+    "cal_ece",
+    "cal_ada_ece",
+    "cal_error",
+    "nll",
+    "by_nll_right",
+    "by_nll_wrong",
+    "by_entropy_right",
+    "by_entropy_wrong",
+    "logit_norm",
+    "last_kernel_norm",
+}
+
+
+def test_all_that_the_paper_draws_lands_in_the_file_and_in_the_events(data, tmp_path):
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    model = model_with(
+        metrics.CalibrationMetrics(
+            from_logits=True, readings=["ece", "ada_ece", "error"], name="cal"
+        ),
+        metrics.NegativeLogLikelihood(from_logits=True),
+        metrics.ScoresByCorrectness(from_logits=True, name="by"),
+        metrics.LogitNorm(),
+    )
+    model.run_eagerly = True
+    monitor = callbacks.CalibrationMonitor(tmp_path, tensorboard=True)
+    fitted(model, data, monitor)
+    events = loader.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    rows = table(tmp_path)
+    assert len(rows) == 4
+    assert {name for name in rows[0] if not name.endswith("_invalid")} == {"epoch", "data", *ALL}
+    for name in ALL:
+        for part in ("training", "validation"):
+            written = [float(row[name]) for row in rows if row["data"] == part]
+            values = [event.value for event in events.Scalars(f"{part}/{name}")]
+            assert values == pytest.approx(written)
+            assert all(value > 0 for value in values)
+
+
+def test_last_row_is_the_oracle_s(data, tmp_path):
+    model = model_with(
+        metrics.ScoresByCorrectness(from_logits=True, name="by"), metrics.LogitNorm()
+    )
+    monitor = callbacks.CalibrationMonitor(tmp_path)
+    fitted(model, data, monitor)
+    logits, y = model.predict(data[2], verbose=0).astype("float64"), data[3]
+    p = reference.softmax64(logits)
+    wrong = p.argmax(-1) != y
+    expected = {
+        "by_nll_wrong": -np.log(p[np.arange(len(y)), y])[wrong].mean(),
+        "by_entropy_wrong": -(p * np.log(p)).sum(-1)[wrong].mean(),
+        "logit_norm": np.linalg.norm(logits, axis=-1).mean(),
+        "last_kernel_norm": np.linalg.norm(ops.convert_to_numpy(model.layers[-1].kernel)),
+    }
+    got = {name: monitor.rows[-1][name] for name in expected}
+    assert got == pytest.approx(expected, rel=1e-5)
+
+
+def test_norm_of_features_comes_from_an_output_of_features(data, tmp_path):
+    x, y, x_val, y_val = data
+    inputs = keras.Input((3,))
+    features = keras.layers.Dense(6, "relu", name="features")(inputs)
+    logits = keras.layers.Dense(CLASSES, name="logits")(features)
+    model = keras.Model(inputs, {"logits": logits, "features": features})
+    model.compile(
+        "sgd",
+        {"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
+        metrics={
+            "logits": [metrics.ECE(from_logits=True)],
+            "features": [metrics.LogitNorm(name="feature_norm")],
+        },
+    )
+    targets, held_out = ({"logits": part, "features": part} for part in (y, y_val))
+    monitor = callbacks.CalibrationMonitor(tmp_path)
+    model.fit(x, targets, validation_data=(x_val, held_out), verbose=0, callbacks=[monitor])
+    expected = np.linalg.norm(model.predict(x_val, verbose=0)["features"], axis=-1).mean()
+    assert monitor.rows[-1]["feature_norm"] == pytest.approx(expected, rel=1e-5)
+    assert 0 < monitor.rows[-1]["ece"] < 1
+
+
 def test_file_holds_the_rows(data, tmp_path):
     monitor = callbacks.CalibrationMonitor(tmp_path)
     fitted(model_with(metrics.ECE(from_logits=True)), data, monitor)

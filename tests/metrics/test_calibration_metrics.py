@@ -62,14 +62,76 @@ def test_only_the_chosen_readings_are_kept(data):
     assert sum(int(np.prod(v.shape)) for v in metric.variables) < 200
 
 
+def test_accuracy_and_error_are_the_shares_of_right_and_wrong_predictions(data, rng):
+    labels, logits = data
+    weights = rng.uniform(0, 2, 500).astype("float32")
+    metric = metrics.CalibrationMetrics(from_logits=True, readings=["accuracy", "error"])
+    metric.update_state(labels, logits, weights)
+    right = np.average(logits.argmax(-1) == labels, weights=weights)
+    expected = {"calibration_accuracy": right, "calibration_error": 1 - right}
+    assert numbers(metric) == pytest.approx(expected, rel=1e-6)
+
+
+def brier_parts_again(confidence, right, num_bins, weights):
+    """Reliability, resolution and uncertainty, and the Brier score of bin means, in a loop."""
+    bins = np.ceil(confidence * num_bins)
+    mean = np.average(right, weights=weights)
+    parts, brier = np.zeros(2), 0.0
+    for i in np.unique(bins):
+        inside, weight = bins == i, weights[bins == i].sum()
+        if weight:
+            forecast = np.average(confidence[inside], weights=weights[inside])
+            accuracy = np.average(right[inside], weights=weights[inside])
+            parts += weight * np.array([(forecast - accuracy) ** 2, (accuracy - mean) ** 2])
+            brier += np.sum(weights[inside] * (forecast - right[inside]) ** 2)
+    total = weights.sum()
+    return [*parts / total, mean * (1 - mean), brier / total]
+
+
+PARTS = [f"top_label_brier_{part}" for part in ("reliability", "resolution", "uncertainty")]
+
+
+@pytest.mark.parametrize("num_bins", [1, 7, 15])
+def test_brier_parts_of_the_top_label_are_the_oracle_s(num_bins, data, rng):
+    labels, logits = data
+    weights = rng.uniform(0, 2, 500) * (rng.random(500) < 0.8)
+    metric = metrics.CalibrationMetrics(num_bins, from_logits=True, readings=PARTS)
+    for part in np.array_split(np.arange(500), 3):
+        metric.update_state(labels[part], logits[part], weights[part].astype("float32"))
+    top = reference.top_label(labels, reference.softmax64(logits))
+    *parts, brier = brier_parts_again(*top, num_bins, weights)
+    got = numbers(metric)
+    assert list(got) == [f"calibration_{name}" for name in PARTS]
+    reliability, resolution, uncertainty = got.values()
+    np.testing.assert_allclose([reliability, resolution, uncertainty], parts, atol=1e-6)
+    assert reliability - resolution + uncertainty == pytest.approx(brier, abs=1e-6)
+
+
+def test_brier_parts_give_the_brier_score_of_one_confidence_per_bin(rng):
+    labels, rows = rng.integers(0, 2, 200), np.array([[0.9, 0.1], [0.3, 0.7], [0.55, 0.45]])
+    p = rows[rng.integers(0, 3, 200)].astype("float32")
+    metric = metrics.CalibrationMetrics(readings=PARTS)
+    metric.update_state(labels, p)
+    reliability, resolution, uncertainty = numbers(metric).values()
+    confidence, right = reference.top_label(labels, p)
+    brier = np.mean((confidence - right) ** 2)
+    assert reliability - resolution + uncertainty == pytest.approx(brier, abs=1e-6)
+
+
+def test_unknown_reading_raises_with_all_names():
+    with pytest.raises(ValueError, match=r"'ada_ece'.*'accuracy'.*'top_label_brier_uncertainty'"):
+        metrics.CalibrationMetrics(readings=["ece", "brier"])
+
+
 @pytest.mark.parametrize("readings", [[], "ece", ["ece", "ece"], ["nll"], 3, None])
 def test_readings_that_are_no_choice_raise(readings):
     with pytest.raises(ValueError, match="`readings` must be a list of one or more of 'ece'"):
         metrics.CalibrationMetrics(readings=readings)
 
 
-def test_empty_metric_reads_zero():
-    assert set(numbers(metrics.CalibrationMetrics()).values()) == {0.0}
+@pytest.mark.parametrize("readings", [["ece", "ada_ece", "mce"], ["accuracy", "error", *PARTS]])
+def test_empty_metric_reads_zero(readings):
+    assert set(numbers(metrics.CalibrationMetrics(readings=readings)).values()) == {0.0}
 
 
 def test_prediction_that_is_not_finite_is_counted_once(data):

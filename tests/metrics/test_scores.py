@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import reference
+from keras import ops
 
 from keras_focal import functional, metrics
 
@@ -13,6 +14,7 @@ BUILDERS = {
     "brier": metrics.BrierScore,
     "confident": lambda **how: metrics.ConfidentCoverage(threshold=0.6, **how),
     "by_correctness": metrics.ScoresByCorrectness,
+    "logit_norm": lambda from_logits=True: metrics.LogitNorm(),
 }
 every_score = pytest.mark.parametrize("name", BUILDERS)
 
@@ -23,7 +25,7 @@ def data(rng):
     return rng.integers(0, CLASSES, SIZE), logits, rng.uniform(0, 2, SIZE).astype("float32")
 
 
-def expected_scores(labels, p, weights):
+def expected_scores(labels, p, weights, predictions):
     """Every score again, by name."""
     weights = weights.astype("float64")
     p = np.asarray(p, "float64")
@@ -37,6 +39,7 @@ def expected_scores(labels, p, weights):
         "brier": np.average(brier, weights=weights),
         "confident": covered.sum() / weights.sum(),
         "confident_accuracy": np.average(right, weights=covered),
+        "logit_norm": np.average(np.linalg.norm(predictions, axis=1), weights=weights),
     }
     for group, member in (("right", right), ("wrong", 1 - right)):
         found[f"by_correctness_nll_{group}"] = np.average(nll, weights=weights * member)
@@ -61,7 +64,7 @@ def test_scores_are_the_oracle_s(name, from_logits, form, data):
     metric = BUILDERS[name](from_logits=from_logits)
     for part in np.array_split(np.arange(SIZE), 4):
         metric.update_state(given[part].astype("float32"), predictions[part], weights[part])
-    expected = expected_scores(labels, p, weights)
+    expected = expected_scores(labels, p, weights, predictions)
     got = numbers(metric)
     assert got
     assert got == pytest.approx({key: expected[key] for key in got}, rel=2e-6)
@@ -193,11 +196,89 @@ def test_scores_in_compile_are_those_of_the_predictions(jit, rng):
     )
     for _ in range(2):
         logs = model.evaluate(x, y, batch_size=32, verbose=0, return_dict=True)
-    p = reference.softmax64(model.predict(x, verbose=0))
-    expected = expected_scores(y, p, np.ones(70))
+    logits = model.predict(x, verbose=0)
+    expected = expected_scores(y, reference.softmax64(logits), np.ones(70), logits)
     assert {key: logs[key] for key in expected} == pytest.approx(expected, rel=1e-5)
 
 
-def test_lower_scores_are_better_and_coverage_is_neither():
+def test_lower_scores_are_better_and_coverage_and_norms_are_neither():
     assert metrics.NegativeLogLikelihood._direction == "down"
     assert metrics.ConfidentCoverage._direction is None
+    assert metrics.LogitNorm._direction is None
+
+
+# --- scores of one softmax
+
+
+def rows_again(labels, logits, from_logits):
+    """Wrongness, NLL and entropy from the functions of one score each."""
+    how = {"from_logits": from_logits}
+    return [
+        functional.top_label(labels, logits, **how).wrong,
+        functional.negative_log_likelihood(labels, logits, **how),
+        functional.entropy(logits, **how),
+    ]
+
+
+@pytest.mark.parametrize("from_logits", [True, False])
+@pytest.mark.parametrize("form", ["ids", "columns", "soft rows"])
+@pytest.mark.parametrize("classes", [1, 2, CLASSES])
+def test_scores_of_one_softmax_are_those_of_each(from_logits, form, classes, rng):
+    logits = rng.normal(0, 3, (60, classes)).astype("float32")
+    p = 1 / (1 + np.exp(-logits)) if classes == 1 else reference.softmax64(logits)
+    given = logits if from_logits else p.astype("float32")
+    labels = rng.integers(0, max(classes, 2), 60)
+    if form == "columns":
+        labels = labels[:, None]
+    if form == "soft rows" and classes > 1:
+        labels = rng.dirichlet(np.ones(classes), 60).astype("float32")
+    got = functional.prediction_scores(labels, given, from_logits=from_logits)
+    for part, expected in zip(got, rows_again(labels, given, from_logits), strict=True):
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(part), ops.convert_to_numpy(expected), rtol=2e-5, atol=1e-7
+        )
+
+
+def test_scores_of_sure_predictions_keep_their_digits():
+    wrong, nll, entropy = functional.prediction_scores([0], [[20.0, 0.0]], from_logits=True)
+    rest = np.exp(-20.0)
+    assert float(wrong[0]) == 0.0
+    assert float(nll[0]) == pytest.approx(np.log1p(rest), rel=1e-5)
+    p = np.array([1 / (1 + rest), rest / (1 + rest)])
+    assert float(entropy[0]) == pytest.approx(-(p * np.log(p)).sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_scores_of_what_is_not_finite_are_nan(bad):
+    rows = np.array([[1.0, bad, 0.0], [1.0, 2.0, 0.0], [1.0, 2.0, 0.0]], "float32")
+    _, nll, entropy = functional.prediction_scores([0, 3, 1], rows, from_logits=True)
+    np.testing.assert_array_equal(np.isnan(ops.convert_to_numpy(nll)), [True, True, False])
+    np.testing.assert_array_equal(np.isnan(ops.convert_to_numpy(entropy)), [True, False, False])
+
+
+def test_scores_stay_finite_at_the_ends_of_float32():
+    top = np.finfo("float32").max
+    _, nll, entropy = functional.prediction_scores([0], [[-top, top]], from_logits=True)
+    assert float(nll[0]) >= 2.0**99
+    assert np.isfinite(float(nll[0]))
+    assert float(entropy[0]) == 0.0
+
+
+def test_equal_probabilities_are_a_tie_and_nearly_equal_ones_are_not():
+    p = np.float32(0.3)
+    rows = np.array([[p, p, 0.4 - p], [p, np.nextafter(p, 1, dtype="float32"), 0.1]], "float32")
+    wrong = functional.prediction_scores([0, 0], rows).wrong
+    np.testing.assert_array_equal(ops.convert_to_numpy(wrong), [0.0, 1.0])
+
+
+# --- the norm of the logits
+
+
+def test_logit_norm_takes_no_word_on_logits():
+    assert "from_logits" not in metrics.LogitNorm().get_config()
+
+
+def test_logit_norm_of_one_column_is_its_size():
+    metric = metrics.LogitNorm()
+    metric.update_state([0, 1], [[-3.0], [5.0]])
+    assert float(metric.result()) == pytest.approx(4.0)

@@ -137,6 +137,26 @@ def test_names_need_not_be_text(models):
 def test_empty_bins_are_drawn():
     (ax,) = compare_reliability({"none": metrics.ECE().bins()})
     assert ax.get_title() == "none\nECE 0.00 %"
+    assert not ax.figure.legends
+
+
+def test_legend_is_that_of_a_model_with_predictions(models):
+    axes = compare_reliability({"none": metrics.ECE().bins(), "CE": models["CE"]})
+    (legend,) = axes[0].figure.legends
+    assert len(legend.get_texts()) == 3
+    assert [ax.get_legend() for ax in axes] == [None] * 2
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_labels_of_the_strips_keep_clear_of_legend_and_titles(models, count):
+    axes = compare_reliability({str(i): models["CE"] for i in range(count)})
+    figure = axes[0].figure
+    figure.canvas.draw()
+    others = [ax.title.get_window_extent() for ax in axes]
+    others.append(figure.legends[0].get_window_extent())
+    for ax in axes:
+        label = shares(ax).xaxis.label.get_window_extent()
+        assert not any(label.overlaps(other) for other in others)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,16 @@ def test_a_level_line_stands_at_one():
     assert any(np.array_equal(y, [1, 1]) for y in lines)
 
 
+@pytest.mark.parametrize("count", [4, 5, 7, 9])
+def test_legend_hides_no_line(count):
+    ax = gradient_ratio_plot([0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0][:count])
+    ax.figure.canvas.draw()
+    box = ax.get_legend().get_window_extent()
+    for line in ax.lines[1:]:
+        x, y = ax.transData.transform(line.get_xydata()).T
+        assert not np.any((x > box.x0) & (x < box.x1) & (y > box.y0) & (y < box.y1))
+
+
 # --- the optimal probability
 
 

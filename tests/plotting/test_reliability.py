@@ -9,6 +9,8 @@ from pictures import picture
 from keras_focal import functional, metrics
 from keras_focal.plotting import reliability_diagram
 
+SERIES = ["accuracy", "gap to confidence"]
+
 
 def bars(ax, label):
     """Left edge, bottom and top of the bars of a series, sorted by their place."""
@@ -167,10 +169,34 @@ def test_no_predictions_draw_no_bars():
     picture(ax)
 
 
-def test_bins_of_an_empty_metric_draw_no_bars():
+def test_bins_of_an_empty_metric_draw_no_bars_and_have_no_legend():
     ax = reliability_diagram(bins=metrics.ECE().bins())
     assert ax.get_title() == "ECE 0.00 %"
     assert len(bars(ax, "accuracy")) == 0
+    assert ax.get_legend() is None
+    assert strip(ax).get_ylim() == (0.0, 100.0)
+
+
+def test_gap_is_seen_in_front_of_the_bar_without_colour(data):
+    ax = reliability_diagram(*data)
+    bar, gap = (next(c for c in ax.containers if c.get_label() == name)[0] for name in SERIES)
+    weights = 0.299, 0.587, 0.114
+    of_bar, of_hatch = (
+        np.dot(weights, color[:3]) for color in (bar.get_facecolor(), gap.get_edgecolor())
+    )
+    assert of_bar - of_hatch > 0.2
+
+
+def test_tick_labels_of_the_strip_are_below_those_of_the_diagram(data):
+    ax = reliability_diagram(*data)
+    ax.figure.canvas.draw()
+    lowest = min(label.get_window_extent().y0 for label in ax.get_yticklabels())
+    highest = max(
+        label.get_window_extent().y1
+        for tick, label in zip(strip(ax).get_yticks(), strip(ax).get_yticklabels(), strict=True)
+        if tick <= strip(ax).get_ylim()[1]
+    )
+    assert highest < lowest
 
 
 def test_small_weights_keep_their_shares():
