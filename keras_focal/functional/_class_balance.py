@@ -32,9 +32,9 @@ def class_balanced_alpha(counts: Sequence[int], beta: float = 0.9999) -> list[fl
     Source:
         Cui et al., 2019, "Class-Balanced Loss Based on Effective Number of Samples".
     """
-    counts = check_class_counts("counts", counts)
+    numbers = np.array(check_class_counts("counts", counts))
     beta = check_fraction("beta", beta)
     # 1 - beta^n without the cancellation at beta near 1.
-    lost = -np.expm1(np.asarray(counts) * np.log(beta)) if beta else np.ones(len(counts))
+    lost = -np.expm1(numbers * np.log(beta)) if beta else np.ones(len(numbers))
     weights = 1.0 / lost
     return [float(weight) for weight in weights * len(weights) / weights.sum()]

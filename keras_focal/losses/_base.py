@@ -110,7 +110,8 @@ class ClassificationLoss(keras.losses.Loss):
 
     def check_labels(self, y_true: Any, y_pred: Any) -> None:
         """Raise where class ids that can be read now are not whole numbers."""
-        shape, like = getattr(y_true, "shape", ()), getattr(y_pred, "shape", ())
+        shape: tuple = getattr(y_true, "shape", ())
+        like: tuple = getattr(y_pred, "shape", ())
         may_be_ids = len(shape) < len(like) or (len(shape) > 0 and shape[-1] == 1)
         if may_be_ids and not self._is_independent:
             check_whole_labels(y_true)
