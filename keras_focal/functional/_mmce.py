@@ -46,8 +46,7 @@ def maximum_mean_calibration_error(
             predictions by their number and that over the wrong ones by theirs, the form of
             Kumar et al. for classes of unequal accuracy; where all are right, or all wrong, only
             that sum is left. "repository" is what the code of Mukhoti et al. computes: it
-            divides twice, which makes it smaller by about N / 2, and is 0 where all are right,
-            or all wrong.
+            divides by those numbers a second time, and is 0 where all are right, or all wrong.
 
     Returns:
         Scalar tensor, in [0, 1]; 0 for no predictions. Float32 also for half-precision logits.
