@@ -82,7 +82,9 @@ class HardExampleMining(keras.losses.Loss):
         )
         kept = hardest(values, counts, self.fraction)
         sample_weight = weights_of_valid(kept, y_pred, sample_weight, axis, self.reduction)
-        # The values take the place of the labels; a mask stays with `y_pred`.
+        # The values take the place of the labels; a mask stays with `y_pred`, and one that Keras
+        # hangs on the values of an ignored class, which `kept` counts already, is lost here.
+        values = ops.where(kept, values, 0.0)
         return super().__call__((values,), y_pred, sample_weight)
 
     def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
