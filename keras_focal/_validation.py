@@ -70,11 +70,34 @@ def check_alpha_length(alpha: Any, num_classes: int) -> None:
         )
 
 
-def check_fraction(name: str, value: Any) -> float:
+def check_fraction(name: str, value: Any, fix: str = "0 leaves it out, 0.05 is usual.") -> float:
     """Return `value` as a float in [0, 1)."""
     fits = is_number(value) and 0 <= value < 1
-    check_number(name, value, "a number in [0, 1)", fits, "0 leaves it out, 0.05 is usual.")
+    check_number(name, value, "a number in [0, 1)", fits, fix)
     return float(value)
+
+
+def check_part(name: str, value: Any) -> float:
+    """Return `value` as a float in (0, 1]."""
+    fits = is_number(value) and 0 < value <= 1
+    check_number(name, value, "a number in (0, 1]", fits, "1 keeps everything, 0.25 a quarter.")
+    return float(value)
+
+
+def check_at_least(name: str, value: Any, least: float) -> float:
+    """Return `value` as a finite float >= `least`."""
+    fits = is_number(value) and bool(np.isfinite(value)) and value >= least
+    check_number(name, value, f"a finite number >= {least:g}", fits, "0 leaves it out.")
+    return float(value)
+
+
+def check_class_counts(name: str, value: Any) -> list[float]:
+    """Return numbers of samples per class as a list of floats, each finite and > 0."""
+    array = _as_floats(value)
+    fits = array.ndim == 1 and array.size > 0 and bool(np.all(np.isfinite(array) & (array > 0)))
+    fix = "Leave out a class without samples, or give it the count 1."
+    check_number(name, value, "a list of one number > 0 for each class", fits, fix)
+    return [float(count) for count in array]
 
 
 def check_count(name: str, value: Any) -> int:

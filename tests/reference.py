@@ -184,3 +184,120 @@ def best_temperature(labels, logits, weights=None) -> float:
         else:
             low = a
     return float(np.exp((low + high) / 2))
+
+
+# --- losses besides the focal one: a row of logits in, a number of 80 digits out
+
+
+def gradient_of(value: Callable[[list], mpmath.mpf], row) -> np.ndarray:
+    """Central differences of a function of logits, in 80 digits."""
+    with mpmath.workdps(80):
+        step = mpmath.mpf(10) ** -20
+        row = [mpmath.mpf(float(z)) for z in row]
+        slopes = []
+        for k in range(len(row)):
+            above, below = list(row), list(row)
+            above[k] += step
+            below[k] -= step
+            slopes.append((value(above) - value(below)) / (2 * step))
+        return np.array([float(slope) for slope in slopes])
+
+
+def value_of(value: Callable[[list], mpmath.mpf], row) -> float:
+    with mpmath.workdps(80):
+        return float(value([mpmath.mpf(float(z)) for z in row]))
+
+
+def _shares(row) -> list[mpmath.mpf]:
+    exponentials = [mpmath.e**z for z in row]
+    return [e / mpmath.fsum(exponentials) for e in exponentials]
+
+
+def crossentropy(q, row) -> mpmath.mpf:
+    p = _shares(row)
+    return -mpmath.fsum(float(a) * mpmath.log(b) for a, b in zip(q, p, strict=True) if a)
+
+
+def brier(q, row) -> mpmath.mpf:
+    p = _shares(row)
+    total = mpmath.mpf(0)
+    for c, a in enumerate(q):
+        # 1 - p by the other classes, as everywhere here.
+        gap = complements(p)[c] - (1 - float(a)) if a > 0.5 else p[c] - float(a)
+        total += gap**2
+    return total
+
+
+def smoothed(q, row, s) -> mpmath.mpf:
+    k = len(row)
+    return crossentropy([(1 - s) * float(a) + s * (1 - float(a)) / (k - 1) for a in q], row)
+
+
+def entropy_regularized(q, row, weight) -> mpmath.mpf:
+    p = _shares(row)
+    return crossentropy(q, row) + weight * mpmath.fsum(a * mpmath.log(a) for a in p)
+
+
+def margin_smoothed(q, row, weight, margin) -> mpmath.mpf:
+    hinges = [max(mpmath.mpf(0), max(row) - z - margin) for z in row]
+    return crossentropy(q, row) + weight * mpmath.fsum(hinges)
+
+
+def dual_focal(q, row, gamma) -> mpmath.mpf:
+    t = int(np.argmax(q))
+    p = _shares(row)
+    p_j = max((p[j] for j in range(len(row)) if row[j] < row[t]), default=mpmath.mpf(0))
+    base = complements(p)[t] + p_j
+    return (base**gamma if gamma else 1) * -mpmath.log(p[t])
+
+
+def poly_focal(q, row, gamma, epsilon) -> mpmath.mpf:
+    p = _shares(row)
+    u = complements(p)
+    return mpmath.fsum(
+        float(a) * (focal_value(p[c], u[c], gamma) + epsilon * u[c] ** (gamma + 1))
+        for c, a in enumerate(q)
+        if a
+    )
+
+
+def focal_calibration(q, row, gamma, weight) -> mpmath.mpf:
+    return poly_focal(q, row, gamma, 0) + weight * brier(q, row)
+
+
+def asymmetric(q, row, gamma_pos, gamma_neg, shift) -> mpmath.mpf:
+    no, yes = _shares([mpmath.mpf(0), row[0]])
+    shifted = max(yes - mpmath.mpf(shift), mpmath.mpf(0))
+    # Without a shift 1 - p is what `no` is, to all digits.
+    rest = no if shift == 0 else 1 - shifted
+    positive = (no**gamma_pos if gamma_pos else 1) * -mpmath.log(yes)
+    negative = (shifted**gamma_neg if gamma_neg else 1) * -mpmath.log(rest)
+    return float(q) * positive + (1 - float(q)) * negative
+
+
+def quality_focal(q, row, gamma) -> mpmath.mpf:
+    no, yes = _shares([mpmath.mpf(0), row[0]])
+    gap = no - (1 - mpmath.mpf(float(q))) if q > 0.5 else mpmath.mpf(float(q)) - yes
+    entropy = -float(q) * mpmath.log(yes) - (1 - float(q)) * mpmath.log(no)
+    return (abs(gap) ** gamma if gamma else 1) * entropy
+
+
+def mmce(labels, logits, weights=None, form="published") -> float:
+    """Kumar et al., 2018: the double sum over pairs; or as the code of Mukhoti et al. divides."""
+    confidence, correct = top_label(labels, softmax64(logits))
+    weights = np.ones(len(confidence)) if weights is None else np.asarray(weights, "float64")
+    right, wrong = (weights * correct).sum(), (weights * (1 - correct)).sum()
+    if form == "repository" and not (right and wrong):
+        return 0.0
+    total = 0.0
+    for i in range(len(confidence)):
+        for j in range(len(confidence)):
+            kernel = np.exp(-abs(confidence[i] - confidence[j]) / 0.4)
+            product = (correct[i] - confidence[i]) * (correct[j] - confidence[j])
+            product *= weights[i] * weights[j] * kernel
+            if form == "published":
+                total += product / weights.sum() ** 2
+                continue
+            pair = (right if correct[i] else wrong) * (right if correct[j] else wrong)
+            total += product / pair ** (2 if form == "repository" else 1)
+    return float(np.sqrt(max(total, 0.0) + (1e-10 if form == "repository" else 0.0)))

@@ -77,6 +77,30 @@ BAD = [
         AFTER,
     ),
     (
+        "part",
+        lambda: validation.check_part("fraction", 0.0),
+        "fraction",
+        "number in (0, 1]",
+        "fraction=0.0",
+        AFTER,
+    ),
+    (
+        "at least",
+        lambda: validation.check_at_least("weight", -0.5, 0),
+        "weight",
+        "finite number >= 0",
+        "weight=-0.5",
+        AFTER,
+    ),
+    (
+        "class counts",
+        lambda: validation.check_class_counts("counts", [5, 0]),
+        "counts",
+        "one number > 0 for each class",
+        "counts=[5, 0]",
+        AFTER,
+    ),
+    (
         "count",
         lambda: validation.check_count("num_bins", 0),
         "num_bins",
@@ -277,6 +301,47 @@ def test_fraction_is_returned_as_a_float(value):
 def test_fraction_must_be_in_the_half_open_interval(value):
     with pytest.raises(ValueError, match=r"`label_smoothing` must be a number in \[0, 1\)"):
         validation.check_fraction("label_smoothing", value)
+
+
+@pytest.mark.parametrize("value", [1, 1e-9, np.float32(0.5)])
+def test_part_is_returned_as_a_float(value):
+    checked = validation.check_part("fraction", value)
+    assert type(checked) is float
+    assert checked == value
+
+
+@pytest.mark.parametrize("value", [0, -0.1, 1.001, INF, *NOT_NUMBERS], ids=repr)
+def test_part_must_be_above_zero_and_at_most_one(value):
+    with pytest.raises(ValueError, match=r"`fraction` must be a number in \(0, 1\]"):
+        validation.check_part("fraction", value)
+
+
+@pytest.mark.parametrize(("value", "least"), [(0, 0), (-1, -1), (2.5, 0), (np.float64(3), -1)])
+def test_number_at_least_its_bound_is_returned_as_a_float(value, least):
+    checked = validation.check_at_least("epsilon", value, least)
+    assert type(checked) is float
+    assert checked == value
+
+
+@pytest.mark.parametrize("value", [-1.001, INF, *NOT_NUMBERS], ids=repr)
+def test_number_below_its_bound_is_refused(value):
+    with pytest.raises(ValueError, match=r"`epsilon` must be a finite number >= -1"):
+        validation.check_at_least("epsilon", value, -1)
+
+
+@pytest.mark.parametrize("value", [[5, 1], (2.5, 3), np.array([7, 8])])
+def test_class_counts_are_returned_as_a_list_of_floats(value):
+    checked = validation.check_class_counts("counts", value)
+    assert checked == [float(count) for count in value]
+    assert {type(count) for count in checked} == {float}
+
+
+@pytest.mark.parametrize(
+    "value", [[], [1, 0], [1, -2], [1, NAN], [[1, 2]], 5, "ab", None], ids=repr
+)
+def test_class_counts_must_be_positive(value):
+    with pytest.raises(ValueError, match="`counts` must be a list of one number > 0 for each"):
+        validation.check_class_counts("counts", value)
 
 
 @pytest.mark.parametrize("value", [1, 15.0, np.int32(7)])

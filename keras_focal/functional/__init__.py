@@ -13,6 +13,7 @@ from keras_focal.functional._bins import (
     one_class,
     top_label,
 )
+from keras_focal.functional._brier import brier_loss, focal_calibration_loss
 from keras_focal.functional._calibration import (
     accuracy,
     adaptive_expected_calibration_error,
@@ -23,6 +24,7 @@ from keras_focal.functional._calibration import (
     maximum_error,
     root_mean_square_error,
 )
+from keras_focal.functional._class_balance import class_balanced_alpha
 from keras_focal.functional._debiased import debiased_calibration_error
 from keras_focal.functional._decomposition import (
     BrierParts,
@@ -30,6 +32,7 @@ from keras_focal.functional._decomposition import (
     brier_decomposition,
     top_label_brier_parts,
 )
+from keras_focal.functional._dual import dual_focal_crossentropy
 from keras_focal.functional._focal import (
     categorical_focal_crossentropy,
     sparse_categorical_focal_crossentropy,
@@ -37,15 +40,20 @@ from keras_focal.functional._focal import (
 from keras_focal.functional._gamma import gamma_star, gradient_ratio, step_gamma
 from keras_focal.functional._kernels import compiled
 from keras_focal.functional._linear import linear_sparse_focal_crossentropy
+from keras_focal.functional._mmce import FORMS as MMCE_FORMS
+from keras_focal.functional._mmce import maximum_mean_calibration_error
 from keras_focal.functional._noise import NoiseFloor, noise_floor
 from keras_focal.functional._norms import focal_gradient_norm, logit_norm
+from keras_focal.functional._outputs import asymmetric_loss, quality_focal_crossentropy
 from keras_focal.functional._partitions import EqualMass, EqualWidth, Partition, equal_mass_bins
+from keras_focal.functional._poly import poly_focal_crossentropy
 from keras_focal.functional._precision import compute_dtype
 from keras_focal.functional._probabilities import (
     check_distributions,
     logits_from_binary_probabilities,
     logits_from_probabilities,
 )
+from keras_focal.functional._rows import focal_crossentropy
 from keras_focal.functional._scaling import scale_logits
 from keras_focal.functional._scores import (
     PredictionScores,
@@ -57,11 +65,17 @@ from keras_focal.functional._scores import (
     prediction_scores,
 )
 from keras_focal.functional._smooth import smooth_calibration_error
+from keras_focal.functional._smoothing import (
+    entropy_regularized_crossentropy,
+    label_smoothing_crossentropy,
+    margin_smoothing_crossentropy,
+)
 from keras_focal.functional._sums import Sums, Totals
 from keras_focal.functional._weights import align_weights, effective_weights
 
 __all__ = [
     "LOGIT_CELLS",
+    "MMCE_FORMS",
     "BinStatistics",
     "BrierParts",
     "EqualMass",
@@ -77,39 +91,51 @@ __all__ = [
     "adaptive_expected_calibration_error",
     "align_weights",
     "amounts",
+    "asymmetric_loss",
     "bin_statistics",
     "binary_focal_crossentropy",
     "brier_decomposition",
+    "brier_loss",
     "brier_score",
     "categorical_focal_crossentropy",
     "check_distributions",
+    "class_balanced_alpha",
     "class_ids",
     "class_probabilities",
     "class_targets",
     "compiled",
     "compute_dtype",
     "debiased_calibration_error",
+    "dual_focal_crossentropy",
     "effective_weights",
     "entropy",
+    "entropy_regularized_crossentropy",
     "equal_mass_bins",
     "equal_width_bins",
     "error_rate",
     "expected_calibration_error",
     "expected_error",
+    "focal_calibration_loss",
+    "focal_crossentropy",
     "focal_gradient_norm",
     "gamma_star",
     "gradient_ratio",
+    "label_smoothing_crossentropy",
     "linear_sparse_focal_crossentropy",
     "logit_cells",
     "logit_norm",
     "logits_from_binary_probabilities",
     "logits_from_probabilities",
+    "margin_smoothing_crossentropy",
     "maximum_calibration_error",
     "maximum_error",
+    "maximum_mean_calibration_error",
     "negative_log_likelihood",
     "noise_floor",
     "one_class",
+    "poly_focal_crossentropy",
     "prediction_scores",
+    "quality_focal_crossentropy",
     "root_mean_square_error",
     "scale_logits",
     "smooth_calibration_error",

@@ -12,7 +12,7 @@ from keras import ops
 
 from keras_focal.functional._arguments import Gamma, floating, power, resolve, split_rows
 from keras_focal.functional._kernels import afresh, over_rows, with_gradient
-from keras_focal.functional._margin import LARGEST_GAP, Odds, chosen_class, class_margin, odds
+from keras_focal.functional._margin import Odds, chosen_class, class_margin, odds, odds_of_each
 from keras_focal.functional._precision import TINY, Tensor, to_float
 
 
@@ -114,7 +114,7 @@ def categorical_focal_crossentropy(
         targets = ops.cast(targets, z.dtype)
         if alpha is not None:
             targets = targets * ops.convert_to_tensor(alpha, dtype=z.dtype)
-        of_each = _odds_of_each(z)
+        of_each = odds_of_each(z)
         exponent = of_rows[0] if of_rows else gamma
         value, slope = focal_terms(of_each, resolve(exponent, of_each.p))
         # A class without weight adds nothing, also where its surprise is infinite (logit -inf).
@@ -186,26 +186,6 @@ def focal_terms(of_class: Odds, gamma: float | Tensor) -> tuple[Tensor, Tensor]:
     vanished = complement < TINY
     ratio = ops.where(vanished, 1.0, surprise / ops.where(vanished, 1.0, complement))
     return modulation * surprise, modulation * (1.0 + gamma * (p * ratio))
-
-
-def _odds_of_each(logits: Tensor) -> Odds:
-    """Return the odds of every class, shape (..., K).
-
-    Only the largest probability can be near 1 and lose its complement; it comes from the margin.
-    """
-    top = ops.cast(ops.argmax(logits, axis=-1), "int32")
-    is_top = chosen_class(top, logits.shape[-1])
-    margin, others = class_margin(top, logits)
-    of_top = Odds(*(ops.expand_dims(part, -1) for part in odds(margin)))
-    below = ops.where(is_top, 0.0, logits - ops.expand_dims(others.reference, -1))
-    share = ops.exp(below) * ops.expand_dims(others.factor, -1)
-    p = ops.where(is_top, of_top.p, of_top.complement * share)
-    behind = ops.max(logits, axis=-1, keepdims=True) - logits
-    return Odds(
-        p=p,
-        complement=ops.where(is_top, of_top.complement, 1.0 - p),
-        surprise=ops.clip(behind, 0.0, LARGEST_GAP) + of_top.surprise,
-    )
 
 
 def _class_weight(labels: Tensor, alpha: Tensor | None, logits: Tensor) -> Tensor:

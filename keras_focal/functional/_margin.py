@@ -124,6 +124,26 @@ def odds(margin: Margin) -> Odds:
     return Odds(own / total, rest / total, surprise)
 
 
+def odds_of_each(logits: Tensor) -> Odds:
+    """Return the odds of every class, each part of shape (..., K).
+
+    Only the largest probability can be near 1 and lose its complement; it comes from the margin.
+    """
+    top = ops.cast(ops.argmax(logits, axis=-1), "int32")
+    is_top = chosen_class(top, logits.shape[-1])
+    margin, others = class_margin(top, logits)
+    of_top = Odds(*(ops.expand_dims(part, -1) for part in odds(margin)))
+    below = ops.where(is_top, 0.0, logits - ops.expand_dims(others.reference, -1))
+    share = ops.exp(below) * ops.expand_dims(others.factor, -1)
+    p = ops.where(is_top, of_top.p, of_top.complement * share)
+    behind = ops.max(logits, axis=-1, keepdims=True) - logits
+    return Odds(
+        p=p,
+        complement=ops.where(is_top, of_top.complement, 1.0 - p),
+        surprise=ops.clip(behind, 0.0, LARGEST_GAP) + of_top.surprise,
+    )
+
+
 def _difference(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Return a - b and the error of its rounding (Knuth's TwoSum)."""
     difference = a - b

@@ -1,18 +1,51 @@
-"""Focal losses for `model.compile`."""
+"""Losses for `model.compile`: focal, its relatives, and what the paper compares it with.
 
-from keras_focal.losses._base import FocalLoss, GammaState
+docs/losses.md says which one when.
+"""
+
+from keras_focal.functional import class_balanced_alpha
+from keras_focal.losses._base import ClassificationLoss, FocalLoss, GammaState
+from keras_focal.losses._calibration import BrierLoss, MMCELoss
 from keras_focal.losses._focal import (
     BinaryFocalCrossentropy,
     CategoricalFocalCrossentropy,
     SparseCategoricalFocalCrossentropy,
 )
-from keras_focal.losses._presets import get
+from keras_focal.losses._focal_kin import (
+    DualFocalCrossentropy,
+    FocalCalibrationLoss,
+    PolyLoss,
+)
+from keras_focal.losses._mining import HardExampleMining
+from keras_focal.losses._outputs import AsymmetricLoss, QualityFocalCrossentropy
+from keras_focal.losses._presets import LossRow, LossTable, get, list
+from keras_focal.losses._smoothing import (
+    EntropyRegularizedCrossentropy,
+    LabelSmoothingCrossentropy,
+    MarginLabelSmoothingCrossentropy,
+)
 
 __all__ = [
+    "AsymmetricLoss",
     "BinaryFocalCrossentropy",
+    "BrierLoss",
     "CategoricalFocalCrossentropy",
+    "ClassificationLoss",
+    "DualFocalCrossentropy",
+    "EntropyRegularizedCrossentropy",
+    "FocalCalibrationLoss",
     "FocalLoss",
     "GammaState",
+    "HardExampleMining",
+    "LabelSmoothingCrossentropy",
+    "LossRow",
+    "LossTable",
+    "MMCELoss",
+    "MarginLabelSmoothingCrossentropy",
+    "PolyLoss",
+    "QualityFocalCrossentropy",
     "SparseCategoricalFocalCrossentropy",
+    "class_balanced_alpha",
     "get",
+    "list",
 ]

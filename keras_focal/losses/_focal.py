@@ -7,13 +7,13 @@ from keras import ops
 
 from keras_focal import functional
 from keras_focal._validation import (
+    check_alpha,
     check_alpha_length,
-    check_axis,
     check_class_axis,
+    check_fraction,
     check_same_shape,
-    check_whole_labels,
 )
-from keras_focal.losses._base import FocalLoss, weights_of_valid
+from keras_focal.losses._base import FocalLoss
 
 Tensor = Any
 
@@ -75,36 +75,23 @@ class SparseCategoricalFocalCrossentropy(FocalLoss):
         name: str | None = "sparse_categorical_focal_crossentropy",
         dtype: Any = None,
     ):
-        super().__init__(gamma, alpha, from_logits, 0.0, axis, reduction, name, dtype)
-        self.ignore_class = ignore_class
-
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
-        check_whole_labels(y_true)
-        if self.ignore_class is not None:
-            labels = ops.convert_to_tensor(y_true)
-            labels = _class_ids(labels, self._classes_last(ops.convert_to_tensor(y_pred)))
-            valid = ops.not_equal(labels, self.ignore_class)
-            sample_weight = weights_of_valid(
-                valid, y_pred, sample_weight, self.axis, self.reduction
-            )
-        return super().__call__(y_true, y_pred, sample_weight)
+        super().__init__(gamma, from_logits, axis, reduction, name, dtype, ignore_class)
+        self.alpha = check_alpha(alpha)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        y_pred = self._classes_last(y_pred)
-        check_alpha_length(self.alpha, check_class_axis(y_pred))
-        logits = y_pred if self.from_logits else functional.logits_from_probabilities(y_pred)
+        labels, logits = self._labels_and_logits(y_true, y_pred)
+        check_alpha_length(self.alpha, logits.shape[-1])
         return functional.sparse_categorical_focal_crossentropy(
-            _class_ids(y_true, y_pred), logits, gamma=self._traced_gamma(), alpha=self.alpha
+            labels, logits, gamma=self._traced_gamma(), alpha=self.alpha
         )
 
-    def _classes_last(self, y_pred: Tensor) -> Tensor:
+    def _classes_last(self, y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
         check_class_axis(y_pred, self.axis)
-        return ops.moveaxis(y_pred, self.axis, -1)
+        y_pred = ops.moveaxis(y_pred, self.axis, -1)
+        return _class_ids(y_true, y_pred), y_pred
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        del config["label_smoothing"]
-        return {**config, "ignore_class": self.ignore_class}
+        return {**super().get_config(), "alpha": self.alpha, "ignore_class": self.ignore_class}
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -159,7 +146,9 @@ class CategoricalFocalCrossentropy(FocalLoss):
         name: str | None = "categorical_focal_crossentropy",
         dtype: Any = None,
     ):
-        super().__init__(gamma, alpha, from_logits, label_smoothing, axis, reduction, name, dtype)
+        super().__init__(gamma, from_logits, axis, reduction, name, dtype)
+        self.alpha = check_alpha(alpha)
+        self.label_smoothing = check_fraction("label_smoothing", label_smoothing)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         num_classes = check_class_axis(y_pred, self.axis)
@@ -177,6 +166,13 @@ class CategoricalFocalCrossentropy(FocalLoss):
         return functional.categorical_focal_crossentropy(
             y_true, logits, gamma=self._traced_gamma(), alpha=self.alpha
         )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "alpha": self.alpha,
+            "label_smoothing": self.label_smoothing,
+        }
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -222,7 +218,7 @@ class BinaryFocalCrossentropy(FocalLoss):
         Lin et al., 2017, eq. 5; Mukhoti et al., 2020, eq. 5.
     """
 
-    _largest_alpha = 1.0
+    _is_independent = True
 
     def __init__(
         self,
@@ -235,27 +231,27 @@ class BinaryFocalCrossentropy(FocalLoss):
         name: str | None = "binary_focal_crossentropy",
         dtype: Any = None,
     ):
-        super().__init__(gamma, alpha, from_logits, label_smoothing, axis, reduction, name, dtype)
+        super().__init__(gamma, from_logits, axis, reduction, name, dtype)
+        self.alpha = check_alpha(alpha, 1.0)
+        self.label_smoothing = check_fraction("label_smoothing", label_smoothing)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        if len(y_true.shape) == len(y_pred.shape) - 1 and y_pred.shape[-1] == 1:
-            y_true = ops.expand_dims(y_true, -1)
-        check_same_shape(
-            "y_true", y_true.shape, y_pred.shape, "Give one label in [0, 1] for each output."
-        )
-        check_axis(y_pred, self.axis)
-        alpha = self.alpha
-        if isinstance(alpha, list):
-            check_alpha_length(alpha, y_pred.shape[-1])
+        y_true, logits = self._targets_and_logits(y_true, y_pred)
+        if isinstance(self.alpha, list):
+            check_alpha_length(self.alpha, y_pred.shape[-1])
         if self.label_smoothing:
             y_true = y_true * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing
-        logits = y_pred if self.from_logits else functional.logits_from_binary_probabilities(y_pred)
         values = functional.binary_focal_crossentropy(
-            y_true, logits, gamma=self._traced_gamma(), alpha=alpha
+            y_true, logits, gamma=self._traced_gamma(), alpha=self.alpha
         )
-        # Not ops.mean, which makes float32 of float64 on torch.
-        count = ops.cast(ops.shape(values)[self.axis], values.dtype)
-        return ops.sum(values, axis=self.axis) / count
+        return self._averaged(values)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "alpha": self.alpha,
+            "label_smoothing": self.label_smoothing,
+        }
 
 
 def _class_ids(y_true: Tensor, y_pred: Tensor) -> Tensor:

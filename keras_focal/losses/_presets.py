@@ -1,17 +1,20 @@
 """Losses by the names of the paper's tables."""
 
-from typing import Any
+from typing import Any, NamedTuple
+
+import keras
 
 from keras_focal._validation import check_choice
 from keras_focal.gammas import FIXED, SAMPLE_DEPENDENT, SCHEDULED
-from keras_focal.losses._base import FocalLoss
+from keras_focal.losses._calibration import BrierLoss, MMCELoss
 from keras_focal.losses._focal import (
     BinaryFocalCrossentropy,
     CategoricalFocalCrossentropy,
     SparseCategoricalFocalCrossentropy,
 )
+from keras_focal.losses._smoothing import LabelSmoothingCrossentropy
 
-_CLASSES = {
+_FOCAL = {
     "sparse": SparseCategoricalFocalCrossentropy,
     "categorical": CategoricalFocalCrossentropy,
     "binary": BinaryFocalCrossentropy,
@@ -22,23 +25,89 @@ _GAMMAS: dict[str, Any] = {
     **{name: steps.gammas[0] for name, steps in SCHEDULED.items()},
     **{name: name for name in SAMPLE_DEPENDENT},
 }
+_OTHERS: dict[str, tuple[type, dict[str, Any]]] = {
+    "Brier": (BrierLoss, {}),
+    "MMCE": (MMCELoss, {}),
+    "LS-0.05": (LabelSmoothingCrossentropy, {"label_smoothing": 0.05}),
+}
 
 
-def get(name: str, /, *, labels: str = "sparse", **kwargs: Any) -> FocalLoss:
+class LossRow(NamedTuple):
+    """One row of the paper's tables.
+
+    Attributes:
+        name: The name that `get` takes.
+        loss: The class that `get` returns for class ids.
+        what: What it is.
+        source: Where the paper has it.
+        callback: The callback that it needs in `fit`, or "".
+    """
+
+    name: str
+    loss: str
+    what: str
+    source: str
+    callback: str
+
+
+class LossTable(tuple[LossRow, ...]):
+    """The rows of `list`, printed as a table."""
+
+    def __repr__(self) -> str:
+        """Return one line per row, in columns."""
+        lines = [LossRow._fields, *self]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        )
+
+
+_FL = "SparseCategoricalFocalCrossentropy"
+_TABLE_1, _TABLE_5 = "Table 1, section 5.1", "Table 5, Appendix E"
+_ROWS = LossTable(
+    [
+        LossRow("CE", _FL, "cross-entropy (gamma 0)", _TABLE_1, ""),
+        LossRow("Brier", "BrierLoss", "sum over classes of (p - q)^2", _TABLE_1, ""),
+        LossRow("MMCE", "MMCELoss", "cross-entropy + 2 MMCE (text: weight=8)", _TABLE_1, ""),
+        LossRow("LS-0.05", "LabelSmoothingCrossentropy", "labels smoothed by 0.05", _TABLE_1, ""),
+        LossRow("FL-1", _FL, "gamma 1", _TABLE_5, ""),
+        LossRow("FL-2", _FL, "gamma 2", _TABLE_5, ""),
+        LossRow("FL-3", _FL, "gamma 3", _TABLE_1, ""),
+        *(
+            LossRow(
+                name,
+                _FL,
+                f"gamma {', '.join(f'{gamma:g}' for gamma in steps.gammas)} by epoch",
+                _TABLE_5,
+                f'GammaScheduler("{name}")',
+            )
+            for name, steps in SCHEDULED.items()
+        ),
+        LossRow("FLSD-53", _FL, "gamma 5 for p_t < 0.2, else 3", _TABLE_1, ""),
+        LossRow("FLSD-532", _FL, "gamma 5 for p_t < 0.2, 3 for p_t < 0.5, else 2", _TABLE_5, ""),
+    ]
+)
+
+
+def get(name: str, /, *, labels: str = "sparse", **kwargs: Any) -> keras.losses.Loss:
     """Return a loss by the name that the paper gives it.
 
     Args:
-        name: "CE" (gamma 0), "FL-1", "FL-2", "FL-3", "FLSc-531", "FLSc-532", "FLSD-53" or
-            "FLSD-532". An FLSc loss starts at gamma 5 and needs `GammaScheduler(name)` in `fit`.
-        labels: What the labels are: "sparse" ids, "categorical" rows, or "binary".
-        **kwargs: Arguments of the loss class but gamma, such as `from_logits=True`.
+        name: "CE" (gamma 0), "Brier", "MMCE", "LS-0.05", "FL-1", "FL-2", "FL-3", "FLSc-531",
+            "FLSc-532", "FLSD-53" or "FLSD-532"; `list` says what each is. An FLSc loss starts at
+            gamma 5 and needs `GammaScheduler(name)` in `fit`.
+        labels: What the labels are: "sparse" ids, "categorical" rows, or "binary". Brier, MMCE
+            and LS-0.05 take ids and rows alike, and no binary labels.
+        **kwargs: Arguments of the loss class but those that the name fixes, such as
+            `from_logits=True`, or `weight=8.0` of MMCE for text.
 
     Returns:
         A new `SparseCategoricalFocalCrossentropy`, `CategoricalFocalCrossentropy` or
-        `BinaryFocalCrossentropy`.
+        `BinaryFocalCrossentropy`; `BrierLoss`, `MMCELoss` or `LabelSmoothingCrossentropy`.
 
     Raises:
-        ValueError: If the name or the kind of labels is unknown.
+        ValueError: If the name or the kind of labels is unknown, or the loss has no binary form.
 
     Example:
         >>> import keras_focal
@@ -46,8 +115,31 @@ def get(name: str, /, *, labels: str = "sparse", **kwargs: Any) -> FocalLoss:
         SampleDependentGamma([0.2], [5.0, 3.0])
 
     Source:
-        Mukhoti et al., 2020, section 5.1 and Appendix E.
+        Mukhoti et al., 2020, section 5.1, Tables 1 and 5.
     """
-    check_choice("name", name, tuple(_GAMMAS))
-    check_choice("labels", labels, tuple(_CLASSES))
-    return _CLASSES[labels](gamma=_GAMMAS[name], **kwargs)
+    check_choice("name", name, tuple(row.name for row in _ROWS))
+    if name in _OTHERS:
+        check_choice("labels", labels, ("sparse", "categorical"))
+        cls, arguments = _OTHERS[name]
+        return cls(**arguments, **kwargs)
+    check_choice("labels", labels, tuple(_FOCAL))
+    return _FOCAL[labels](gamma=_GAMMAS[name], **kwargs)
+
+
+def list() -> LossTable:
+    """Return the losses that `get` knows; printed, they are a table.
+
+    Returns:
+        LossTable, a tuple of `LossRow`: name, class, what it is, where the paper has it, and the
+        callback that it needs.
+
+    Example:
+        >>> import keras_focal
+        >>> rows = keras_focal.losses.list()
+        >>> [row.name for row in rows if row.callback]
+        ['FLSc-531', 'FLSc-532']
+
+    Source:
+        Mukhoti et al., 2020, Tables 1 and 5.
+    """
+    return _ROWS

@@ -46,6 +46,68 @@ def test_arguments_reach_the_class():
     assert loss.name == "mine"
 
 
+@pytest.mark.parametrize(
+    ("name", "cls", "own"),
+    [
+        ("Brier", losses.BrierLoss, {}),
+        ("MMCE", losses.MMCELoss, {"weight": 2.0, "form": "published"}),
+        ("LS-0.05", losses.LabelSmoothingCrossentropy, {"label_smoothing": 0.05}),
+    ],
+)
+def test_a_baseline_of_the_paper_is_its_class(name, cls, own):
+    loss = losses.get(name, from_logits=True, reduction="sum")
+    assert type(loss) is cls
+    assert loss.get_config().items() >= {"reduction": "sum", **own}.items()
+
+
+@pytest.mark.parametrize("name", ["Brier", "MMCE", "LS-0.05"])
+def test_a_baseline_takes_ids_and_rows(name):
+    labels, logits = np.array([0, 2]), np.array([[2.0, 0, 1], [0, 1, 0.5]], "float32")
+    sparse, rows = (
+        losses.get(name, labels=kind, from_logits=True) for kind in ("sparse", "categorical")
+    )
+    value = float(sparse(labels, logits))
+    assert float(rows(np.eye(3)[labels], logits)) == pytest.approx(value, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["Brier", "MMCE", "LS-0.05"])
+def test_a_baseline_has_no_binary_form(name):
+    with pytest.raises(ValueError, match=r"`labels` must be one of 'sparse', 'categorical'. Rec"):
+        losses.get(name, labels="binary")
+
+
+def test_mmce_for_text_takes_its_weight():
+    assert losses.get("MMCE", weight=8.0).weight == 8.0
+
+
+def test_list_holds_every_name_that_get_knows():
+    names = [row.name for row in losses.list()]
+    assert names == [
+        *["CE", "Brier", "MMCE", "LS-0.05", "FL-1", "FL-2", "FL-3"],
+        *["FLSc-531", "FLSc-532", "FLSD-53", "FLSD-532"],
+    ]
+    for row in losses.list():
+        assert type(losses.get(row.name)).__name__ == row.loss
+
+
+def test_list_prints_a_table():
+    header, *lines = str(losses.list()).splitlines()
+    assert header.split() == ["name", "loss", "what", "source", "callback"]
+    assert len(lines) == len(losses.list())
+    start = header.index("source")
+    for line, row in zip(lines, losses.list(), strict=True):
+        assert line.startswith(row.name)
+        assert line[start:].startswith(row.source)
+        assert line == line.rstrip()
+
+
+def test_list_says_which_callback_a_scheduled_loss_needs():
+    assert {row.name: row.callback for row in losses.list() if row.callback} == {
+        "FLSc-531": 'GammaScheduler("FLSc-531")',
+        "FLSc-532": 'GammaScheduler("FLSc-532")',
+    }
+
+
 def test_from_logits_is_off_by_default():
     assert not losses.get("FLSD-53").from_logits
 

@@ -1,0 +1,141 @@
+"""Losses that score calibration itself, for `model.compile`: Brier, and MMCE."""
+
+from typing import Any
+
+import keras
+
+from keras_focal import functional
+from keras_focal._validation import check_at_least, check_choice
+from keras_focal.losses._base import ClassificationLoss
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class BrierLoss(ClassificationLoss):
+    """Brier score: sum_c (p_c - q_c)^2, from 0 to 2, the mean over the batch.
+
+    A proper score like cross-entropy, but bounded: a hopeless sample has almost no gradient.
+
+    Args:
+        from_logits: Whether `y_pred` are logits (recommended) or probabilities.
+        ignore_class: None, or an id that marks entries to leave out, as in Keras.
+        axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
+        reduction: As in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+
+    Call arguments:
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0, K)
+            gives loss 0 and gradient 0.
+        y_pred: Shape (..., K), K >= 2.
+        sample_weight: As in `keras.losses.Loss`.
+
+    Returns:
+        Loss in [0, 2], float32 (or float64).
+
+    Raises:
+        ValueError: If shapes cannot match; float ids are not whole numbers (where the loss is
+            called eagerly).
+
+    Example:
+        >>> import keras_focal
+        >>> loss = keras_focal.losses.BrierLoss(from_logits=True)
+        >>> round(float(loss([0, 1], [[0.0, 0.0], [0.0, 0.0]])), 4)
+        0.5
+
+    Source:
+        Brier, 1950; Mukhoti et al., 2020, section 5.1.
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "brier_loss",
+        dtype: Any = None,
+    ):
+        super().__init__(from_logits, axis, reduction, name, dtype, ignore_class)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return functional.brier_loss(*self._labels_and_logits(y_true, y_pred))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"ignore_class": self.ignore_class, **super().get_config()}
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class MMCELoss(ClassificationLoss):
+    """Cross-entropy + weight * MMCE, a distance between confidence and accuracy in the batch.
+
+    MMCE is one number for all predictions of a batch; each carries its cross-entropy plus
+    weight * MMCE, so that a mean is the mean cross-entropy plus weight * MMCE. Sample weights and
+    masks count in both. On several replicas each takes the MMCE of its own part.
+
+    Args:
+        weight: Number >= 0; 2 for images and 8 for text in the paper. 0 gives cross-entropy.
+        form: "published" (Kumar et al.: every pair of the batch), "weighted" (their form that
+            averages right and wrong predictions apart), or "repository" (what the code of
+            Mukhoti et al. computes). See `functional.maximum_mean_calibration_error`.
+        from_logits: Whether `y_pred` are logits (recommended) or probabilities.
+        ignore_class: None, or an id that marks entries to leave out, as in Keras.
+        axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
+        reduction: As in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+
+    Call arguments:
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K), of which the largest
+            entry is the true class. An id outside [0, K) has no cross-entropy and does not count
+            in MMCE.
+        y_pred: Shape (..., K), K >= 2.
+        sample_weight: As in `keras.losses.Loss`.
+
+    Returns:
+        Loss >= 0, float32 (or float64).
+
+    Raises:
+        ValueError: If weight is negative or not finite; form is unknown; shapes cannot match;
+            float ids are not whole numbers (where the loss is called eagerly).
+
+    Example:
+        >>> import keras_focal
+        >>> loss = keras_focal.losses.MMCELoss(from_logits=True)
+        >>> round(float(loss([0], [[0.0, 0.0]])), 4)
+        1.6931
+
+    Source:
+        Kumar et al., 2018; Mukhoti et al., 2020, section 5.1.
+    """
+
+    _takes_weights = True
+
+    def __init__(
+        self,
+        weight: float = 2.0,
+        form: str = "published",
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "mmce_loss",
+        dtype: Any = None,
+    ):
+        super().__init__(from_logits, axis, reduction, name, dtype, ignore_class)
+        self.weight = check_at_least("weight", weight, 0)
+        check_choice("form", form, functional.MMCE_FORMS)
+        self.form = form
+
+    def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
+        y_true, weights = y_true if isinstance(y_true, tuple) else (y_true, None)
+        labels, logits = self._labels_and_logits(y_true, y_pred)
+        distance = functional.maximum_mean_calibration_error(
+            labels, logits, sample_weight=weights, form=self.form
+        )
+        return functional.focal_crossentropy(labels, logits, gamma=0.0) + self.weight * distance
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"weight": self.weight, "form": self.form, "ignore_class": self.ignore_class}
+        return {**own, **super().get_config()}

@@ -1,0 +1,205 @@
+"""Relatives of the focal loss, for `model.compile`; `GammaScheduler` changes their gamma too."""
+
+from typing import Any
+
+import keras
+
+from keras_focal import functional
+from keras_focal._validation import check_at_least
+from keras_focal.losses._base import FocalLoss
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class DualFocalCrossentropy(FocalLoss):
+    """Dual focal loss: -(1 - p_t + p_j)^gamma log p_t.
+
+    p_j is the largest probability strictly below p_t, 0 if there is none. Where focal loss makes
+    predictions too timid, this one pushes the true class away from its nearest rival.
+
+    Args:
+        gamma: Focusing exponent: a number >= 0, a `SampleDependentGamma`, or "FLSD-53" or
+            "FLSD-532". 0 gives cross-entropy.
+        from_logits: Whether `y_pred` are logits (recommended) or probabilities.
+        ignore_class: None, or an id that marks entries to leave out, as in Keras.
+        axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
+        reduction: As in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+
+    Call arguments:
+        y_true: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K), of which the
+            largest entry is the true class. An id outside [0, K) gives loss 0 and gradient 0.
+        y_pred: Shape (..., K), K >= 2.
+        sample_weight: As in `keras.losses.Loss`.
+
+    Returns:
+        Loss >= 0 in nats, float32 (or float64).
+
+    Raises:
+        ValueError: If gamma is negative, not finite or an unknown name; shapes cannot match;
+            float ids are not whole numbers (where the loss is called eagerly).
+
+    Example:
+        >>> import keras_focal
+        >>> loss = keras_focal.losses.DualFocalCrossentropy(gamma=2.0, from_logits=True)
+        >>> round(float(loss([0], [[1.0, 0.0, -1.0]])), 4)
+        0.1369
+
+    Source:
+        Tao et al., 2023, "Dual Focal Loss for Calibration".
+    """
+
+    def __init__(
+        self,
+        gamma: Any = 2.0,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "dual_focal_crossentropy",
+        dtype: Any = None,
+    ):
+        super().__init__(gamma, from_logits, axis, reduction, name, dtype, ignore_class)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        labels, logits = self._labels_and_logits(y_true, y_pred)
+        return functional.dual_focal_crossentropy(labels, logits, gamma=self._traced_gamma())
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "ignore_class": self.ignore_class}
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class PolyLoss(FocalLoss):
+    """Poly-1 loss: -(1 - p_t)^gamma log p_t + epsilon (1 - p_t)^(gamma + 1).
+
+    The series of the loss in 1 - p_t, with its first coefficient changed: epsilon > 0 pulls
+    harder where the sample is nearly right, epsilon < 0 less.
+
+    Args:
+        gamma: 0 (the default) for Poly-1 cross-entropy, a number > 0 for Poly-1 focal loss, a
+            `SampleDependentGamma`, or "FLSD-53" or "FLSD-532".
+        epsilon: Number >= -1; 0 gives the loss without the change. About 2 for ImageNet, -1 for
+            detection in the source.
+        from_logits: Whether `y_pred` are logits (recommended) or probabilities.
+        ignore_class: None, or an id that marks entries to leave out, as in Keras.
+        axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
+        reduction: As in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+
+    Call arguments:
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0, K)
+            gives loss 0 and gradient 0.
+        y_pred: Shape (..., K), K >= 2.
+        sample_weight: As in `keras.losses.Loss`.
+
+    Returns:
+        Loss >= 0 in nats, float32 (or float64).
+
+    Raises:
+        ValueError: If gamma is negative, not finite or an unknown name; epsilon is less than -1
+            or not finite; shapes cannot match; float ids are not whole numbers (where the loss is
+            called eagerly).
+
+    Example:
+        >>> import keras_focal
+        >>> loss = keras_focal.losses.PolyLoss(epsilon=2.0, from_logits=True)
+        >>> round(float(loss([0], [[0.0, 0.0]])), 4)
+        1.6931
+
+    Source:
+        Leng et al., 2022, "PolyLoss", Poly-1.
+    """
+
+    def __init__(
+        self,
+        gamma: Any = 0.0,
+        epsilon: float = 1.0,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "poly_loss",
+        dtype: Any = None,
+    ):
+        super().__init__(gamma, from_logits, axis, reduction, name, dtype, ignore_class)
+        self.epsilon = check_at_least("epsilon", epsilon, -1)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        labels, logits = self._labels_and_logits(y_true, y_pred)
+        return functional.poly_focal_crossentropy(
+            labels, logits, gamma=self._traced_gamma(), epsilon=self.epsilon
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"epsilon": self.epsilon, "ignore_class": self.ignore_class}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class FocalCalibrationLoss(FocalLoss):
+    """Focal loss + weight * sum_c (p_c - q_c)^2, "FCL".
+
+    The Brier term draws back to the true probabilities what focal loss leaves too timid.
+
+    Args:
+        gamma: Focusing exponent: a number >= 0, a `SampleDependentGamma`, or "FLSD-53" or
+            "FLSD-532".
+        weight: Number >= 0; 0 gives focal loss.
+        from_logits: Whether `y_pred` are logits (recommended) or probabilities.
+        ignore_class: None, or an id that marks entries to leave out, as in Keras.
+        axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
+        reduction: As in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+
+    Call arguments:
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0, K)
+            gives loss 0 and gradient 0.
+        y_pred: Shape (..., K), K >= 2.
+        sample_weight: As in `keras.losses.Loss`.
+
+    Returns:
+        Loss >= 0, float32 (or float64).
+
+    Raises:
+        ValueError: If gamma is negative, not finite or an unknown name; weight is negative or not
+            finite; shapes cannot match; float ids are not whole numbers (where the loss is called
+            eagerly).
+
+    Example:
+        >>> import keras_focal
+        >>> loss = keras_focal.losses.FocalCalibrationLoss(gamma=0.0, from_logits=True)
+        >>> round(float(loss([0], [[0.0, 0.0]])), 4)
+        1.1931
+
+    Source:
+        Liang et al., 2024, "Calibrating Deep Neural Network using Euclidean Distance".
+    """
+
+    def __init__(
+        self,
+        gamma: Any = 2.0,
+        weight: float = 1.0,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "focal_calibration_loss",
+        dtype: Any = None,
+    ):
+        super().__init__(gamma, from_logits, axis, reduction, name, dtype, ignore_class)
+        self.weight = check_at_least("weight", weight, 0)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        labels, logits = self._labels_and_logits(y_true, y_pred)
+        return functional.focal_calibration_loss(
+            labels, logits, gamma=self._traced_gamma(), weight=self.weight
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"weight": self.weight, "ignore_class": self.ignore_class}
+        return {**super().get_config(), **own}

@@ -1,0 +1,140 @@
+"""Losses of independent yes-or-no outputs besides the focal one, for `model.compile`."""
+
+from typing import Any
+
+import keras
+
+from keras_focal import functional
+from keras_focal._validation import check_fraction, check_gamma
+from keras_focal.losses._base import ClassificationLoss, FocalLoss
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class AsymmetricLoss(ClassificationLoss):
+    """Asymmetric loss for many labels of which few are true, averaged over `axis`.
+
+    -q (1 - p)^gamma_pos log p - (1 - q) p_m^gamma_neg log(1 - p_m), p_m = max(p - shift, 0): easy
+    negatives count less than easy positives, and those with p <= shift not at all. Equal gammas
+    and no shift give `BinaryFocalCrossentropy`. The source sums over the labels.
+
+    Args:
+        gamma_pos: Exponent of the positives, a number >= 0.
+        gamma_neg: Exponent of the negatives, a number >= 0.
+        shift: Number in [0, 1): what the probability of a negative is lowered by.
+        from_logits: Whether `y_pred` are logits (recommended) or probabilities.
+        axis: Axis to average over.
+        reduction: As in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+
+    Call arguments:
+        y_true: In [0, 1], the shape of `y_pred`, or without its last axis of length 1.
+        y_pred: Any shape (..., K).
+        sample_weight: As in `keras.losses.Loss`.
+
+    Returns:
+        Loss >= 0 in nats, float32 (or float64).
+
+    Raises:
+        ValueError: If a gamma is negative or not finite; shift is not in [0, 1); shapes differ.
+
+    Example:
+        >>> import keras_focal
+        >>> loss = keras_focal.losses.AsymmetricLoss(from_logits=True)
+        >>> round(float(loss([[1.0, 0.0]], [[0.0, -3.0]])), 4)
+        0.3466
+
+    Source:
+        Ridnik et al., 2021, "Asymmetric Loss For Multi-Label Classification".
+    """
+
+    _is_independent = True
+
+    def __init__(
+        self,
+        gamma_pos: float = 0.0,
+        gamma_neg: float = 4.0,
+        shift: float = 0.05,
+        from_logits: bool = False,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "asymmetric_loss",
+        dtype: Any = None,
+    ):
+        super().__init__(from_logits, axis, reduction, name, dtype)
+        self.gamma_pos = check_gamma("gamma_pos", gamma_pos)
+        self.gamma_neg = check_gamma("gamma_neg", gamma_neg)
+        self.shift = check_fraction("shift", shift)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        targets, logits = self._targets_and_logits(y_true, y_pred)
+        values = functional.asymmetric_loss(
+            targets,
+            logits,
+            gamma_pos=self.gamma_pos,
+            gamma_neg=self.gamma_neg,
+            shift=self.shift,
+        )
+        return self._averaged(values)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"gamma_pos": self.gamma_pos, "gamma_neg": self.gamma_neg, "shift": self.shift}
+        return {**own, **super().get_config()}
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class QualityFocalCrossentropy(FocalLoss):
+    """Quality focal loss for soft yes-or-no targets, averaged over `axis`.
+
+    -|q - p|^gamma (q log p + (1 - q) log(1 - p)): 0 at p = q, where binary focal loss of a soft q
+    is not least. For q = 0 or 1 the two are the same.
+
+    Args:
+        gamma: Focusing exponent (beta in the source): a number >= 0, a `SampleDependentGamma`
+            (evaluated at 1 - |q - p|), or "FLSD-53" or "FLSD-532".
+        from_logits: Whether `y_pred` are logits (recommended) or probabilities.
+        axis: Axis to average over.
+        reduction: As in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+
+    Call arguments:
+        y_true: In [0, 1], the shape of `y_pred`, or without its last axis of length 1.
+        y_pred: Any shape (..., K).
+        sample_weight: As in `keras.losses.Loss`.
+
+    Returns:
+        Loss >= 0 in nats, float32 (or float64).
+
+    Raises:
+        ValueError: If gamma is negative, not finite or an unknown name; shapes differ.
+
+    Example:
+        >>> import keras_focal
+        >>> loss = keras_focal.losses.QualityFocalCrossentropy(gamma=2.0, from_logits=True)
+        >>> round(float(loss([[0.5, 1.0]], [[0.0, 0.0]])), 4)
+        0.0866
+
+    Source:
+        Li et al., 2020, "Generalized Focal Loss", eq. 2.
+    """
+
+    _is_independent = True
+
+    def __init__(
+        self,
+        gamma: Any = 2.0,
+        from_logits: bool = False,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "quality_focal_crossentropy",
+        dtype: Any = None,
+    ):
+        super().__init__(gamma, from_logits, axis, reduction, name, dtype)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        targets, logits = self._targets_and_logits(y_true, y_pred)
+        values = functional.quality_focal_crossentropy(targets, logits, gamma=self._traced_gamma())
+        return self._averaged(values)
