@@ -119,8 +119,8 @@ def compiled(kernel: Callable, *arrays: Tensor, rows: tuple[Tensor, ...] = ()) -
     return tf.function(kernel, jit_compile=True)(*inputs)
 
 
-def value_now(x: Tensor) -> np.ndarray | None:
-    """Return a tensor as an array; None where it has no value yet, as inside a compiled step."""
+def value_now(x: Tensor) -> Any:
+    """Return a tensor as a NumPy array; None where it has no value, as inside a compiled step."""
     if keras.backend.backend() == "torch":
         import torch
 

@@ -43,8 +43,10 @@ def check_distributions(
         ValueError: If a finite row has an entry outside [0, 1] or, for K >= 2, a sum other than 1,
             by more than 0.01.
     """
+    if from_logits:
+        return
     p = to_float(predictions)
-    if from_logits or 0 in p.shape or None in p.shape:
+    if 0 in p.shape or None in p.shape:
         return
     is_binary = p.shape[-1] == 1
     # Few numbers are read at once, many are reduced where they lie: on another device perhaps.
@@ -54,9 +56,11 @@ def check_distributions(
         return
     of = np if is_small else ops
     with np.errstate(over="ignore", invalid="ignore"):
-        rows = [value_now(part) for part in (of.min(p, -1), of.max(p, -1), of.sum(p, -1))]
-    if rows[-1] is not None:
-        check_probabilities(name, *rows, weight, is_binary=is_binary, tolerance=TOLERANCE)
+        low, high, total = map(value_now, (of.min(p, -1), of.max(p, -1), of.sum(p, -1)))
+    if total is not None:
+        check_probabilities(
+            name, low, high, total, weight, is_binary=is_binary, tolerance=TOLERANCE
+        )
 
 
 def logits_from_probabilities(probabilities: Tensor) -> Tensor:

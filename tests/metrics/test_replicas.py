@@ -121,7 +121,7 @@ def whole(data):
 
 @pytest.fixture(scope="module")
 def workers(data, tmp_path_factory):
-    """Two processes of one cluster: their results, and the folder with the states of their parts."""
+    """Two processes of one cluster: their results, and the folder of their parts' states."""
     if BACKEND != "tensorflow":
         pytest.skip("tf.distribute works with the TensorFlow backend alone")
     folder = tmp_path_factory.mktemp("workers")
