@@ -1,5 +1,11 @@
 """The maths: tensors in, tensors out, keras.ops only, no state. Equations in docs/maths.md."""
 
+from keras_focal.functional._adaptive import (
+    BinGaps,
+    BinnedGamma,
+    adapted_gammas,
+    bin_gaps,
+)
 from keras_focal.functional._binary import binary_focal_crossentropy
 from keras_focal.functional._bins import (
     LOGIT_CELLS,
@@ -26,7 +32,13 @@ from keras_focal.functional._focal import (
     categorical_focal_crossentropy,
     sparse_categorical_focal_crossentropy,
 )
-from keras_focal.functional._gamma import gamma_star, gradient_ratio, step_gamma
+from keras_focal.functional._gamma import (
+    continuous_gamma,
+    gamma_star,
+    gradient_ratio,
+    step_gamma,
+    threshold_probability,
+)
 from keras_focal.functional._kernels import compiled
 from keras_focal.functional._linear import linear_sparse_focal_crossentropy
 from keras_focal.functional._noise import NoiseFloor, noise_floor
@@ -50,7 +62,9 @@ from keras_focal.functional._weights import align_weights, effective_weights
 
 __all__ = [
     "LOGIT_CELLS",
+    "BinGaps",
     "BinStatistics",
+    "BinnedGamma",
     "BrierParts",
     "EqualMass",
     "EqualWidth",
@@ -59,9 +73,11 @@ __all__ = [
     "Predictions",
     "Sums",
     "Totals",
+    "adapted_gammas",
     "adaptive_expected_calibration_error",
     "align_weights",
     "amounts",
+    "bin_gaps",
     "bin_statistics",
     "binary_focal_crossentropy",
     "brier_decomposition",
@@ -72,6 +88,7 @@ __all__ = [
     "class_targets",
     "compiled",
     "compute_dtype",
+    "continuous_gamma",
     "debiased_calibration_error",
     "effective_weights",
     "entropy",
@@ -94,5 +111,6 @@ __all__ = [
     "smooth_calibration_error",
     "sparse_categorical_focal_crossentropy",
     "step_gamma",
+    "threshold_probability",
     "top_label",
 ]

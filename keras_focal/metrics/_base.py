@@ -13,6 +13,7 @@ from keras_focal import functional
 from keras_focal._validation import check_class_id, check_count, check_labels_fit
 from keras_focal.functional import (
     BinStatistics,
+    EqualMass,
     EqualWidth,
     Partition,
     Predictions,
@@ -215,6 +216,13 @@ class BinnedMetric(CellMetric):
         for part, start in zip(self._partitions, self._starts, strict=True):
             if isinstance(part, EqualWidth):
                 return part.bins(self._sums(), start)
+        return None
+
+    def equal_mass_cells(self) -> BinStatistics | None:
+        """Return the cells that bins of equal mass are cut from; None if the metric has none."""
+        for part, start in zip(self._partitions, self._starts, strict=True):
+            if isinstance(part, EqualMass):
+                return self._sums().part(start, part.num_finest).statistics()
         return None
 
     def result(self) -> Any:
