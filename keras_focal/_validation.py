@@ -1,6 +1,7 @@
 """One wording per rule. Every error names the argument, the rule, what came and the likely fix."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ def check_open_interval(name: str, value: Any, low: float, high: float, why: str
 
 def check_rising(name: str, values: Sequence[float], fix: str) -> None:
     """Raise unless each value is larger than the one before."""
-    if any(b <= a for a, b in zip(values, values[1:], strict=False)):
+    if any(b <= a for a, b in pairwise(values)):
         raise ValueError(f"`{name}` must rise. Received: {name}={list(values)}. {fix}")
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_focal._validation import check_not_negative, check_positive, check_switch_bounds
 from keras_focal.callbacks._gamma import attach, carries, rebuild_steps
@@ -159,7 +158,7 @@ class AdaptiveGamma(keras.callbacks.Callback):
 
     def _assign(self, gammas: Any, edges: Any) -> None:
         model = self.model  # touch it first: on JAX this brings the variables up to date
-        self._rule.assign(np.asarray(gammas), np.asarray(edges))
+        self._rule.assign(gammas, edges)
         if self._must_retrace:
             rebuild_steps(model)
 

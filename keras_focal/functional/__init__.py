@@ -43,6 +43,7 @@ from keras_focal.functional._kernels import compiled
 from keras_focal.functional._linear import linear_sparse_focal_crossentropy
 from keras_focal.functional._noise import NoiseFloor, noise_floor
 from keras_focal.functional._partitions import EqualMass, EqualWidth, Partition, equal_mass_bins
+from keras_focal.functional._posterior import focal_posterior
 from keras_focal.functional._precision import compute_dtype
 from keras_focal.functional._probabilities import (
     logits_from_binary_probabilities,
@@ -96,6 +97,7 @@ __all__ = [
     "equal_width_bins",
     "expected_calibration_error",
     "expected_error",
+    "focal_posterior",
     "gamma_star",
     "gradient_ratio",
     "linear_sparse_focal_crossentropy",

@@ -5,7 +5,8 @@ grows, of one where it is under-confident falls, and below a threshold turns int
 the inverse focal loss -(1 + p)^|gamma| log p, written as a gamma < 0 (docs/maths.md, G5 to G7).
 """
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from keras import ops
@@ -15,7 +16,8 @@ from keras_focal.functional._partitions import equal_mass_bins
 from keras_focal.functional._precision import Tensor, to_float
 
 
-class BinnedGamma(NamedTuple):
+@dataclass(frozen=True)
+class BinnedGamma:
     """The gamma of the bin that a probability falls in, a function of the probability.
 
     Attributes:
@@ -27,7 +29,7 @@ class BinnedGamma(NamedTuple):
     edges: Tensor
     gammas: Tensor
 
-    is_signed = True
+    is_signed: ClassVar[bool] = True
 
     def __call__(self, p: Tensor) -> Tensor:
         """Return the gamma of each p: that of bin b where edges[b] <= p < edges[b + 1]."""

@@ -128,7 +128,8 @@ def continuous_gamma(p: Tensor, low: float, high: float) -> Tensor:
 
     Example:
         >>> from keras_focal import functional
-        >>> [round(float(gamma), 3) for gamma in functional.continuous_gamma([0.1, 0.25, 0.9], 1, 5)]
+        >>> gammas = functional.continuous_gamma([0.1, 0.25, 0.9], low=1.0, high=5.0)
+        >>> [round(float(gamma), 3) for gamma in gammas]
         [5.0, 3.07, 1.0]
 
     Source:

@@ -94,8 +94,8 @@ class AdaptiveBins(GammaRule):
         """The edges between the bins now."""
         return ops.convert_to_numpy(self.state.edges).tolist()[1:]
 
-    def assign(self, gammas: Sequence[float], edges: Sequence[float]) -> None:
-        """Set the gamma of each bin and the edges between them."""
+    def assign(self, gammas: Any, edges: Any) -> None:
+        """Set the gamma of each bin and the edges between them, as `__init__` takes them."""
         self.state.gammas.assign(check_bin_gammas(gammas, self.num_bins))
         self.state.edges.assign([0.0, *check_edges(edges, self.num_bins)])
 
