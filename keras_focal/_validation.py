@@ -42,6 +42,13 @@ def _as_floats(value: Any) -> np.ndarray:
         return np.array(np.nan)
 
 
+def check_posterior_gamma(name: str, value: Any) -> float:
+    """Return `value` as a float > -1: the gamma of the map to the posterior."""
+    fits = is_number(value) and bool(np.isfinite(value)) and value > -1
+    check_number(name, value, "a finite number > -1", fits, "Give that of the loss, such as 2.")
+    return float(value)
+
+
 def check_alpha(value: Any, largest: float | None = None) -> float | list[float] | None:
     """Return class weights as None, a float or a list of floats, each in [0, `largest`]."""
     if value is None:
@@ -269,6 +276,19 @@ def check_labels_fit(name: str, labels_shape: Any, predictions_shape: Any) -> No
             f"{predictions_shape} (rows) for predictions of shape {predictions_shape}. Received: "
             f"shape {labels_shape}."
         )
+
+
+def check_gamma_bounds(bounds: Any) -> tuple[float, float]:
+    """Return (low, high) as floats, -1 < low <= 0 < high."""
+    ends = _as_floats(bounds)
+    check_number(
+        "gamma_bounds",
+        bounds,
+        "(low, high) with -1 < low <= 0 < high",
+        ends.shape == (2,) and bool(-1 < ends[0] <= 0 < ends[1] < np.inf),
+        "Leave it out for (-0.9, 10).",
+    )
+    return float(ends[0]), float(ends[1])
 
 
 def check_temperature_bounds(bounds: Any) -> tuple[float, float]:

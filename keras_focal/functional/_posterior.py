@@ -20,7 +20,8 @@ def focal_posterior(logits: Tensor, gamma: float | Tensor) -> Tensor:
     Args:
         logits: Float tensor, shape (..., K), K >= 2, finite. Or K = 1: the logit of the positive
             class of two.
-        gamma: Scalar >= 0: that of the loss.
+        gamma: Scalar >= 0: that of the loss; or > -1, as focal temperature scaling finds it, where
+            g is the same formula and the map lowers confidence (not that of an inverse focal loss).
 
     Returns:
         Tensor of the shape of `logits`, float32 or float64: log(eta_c / eta_top) <= 0, 0 of the

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import check_choice, check_gamma
+from keras_focal._validation import check_choice, check_posterior_gamma
 
 Tensor = Any
 
@@ -22,8 +22,8 @@ class FocalPosterior(keras.layers.Layer):
     that a saved or exported model carries it.
 
     Args:
-        gamma: Finite number >= 0: that of the loss. 0 changes nothing. For a gamma that changed in
-            training or by sample no such map is known; take the last gamma, or fit one.
+        gamma: Finite number > -1: that of the loss, >= 0, or as fitted. 0 changes nothing. For a
+            gamma that changed in training or by sample no such map is known: fit one.
         inputs: "logits", or "probabilities" of a softmax, K >= 2, or of a sigmoid, K = 1, which
             are turned back into logits first.
         **kwargs: Arguments of `keras.layers.Layer`.
@@ -33,7 +33,7 @@ class FocalPosterior(keras.layers.Layer):
         K = 1 is the positive class of two.
 
     Raises:
-        ValueError: If gamma is negative or not finite, or another argument unknown.
+        ValueError: If gamma is <= -1 or not finite, or another argument unknown.
 
     Example:
         >>> import keras, keras_focal, numpy as np
@@ -52,7 +52,7 @@ class FocalPosterior(keras.layers.Layer):
         self.inputs = inputs
         self._gamma = self.add_weight(
             shape=(),
-            initializer=keras.initializers.Constant(check_gamma("gamma", gamma)),
+            initializer=keras.initializers.Constant(check_posterior_gamma("gamma", gamma)),
             trainable=False,
             dtype="float32",
             autocast=False,
