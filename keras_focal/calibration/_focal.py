@@ -286,8 +286,7 @@ def _gaps(batch: HeldOut, beta: float, gamma: float, num_bins: int) -> np.ndarra
 def _relative_to_top(below: np.ndarray, beta: float, gamma: float) -> _Map:
     """Return log h of each class less that of the top class, 0 at the top, shape (rows, K).
 
-    Args:
-        below: Logits minus the largest of their row, shape (rows, K); overwritten.
+    `below`, logits minus the largest of their row, is overwritten.
     """
     top = below.argmax(axis=1)[:, None]
     set_top = partial(np.put_along_axis, indices=top, axis=1)
@@ -308,7 +307,7 @@ def _relative_to_top(below: np.ndarray, beta: float, gamma: float) -> _Map:
     of_top = _top_map(of_row, rest, gamma)
     others = _other_map(below, e, of_row, beta, gamma)
     for part, part_of_top in zip(others, of_top, strict=True):
-        part -= part_of_top
+        np.subtract(part, part_of_top, out=part)
         set_top(part, values=0.0)
     return others
 

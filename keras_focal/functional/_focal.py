@@ -124,9 +124,7 @@ def categorical_focal_crossentropy(
             targets = targets * ops.convert_to_tensor(alpha, dtype=z.dtype)
         of_each = _odds_of_each(z)
         exponent = of_rows[0] if of_rows else gamma
-        value, slope = focal_terms(
-            of_each, resolve(exponent, of_each.p), signed=is_signed(gamma)
-        )
+        value, slope = focal_terms(of_each, resolve(exponent, of_each.p), signed=is_signed(gamma))
         # A class without weight adds nothing, also where its surprise is infinite (logit -inf).
         value = ops.where(targets > 0, targets * value, 0.0)
         pull = targets * slope

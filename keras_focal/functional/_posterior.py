@@ -74,6 +74,8 @@ def _log_damping(
     q: Tensor, complement: Tensor, surprise: Tensor, log_complement: Tensor, gamma: Tensor
 ) -> Tensor:
     """Return log g(q, gamma) = gamma log(1 - q) + log(1 + gamma q r), r = -log q / (1 - q)."""
-    vanished = complement < TINY
-    ratio = ops.where(vanished, 1.0, surprise / ops.where(vanished, 1.0, complement))
+    # By its series near q = 1, where the derivative of the quotient would overflow.
+    is_sure = complement < 2.0**-12
+    quotient = surprise / ops.where(is_sure, 1.0, complement)
+    ratio = ops.where(is_sure, 1.0 + 0.5 * complement, quotient)
     return gamma * log_complement + ops.log1p(gamma * (q * ratio))
