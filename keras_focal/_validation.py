@@ -1,6 +1,7 @@
 """One wording per rule. Every error names the argument, the rule, what came and the likely fix."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,16 +22,16 @@ def is_number(value: Any) -> bool:
     return np.ndim(value) == 0 and isinstance(value, int | float | np.number)
 
 
+def check_not_negative(name: str, value: Any, fix: str) -> float:
+    """Return `value` as a finite float >= 0."""
+    fits = is_number(value) and bool(np.isfinite(value)) and value >= 0
+    check_number(name, value, "a finite number >= 0", fits, fix)
+    return float(value)
+
+
 def check_gamma(name: str, value: Any) -> float:
     """Return `value` as a float, a focusing exponent: finite and >= 0."""
-    check_number(
-        name,
-        value,
-        "a finite number >= 0",
-        is_number(value) and bool(np.isfinite(value)) and value >= 0,
-        "0 gives cross-entropy, 1 to 5 are usual.",
-    )
-    return float(value)
+    return check_not_negative(name, value, "0 gives cross-entropy, 1 to 5 are usual.")
 
 
 def _as_floats(value: Any) -> np.ndarray:
@@ -39,6 +40,13 @@ def _as_floats(value: Any) -> np.ndarray:
         return np.asarray(value, "float64")
     except (TypeError, ValueError):
         return np.array(np.nan)
+
+
+def check_posterior_gamma(name: str, value: Any) -> float:
+    """Return `value` as a float > -1: the gamma of the map to the posterior."""
+    fits = is_number(value) and bool(np.isfinite(value)) and value > -1
+    check_number(name, value, "a finite number > -1", fits, "Give that of the loss, such as 2.")
+    return float(value)
 
 
 def check_alpha(value: Any, largest: float | None = None) -> float | list[float] | None:
@@ -149,6 +157,67 @@ def check_open_interval(name: str, value: Any, low: float, high: float, why: str
         raise ValueError(
             f"`{name}` must be in ({low:g}, {high:g}): {why}. Received: {name}={value!s}."
         )
+
+
+def check_rising(name: str, values: Sequence[float], fix: str) -> None:
+    """Raise unless each value is larger than the one before."""
+    if any(b <= a for a, b in pairwise(values)):
+        raise ValueError(f"`{name}` must rise. Received: {name}={list(values)}. {fix}")
+
+
+def check_bounds(low: float, high: float) -> None:
+    """Raise unless `low` < `high`."""
+    if not low < high:
+        raise ValueError(
+            f"`low` must be < `high`. Received: low={low:g}, high={high:g}. Give the smaller bound "
+            "first."
+        )
+
+
+def check_bin_gammas(value: Any, num_bins: int) -> list[float]:
+    """Return a gamma for each bin, each finite, from one number or a list of them."""
+    array = _as_floats(value)
+    fits = array.shape in ((), (num_bins,)) and bool(np.all(np.isfinite(array)))
+    check_number(
+        "gamma",
+        value,
+        f"a finite number or a list of {num_bins}, one for each bin",
+        fits,
+        "1 is the usual start; a gamma < 0 is that of the inverse focal loss.",
+    )
+    return [float(gamma) for gamma in np.broadcast_to(array, (num_bins,))]
+
+
+def check_edges(value: Any, num_bins: int) -> list[float]:
+    """Return the edges between `num_bins` bins of [0, 1] as floats."""
+    array = _as_floats(value)
+    fits = array.shape == (num_bins - 1,)
+    fits = fits and bool(np.all((array >= 0) & (array <= 1)) and np.all(np.diff(array) >= 0))
+    check_number(
+        "edges",
+        value,
+        f"{num_bins - 1} numbers in [0, 1] that never fall, for {num_bins} bins",
+        fits,
+        "Leave it out for bins of equal width.",
+    )
+    return [float(edge) for edge in array]
+
+
+def check_switch_bounds(low: Any, high: Any, switch: float) -> tuple[float, float]:
+    """Return bounds of gamma as floats: low < high, neither within `switch` of 0."""
+    ends = _as_floats([low, high])
+    if not (ends.shape == (2,) and np.all(np.isfinite(ends)) and ends[0] < ends[1]):
+        raise ValueError(
+            f"`low` must be < `high`, both finite. Received: low={low!r}, high={high!r}. Give the "
+            "smaller bound first."
+        )
+    if np.any(np.abs(ends) < switch):
+        raise ValueError(
+            f"`low` and `high` must not be within `switch` of 0. Received: low={low!r}, "
+            f"high={high!r}, switch={switch:g}. Take low={-switch:g} or less to let the inverse "
+            f"focal loss in, or low={switch:g} or more to keep it out."
+        )
+    return float(ends[0]), float(ends[1])
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
@@ -306,6 +375,19 @@ def check_probabilities(
             f"`{name}` must hold {rule}. Received: {row} in row [{place}]. For logits pass "
             f"from_logits=True, or end the model in a {last} layer."
         )
+
+
+def check_gamma_bounds(bounds: Any) -> tuple[float, float]:
+    """Return (low, high) as floats, -1 < low <= 0 < high."""
+    ends = _as_floats(bounds)
+    check_number(
+        "gamma_bounds",
+        bounds,
+        "(low, high) with -1 < low <= 0 < high",
+        ends.shape == (2,) and bool(-1 < ends[0] <= 0 < ends[1] < np.inf),
+        "Leave it out for (-0.9, 10).",
+    )
+    return float(ends[0]), float(ends[1])
 
 
 def check_temperature_bounds(bounds: Any) -> tuple[float, float]:

@@ -25,6 +25,9 @@ def complements(p) -> list[mpmath.mpf]:
 
 
 def focal_value(p: mpmath.mpf, complement: mpmath.mpf, gamma: float) -> mpmath.mpf:
+    """A gamma < 0 is that of the inverse focal loss."""
+    if gamma < 0:
+        return (1 + p) ** -mpmath.mpf(gamma) * -mpmath.log(p)
     return complement ** mpmath.mpf(gamma) * -mpmath.log(p) if gamma else -mpmath.log(p)
 
 
@@ -33,6 +36,8 @@ def focal_slope(p: mpmath.mpf, complement: mpmath.mpf, gamma: float) -> mpmath.m
     if gamma == 0:
         return mpmath.mpf(1)
     gamma = mpmath.mpf(gamma)
+    if gamma < 0:
+        return (1 + p) ** -gamma - gamma * p * (1 + p) ** (-gamma - 1) * mpmath.log(p)
     return complement**gamma - gamma * p * complement ** (gamma - 1) * mpmath.log(p)
 
 
@@ -90,6 +95,76 @@ def gamma_star(p0: float) -> float:
         else:
             high = middle
     return float((low + high) / 2)
+
+
+def threshold_probability(gamma: float) -> float:
+    """The p0 < 1/2 with g(p0, gamma) = 1, by bisection of its digits."""
+    low, high = mpmath.mpf(0), mpmath.mpf("0.5")
+    for _ in range(150):
+        middle = (low + high) / 2
+        if focal_slope(middle, 1 - middle, gamma) > 1:
+            low = middle
+        else:
+            high = middle
+    return float((low + high) / 2)
+
+
+def focal_posterior(row, gamma) -> np.ndarray:
+    """log of h(q_c) / h(q of the top), h(q) = q / g(q, gamma), in digits enough for any gap."""
+    with mpmath.workdps(500):
+        q = softmax(row)
+        h = [a / focal_slope_continued(a, u, gamma) for a, u in zip(q, complements(q), strict=True)]
+        top = h[int(np.argmax(row))]
+        return np.array([float(mpmath.log(x / top)) for x in h])
+
+
+def focal_slope_continued(p, complement, gamma):
+    """g(p, gamma) by the formula of Proposition 1, also for gamma < 0."""
+    gamma = mpmath.mpf(gamma)
+    return complement**gamma - gamma * p * complement ** (gamma - 1) * mpmath.log(p)
+
+
+def focal_minimiser(eta, gamma) -> np.ndarray:
+    """The q of each row that minimises sum_c eta_c (1 - q_c)^gamma (-log q_c), sum q = 1.
+
+    The derivative of every term by its own q_c is the same number, which two bisections find.
+    """
+    eta = np.asarray(eta, "float64")
+
+    def slope(logit):
+        q, u = 1 / (1 + np.exp(-logit)), 1 / (1 + np.exp(logit))
+        return u**gamma / q - gamma * u ** (gamma - 1) * np.log(q)
+
+    def q_of(multiplier):
+        low, high = np.full(eta.shape, -60.0), np.full(eta.shape, 35.0)
+        for _ in range(80):
+            middle = (low + high) / 2
+            is_below = eta * slope(middle) > multiplier
+            low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
+        return 1 / (1 + np.exp(-(low + high) / 2))
+
+    low, high = np.full((len(eta), 1), -30.0), np.full((len(eta), 1), 30.0)
+    for _ in range(80):
+        middle = (low + high) / 2
+        is_over = q_of(np.exp(middle)).sum(1, keepdims=True) > 1
+        low, high = np.where(is_over, middle, low), np.where(is_over, high, middle)
+    return q_of(np.exp((low + high) / 2))
+
+
+def focal_temperature_nll(labels, logits, temperature, gamma) -> float:
+    """NLL of q / g(q, gamma), normalised, q = softmax(logits / temperature)."""
+    q = softmax64(np.asarray(logits, "float64") / temperature)
+    u = np.stack([np.delete(q, c, axis=1).sum(1) for c in range(q.shape[1])], axis=1)
+    h = q / (u**gamma - gamma * q * u ** (gamma - 1) * np.log(q))
+    return float(-np.log(h[np.arange(len(q)), labels] / h.sum(1)).mean())
+
+
+def adafocal(gamma, gap, rate=1.0, low=-2.0, high=20.0, switch=0.2) -> float:
+    """One step of the gamma of one bin, as the authors' algorithm goes."""
+    following = gamma * np.exp(rate * gap) if gamma > 0 else gamma * np.exp(-rate * gap)
+    if abs(following) < switch:
+        following = -switch if following > 0 else switch
+    return float(max(min(following, high), low))
 
 
 def top_label(labels, probabilities) -> tuple[np.ndarray, np.ndarray]:

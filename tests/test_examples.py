@@ -101,7 +101,13 @@ def blocks_of_python(document):
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/guides/linear_head.md", "docs/guides/measuring.md"]
+    "document",
+    [
+        "README.md",
+        "docs/guides/gamma.md",
+        "docs/guides/linear_head.md",
+        "docs/guides/measuring.md",
+    ],
 )
 def test_code_of_documents_runs(document, tmp_path):
     (code,) = blocks_of_python(document)

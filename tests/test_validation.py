@@ -229,6 +229,70 @@ BAD = [
         AFTER,
     ),
     (
+        "not negative",
+        lambda: validation.check_not_negative("rate", -1.0, "1 is usual."),
+        "rate",
+        "finite number >= 0",
+        "rate=-1.0",
+        AFTER,
+    ),
+    (
+        "posterior gamma",
+        lambda: validation.check_posterior_gamma("gamma", -1.0),
+        "gamma",
+        "finite number > -1",
+        "gamma=-1.0",
+        AFTER,
+    ),
+    (
+        "rising",
+        lambda: validation.check_rising("p0s", (0.3, 0.2), "Sort them."),
+        "p0s",
+        "rise",
+        "p0s=[0.3, 0.2]",
+        AFTER,
+    ),
+    (
+        "bounds",
+        lambda: validation.check_bounds(3.0, 2.0),
+        "low",
+        "< `high`",
+        "low=3, high=2",
+        AFTER,
+    ),
+    (
+        "switch bounds",
+        lambda: validation.check_switch_bounds(-0.1, 20.0, 0.2),
+        "low",
+        "not be within `switch` of 0",
+        "low=-0.1",
+        AFTER,
+    ),
+    (
+        "gammas of bins",
+        lambda: validation.check_bin_gammas([1.0, 2.0], 3),
+        "gamma",
+        "list of 3, one for each bin",
+        "gamma=[1.0, 2.0]",
+        AFTER,
+    ),
+    (
+        "edges",
+        lambda: validation.check_edges([0.5, 0.4], 3),
+        "edges",
+        "2 numbers in [0, 1] that never fall",
+        "edges=[0.5, 0.4]",
+        AFTER,
+    ),
+    (
+        "gamma bounds",
+        lambda: validation.check_gamma_bounds((0.5, 3.0)),
+        "gamma_bounds",
+        "-1 < low <= 0 < high",
+        "gamma_bounds=(0.5, 3.0)",
+        AFTER,
+    ),
+    (
         "temperature bounds",
         lambda: bounds((2.0, 3.0)),
         "bounds",
@@ -648,3 +712,74 @@ def test_row_is_named_by_all_its_axes():
     rows[1, 2] = 0.5
     with pytest.raises(ValueError, match=r"with sum 2 in row \[1, 2\]"):
         probabilities(rows)
+
+
+# --- gammas of rules and maps
+
+
+@pytest.mark.parametrize(("low", "high"), [(-2, 20), (0.2, 5.0), (-3.0, -0.5)])
+def test_switch_bounds_are_returned_as_floats(low, high):
+    checked = validation.check_switch_bounds(low, high, 0.2)
+    assert checked == (low, high)
+    assert {type(bound) for bound in checked} == {float}
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(20.0, -2.0), (1.0, 1.0), (-INF, 3.0), (NAN, 3.0), ("a", 3.0), (None, 3.0)]
+)
+def test_switch_bounds_must_be_finite_and_in_order(low, high):
+    with pytest.raises(ValueError, match=r"`low` must be < `high`, both finite"):
+        validation.check_switch_bounds(low, high, 0.2)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 3.0), (-0.1, 3.0), (-2.0, 0.1)])
+def test_switch_bounds_must_keep_away_from_zero(low, high):
+    with pytest.raises(ValueError, match=r"`low` and `high` must not be within `switch` of 0"):
+        validation.check_switch_bounds(low, high, 0.2)
+
+
+@pytest.mark.parametrize("value", [2, [2.0, 2.0, 2.0], np.full(3, 2.0)])
+def test_gammas_of_bins_are_returned_as_a_list_of_floats(value):
+    checked = validation.check_bin_gammas(value, 3)
+    assert checked == [2.0, 2.0, 2.0]
+    assert {type(gamma) for gamma in checked} == {float}
+
+
+@pytest.mark.parametrize("value", [NAN, INF, [1.0, 2.0], [1.0, NAN, 2.0], "a", None, [[1.0] * 3]])
+def test_gammas_of_bins_must_be_finite_and_one_for_each(value):
+    with pytest.raises(ValueError, match=r"`gamma` must be a finite number or a list of 3"):
+        validation.check_bin_gammas(value, 3)
+
+
+def test_edges_may_repeat_and_touch_the_ends():
+    assert validation.check_edges([0, 0.5, 0.5, 1], 5) == [0.0, 0.5, 0.5, 1.0]
+    assert validation.check_edges([], 1) == []
+
+
+@pytest.mark.parametrize("value", [[0.5], [0.6, 0.5], [-0.1, 0.5], [0.5, 1.1], [NAN, 0.5], "a"])
+def test_edges_must_be_probabilities_that_never_fall(value):
+    with pytest.raises(ValueError, match=r"`edges` must be 2 numbers in \[0, 1\]"):
+        validation.check_edges(value, 3)
+
+
+@pytest.mark.parametrize("value", [(-0.9, 10), [0.0, 2.0]])
+def test_gamma_bounds_are_returned_as_floats(value):
+    assert validation.check_gamma_bounds(value) == tuple(value)
+
+
+@pytest.mark.parametrize("value", [(-1.0, 3.0), (0.1, 3.0), (-0.5, 0.0), (-0.5, INF), 3.0, None])
+def test_gamma_bounds_must_enclose_zero_above_minus_one(value):
+    with pytest.raises(ValueError, match=r"`gamma_bounds` must be"):
+        validation.check_gamma_bounds(value)
+
+
+@pytest.mark.parametrize("value", [-0.99, 0, 3])
+def test_posterior_gamma_is_returned_as_a_float(value):
+    checked = validation.check_posterior_gamma("gamma", value)
+    assert (checked, type(checked)) == (value, float)
+
+
+@pytest.mark.parametrize("value", [-1.0, -2, INF, *NOT_NUMBERS], ids=repr)
+def test_posterior_gamma_must_be_finite_and_above_minus_one(value):
+    with pytest.raises(ValueError, match=r"`gamma` must be a finite number > -1"):
+        validation.check_posterior_gamma("gamma", value)

@@ -95,11 +95,11 @@ def fit_temperature(
         temperature, at_bound = float(GRID[np.argmin(data.grid_errors())]), False
         after = data.at(1.0 / temperature)
     else:
-        after, at_bound = _least_nll(data, before, 1.0 / high, 1.0 / low)
+        after, at_bound = least_nll(data, before, 1.0 / high, 1.0 / low)
         temperature = 1.0 / after.beta
     if at_bound:
         temperature = min((low, high), key=lambda bound: abs(bound - temperature))
-        warnings.warn(_bound_message(temperature, low), stacklevel=2)
+        warnings.warn(bound_message(temperature, low), stacklevel=2)
     return TemperatureFit(
         temperature=temperature,
         criterion=criterion,
@@ -112,7 +112,7 @@ def fit_temperature(
     )
 
 
-def _least_nll(data: Data, at: Reading, bottom: float, top: float) -> tuple[Reading, bool]:
+def least_nll(data: Data, at: Reading, bottom: float, top: float) -> tuple[Reading, bool]:
     """Return the reading at the beta in [bottom, top] of least NLL, and whether it is a bound.
 
     Newton's method on log beta from `at` on, held to a factor of 10 a step and to a bracket that
@@ -140,7 +140,7 @@ def _least_nll(data: Data, at: Reading, bottom: float, top: float) -> tuple[Read
     return at, False
 
 
-def _bound_message(temperature: float, low: float) -> str:
+def bound_message(temperature: float, low: float) -> str:
     if temperature == low:
         return (
             f"The temperature lies at its lower bound {temperature:g}: every held-out prediction "

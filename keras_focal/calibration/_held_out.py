@@ -59,7 +59,7 @@ class Data:
     batches: Iterable["HeldOut"]
     num_bins: int
 
-    def _summed(self, work: Callable[["HeldOut"], np.ndarray]) -> np.ndarray:
+    def summed(self, work: Callable[["HeldOut"], np.ndarray]) -> np.ndarray:
         """Return the sum of work(batch): weight and number of samples first, then means."""
         sums: Any = 0.0
         for batch in self.batches:
@@ -82,7 +82,7 @@ class Data:
             beta: 1 / temperature.
             rough: Whether float32 logits may have the roundings of float32 sums.
         """
-        sums = self._summed(lambda batch: batch.sums(beta, self.num_bins, rough=rough))
+        sums = self.summed(lambda batch: batch.sums(beta, self.num_bins, rough=rough))
         size, nll, slope, curvature, not_largest, *gaps = sums.tolist()
         # Where logits say nothing, every label has the largest: then the slope is 0, NLL is not.
         is_separable = not_largest == 0 and (slope < 0 or nll == 0)
@@ -91,7 +91,7 @@ class Data:
 
     def grid_errors(self) -> np.ndarray:
         """Return the ECE at every temperature of `GRID`, from one pass."""
-        _, *gaps = self._summed(lambda batch: batch.grid_gaps(self.num_bins))
+        _, *gaps = self.summed(lambda batch: batch.grid_gaps(self.num_bins))
         return np.abs(gaps).reshape(len(GRID), self.num_bins).sum(axis=1)
 
 
@@ -193,7 +193,7 @@ class HeldOut:
         self._true = true - self._largest[:, 0]
         self._is_right = self.logits.argmax(axis=1) == self.labels
 
-    def _by_blocks(
+    def by_blocks(
         self,
         work: Callable[[np.ndarray, slice], np.ndarray],
         dtype: str = "float64",
@@ -240,10 +240,10 @@ class HeldOut:
             variance = np.maximum(e @ ones / total - mean * mean, 0.0)
             columns = (np.log(total) - beta * true, mean - true, variance, true < 0)
             # An error on the way is nobody's concern.
-            gaps = np.nan if rough else self._gaps(total[None], rows, num_bins)
+            gaps = np.nan if rough else self.gaps(total[None], rows, num_bins)
             return np.append([weights @ column for column in columns], gaps)
 
-        return self._by_blocks(work, dtype)
+        return self.by_blocks(work, dtype)
 
     def grid_gaps(self, num_bins: int) -> np.ndarray:
         """Return the gap of each bin at each temperature of `GRID`, flat."""
@@ -262,12 +262,12 @@ class HeldOut:
                     index //= 2
                     np.multiply(e, e, out=e)
                     totals[index] = e @ ones
-            return self._gaps(totals, rows, num_bins)
+            return self.gaps(totals, rows, num_bins)
 
-        return self._by_blocks(work, exponentials=size // 2)
+        return self.by_blocks(work, exponentials=size // 2)
 
-    def _gaps(self, totals: np.ndarray, rows: slice, num_bins: int) -> np.ndarray:
-        """Return the gap of each bin for each row of totals, flat."""
+    def gaps(self, totals: np.ndarray, rows: slice, num_bins: int) -> np.ndarray:
+        """Return the gap of each bin for each row of totals, 1 / confidence, flat."""
         weights, is_right = self.weights[rows], self._is_right[rows]
         gaps = []
         for total in totals:

@@ -1,6 +1,7 @@
 """Callbacks for `model.fit`."""
 
+from keras_focal.callbacks._adaptive import AdaptiveGamma
 from keras_focal.callbacks._gamma import GammaScheduler, attach
 from keras_focal.callbacks._monitor import CalibrationMonitor
 
-__all__ = ["CalibrationMonitor", "GammaScheduler", "attach"]
+__all__ = ["AdaptiveGamma", "CalibrationMonitor", "GammaScheduler", "attach"]

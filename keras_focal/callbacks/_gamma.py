@@ -89,9 +89,8 @@ class GammaScheduler(keras.callbacks.Callback):
         self._states = _schedulable(model)
         for state in self._states:
             attach(model, state)
-        tracked = {id(variable) for variable in model.metrics_variables}
         # A model that overrides `metrics` hides the state: then a change needs a new step.
-        self._must_retrace = any(id(state.variable) not in tracked for state in self._states)
+        self._must_retrace = not all(carries(model, state) for state in self._states)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         gamma = self.gamma_at(epoch)
@@ -101,7 +100,7 @@ class GammaScheduler(keras.callbacks.Callback):
         for state in self._states:
             state.assign(gamma)
         if self._must_retrace:
-            _rebuild_steps(model)
+            rebuild_steps(model)
         if self.verbose:
             print(f"\nEpoch {epoch + 1}: gamma is now {gamma:g}.")
 
@@ -124,14 +123,16 @@ class GammaScheduler(keras.callbacks.Callback):
         return self._steps.gammas[sum(epoch >= boundary for boundary in boundaries)]
 
 
-def attach(model: keras.Model, state: GammaState) -> None:
+def attach(model: keras.Model, state: keras.metrics.Metric) -> None:
     """Make a model carry the state of a loss, so that compiled steps see it change.
 
-    `GammaScheduler` does this by itself; call it to assign `loss.gamma` in a loop of your own.
+    `GammaScheduler` and `AdaptiveGamma` do this by themselves; call it to assign `loss.gamma` in
+    a loop of your own.
 
     Args:
         model: A compiled model.
-        state: The `gamma_state` of a focal loss whose gamma is a number.
+        state: The `gamma_state` of a focal loss whose gamma is a number, or the `state` of an
+            `AdaptiveBins`.
 
     Example:
         >>> import keras, keras_focal
@@ -141,15 +142,21 @@ def attach(model: keras.Model, state: GammaState) -> None:
         >>> keras_focal.callbacks.attach(model, loss.gamma_state)
         >>> loss.gamma = 1.0
     """
-    if any(variable is state.variable for variable in model.metrics_variables):
+    if carries(model, state):
         return
     setattr(model, f"focal_gamma_{id(state)}", state)
     # Steps compiled before do not know the new state; on JAX they would not even run.
     if keras.backend.backend() == "jax":
-        _rebuild_steps(model)
+        rebuild_steps(model)
 
 
-def _rebuild_steps(model: keras.Model) -> None:
+def carries(model: keras.Model, state: keras.metrics.Metric) -> bool:
+    """Tell whether compiled steps of a model see the state change."""
+    tracked = {id(variable) for variable in model.metrics_variables}
+    return all(id(variable) in tracked for variable in state.variables)
+
+
+def rebuild_steps(model: keras.Model) -> None:
     """Have the steps that exist compiled anew."""
     if model.train_function is not None:
         model.make_train_function(force=True)

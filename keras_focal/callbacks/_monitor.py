@@ -124,7 +124,7 @@ class CalibrationMonitor(keras.callbacks.Callback):
 
     def _find_metrics(self) -> None:
         """Find the metrics of the model: Keras builds them with the first batch."""
-        self._metrics = list(_metrics_of(self.model))
+        self._metrics = list(metrics_of(self.model))
         if not self._metrics:
             raise ValueError(
                 "`model` must be compiled with a metric of keras_focal for CalibrationMonitor to "
@@ -214,7 +214,7 @@ class _Events:
         self._writer.flush()
 
 
-def _metrics_of(model: Any) -> Iterator[PredictionMetric]:
+def metrics_of(model: Any) -> Iterator[PredictionMetric]:
     """Yield the metrics of this package that a model is compiled with."""
     for metric in model.metrics:
         if isinstance(metric, PredictionMetric):

@@ -1,5 +1,11 @@
 """The maths: tensors in, tensors out, keras.ops only, no state. Equations in docs/maths.md."""
 
+from keras_focal.functional._adaptive import (
+    BinGaps,
+    BinnedGamma,
+    adapted_gammas,
+    bin_gaps,
+)
 from keras_focal.functional._binary import binary_focal_crossentropy
 from keras_focal.functional._bins import (
     LOGIT_CELLS,
@@ -37,7 +43,13 @@ from keras_focal.functional._focal import (
     categorical_focal_crossentropy,
     sparse_categorical_focal_crossentropy,
 )
-from keras_focal.functional._gamma import gamma_star, gradient_ratio, step_gamma
+from keras_focal.functional._gamma import (
+    continuous_gamma,
+    gamma_star,
+    gradient_ratio,
+    step_gamma,
+    threshold_probability,
+)
 from keras_focal.functional._kernels import compiled
 from keras_focal.functional._linear import linear_sparse_focal_crossentropy
 from keras_focal.functional._mmce import FORMS as MMCE_FORMS
@@ -47,6 +59,7 @@ from keras_focal.functional._norms import focal_gradient_norm, logit_norm
 from keras_focal.functional._outputs import asymmetric_loss, quality_focal_crossentropy
 from keras_focal.functional._partitions import EqualMass, EqualWidth, Partition, equal_mass_bins
 from keras_focal.functional._poly import poly_focal_crossentropy
+from keras_focal.functional._posterior import focal_posterior
 from keras_focal.functional._precision import compute_dtype
 from keras_focal.functional._probabilities import (
     check_distributions,
@@ -76,7 +89,9 @@ from keras_focal.functional._weights import align_weights, effective_weights
 __all__ = [
     "LOGIT_CELLS",
     "MMCE_FORMS",
+    "BinGaps",
     "BinStatistics",
+    "BinnedGamma",
     "BrierParts",
     "EqualMass",
     "EqualWidth",
@@ -88,10 +103,12 @@ __all__ = [
     "TopLabelBrierParts",
     "Totals",
     "accuracy",
+    "adapted_gammas",
     "adaptive_expected_calibration_error",
     "align_weights",
     "amounts",
     "asymmetric_loss",
+    "bin_gaps",
     "bin_statistics",
     "binary_focal_crossentropy",
     "brier_decomposition",
@@ -105,6 +122,7 @@ __all__ = [
     "class_targets",
     "compiled",
     "compute_dtype",
+    "continuous_gamma",
     "debiased_calibration_error",
     "dual_focal_crossentropy",
     "effective_weights",
@@ -118,6 +136,7 @@ __all__ = [
     "focal_calibration_loss",
     "focal_crossentropy",
     "focal_gradient_norm",
+    "focal_posterior",
     "gamma_star",
     "gradient_ratio",
     "label_smoothing_crossentropy",
@@ -141,6 +160,7 @@ __all__ = [
     "smooth_calibration_error",
     "sparse_categorical_focal_crossentropy",
     "step_gamma",
+    "threshold_probability",
     "top_label",
     "top_label_brier_parts",
 ]

@@ -39,6 +39,13 @@ def resolve(gamma: Gamma, p: Tensor) -> Any:
     return ops.stop_gradient(ops.cast(value, p.dtype))
 
 
+def is_signed(gamma: Any) -> bool:
+    """Return whether a gamma may be negative: a number that is, or a function that says so."""
+    if isinstance(gamma, int | float):
+        return gamma < 0
+    return getattr(gamma, "is_signed", False)
+
+
 def is_product(gamma: Any) -> bool:
     """Return whether x to the power `gamma` is a product of a few factors."""
     return isinstance(gamma, float) and gamma in range(LARGEST_PRODUCT + 1)

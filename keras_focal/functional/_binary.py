@@ -12,12 +12,14 @@ from keras_focal.functional._arguments import (
     Gamma,
     floating,
     is_product,
+    is_signed,
     power,
     resolve,
     split_rows,
 )
+from keras_focal.functional._focal import focal_terms
 from keras_focal.functional._kernels import afresh, log_of_one_plus, over_rows, with_gradient
-from keras_focal.functional._margin import LARGEST_GAP
+from keras_focal.functional._margin import LARGEST_GAP, Odds
 from keras_focal.functional._precision import Tensor, to_float
 
 
@@ -33,7 +35,8 @@ def binary_focal_crossentropy(
     Args:
         targets: Float tensor, the shape of `logits`, in [0, 1].
         logits: Float tensor of any shape, any finite values.
-        gamma: Number, tensor broadcastable to `logits`, or function from p_t to gamma; >= 0.
+        gamma: Number, tensor broadcastable to `logits`, or function from p_t to gamma; >= 0,
+            or < 0 as for the sparse form.
         alpha: None, or number or tensor broadcastable to `logits`, in [0, 1]: weight of the
             positive class; the negative class has 1 - alpha.
 
@@ -114,6 +117,9 @@ def _answers(z: Tensor, gamma: Gamma) -> tuple[_Answer, _Answer]:
         complement = ops.where(is_likely, unlikely, likely)
         surprise = surprise_of_likely + ops.where(is_likely, 0.0, size)
         exponent = resolve(gamma, p)
+        if is_signed(gamma):
+            value, slope = focal_terms(Odds(p, complement, surprise), exponent, signed=True)
+            return _Answer(value, complement * slope)
         if is_product(exponent):
             modulation = power(complement, exponent)
         else:

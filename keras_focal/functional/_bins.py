@@ -168,6 +168,11 @@ def logit_cells(predictions: Predictions, num_cells: int = LOGIT_CELLS) -> Tenso
     return ops.cast(ops.floor(ops.clip(position * num_cells, 0, num_cells - 1)), "int32")
 
 
+def confidence_at_cell(position: np.ndarray, num_cells: int = LOGIT_CELLS) -> np.ndarray:
+    """Return the confidence where `logit_cells` has a position, whole numbers where cells begin."""
+    return 1.0 / (1.0 + 2.0 ** (7.0 - 32.0 * position / num_cells))
+
+
 def amounts(predictions: Predictions, weights: Tensor) -> Tensor:
     """Return what each prediction adds to its bin: weight, wrong weight, doubted weight.
 

@@ -10,7 +10,14 @@ from typing import NamedTuple
 
 from keras import ops
 
-from keras_focal.functional._arguments import Gamma, floating, power, resolve, split_rows
+from keras_focal.functional._arguments import (
+    Gamma,
+    floating,
+    is_signed,
+    power,
+    resolve,
+    split_rows,
+)
 from keras_focal.functional._kernels import afresh, over_rows, with_gradient
 from keras_focal.functional._margin import Odds, chosen_class, class_margin, odds, odds_of_each
 from keras_focal.functional._precision import TINY, Tensor, to_float
@@ -30,7 +37,8 @@ def sparse_categorical_focal_crossentropy(
         logits: Float tensor, shape (..., K), K >= 2, any finite values; -inf is allowed for
             classes that cannot be.
         gamma: Number, tensor broadcastable to (...), or function from p_t to gamma, entry
-            by entry; >= 0.
+            by entry; >= 0. A number < 0 gives the inverse focal loss -(1 + p_t)^|gamma| log p_t,
+            as does a function with an attribute `is_signed` that is true.
         alpha: None, a number, or a tensor of shape (K,): weight of each class.
 
     Returns:
@@ -84,7 +92,7 @@ def categorical_focal_crossentropy(
         targets: Float tensor, shape (..., K), >= 0: one-hot rows or distributions.
         logits: Float tensor, shape (..., K), K >= 2, any finite values.
         gamma: Number, tensor broadcastable to (..., K), or function from p, shape (..., K), to
-            gamma; >= 0.
+            gamma; >= 0, or < 0 as for the sparse form.
         alpha: None, a number, or a tensor of shape (K,): weight of each class.
 
     Returns:
@@ -116,7 +124,7 @@ def categorical_focal_crossentropy(
             targets = targets * ops.convert_to_tensor(alpha, dtype=z.dtype)
         of_each = odds_of_each(z)
         exponent = of_rows[0] if of_rows else gamma
-        value, slope = focal_terms(of_each, resolve(exponent, of_each.p))
+        value, slope = focal_terms(of_each, resolve(exponent, of_each.p), signed=is_signed(gamma))
         # A class without weight adds nothing, also where its surprise is infinite (logit -inf).
         value = ops.where(targets > 0, targets * value, 0.0)
         pull = targets * slope
@@ -153,7 +161,7 @@ def sparse_terms(labels: Tensor, z: Tensor, gamma: Gamma, alpha: Tensor | None) 
     """Return the loss of each row of float32 logits, and what its gradient needs."""
     margin, others = class_margin(labels, z)
     of_true = odds(margin)
-    value, slope = focal_terms(of_true, resolve(gamma, of_true.p))
+    value, slope = focal_terms(of_true, resolve(gamma, of_true.p), signed=is_signed(gamma))
     weight = _class_weight(labels, alpha, z)
     pull = weight * slope * of_true.complement
     return SparseTerms(weight * value, others.reference, pull, pull * others.factor)
@@ -175,16 +183,23 @@ class _DenseTerms(NamedTuple):
     gradient: Tensor
 
 
-def focal_terms(of_class: Odds, gamma: float | Tensor) -> tuple[Tensor, Tensor]:
+def focal_terms(
+    of_class: Odds, gamma: float | Tensor, *, signed: bool = False
+) -> tuple[Tensor, Tensor]:
     """Return (1 - p)^gamma (-log p) and g(p, gamma), both finite at p = 0 and p = 1.
 
     g = (1 - p)^gamma (1 + gamma p r) with r = -log p / (1 - p), which tends to 1 as p -> 1:
-    Proposition 1 without its negative power.
+    Proposition 1 without its negative power. If `signed`, 1 + p and |gamma| take the place of
+    1 - p and gamma where gamma < 0, the inverse focal loss; g keeps its form.
     """
-    p, complement, surprise = of_class
-    modulation = power(complement, gamma)
-    vanished = complement < TINY
-    ratio = ops.where(vanished, 1.0, surprise / ops.where(vanished, 1.0, complement))
+    p, base, surprise = of_class
+    exponent = gamma
+    if signed:
+        base = ops.where(gamma < 0, 1.0 + p, base)
+        exponent = abs(gamma)
+    modulation = power(base, exponent)
+    vanished = base < TINY
+    ratio = ops.where(vanished, 1.0, surprise / ops.where(vanished, 1.0, base))
     return modulation * surprise, modulation * (1.0 + gamma * (p * ratio))
 
 

@@ -1,5 +1,6 @@
 """What a gamma does to the gradient, and which gamma to take (Propositions 1 and 2)."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,6 +75,78 @@ def gamma_star(p0: Any) -> Any:
     return float(gamma) if gamma.ndim == 0 else gamma
 
 
+def threshold_probability(gamma: Any) -> Any:
+    """Return the p0 with g(p0, gamma) = 1: a focal gradient is damped above it, raised below.
+
+    The inverse of `gamma_star`: it falls from 0.5 at gamma -> 0 to 0 at gamma -> infinity, and is
+    exactly 1/e for gamma = 1.
+
+    Args:
+        gamma: Number or array-like, > 0 and finite.
+
+    Returns:
+        float, or float64 NumPy array of the shape of `gamma`, in (0, 0.5).
+
+    Raises:
+        ValueError: If a gamma is not in (0, infinity).
+
+    Example:
+        >>> from keras_focal.gammas import threshold_probability
+        >>> [round(threshold_probability(gamma), 4) for gamma in (1, 2, 3, 5)]
+        [0.3679, 0.2976, 0.2526, 0.1968]
+
+    Source:
+        Mukhoti et al., 2020, Propositions 1 and 2.
+    """
+    check_open_interval("gamma", gamma, 0.0, np.inf, "with gamma = 0 every p has g(p, gamma) = 1")
+    gamma = np.asarray(gamma, "float64")
+    low, high = np.full(gamma.shape, -745.0), np.full(gamma.shape, np.log(0.5))
+    for _ in range(64):
+        middle = (low + high) / 2.0
+        p = np.exp(middle)
+        # log g, without the difference of two numbers near 1 that g itself is for a small gamma.
+        is_raised = gamma * np.log1p(-p) + np.log1p(gamma * p * -middle / (1.0 - p)) > 0
+        low, high = np.where(is_raised, middle, low), np.where(is_raised, high, middle)
+    p0 = np.exp((low + high) / 2.0)
+    return float(p0) if p0.ndim == 0 else p0
+
+
+def continuous_gamma(p: Tensor, low: float, high: float) -> Tensor:
+    """Return gamma_star(p) held to [low, high], on the device; `low` for p >= 0.5.
+
+    Args:
+        p: Probability of the true class, any shape, in [0, 1].
+        low: Least gamma, >= 0.
+        high: Greatest gamma, >= `low`: taken by every p below `threshold_probability(high)`.
+
+    Returns:
+        Tensor of the shape of `p`, float32 or float64. As a constant in the derivative: no
+        gradient flows to `p`.
+
+    Numerics:
+        Within 1e-6 max(1, gamma) of `gamma_star` in float32, p0 -> 0 and p0 -> 0.5 included.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> gammas = functional.continuous_gamma([0.1, 0.25, 0.9], low=1.0, high=5.0)
+        >>> [round(float(gamma), 3) for gamma in gammas]
+        [5.0, 3.07, 1.0]
+
+    Source:
+        Mukhoti et al., 2020, Proposition 2.
+    """
+    p = ops.stop_gradient(to_float(p))
+    p = ops.clip(p, 2.0**-100, 0.5)
+    surprise_of_other = -ops.log1p(-p)
+    # log of the ratio in `gamma_star`; near p = 0.5, where it is 0, by the logit instead.
+    logit = ops.log1p(1.0 - 2.0 * p) - ops.log(2.0 * p)
+    near_half = ops.log1p(ops.clip(logit, 0.0, 2.0) / surprise_of_other) - logit
+    ratio = -p * ops.log(p) / ((1.0 - p) * surprise_of_other)
+    log_ratio = ops.where(p < 0.25, ops.log(ratio), near_half)
+    gamma = 2.0 * _half_of_growth(log_ratio) / surprise_of_other
+    return ops.clip(gamma, low, high)
+
+
 def step_gamma(p: Tensor, thresholds: Sequence[float], gammas: Sequence[float]) -> Tensor:
     """Return gammas[i] where thresholds[i-1] <= p < thresholds[i], the shape of `p`."""
     value = ops.full_like(p, gammas[0])
@@ -95,3 +168,23 @@ def _exponential_growth(log_ratio: np.ndarray) -> np.ndarray:
         if np.all(np.abs(step) <= 1e-15 * y):
             break
     return y
+
+
+_SINH = [1.0 / math.factorial(2 * k + 1) for k in range(11)]
+"""sinh(x) / x as a polynomial of x^2, to 1e-9 for x <= 3.2."""
+
+
+def _half_of_growth(log_ratio: Tensor) -> Tensor:
+    """Return half the y of `_exponential_growth`: x + log(sinh(x) / x) = log_ratio, 0 to 4.3.
+
+    In this form nothing is subtracted near y = 0, and three steps reach the rounding of float32.
+    """
+    x = log_ratio / (1.0 + log_ratio / 6.0)
+    for _ in range(3):
+        square = x * x
+        value, slope = ops.full_like(x, _SINH[-1]), ops.zeros_like(x)
+        for coefficient in reversed(_SINH[:-1]):
+            slope = slope * square + value
+            value = value * square + coefficient
+        x = x - (x + ops.log(value) - log_ratio) / (1.0 + 2.0 * x * slope / value)
+    return x

@@ -1,6 +1,7 @@
 """Which gamma to take: rules by sample, the paper's presets, and Propositions 1 and 2."""
 
-from keras_focal.functional import gamma_star, gradient_ratio
+from keras_focal.functional import gamma_star, gradient_ratio, threshold_probability
+from keras_focal.gammas._adaptive import AdaptiveBins
 from keras_focal.gammas._presets import (
     FIXED,
     SAMPLE_DEPENDENT,
@@ -8,15 +9,25 @@ from keras_focal.gammas._presets import (
     GammaSteps,
     sample_dependent,
 )
-from keras_focal.gammas._rules import SampleDependentGamma
+from keras_focal.gammas._rules import (
+    ContinuousGamma,
+    GammaRule,
+    SampleDependentGamma,
+    ThresholdGamma,
+)
 
 __all__ = [
     "FIXED",
     "SAMPLE_DEPENDENT",
     "SCHEDULED",
+    "AdaptiveBins",
+    "ContinuousGamma",
+    "GammaRule",
     "GammaSteps",
     "SampleDependentGamma",
+    "ThresholdGamma",
     "gamma_star",
     "gradient_ratio",
     "sample_dependent",
+    "threshold_probability",
 ]

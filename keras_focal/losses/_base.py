@@ -23,7 +23,7 @@ from keras_focal.functional import (
     logits_from_binary_probabilities,
     logits_from_probabilities,
 )
-from keras_focal.gammas import SampleDependentGamma, sample_dependent
+from keras_focal.gammas import GammaRule, sample_dependent
 
 Tensor = Any
 
@@ -188,13 +188,13 @@ class FocalLoss(ClassificationLoss):
         self._state: GammaState | None = None
         if isinstance(gamma, str):
             self._rule = sample_dependent(gamma)
-        elif isinstance(gamma, SampleDependentGamma):
+        elif isinstance(gamma, GammaRule):
             self._rule = gamma
         else:
             self._state = GammaState(check_gamma("gamma", gamma))
 
     @property
-    def gamma(self) -> float | SampleDependentGamma:
+    def gamma(self) -> float | GammaRule:
         """The exponent now, or the rule that gives each sample its own.
 
         A number can be assigned. A model that is already compiled sees the new value on
@@ -219,12 +219,12 @@ class FocalLoss(ClassificationLoss):
     def _traced_gamma(self) -> Tensor | Callable:
         """Return gamma as the functional losses take it."""
         if self._state is None:
-            return self._rule
+            return self._rule.now()
         return ops.stop_gradient(ops.convert_to_tensor(self._state.variable))
 
     def get_config(self) -> dict[str, Any]:
         gamma = self._gamma_argument if self._state is None else self._state.gamma
-        if isinstance(gamma, SampleDependentGamma):
+        if isinstance(gamma, GammaRule):
             gamma = keras.saving.serialize_keras_object(gamma)
         return {"gamma": gamma, **super().get_config()}
 

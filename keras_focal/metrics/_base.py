@@ -18,6 +18,7 @@ from keras_focal._validation import (
 )
 from keras_focal.functional import (
     BinStatistics,
+    EqualMass,
     EqualWidth,
     Partition,
     Predictions,
@@ -234,6 +235,13 @@ class BinnedMetric(CellMetric):
         for part, start in zip(self._partitions, self._starts, strict=True):
             if isinstance(part, EqualWidth):
                 return part.bins(self._sums(), start)
+        return None
+
+    def equal_mass_cells(self) -> BinStatistics | None:
+        """Return the cells that bins of equal mass are cut from; None if the metric has none."""
+        for part, start in zip(self._partitions, self._starts, strict=True):
+            if isinstance(part, EqualMass):
+                return self._sums().part(start, part.num_finest).statistics()
         return None
 
     def result(self) -> Any:

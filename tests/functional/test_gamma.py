@@ -4,12 +4,18 @@ import keras
 import numpy as np
 import pytest
 import reference
-from backends import to_numpy
+from backends import to_numpy, value_and_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_focal.functional import gamma_star, gradient_ratio, step_gamma
+from keras_focal.functional import (
+    continuous_gamma,
+    gamma_star,
+    gradient_ratio,
+    step_gamma,
+    threshold_probability,
+)
 
 GAMMAS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5)
 # What lies below the smallest normal float32 may be flushed to zero.
@@ -132,3 +138,86 @@ def test_step_gamma_keeps_the_lower_gamma_just_below_a_threshold():
 
 def test_step_gamma_without_thresholds_is_constant():
     np.testing.assert_array_equal(to_numpy(step_gamma(ops.zeros((2, 3)), [], [4.0])), 4.0)
+
+
+# --- The inverse: gamma to p0 ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gamma", [1e-6, 0.1, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 1e3, 1e9])
+def test_threshold_probability_is_where_the_gradient_ratio_is_one(gamma):
+    expected = reference.threshold_probability(gamma)
+    assert threshold_probability(gamma) == pytest.approx(expected, rel=1e-12)
+
+
+def test_threshold_probability_of_gamma_one_is_one_over_e():
+    assert threshold_probability(1) == pytest.approx(np.exp(-1), rel=1e-14)
+
+
+def test_threshold_probabilities_of_the_usual_gammas():
+    found = threshold_probability([1, 2, 3, 5])
+    np.testing.assert_array_equal(found.round(4), [0.3679, 0.2976, 0.2526, 0.1968])
+
+
+@quick
+@given(st.floats(0.001, 0.499))
+def test_threshold_probability_is_the_inverse_of_gamma_star(p0):
+    assert threshold_probability(gamma_star(p0)) == pytest.approx(p0, rel=1e-10)
+
+
+def test_threshold_probability_of_a_number_is_a_float_and_of_an_array_an_array():
+    assert type(threshold_probability(2)) is float
+    assert threshold_probability([[1.0], [2.0]]).shape == (2, 1)
+
+
+@pytest.mark.parametrize("gamma", [0.0, -1.0, np.nan, np.inf, [1.0, 0.0], "a"], ids=str)
+def test_threshold_probability_outside_its_interval_is_an_error(gamma):
+    with pytest.raises(ValueError, match=r"`gamma` must be in \(0, inf\): with gamma = 0"):
+        threshold_probability(gamma)
+
+
+# --- gamma* on the device -------------------------------------------------------------------------
+
+EVERYWHERE = np.concatenate(
+    [np.logspace(-12, -1, 30), np.linspace(0.1, 0.499, 60), 0.5 - np.logspace(-7, -3, 12)]
+).astype("float32")
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_continuous_gamma_is_gamma_star_to_1e_6(compiled):
+    found, gradient = value_and_gradient(
+        lambda p: continuous_gamma(p, 0.0, 1e38) + 0.0 * p, EVERYWHERE, compiled=compiled
+    )
+    p0 = EVERYWHERE.astype("float64")
+    expected = np.array([reference.gamma_star(p) for p in p0[::4]])
+    error = np.abs(found[::4] - expected) / np.maximum(1.0, expected)
+    assert error.max() < 1e-6
+    error = np.abs(found - gamma_star(p0)) / np.maximum(1.0, found)
+    assert error.max() < 1e-6
+    np.testing.assert_array_equal(gradient, 0.0)
+
+
+def test_continuous_gamma_is_held_to_its_bounds():
+    p = np.array([0.0, 1e-30, 0.1, 0.2, 0.25, 0.3, 0.4999, 0.5, 0.7, 1.0], "float32")
+    found = to_numpy(continuous_gamma(p, 2.5, 5.0))
+    np.testing.assert_allclose(
+        found, [5, 5, 5, 4.850554, 3.070227, 2.5, 2.5, 2.5, 2.5, 2.5], rtol=1e-6
+    )
+
+
+def test_continuous_gamma_without_a_bound_is_zero_from_one_half_on():
+    np.testing.assert_array_equal(to_numpy(continuous_gamma([0.5, 0.75, 1.0], 0.0, 9.0)), 0.0)
+
+
+def test_continuous_gamma_of_half_precision_is_computed_in_float32():
+    p = ops.cast(ops.convert_to_tensor([0.2, 0.4]), "bfloat16")
+    gamma = continuous_gamma(p, 0.0, 20.0)
+    assert keras.backend.standardize_dtype(gamma.dtype) == "float32"
+    np.testing.assert_allclose(to_numpy(gamma), gamma_star(to_numpy(p)), rtol=1e-6)
+
+
+@quick
+@given(st.floats(0.001, 0.499))
+def test_gradient_ratio_at_the_continuous_gamma_is_one(p):
+    p = float(np.float32(p))
+    gamma = float(continuous_gamma(np.float32(p), 0.0, 1e6))
+    assert reference.gradient_ratio(p, gamma) == pytest.approx(1.0, abs=2e-6)
