@@ -25,13 +25,10 @@ class Graph:
     @classmethod
     def of(cls, model: keras.Model, example: Any) -> "Graph":
         """Return the graph of a model, calling it once on inputs like `example` if it has none."""
-        try:
+        if isinstance(model, keras.Function):
             inputs, outputs = model.input, model.output
-        except (AttributeError, ValueError):  # a subclassed model, which has no graph of its own
-            if isinstance(example, dict):
-                inputs = {name: _input_like(part, name) for name, part in example.items()}
-            else:
-                inputs = keras.tree.map_structure(_input_like, example)
+        else:  # `output` of a model that is called as a layer has lost the structure
+            inputs = _inputs_of(model, example)
             outputs = model(inputs)
         kind = next((kind for kind in (dict, list, tuple) if isinstance(outputs, kind)), None)
         tensors = [*outputs.values()] if kind is dict else outputs if kind else [outputs]
@@ -96,6 +93,15 @@ def free_name(name: str, taken: Collection[str]) -> str:
     """Return `name`, or `name` with the first number that is not taken."""
     numbered = (f"{name}_{number}" for number in itertools.count(1))
     return next(free for free in itertools.chain([name], numbered) if free not in taken)
+
+
+def _inputs_of(model: keras.Model, example: Any) -> Any:
+    """Return symbolic inputs of a model without a graph: those of `Sequential`, or new ones."""
+    if isinstance(model, keras.Sequential) and model.built:
+        return model.inputs[0]
+    if isinstance(example, dict):
+        return {name: _input_like(part, name) for name, part in example.items()}
+    return keras.tree.map_structure(_input_like, example)
 
 
 def _input_like(part: Any, name: str | None = None) -> keras.KerasTensor:

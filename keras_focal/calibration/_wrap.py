@@ -100,6 +100,7 @@ def calibrate(
     else:
         logits = _scaled(graph, temperatures, declared)
     calibrated = _calibrated(graph, logits, outputs, f"calibrated_{model.name}")
+    calibrated(graph.inputs)  # some exporters refuse a model that was never called
     if return_fit:
         return calibrated, fits if len(graph.outputs) > 1 else next(iter(fits.values()))
     return calibrated

@@ -116,6 +116,19 @@ def test_sequential_and_subclassed_models_are_taken(rng):
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+def test_sequences_of_any_length_are_taken_after_calibration(rng):
+    kernel = keras.initializers.Identity(6.0)
+    model = keras.Sequential(
+        [keras.Input((None, 3), name="steps"), layers.Dense(3, kernel_initializer=kernel)]
+    )
+    x, y = data(rng)
+    calibrated = calibrate(
+        model, x.reshape(60, 5, 3), y.reshape(60, 5), from_logits=True, verbose=0
+    )
+    assert calibrated.input_shape == (None, None, 3)
+    assert calibrated.input.name == "steps"
+
+
 def test_subclassed_model_takes_every_batch_of_a_generator(rng):
     class Scaled(keras.Model):
         def call(self, x):
