@@ -25,35 +25,44 @@ LINEAR = (
 """Layers that give activation(kernel x + bias). A subclass may give something else."""
 
 
-def fold(
-    graph: Graph, temperatures: dict[str, float], from_logits: dict[str, bool]
-) -> tuple[Graph, dict[str, keras.KerasTensor]]:
-    """Return a graph on new inputs, and logits / temperature of each output that has one.
-
-    Layers are shared with `graph`, but for the last of each such output, which gets weights of its
-    own.
+def linear_heads(graph: Graph, from_logits: dict[str, bool]) -> tuple[Graph, dict[str, "Call"]]:
+    """Return a graph on new inputs, of the same layers, and the last layer of outputs of it.
 
     Args:
         graph: Of a model.
-        temperatures: By output.
-        from_logits: Whether an output is logits; otherwise it ends in a softmax or sigmoid.
+        from_logits: By output, whether it is logits; otherwise it ends in a softmax or sigmoid.
 
     Raises:
         ValueError: If a last layer is not linear, is used twice, or holds other weights than a
             kernel and a bias.
     """
     trace = _Trace.of(graph.inputs, graph.outputs)
-    logits = {}
-    for name, temperature in temperatures.items():
+    heads = {}
+    for name, is_logits in from_logits.items():
         output = trace.outputs[name]
         activation = "sigmoid" if output.shape[-1] == 1 else "softmax"
-        head = trace.head(output, None if from_logits[name] else activation)
-        taken = {call.layer.name for call in trace.calls if call.layer is not head.layer}
-        logits[name] = _scaled(head, temperature, taken)
-    return Graph(trace.inputs, trace.outputs, graph.kind), logits
+        heads[name] = trace.head(output, None if is_logits else activation)
+    return Graph(trace.inputs, trace.outputs, graph.kind), heads
 
 
-class _Call(NamedTuple):
+def fold(
+    graph: Graph, heads: dict[str, "Call"], temperatures: dict[str, float]
+) -> dict[str, keras.KerasTensor]:
+    """Return logits / temperature of each output, from a copy of its last layer."""
+    replaced = [head.layer for head in heads.values()]
+    kept = {layer.name for layer in graph.layers() if not _holds(replaced, layer)}
+    logits = {}
+    for output, (layer, argument, *_) in heads.items():
+        name = free_name(layer.name, kept)
+        copy = type(layer).from_config({**layer.get_config(), "activation": None, "name": name})
+        kept.add(name)
+        logits[output] = copy(argument)
+        weights = [np.asarray(weight, "float64") for weight in layer.get_weights()]
+        copy.set_weights([weight / temperatures[output] for weight in weights])
+    return logits
+
+
+class Call(NamedTuple):
     """A layer that was called, on what (its first argument and all), and what came out."""
 
     layer: Any
@@ -67,7 +76,7 @@ class _Trace(NamedTuple):
 
     inputs: Any
     outputs: Any
-    calls: list[_Call]
+    calls: list[Call]
 
     @classmethod
     def of(cls, inputs: Any, outputs: Any) -> "_Trace":
@@ -76,7 +85,7 @@ class _Trace(NamedTuple):
         def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
             result = layer(*args, **kwargs)
             flat = keras.tree.flatten((args, kwargs))
-            calls.append(_Call(layer, args[0] if args else None, flat, keras.tree.flatten(result)))
+            calls.append(Call(layer, args[0] if args else None, flat, keras.tree.flatten(result)))
             return result
 
         copy = keras.models.clone_model(
@@ -84,7 +93,7 @@ class _Trace(NamedTuple):
         )
         return cls(copy.input, copy.output, calls)
 
-    def head(self, output: Any, activation: str | None) -> _Call:
+    def head(self, output: Any, activation: str | None) -> Call:
         """Return the call of the linear layer that gives an output.
 
         Args:
@@ -108,7 +117,7 @@ class _Trace(NamedTuple):
             _refuse(layer, "is quantized or has LoRA weights, which do not scale as a kernel does")
         return found
 
-    def _head_of_model(self, found: _Call, activation: str | None) -> _Call:
+    def _head_of_model(self, found: Call, activation: str | None) -> Call:
         """Return the call of the last layer of a model inside the model, outside of it."""
         inner = found.layer
         if len(found.results) != 1:
@@ -123,7 +132,7 @@ class _Trace(NamedTuple):
         body = keras.Model(trace.inputs, head.argument, name=inner.name)
         return head._replace(argument=body(found.argument))
 
-    def _producer(self, tensor: Any) -> _Call:
+    def _producer(self, tensor: Any) -> Call:
         """Return the one call that gave a tensor, or raise unless all that it gave went one way."""
         made = [call for call in self.calls if _holds(call.results, tensor)]
         if not made:
@@ -157,13 +166,3 @@ def _refuse(layer: Any, reason: str) -> NoReturn:
         "`fold` must be False for a model whose last layer is not a plain linear one. Received: "
         f"fold=True, and layer {layer.name!r} {reason}. Pass fold=False."
     )
-
-
-def _scaled(head: _Call, temperature: float, taken: set[str]) -> Any:
-    """Return the logits of a call / temperature, from a layer with weights of its own."""
-    config = {**head.layer.get_config(), "activation": None}
-    layer = type(head.layer).from_config({**config, "name": free_name(head.layer.name, taken)})
-    logits = layer(head.argument)
-    weights = [np.asarray(weight, "float64") for weight in head.layer.get_weights()]
-    layer.set_weights([weight / temperature for weight in weights])
-    return logits

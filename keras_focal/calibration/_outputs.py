@@ -44,6 +44,10 @@ class Graph:
             names.append(free_name(name, names))
         return cls(inputs, dict(zip(names, tensors, strict=True)), kind if names[1:] else None)
 
+    def layers(self, outputs: Any = ()) -> list[keras.layers.Layer]:
+        """Return all layers, also of outputs by name that stand for others."""
+        return list(keras.Model(self.inputs, {**self.outputs, **dict(outputs)}).layers)
+
     def by_name(self, values: Any) -> dict[str, Any]:
         """Return values in the structure of the outputs by name."""
         if self.kind is dict:
@@ -97,8 +101,9 @@ def free_name(name: str, taken: Collection[str]) -> str:
 
 def _inputs_of(model: keras.Model, example: Any) -> Any:
     """Return symbolic inputs of a model without a graph: those of `Sequential`, or new ones."""
-    if isinstance(model, keras.Sequential) and model.built:
-        return model.inputs[0]
+    own = getattr(model, "inputs", None) if isinstance(model, keras.Sequential) else None
+    if own:
+        return own[0]
     if isinstance(example, dict):
         return {name: _input_like(part, name) for name, part in example.items()}
     return keras.tree.map_structure(_input_like, example)

@@ -42,19 +42,19 @@ def predict(
             "carries them. Received both."
         )
     parts: list[dict[str, Predictions]] = []
-    graph = None
+    seen: Graph | None = None
     progress = keras.utils.Progbar(length(x), verbose=1 if verbose in ("auto", 1) else 0)
     for inputs, labels, *weights in read(x, "x", "y"):
         example = keras.tree.map_structure(np.asarray, inputs)
-        graph = graph or Graph.of(model, example)
+        seen = seen or Graph.of(model, example)
         weight = weights[0] if weights else None
-        parts.append(_by_output(graph, model.predict_on_batch(example), labels, weight))
+        parts.append(_by_output(seen, model.predict_on_batch(example), labels, weight))
         progress.add(1)
-    if graph is None:
+    if seen is None:
         raise ValueError("`x` must yield at least one batch. Received: an empty iterable.")
     if verbose:
         progress.update(len(parts), finalize=True)
-    return graph, {name: _joined([part[name] for part in parts]) for name in parts[0]}
+    return seen, {name: _joined([part[name] for part in parts]) for name in parts[0]}
 
 
 def _by_output(

@@ -10,7 +10,8 @@ from keras import ops
 from keras_focal import functional
 from keras_focal._validation import check_choice
 from keras_focal.calibration._fit import TemperatureFit, fit_temperature
-from keras_focal.calibration._fold import fold as fold_temperatures
+from keras_focal.calibration._fold import fold as folded
+from keras_focal.calibration._fold import linear_heads
 from keras_focal.calibration._outputs import Graph, free_name
 from keras_focal.calibration._predict import Predictions, predict
 from keras_focal.layers import TemperatureScaling
@@ -90,15 +91,14 @@ def calibrate(
     declared = _declared(graph, from_logits, [*held_out])
     for name, predictions in held_out.items():
         check_predictions(predictions.predictions, declared[name])
+    if fold:
+        graph, heads = linear_heads(graph, declared)
     fits = {
         name: _fit(predictions, declared[name], criterion, name if len(graph.outputs) > 1 else "")
         for name, predictions in held_out.items()
     }
     temperatures = {name: fit.temperature for name, fit in fits.items()}
-    if fold:
-        graph, logits = fold_temperatures(graph, temperatures, declared)
-    else:
-        logits = _scaled(graph, temperatures, declared)
+    logits = folded(graph, heads, temperatures) if fold else _scaled(graph, temperatures, declared)
     calibrated = _calibrated(graph, logits, outputs, f"calibrated_{model.name}")
     calibrated(graph.inputs)  # some exporters refuse a model that was never called
     if return_fit:
@@ -133,7 +133,7 @@ def _scaled(
     graph: Graph, temperatures: dict[str, float], from_logits: dict[str, bool]
 ) -> dict[str, keras.KerasTensor]:
     """Return logits / temperature of each output that has one, from a layer behind it."""
-    taken = _layer_names(graph)
+    taken = {layer.name for layer in graph.layers()}
     return {
         name: TemperatureScaling(
             temperature,
@@ -149,7 +149,7 @@ def _calibrated(
     graph: Graph, logits: dict[str, keras.KerasTensor], outputs: str, name: str
 ) -> keras.Model:
     """Return the model that gives probabilities of logits, and other outputs as they are."""
-    taken = _layer_names(graph, logits)
+    taken = {layer.name for layer in graph.layers(logits)}
     probabilities = {
         output: keras.layers.Activation(
             "sigmoid" if z.shape[-1] == 1 else "softmax",
@@ -167,11 +167,6 @@ def _calibrated(
         for output, tensor in tensors.items():
             chosen[free_name(_of(graph, output, kind), chosen)] = tensor
     return keras.Model(graph.inputs, chosen, name=name)
-
-
-def _layer_names(graph: Graph, logits: Any = ()) -> set[str]:
-    outputs = {**graph.outputs, **dict(logits)}
-    return {layer.name for layer in keras.Model(graph.inputs, outputs).layers}
 
 
 def _of(graph: Graph, output: str, name: str) -> str:

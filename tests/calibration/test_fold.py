@@ -58,11 +58,10 @@ def test_folded_probabilities_are_those_of_the_temperature(rng, head, activation
     np.testing.assert_allclose(predict(folded, x), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("dimensions", [1, 2, 3])
-@pytest.mark.parametrize("kind", ["Conv{}D", "Conv{}DTranspose"])
-def test_convolutions_fold(rng, kind, dimensions):
-    shape = (2,) * dimensions + (4,)
-    model = network(getattr(layers, kind.format(dimensions))(3, 1), shape=shape)
+@pytest.mark.parametrize("kind", ["Conv1D", "Conv2D", "Conv2DTranspose", "Conv3D"])
+def test_convolutions_fold(rng, kind):
+    shape = (2,) * int(kind[4]) + (4,)
+    model = network(getattr(layers, kind)(3, 1), shape=shape)
     x, folded, expected = folded_and_expected(model, rng, True, shape)
     np.testing.assert_allclose(predict(folded, x), expected, atol=1e-6)
 
@@ -120,11 +119,10 @@ def test_saved_folded_model_needs_no_layer_of_the_package(rng, tmp_path):
     np.testing.assert_array_equal(predict(reloaded, x), predict(folded, x))
 
 
-@pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("activation", [None, "softmax"])
-def test_last_layer_of_a_model_in_a_model_folds(rng, activation, depth):
+def test_last_layer_of_a_model_in_a_model_folds(rng, activation):
     model = network(layers.Dense(3, activation, name="head"))
-    for _ in range(depth):
+    for _ in range(2):
         model = keras.Sequential([keras.Input((4,)), layers.Rescaling(0.9, name="head"), model])
     x, folded, expected = folded_and_expected(model, rng, activation is None)
     np.testing.assert_allclose(predict(folded, x), expected, atol=1e-6)
@@ -166,8 +164,7 @@ class Tripled(layers.Dense):
 def refused(model, rng, match, name=None):
     """Assert that an output of three classes of a model of (3,) does not fold."""
     x = rng.normal(size=(50, 3)).astype("float32")
-    z = predict(model, x)
-    y = noisy_labels(z[name] if name else z, rng, 10.0)
+    y = np.arange(50) % 3
     with pytest.raises(ValueError, match=f"`fold` must be False .*{match}.* Pass fold=False"):
         calibrate(model, x, {name: y} if name else y, from_logits=True, fold=True, verbose=0)
 

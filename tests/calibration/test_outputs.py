@@ -230,8 +230,10 @@ def test_outputs_inside_outputs_raise():
 
 
 def test_error_of_one_of_several_outputs_names_it(rng):
-    x = rng.normal(size=(6, 4)).astype("float32")
-    labels = {"a": np.arange(6) % 3, "b": np.full(6, 7)}
+    x = rng.normal(size=(SIZE, 4)).astype("float32")
+    model = heads(dict)
+    labels, _ = labels_for(model, x, rng)
+    labels["b"] = labels["b"] + 7
     with pytest.raises(ValueError, match=r"`labels` must be class ids") as caught:
-        calibrate(heads(dict), x, labels, from_logits=True, verbose=0)
+        calibrate(model, x, labels, from_logits=True, verbose=0)
     assert caught.value.__notes__ == ["This is of the output 'b'."]
