@@ -58,3 +58,24 @@ def _torch(function: Callable, x: Any, compiled: bool) -> tuple[Any, Any]:
     value = function(x)
     value.float().sum().backward()
     return value.detach(), x.grad
+
+
+def operations(model: Any, x: np.ndarray) -> list[str]:
+    """Return the sorted names of the operations of a model's graph."""
+    if BACKEND == "jax":
+        import jax
+
+        return sorted(str(line.primitive) for line in _flat(jax.make_jaxpr(model)(x).jaxpr))
+    import tensorflow as tf
+
+    run = tf.function(model, input_signature=[tf.TensorSpec((None, *x.shape[1:]), x.dtype)])
+    return sorted(node.type for node in run.get_concrete_function().graph.get_operations())
+
+
+def _flat(program: Any) -> list[Any]:
+    """Return the lines of a JAX program, those of functions inside it too."""
+    lines = []
+    for line in program.eqns:
+        inner = [value.jaxpr for value in line.params.values() if hasattr(value, "jaxpr")]
+        lines += [part for body in inner for part in _flat(body)] if inner else [line]
+    return lines

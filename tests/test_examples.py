@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import backends
+import keras
 import numpy as np
 import pytest
 
@@ -89,6 +90,68 @@ def test_quickstart_refuses_bad_arguments_before_any_work(arguments, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(backends.BACKEND == "torch", reason="Keras exports no SavedModel from torch")
+def test_server_answers_rest_requests_with_what_the_model_gives(tmp_path):
+    command = (ROOT / "examples/serve.py", "--epochs", 2, "--instances", 7, "--out", tmp_path)
+    answer = run(*command, cwd=ROOT)
+    assert answer.returncode == 0, answer.stderr
+    printed = " ".join(answer.stdout.split())
+    assert ": 200, 7 predictions of ['logits', 'probabilities']" in printed
+    assert "400, Serving signature name: 'other' not found" in printed
+    differences = re.findall(r"largest difference (\S+)", printed)
+    assert len(differences) == 2
+    assert all(float(difference) < 1e-5 for difference in differences)
+    assert (tmp_path / "digits/1/saved_model.pb").is_file()
+
+
+@pytest.fixture
+def signatures(monkeypatch, tmp_path):
+    """The server's half of the example, with a model of two inputs and two outputs."""
+    if backends.BACKEND == "torch":
+        pytest.skip("Keras exports no SavedModel from torch")
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import serve
+
+    a, b = keras.Input((2,), name="a"), keras.Input((1,), name="b")
+    outputs = {"sum": a + b, "largest": keras.ops.max(a, axis=-1)}
+    keras.Model({"a": a, "b": b}, outputs).export(tmp_path / "m", verbose=False)
+    return serve.Signatures(tmp_path / "m")
+
+
+def test_instances_and_predictions_are_named_where_there_are_several(signatures):
+    instances = [{"a": [1.0, 2.0], "b": [10.0]}, {"a": [4.0, 3.0], "b": [0.0]}]
+    assert signatures.predict({"instances": instances})["predictions"] == [
+        {"largest": 2.0, "sum": [11.0, 12.0]},
+        {"largest": 4.0, "sum": [4.0, 3.0]},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("request_body", "message"),
+    [
+        ([], "must be a JSON object"),
+        ({}, "must have a list of instances"),
+        ({"instances": []}, "must have a list of instances"),
+        ({"instances": [{"a": [1.0, 2.0]}]}, "do not fit the inputs"),
+        ({"instances": [{"a": [1.0], "b": [1.0]}]}, "do not fit the inputs"),
+        ({"instances": [{"a": "x", "b": [1.0]}]}, "do not fit the inputs"),
+        ({"instances": [[1.0, 2.0]]}, "do not fit the inputs"),
+        ({"signature_name": "other", "instances": [1]}, "not found in signature def"),
+    ],
+)
+def test_requests_that_do_not_fit_are_refused(signatures, request_body, message):
+    with pytest.raises(ValueError, match=message):
+        signatures.predict(request_body)
+
+
+@pytest.mark.parametrize("arguments", [("--epochs", "0"), ("--instances", "0")])
+def test_server_refuses_bad_arguments_before_any_work(arguments, tmp_path):
+    answer = run(ROOT / "examples/serve.py", *arguments, cwd=tmp_path)
+    assert answer.returncode == 2
+    assert arguments[0] in answer.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_readme_table_is_what_the_quickstart_wrote(quickstart):
     results = json.loads((ROOT / "docs/results/quickstart.json").read_text())
     table = README.split("<!-- quickstart table -->\n")[1].split("<!-- end")[0].splitlines()
@@ -102,12 +165,7 @@ def blocks_of_python(document):
 
 @pytest.mark.parametrize(
     "document",
-    [
-        "README.md",
-        "docs/guides/gamma.md",
-        "docs/guides/linear_head.md",
-        "docs/guides/measuring.md",
-    ],
+    ["README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/guides/*.md"))],
 )
 def test_code_of_documents_runs(document, tmp_path):
     (code,) = blocks_of_python(document)

@@ -1,8 +1,7 @@
 """From a trained model and held-out data to a model that gives calibrated probabilities."""
 
-import itertools
 import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,8 +9,11 @@ from keras import ops
 
 from keras_focal import functional
 from keras_focal._validation import check_choice
-from keras_focal.calibration._batches import is_iterable_of_batches, length, read
-from keras_focal.calibration._fit import fit_temperature
+from keras_focal.calibration._fit import TemperatureFit, fit_temperature
+from keras_focal.calibration._fold import fold as folded
+from keras_focal.calibration._fold import linear_heads
+from keras_focal.calibration._outputs import Graph, free_name
+from keras_focal.calibration._predict import Predictions, predict
 from keras_focal.layers import TemperatureScaling
 
 
@@ -20,41 +22,54 @@ def calibrate(
     x: Any,
     y: Any = None,
     *,
-    from_logits: bool = False,
+    from_logits: bool | dict[str, bool] = False,
     criterion: str = "nll",
     outputs: str = "probabilities",
+    fold: bool = False,
+    return_fit: bool = False,
     sample_weight: Any = None,
     batch_size: int = 32,
     verbose: str | int = "auto",
-) -> keras.Model:
+) -> Any:
     """Return a model that gives calibrated probabilities, with the accuracy of `model`.
 
-    Predicts held-out data, fits one temperature to the predictions, and puts a
-    `TemperatureScaling` layer behind the model. `model` keeps its weights, which are shared, and
-    is not changed.
+    Predicts held-out data, fits one temperature to the predictions of each output, and puts a
+    `TemperatureScaling` layer behind it, or the temperature into the last layer. `model` keeps its
+    weights, which are shared, and is not changed.
 
     Args:
-        model: A built model of one output: logits or probabilities, shape (..., K), or (..., 1)
-            for two classes.
+        model: A built model. Each output to calibrate is logits or probabilities, shape (..., K),
+            or (..., 1) for two classes.
         x: Held-out inputs as `model.predict` takes them, or an iterable of batches (x, y) or (x,
             y, sample_weight) such as a `tf.data.Dataset` or a `keras.utils.PyDataset`. Use data
             that the model was not trained on.
-        y: Labels of array inputs: class ids or one-hot rows. None where `x` is an iterable.
-        from_logits: Whether the model gives logits or probabilities.
+        y: Labels of array inputs: class ids or one-hot rows. None where `x` is an iterable. For
+            several outputs a dict by name, or a list in their order; an output that is left out of
+            the dict, or None, is passed on as it is.
+        from_logits: Whether the model gives logits or probabilities. For several outputs also a
+            dict by name.
         criterion: "nll" or "ece", as in `fit_temperature`.
-        outputs: "probabilities", or "all" for a dictionary {"logits", "probabilities"}, both
-            calibrated, which become the named outputs of an exported model.
-        sample_weight: None, or weights of array inputs.
+        outputs: "probabilities", in the structure of the outputs of `model`; or "all" for a
+            dictionary {"logits", "probabilities"}, both calibrated, which become the named outputs
+            of an exported model. Of several outputs they are "NAME_logits", "NAME_probabilities".
+        fold: Whether to divide the weights of the last layer by T, instead of its output: the model
+            then has not one operation more than `model` with its softmax or sigmoid. That layer
+            gets weights of its own.
+        return_fit: Whether to return the fit as well.
+        sample_weight: None, or weights of array inputs; for several outputs also a dict or list.
         batch_size: Batch size of array inputs.
         verbose: "auto" or 1 shows progress, 0 nothing.
 
     Returns:
         A new `keras.Model` of the same inputs. The fitted temperature is
-        `model.get_layer("temperature").temperature`. `.save` and `.export` work as for any model.
+        `model.get_layer("temperature").temperature`, of several outputs "NAME_temperature"; a
+        folded model has no such layer. `.save` and `.export` work as for any model. With
+        `return_fit`, (model, fit): a `TemperatureFit`, of several outputs a dict of them by name.
 
     Raises:
-        ValueError: If the data are empty or not finite, labels do not fit, the model has several
-            outputs, or its output is not what `from_logits` says.
+        ValueError: If the data are empty or not finite, labels do not fit, an output is not what
+            `from_logits` says, or `fold` is asked of a last layer other than a Dense, EinsumDense
+            or convolution, of one that is used twice, quantized, or has LoRA weights.
 
     Example:
         >>> import keras, numpy as np, keras_focal
@@ -72,28 +87,91 @@ def calibrate(
     """
     check_choice("outputs", outputs, ("probabilities", "all"))
     check_choice("criterion", criterion, ("nll", "ece"))
-    held_out = _predict(model, x, y, sample_weight, batch_size, verbose)
-    inputs, output = _graph(model, held_out.example)
-    predictions = held_out.predictions
-    check_predictions(predictions, from_logits)
-    is_binary = predictions.shape[-1] == 1
-    logits = predictions if from_logits else _logits(predictions)
-    fit = fit_temperature(logits, held_out.labels, criterion, sample_weight=held_out.weights)
-    taken = {layer.name for layer in keras.Model(inputs, output).layers}
-    scaled = TemperatureScaling(
-        fit.temperature,
-        inputs="logits" if from_logits else "probabilities",
-        name=_free_name("temperature", taken),
-        dtype="float32",
-    )(output)
-    activation = "sigmoid" if is_binary else "softmax"
-    probabilities = keras.layers.Activation(
-        activation, dtype="float32", name=_free_name("probabilities", taken)
-    )(scaled)
-    chosen = {"logits": scaled, "probabilities": probabilities}
-    return keras.Model(
-        inputs, chosen if outputs == "all" else probabilities, name=f"calibrated_{model.name}"
-    )
+    graph, held_out = predict(model, x, y, sample_weight, batch_size, verbose)
+    declared = _declared(graph, from_logits, [*held_out])
+    for name, predictions in held_out.items():
+        check_predictions(predictions.predictions, declared[name])
+    if fold:
+        graph, heads = linear_heads(graph, declared)
+    fits = {
+        name: _fit(predictions, declared[name], criterion, name if len(graph.outputs) > 1 else "")
+        for name, predictions in held_out.items()
+    }
+    temperatures = {name: fit.temperature for name, fit in fits.items()}
+    logits = folded(graph, heads, temperatures) if fold else _scaled(graph, temperatures, declared)
+    calibrated = _calibrated(graph, logits, outputs, f"calibrated_{model.name}")
+    calibrated(graph.inputs)  # some exporters refuse a model that was never called
+    if return_fit:
+        return calibrated, fits if len(graph.outputs) > 1 else next(iter(fits.values()))
+    return calibrated
+
+
+def _declared(graph: Graph, from_logits: Any, names: list[str]) -> dict[str, bool]:
+    """Return whether each output is logits."""
+    declared = graph.given("from_logits", from_logits, shared=True)
+    for name in names:
+        if not isinstance(declared.get(name), bool | np.bool_):
+            raise ValueError(
+                "`from_logits` must be True or False, or a dict of them with each output that has "
+                f"labels. Received: {from_logits!r}, which says nothing of {name!r}."
+            )
+    return {name: bool(declared[name]) for name in names}
+
+
+def _fit(predictions: Predictions, from_logits: bool, criterion: str, name: str) -> TemperatureFit:
+    values, labels, weights = predictions
+    try:
+        logits = values if from_logits else _logits(values)
+        return fit_temperature(logits, labels, criterion, sample_weight=weights)
+    except ValueError as error:
+        if name:
+            error.add_note(f"This is of the output {name!r}.")
+        raise
+
+
+def _scaled(
+    graph: Graph, temperatures: dict[str, float], from_logits: dict[str, bool]
+) -> dict[str, keras.KerasTensor]:
+    """Return logits / temperature of each output that has one, from a layer behind it."""
+    taken = {layer.name for layer in graph.layers()}
+    return {
+        name: TemperatureScaling(
+            temperature,
+            inputs="logits" if from_logits[name] else "probabilities",
+            name=free_name(_of(graph, name, "temperature"), taken),
+            dtype="float32",
+        )(graph.outputs[name])
+        for name, temperature in temperatures.items()
+    }
+
+
+def _calibrated(
+    graph: Graph, logits: dict[str, keras.KerasTensor], outputs: str, name: str
+) -> keras.Model:
+    """Return the model that gives probabilities of logits, and other outputs as they are."""
+    taken = {layer.name for layer in graph.layers(logits)}
+    probabilities = {
+        output: keras.layers.Activation(
+            "sigmoid" if z.shape[-1] == 1 else "softmax",
+            dtype="float32",
+            name=free_name(_of(graph, output, "probabilities"), taken),
+        )(z)
+        for output, z in logits.items()
+    }
+    if outputs == "probabilities":
+        return keras.Model(
+            graph.inputs, graph.packed({**graph.outputs, **probabilities}), name=name
+        )
+    chosen = {key: tensor for key, tensor in graph.outputs.items() if key not in logits}
+    for kind, tensors in (("logits", logits), ("probabilities", probabilities)):
+        for output, tensor in tensors.items():
+            chosen[free_name(_of(graph, output, kind), chosen)] = tensor
+    return keras.Model(graph.inputs, chosen, name=name)
+
+
+def _of(graph: Graph, output: str, name: str) -> str:
+    """Return the name of a thing of an output: of one output alone, the thing's own."""
+    return f"{output}_{name}" if len(graph.outputs) > 1 else name
 
 
 def check_predictions(predictions: np.ndarray, from_logits: bool) -> None:
@@ -125,82 +203,3 @@ def _logits(probabilities: np.ndarray) -> np.ndarray:
     if probabilities.shape[-1] == 1:
         return ops.convert_to_numpy(functional.logits_from_binary_probabilities(probabilities))
     return ops.convert_to_numpy(functional.logits_from_probabilities(probabilities))
-
-
-class _HeldOut(NamedTuple):
-    """What a model made of held-out data; `example` is one batch of its inputs."""
-
-    example: Any
-    predictions: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray | None
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    """Return `name`, or `name` with the first number that no layer has."""
-    numbered = (f"{name}_{number}" for number in itertools.count(1))
-    return next(free for free in itertools.chain([name], numbered) if free not in taken)
-
-
-def _graph(model: keras.Model, example: Any) -> tuple[Any, Any]:
-    """Return the symbolic input and the one output of a model, calling it once if it has none."""
-    try:
-        inputs, output = model.input, model.output
-    except (AttributeError, ValueError):  # a subclassed model, which has no graph of its own
-        if isinstance(example, dict):
-            inputs = {name: _input_like(part, name) for name, part in example.items()}
-        else:
-            inputs = keras.tree.map_structure(_input_like, example)
-        output = model(inputs)
-    if len(keras.tree.flatten(output)) != 1:
-        raise ValueError(
-            "`model` must have one output. Received: "
-            f"{len(keras.tree.flatten(output))} outputs. Calibrate each head as a model of its "
-            "own: keras.Model(model.input, model.output[name])."
-        )
-    return inputs, keras.tree.flatten(output)[0]
-
-
-def _input_like(part: Any, name: str | None = None) -> keras.KerasTensor:
-    dtype = keras.backend.standardize_dtype(part.dtype)
-    return keras.Input(tuple(part.shape[1:]), dtype=dtype, name=name)
-
-
-def _predict(
-    model: keras.Model, x: Any, y: Any, sample_weight: Any, batch_size: int, verbose: str | int
-) -> _HeldOut:
-    """Predict held-out data. Batches are read once, so they may be shuffled."""
-    if not is_iterable_of_batches(x):
-        if y is None:
-            raise ValueError(
-                "`y` must be given with array inputs. Received: y=None. Pass labels, or an "
-                "iterable of (x, y) batches as `x`."
-            )
-        if len(keras.tree.flatten(x)[0]) == 0:
-            raise ValueError("`x` must hold at least one sample. Received: an empty array.")
-        predictions = model.predict(x, batch_size=batch_size, verbose=verbose)
-        return _HeldOut(x, _only(predictions), np.asarray(y), sample_weight)
-    if y is not None or sample_weight is not None:
-        raise ValueError(
-            "`y` and `sample_weight` must be None where `x` is an iterable of batches, which "
-            "carries them. Received both."
-        )
-    parts: list[tuple[Any, ...]] = []
-    example = None
-    progress = keras.utils.Progbar(length(x), verbose=1 if verbose in ("auto", 1) else 0)
-    for batch in read(x, "x", "y"):
-        example = keras.tree.map_structure(np.asarray, batch[0])
-        predictions = _only(model.predict_on_batch(example))
-        parts.append((predictions, *(np.asarray(part) for part in batch[1:])))
-        progress.add(1)
-    if not parts:
-        raise ValueError("`x` must yield at least one batch. Received: an empty iterable.")
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    if verbose:
-        progress.update(len(parts), finalize=True)
-    weights = columns[2] if len(columns) > 2 else None
-    return _HeldOut(example, columns[0], columns[1], weights)
-
-
-def _only(predictions: Any) -> np.ndarray:
-    return np.asarray(keras.tree.flatten(predictions)[0])
