@@ -77,7 +77,7 @@ def calibrate(
     predictions = held_out.predictions
     check_predictions(predictions, from_logits)
     is_binary = predictions.shape[-1] == 1
-    logits = predictions if from_logits else _logits(predictions)
+    logits = predictions if from_logits else logits_of(predictions)
     fit = fit_temperature(logits, held_out.labels, criterion, sample_weight=held_out.weights)
     taken = {layer.name for layer in keras.Model(inputs, output).layers}
     scaled = TemperatureScaling(
@@ -121,7 +121,8 @@ def check_predictions(predictions: np.ndarray, from_logits: bool) -> None:
             raise ValueError(message)
 
 
-def _logits(probabilities: np.ndarray) -> np.ndarray:
+def logits_of(probabilities: np.ndarray) -> np.ndarray:
+    """Return the logits that probabilities (..., K) come from; K = 1 is the positive of two."""
     if probabilities.shape[-1] == 1:
         return ops.convert_to_numpy(functional.logits_from_binary_probabilities(probabilities))
     return ops.convert_to_numpy(functional.logits_from_probabilities(probabilities))
