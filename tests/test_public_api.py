@@ -57,6 +57,7 @@ WITHOUT_EXAMPLE = {
         "equal_mass_bins",
         "equal_width_bins",
         "expected_error",
+        "jitted",
         "logit_cells",
         "logits_from_binary_probabilities",
         "logits_from_probabilities",

@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_focal._validation import check_same_shape
 from keras_focal.beam._report import CalibrationReport
-from keras_focal.beam._sums import Settings, Sums, empty_report, sums_of
+from keras_focal.beam._sums import Batch, Settings, Sums, empty_report, sums_of
 from keras_focal.calibration._arrays import flattened, to_numpy
 from keras_focal.calibration._batches import read
 from keras_focal.calibration._wrap import check_predictions
@@ -26,23 +26,22 @@ class CalibrationState:
         self.num_classes: int | None = None
         self._settings = settings
         self._sums: Sums | None = None
-        # Predictions (n, K), labels (n,) and weights (n,) that wait.
-        self._waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._waiting: list[Batch] = []
         self._num_waiting = 0
 
     def add(self, record: Any) -> None:
         """Add a record (predictions, labels) or (predictions, labels, weights), or raise."""
-        rows = self._checked(record)
-        self.num_classes = rows[0].shape[1]
-        if len(rows[0]) == 0:
+        batch = self._checked(record)
+        self.num_classes = batch.predictions.shape[1]
+        if batch.predictions.size == 0:
             return
-        self._waiting.append(rows)
-        self._num_waiting += rows[0].size
+        self._waiting.append(batch)
+        self._num_waiting += batch.predictions.size
         if self._num_waiting >= BLOCK:
             self.flush()
 
-    def _checked(self, record: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return predictions (n, K), class ids (n,) and weights (n,) of a record."""
+    def _checked(self, record: Any) -> Batch:
+        """Return the rows of a record, or raise."""
         ((predictions, labels, *weights),) = read([record], "record", "labels")
         predictions, labels = to_numpy(predictions), to_numpy(labels)
         weight = None if not weights or weights[0] is None else to_numpy(weights[0])
@@ -60,10 +59,10 @@ class CalibrationState:
             predictions, labels = predictions[None], labels.reshape(1)
             weight = None if weight is None else np.atleast_1d(weight)
         self._check_classes(predictions.shape)
-        rows = flattened(predictions, labels, weight)
-        if not self._settings.from_logits and rows[0].size:
-            check_predictions(rows[0], False)
-        return rows
+        batch = Batch(*flattened(predictions, labels, weight))
+        if not self._settings.from_logits and batch.predictions.size:
+            check_predictions(batch.predictions, False)
+        return batch
 
     def _check_classes(self, shape: tuple[int, ...]) -> None:
         if self.num_classes not in (None, shape[-1]):
@@ -76,14 +75,16 @@ class CalibrationState:
         """Sum the records that wait."""
         if not self._waiting:
             return
-        parts = [np.concatenate(column) for column in zip(*self._waiting, strict=True)]
+        whole = Batch(*(np.concatenate(parts) for parts in zip(*self._waiting, strict=True)))
         self._waiting, self._num_waiting = [], 0
-        most = 2 ** int(np.log2(max(1, BLOCK // parts[0].shape[1])))
-        for start in range(0, len(parts[0]), most):
-            block = [part[start : start + most] for part in parts]
+        size, width = whole.predictions.shape
+        most = 2 ** int(np.log2(max(1, BLOCK // width)))
+        for start in range(0, size, most):
+            stop = min(size, start + most)
             # JAX compiles for each number of rows: let few numbers come.
-            power = int(np.ceil(np.log2(len(block[0])) / 2))
-            self._add_sums(sums_of(*block, self._settings, min(most, 4**power)))
+            num_rows = min(most, 16 ** int(np.ceil(np.log2(stop - start) / 4)))
+            block = Batch(*(part[start:stop] for part in whole))
+            self._add_sums(sums_of(block, self._settings, num_rows))
 
     def _add_sums(self, sums: Sums) -> None:
         self._sums = sums if self._sums is None else self._sums.plus(sums)

@@ -1,6 +1,8 @@
 """What predictions add up to: arrays of fixed size, from which a report is read."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +30,14 @@ class Settings:
     def betas(self) -> np.ndarray:
         """1 / temperatures at which NLL is summed."""
         return grid_betas(*self.bounds)
+
+
+class Batch(NamedTuple):
+    """Predictions, float, shape (n, K), class ids (n,) and weights (n,), float64."""
+
+    predictions: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
 
 
 class Sums(NamedTuple):
@@ -60,23 +70,14 @@ class Sums(NamedTuple):
             return empty_report(settings, invalid_count)
         nll_fit, ece_fit = (fitted(grid, c, settings.bounds) for c in ("nll", "ece"))
         bins = _statistics(self.bins)
-        width, mass, classes = (
-            BinStatistics(*(ops.convert_to_tensor(part, "float32") for part in given))
-            for given in (bins, _statistics(self.cells), _statistics(self.classes))
-        )
+        errors = _errors(bins, _statistics(self.cells), _statistics(self.classes))
         return CalibrationReport(
             count=grid.weight,
             invalid_count=invalid_count,
             accuracy=float(1.0 - bins.wrong.sum() / bins.count.sum()),
             nll=nll_fit.nll_before,
             brier=brier / grid.weight,
-            ece=float(functional.expected_error(width)),
-            ada_ece=float(
-                functional.expected_error(functional.equal_mass_bins(mass, settings.num_bins))
-            ),
-            mce=float(functional.maximum_error(width)),
-            # Every class counts every prediction: the mean over classes is the error of all bins.
-            classwise_ece=float(functional.expected_error(classes)),
+            **errors,
             bins=bins,
             nll_fit=nll_fit,
             ece_fit=ece_fit,
@@ -85,75 +86,135 @@ class Sums(NamedTuple):
 
 def empty_report(settings: Settings, invalid_count: float = 0.0) -> CalibrationReport:
     """Return the report of predictions without any weight."""
-    fits = (TemperatureFit(1.0, c, False, 0, 0.0, 0.0, 0.0, 0.0) for c in ("nll", "ece"))
-    bins = _statistics(np.zeros((settings.num_bins, 3)))
-    return CalibrationReport(0.0, invalid_count, *[0.0] * 7, bins, *fits)
+    nll_fit, ece_fit = (
+        TemperatureFit(1.0, criterion, False, 0, 0.0, 0.0, 0.0, 0.0) for criterion in ("nll", "ece")
+    )
+    return CalibrationReport(
+        count=0.0,
+        invalid_count=invalid_count,
+        accuracy=0.0,
+        nll=0.0,
+        brier=0.0,
+        ece=0.0,
+        ada_ece=0.0,
+        mce=0.0,
+        classwise_ece=0.0,
+        bins=_statistics(np.zeros((settings.num_bins, 3))),
+        nll_fit=nll_fit,
+        ece_fit=ece_fit,
+    )
 
 
-def sums_of(
-    predictions: np.ndarray,
-    labels: np.ndarray,
-    weights: np.ndarray,
-    settings: Settings,
-    num_rows: int,
-) -> Sums:
+def sums_of(batch: Batch, settings: Settings, num_rows: int) -> Sums:
     """Return what predictions add up to.
 
     Args:
-        predictions: Float array, shape (n, K).
-        labels: Class ids, shape (n,).
-        weights: Float64 array, shape (n,).
-        settings: What the predictions are.
-        num_rows: Number of rows to compute with, >= n.
+        batch: The predictions.
+        settings: What they are.
+        num_rows: Number of rows to compute with, >= n: a backend may compile anew for each.
     """
-    extra = (0, num_rows - len(labels))
-    predictions = np.pad(predictions, (extra, (0, 0)), constant_values=np.nan)
-    labels, weights = np.pad(labels, extra), np.pad(weights, extra)
+    predictions, labels, weights = batch
     is_finite = np.isfinite(predictions).all(axis=1)
     invalid_count = float(weights @ ~is_finite)
     # A row that is not finite weighs nothing, whatever it holds instead.
     predictions = np.where(is_finite[:, None], predictions, np.zeros((), predictions.dtype))
     weights = np.where(is_finite, weights, 0.0)
-    num_bins, from_logits = settings.num_bins, settings.from_logits
-
-    top = functional.top_label(labels, predictions, from_logits=from_logits)
-    amounts = weights[:, None] * _to_numpy(functional.amounts(top, ops.ones_like(top.doubt)))
-    bins = functional.equal_width_bins(top.confidence, num_bins)
-    brier = _to_numpy(functional.brier_score(labels, predictions, from_logits=from_logits))
-    logits = predictions if from_logits else logits_of(predictions)
+    rows = _rows(predictions, labels, settings, num_rows)
+    logits = predictions if settings.from_logits else logits_of(predictions)
     data = HeldOut.from_arrays(logits, labels, weights)
+
+    num_bins, num_classes = settings.num_bins, rows.p.shape[1]
+    amounts = weights[:, None] * rows.amounts
+    of_classes = np.stack([np.ones_like(rows.p), rows.targets, rows.p], axis=-1)
+    of_classes = weights[:, None, None] * of_classes
+    class_bins = rows.class_bins + num_bins * np.arange(num_classes)
     return Sums(
-        bins=_summed(_to_numpy(bins), amounts, num_bins),
-        cells=_summed(_to_numpy(functional.logit_cells(top)), amounts, LOGIT_CELLS),
-        classes=_class_sums(predictions, labels, weights, settings),
-        scores=np.array([is_finite.sum(), weights @ brier, invalid_count]),
+        bins=_summed(rows.bins, amounts, num_bins),
+        cells=_summed(rows.cells, amounts, LOGIT_CELLS),
+        classes=_summed(class_bins, of_classes, num_bins * num_classes),
+        scores=np.array([is_finite.sum(), weights @ rows.brier, invalid_count]),
         temperatures=GridSums.values_of(data, settings.betas, num_bins),
     )
 
 
-def _class_sums(
-    predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray, settings: Settings
-) -> np.ndarray:
-    p = functional.class_probabilities(predictions, from_logits=settings.from_logits)
-    targets = _to_numpy(functional.class_targets(labels, predictions.shape))
-    bins = _to_numpy(functional.equal_width_bins(p, settings.num_bins))
-    num_classes = targets.shape[1]
-    index = bins + settings.num_bins * np.arange(num_classes)
-    amounts = np.stack([np.ones_like(targets), targets, _to_numpy(p)], axis=-1)
-    amounts = weights[:, None, None] * amounts
-    return _summed(index.reshape(-1), amounts.reshape(-1, 3), settings.num_bins * num_classes)
+class Rows(NamedTuple):
+    """What single predictions come to.
+
+    Attributes:
+        amounts: Weight, wrong weight and doubted weight of the top label, shape (n, 3).
+        bins: Bin of equal width, shape (n,).
+        cells: Cell that bins of equal mass are cut from, shape (n,).
+        brier: Brier score, shape (n,).
+        targets: One-hot labels, shape (n, K).
+        p: Probability of each class, shape (n, K).
+        class_bins: Bin of each of them, shape (n, K).
+    """
+
+    amounts: Any
+    bins: Any
+    cells: Any
+    brier: Any
+    targets: Any
+    p: Any
+    class_bins: Any
+
+
+def _rows(predictions: np.ndarray, labels: np.ndarray, settings: Settings, num_rows: int) -> Rows:
+    """Return what predictions come to, as arrays; `num_rows` are computed."""
+    count = len(labels)
+    kernel = _kernel(settings.num_bins, settings.from_logits)
+    more = (0, num_rows - count)
+    found = kernel(np.pad(predictions, (more, (0, 0))), np.pad(labels, more))
+    return Rows(*(ops.convert_to_numpy(part)[:count] for part in found))
+
+
+@cache
+def _kernel(num_bins: int, from_logits: bool) -> Callable[..., Rows]:
+    def kernel(predictions: Any, labels: Any) -> Rows:
+        top = functional.top_label(labels, predictions, from_logits=from_logits)
+        p = functional.class_probabilities(predictions, from_logits=from_logits)
+        return Rows(
+            amounts=functional.amounts(top, ops.ones_like(top.doubt)),
+            bins=functional.equal_width_bins(top.confidence, num_bins),
+            cells=functional.logit_cells(top),
+            brier=functional.brier_score(labels, predictions, from_logits=from_logits),
+            targets=functional.class_targets(labels, predictions.shape),
+            p=p,
+            class_bins=functional.equal_width_bins(p, num_bins),
+        )
+
+    return functional.jitted(kernel)
+
+
+def _errors(*tables: BinStatistics) -> dict[str, float]:
+    """Return the calibration errors of bins of equal width, of fine cells, and of all classes."""
+    # Gaps are differences of large sums, and taken by now: float32 will do.
+    parts = (ops.convert_to_tensor(part, "float32") for table in tables for part in table)
+    return {name: float(error) for name, error in _reading(len(tables[0].count))(*parts).items()}
+
+
+@cache
+def _reading(num_bins: int) -> Callable[..., dict[str, Any]]:
+    def kernel(*parts: Any) -> dict[str, Any]:
+        bins, cells, classes = (BinStatistics(*parts[start : start + 3]) for start in (0, 3, 6))
+        return {
+            "ece": functional.expected_error(bins),
+            "ada_ece": functional.expected_error(functional.equal_mass_bins(cells, num_bins)),
+            "mce": functional.maximum_error(bins),
+            # Every class counts every prediction: their mean is the error of all their bins.
+            "classwise_ece": functional.expected_error(classes),
+        }
+
+    return functional.jitted(kernel)
 
 
 def _summed(index: np.ndarray, amounts: np.ndarray, size: int) -> np.ndarray:
-    """Return the sum of the amounts (n, 3) of each cell, shape (size, 3)."""
-    return np.stack([np.bincount(index, column, size) for column in amounts.T], axis=-1)
+    """Return the sum of the amounts (..., 3) of each cell, shape (size, 3)."""
+    columns = amounts.reshape(-1, 3).T
+    return np.stack([np.bincount(index.reshape(-1), column, size) for column in columns], axis=-1)
 
 
 def _statistics(sums: np.ndarray) -> BinStatistics:
     """Return what cells hold: their gap is the second of the sums less the third."""
     count, wrong, doubt = sums.T
     return BinStatistics(count, wrong, wrong - doubt)
-
-
-def _to_numpy(x: Any) -> np.ndarray:
-    return ops.convert_to_numpy(x)

@@ -90,25 +90,25 @@ class GridSums:
 
     def _interpolated(self, beta: float) -> tuple[float, float, float]:
         """Return mean NLL, slope and curvature at `beta`."""
-        start = np.searchsorted(self.betas, beta) - NEAREST // 2
-        near = slice(start := int(np.clip(start, 0, len(self.betas) - NEAREST)), start + NEAREST)
+        start = int(np.searchsorted(self.betas, beta)) - NEAREST // 2
+        start = min(max(start, 0), len(self.betas) - NEAREST)
+        near = slice(start, start + NEAREST)
         betas, (nll, slope, curvature) = self.betas[near], self._likelihood[:, near]
         # Derivatives by x, which is log beta scaled so that the nearest reach from -1 to 1.
-        middle, scale = (np.log(betas[-1] * betas[0]) / 2, np.log(betas[-1] / betas[0]) / 2)
+        middle, scale = np.log(betas[-1] * betas[0]) / 2, np.log(betas[-1] / betas[0]) / 2
         x, first = (np.log(betas) - middle) / scale, scale * betas * slope
         second = scale * (first + scale * betas**2 * curvature)
         # Without its level, a likelihood that is flat is so to the last digit.
         targets = np.concatenate([nll - nll[0], first, second])
         size = len(targets)
-        orders = range(3)
-        rows = [
+        equations = [
             chebyshev.chebvander(x, size - 1 - order) @ chebyshev.chebder(np.eye(size), order)
-            for order in orders
+            for order in range(3)
         ]
-        series = np.linalg.solve(np.concatenate(rows), targets)
+        series = np.linalg.solve(np.concatenate(equations), targets)
         at = (np.log(beta) - middle) / scale
         value, first, second = (
-            float(chebyshev.chebval(at, chebyshev.chebder(series, order))) for order in orders
+            float(chebyshev.chebval(at, chebyshev.chebder(series, order))) for order in range(3)
         )
-        slope = first / (scale * beta)
-        return value + float(nll[0]), slope, (second / scale - first) / (scale * beta**2)
+        by_beta = first / (scale * beta)
+        return value + float(nll[0]), by_beta, (second / scale - first) / (scale * beta**2)

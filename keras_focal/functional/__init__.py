@@ -27,7 +27,7 @@ from keras_focal.functional._focal import (
     sparse_categorical_focal_crossentropy,
 )
 from keras_focal.functional._gamma import gamma_star, gradient_ratio, step_gamma
-from keras_focal.functional._kernels import compiled
+from keras_focal.functional._kernels import compiled, jitted
 from keras_focal.functional._linear import linear_sparse_focal_crossentropy
 from keras_focal.functional._noise import NoiseFloor, noise_floor
 from keras_focal.functional._partitions import EqualMass, EqualWidth, Partition, equal_mass_bins
@@ -81,6 +81,7 @@ __all__ = [
     "expected_error",
     "gamma_star",
     "gradient_ratio",
+    "jitted",
     "linear_sparse_focal_crossentropy",
     "logit_cells",
     "logits_from_binary_probabilities",
