@@ -24,6 +24,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name == "plotting":
-        return importlib.import_module("keras_focal.plotting")
+    if name in ("beam", "plotting"):
+        return importlib.import_module(f"keras_focal.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_focal._validation import check_choice, check_count, check_temperature_bounds
+from keras_focal.calibration._grid_sums import GridSums
 from keras_focal.calibration._held_out import GRID, Data, GivenBatches, HeldOut, Reading
 
 
@@ -90,6 +91,15 @@ def fit_temperature(
         data = Data(GivenBatches(logits, sample_weight, verbose), num_bins)
     else:
         data = Data([HeldOut.from_arrays(logits, labels, sample_weight)], num_bins)
+    fit = fitted(data, criterion, (low, high))
+    if fit.at_bound:
+        warnings.warn(bound_message(fit.temperature, low), stacklevel=2)
+    return fit
+
+
+def fitted(data: Data | GridSums, criterion: str, bounds: tuple[float, float]) -> TemperatureFit:
+    """Return the temperature of least NLL within bounds, or of least ECE on the grid."""
+    low, high = bounds
     before = data.at(1.0)
     if criterion == "ece":
         temperature, at_bound = float(GRID[np.argmin(data.grid_errors())]), False
@@ -98,8 +108,7 @@ def fit_temperature(
         after, at_bound = least_nll(data, before, 1.0 / high, 1.0 / low)
         temperature = 1.0 / after.beta
     if at_bound:
-        temperature = min((low, high), key=lambda bound: abs(bound - temperature))
-        warnings.warn(bound_message(temperature, low), stacklevel=2)
+        temperature = min(bounds, key=lambda bound: abs(bound - temperature))
     return TemperatureFit(
         temperature=temperature,
         criterion=criterion,
@@ -112,7 +121,9 @@ def fit_temperature(
     )
 
 
-def least_nll(data: Data, at: Reading, bottom: float, top: float) -> tuple[Reading, bool]:
+def least_nll(
+    data: Data | GridSums, at: Reading, bottom: float, top: float
+) -> tuple[Reading, bool]:
     """Return the reading at the beta in [bottom, top] of least NLL, and whether it is a bound.
 
     Newton's method on log beta from `at` on, held to a factor of 10 a step and to a bracket that
@@ -124,7 +135,7 @@ def least_nll(data: Data, at: Reading, bottom: float, top: float) -> tuple[Readi
     for _ in range(200):
         is_beyond = at.slope > 0 or (at.slope == 0 and at.curvature == 0)
         if at.beta == bounds[not is_beyond]:
-            return at, True
+            return data.at(at.beta), True
         bottom, top = (bottom, at.beta) if is_beyond else (at.beta, top)
         limit = -np.log(10.0) if is_beyond else np.log(10.0)
         is_flat = abs(at.slope) >= abs(limit) * at.beta * at.curvature

@@ -11,9 +11,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
-from keras_focal._validation import check_labels_fit
+from keras_focal.calibration._arrays import flattened, to_numpy
 from keras_focal.calibration._batches import is_iterable_of_batches, length, read
 
 GRID = np.arange(1, 101) / 10
@@ -37,7 +36,7 @@ class Reading:
         slope: Its derivative by beta.
         curvature: Its second derivative, >= 0.
         is_separable: Whether every label has the largest logit of its row, so that NLL falls to 0.
-        ece: Expected calibration error; NaN of a rough reading.
+        ece: Expected calibration error; NaN where it was not read.
     """
 
     beta: float
@@ -147,7 +146,7 @@ class HeldOut:
     @classmethod
     def from_arrays(cls, logits: Any, labels: Any, sample_weight: Any) -> "HeldOut":
         """Check and flatten the arguments of `fit_temperature`."""
-        logits, labels = _to_numpy(logits), _to_numpy(labels)
+        logits = to_numpy(logits)
         if logits.size == 0:
             raise ValueError(
                 f"`logits` must hold at least one prediction. Received: shape {logits.shape}. "
@@ -158,33 +157,16 @@ class HeldOut:
                 f"`logits` must have shape (..., K). Received: shape {logits.shape}. For one logit "
                 "per sample add an axis: logits[:, None]."
             )
-        check_labels_fit("labels", labels.shape, logits.shape)
-        if not np.all(np.isfinite(logits)):
-            bad = int(np.sum(~np.isfinite(logits).all(axis=-1)))
+        rows, ids, weights = flattened(logits, labels, sample_weight)
+        if not np.all(np.isfinite(rows)):
+            bad = int(np.sum(~np.isfinite(rows).all(axis=-1)))
             raise ValueError(
-                f"`logits` must be finite. Received: {bad} of {logits[..., 0].size} rows with NaN "
+                f"`logits` must be finite. Received: {bad} of {len(rows)} rows with NaN "
                 "or infinity. Look at the model or its inputs before calibrating."
             )
-        leading_shape, num_classes = logits.shape[:-1], logits.shape[-1]
-        is_rows = labels.ndim == logits.ndim and labels.shape[-1] == num_classes > 1
-        labels = labels.argmax(-1).reshape(-1) if is_rows else labels.reshape(-1)
-        logits = logits.reshape(-1, num_classes)
-        if num_classes == 1:
-            logits = np.concatenate([np.zeros_like(logits), logits], axis=-1)
-        fits = (labels >= 0) & (labels < logits.shape[-1]) & (labels == np.floor(labels))
-        if not np.all(fits):
-            raise ValueError(
-                f"`labels` must be class ids in [0, {logits.shape[-1]}). Received: "
-                f"{labels[~fits][0]!s}."
-            )
-        ids = labels.astype("int64")
-        weights = _spread(sample_weight, leading_shape)
-        if not np.all(np.isfinite(weights) & (weights >= 0)):
-            raise ValueError(
-                "`sample_weight` must be finite, >= 0, and not all 0. Received: "
-                f"{weights[~(np.isfinite(weights) & (weights >= 0))][0]!s}."
-            )
-        return cls(logits, ids, weights)
+        if rows.shape[1] == 1:
+            rows = np.concatenate([np.zeros_like(rows), rows], axis=-1)
+        return cls(rows, ids, weights)
 
     def __post_init__(self) -> None:
         self._largest = self.logits.max(axis=1, keepdims=True).astype("float64")
@@ -192,6 +174,11 @@ class HeldOut:
         # Logit of the label minus the largest.
         self._true = true - self._largest[:, 0]
         self._is_right = self.logits.argmax(axis=1) == self.labels
+
+    @property
+    def has_largest(self) -> np.ndarray:
+        """Whether the label of each row has its largest logit, maybe with others."""
+        return self._true >= 0
 
     def by_blocks(
         self,
@@ -226,24 +213,45 @@ class HeldOut:
         """Return what `Data.at` adds up: NLL, slope, curvature, weight of labels below the largest,
         and the gap of each bin."""
         dtype = "float32" if rough and self.logits.dtype == "float32" else "float64"
-        # As a product with ones, a sum over the classes is several times as fast.
         ones = np.ones(self.logits.shape[1], dtype)
 
         def work(below: np.ndarray, rows: slice) -> np.ndarray:
             true, weights = self._true[rows], self.weights[rows]
             e = below * beta
             np.exp(e, out=e)
-            total = e @ ones
-            np.multiply(e, below, out=e)
-            mean = e @ ones / total
-            np.multiply(e, below, out=e)
-            variance = np.maximum(e @ ones / total - mean * mean, 0.0)
-            columns = (np.log(total) - beta * true, mean - true, variance, true < 0)
+            total, *columns = _likelihood(e, below, ones, beta, true, out=e)
             # An error on the way is nobody's concern.
             gaps = np.nan if rough else self.gaps(total[None], rows, num_bins)
-            return np.append([weights @ column for column in columns], gaps)
+            return np.append(
+                [weights @ column for column in (*columns, ~self.has_largest[rows])], gaps
+            )
 
         return self.by_blocks(work, dtype)
+
+    def likelihood_sums(self, betas: np.ndarray, octave: int) -> np.ndarray:
+        """Return NLL, slope and curvature at each of `betas`, flat.
+
+        Args:
+            betas: 1 / temperatures, each twice the one `octave` places before it.
+            octave: How many of them need exponentials: the others are squares.
+        """
+        ones = np.ones(self.logits.shape[1])
+
+        def work(below: np.ndarray, rows: slice) -> np.ndarray:
+            true, weights = self._true[rows], self.weights[rows]
+            sums = np.empty((3, len(betas)))
+            e, scratch = np.empty_like(below), np.empty_like(below)
+            for first in range(octave):
+                np.multiply(below, betas[first], out=e)
+                np.exp(e, out=e)
+                for index in range(first, len(betas), octave):
+                    if index > first:
+                        np.multiply(e, e, out=e)
+                    _, *columns = _likelihood(e, below, ones, betas[index], true, out=scratch)
+                    sums[:, index] = [weights @ column for column in columns]
+            return sums.reshape(-1)
+
+        return self.by_blocks(work, exponentials=octave)
 
     def grid_gaps(self, num_bins: int) -> np.ndarray:
         """Return the gap of each bin at each temperature of `GRID`, flat."""
@@ -277,24 +285,28 @@ class HeldOut:
         return np.concatenate(gaps)
 
 
-def _spread(sample_weight: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Return weights for predictions of a shape, flat: ones, or given ones of (B,) or all axes."""
-    if sample_weight is None:
-        return np.ones(int(np.prod(shape)))
-    weights = _to_numpy(sample_weight).astype("float64")
-    if weights.shape == (*shape, 1):
-        weights = weights[..., 0]
-    if weights.shape != shape[: weights.ndim] or weights.ndim == 0:
-        raise ValueError(
-            f"`sample_weight` must have shape {shape} or {shape[:1]}. Received: shape "
-            f"{weights.shape}. Give one weight for each prediction or each sample."
-        )
-    weights = weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim))
-    return np.broadcast_to(weights, shape).reshape(-1)
+def _likelihood(
+    e: np.ndarray,
+    below: np.ndarray,
+    ones: np.ndarray,
+    beta: float,
+    true: np.ndarray,
+    *,
+    out: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return sum of e, NLL, and its first and second derivative by beta, of each row.
 
-
-def _to_numpy(x: Any) -> np.ndarray:
-    """Return a NumPy array of a list or of any framework's tensor; half precision as float32."""
-    array = np.asarray(x if isinstance(x, list | tuple | np.ndarray) else ops.convert_to_numpy(x))
-    is_half = array.dtype.itemsize == 2 and array.dtype.kind not in "iu"
-    return array.astype("float32") if is_half else array
+    Args:
+        e: exp(beta * below), shape (rows, K).
+        below: Logits minus the largest of their row.
+        ones: K ones. As a product with them, a sum over the classes is several times as fast.
+        beta: 1 / temperature.
+        true: Logit of the label minus the largest.
+        out: Array of the shape of `e` to write to; may be `e`.
+    """
+    total = e @ ones
+    np.multiply(e, below, out=out)
+    mean = out @ ones / total
+    np.multiply(out, below, out=out)
+    variance = np.maximum(out @ ones / total - mean * mean, 0.0)
+    return total, np.log(total) - beta * true, mean - true, variance

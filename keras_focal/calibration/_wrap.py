@@ -121,7 +121,7 @@ def _declared(graph: Graph, from_logits: Any, names: list[str]) -> dict[str, boo
 def _fit(predictions: Predictions, from_logits: bool, criterion: str, name: str) -> TemperatureFit:
     values, labels, weights = predictions
     try:
-        logits = values if from_logits else _logits(values)
+        logits = values if from_logits else logits_of(values)
         return fit_temperature(logits, labels, criterion, sample_weight=weights)
     except ValueError as error:
         if name:
@@ -199,7 +199,8 @@ def check_predictions(predictions: np.ndarray, from_logits: bool) -> None:
             raise ValueError(message)
 
 
-def _logits(probabilities: np.ndarray) -> np.ndarray:
+def logits_of(probabilities: np.ndarray) -> np.ndarray:
+    """Return the logits that probabilities (..., K) come from; K = 1 is the positive of two."""
     if probabilities.shape[-1] == 1:
         return ops.convert_to_numpy(functional.logits_from_binary_probabilities(probabilities))
     return ops.convert_to_numpy(functional.logits_from_probabilities(probabilities))

@@ -50,7 +50,7 @@ from keras_focal.functional._gamma import (
     step_gamma,
     threshold_probability,
 )
-from keras_focal.functional._kernels import compiled
+from keras_focal.functional._kernels import compiled, jitted
 from keras_focal.functional._linear import linear_sparse_focal_crossentropy
 from keras_focal.functional._mmce import FORMS as MMCE_FORMS
 from keras_focal.functional._mmce import maximum_mean_calibration_error
@@ -139,6 +139,7 @@ __all__ = [
     "focal_posterior",
     "gamma_star",
     "gradient_ratio",
+    "jitted",
     "label_smoothing_crossentropy",
     "linear_sparse_focal_crossentropy",
     "logit_cells",

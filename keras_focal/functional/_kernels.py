@@ -133,6 +133,18 @@ def value_now(x: Tensor) -> Any:
         return None
 
 
+def jitted(kernel: Callable) -> Callable:
+    """Return a kernel of arrays that is compiled whole on JAX, which else compiles each operation.
+
+    The others run operations one by one without compiling them.
+    """
+    if keras.backend.backend() != "jax":
+        return kernel
+    import jax
+
+    return jax.jit(kernel)
+
+
 def scatter_add(x: Tensor, index: Tensor, rows: Tensor) -> Tensor:
     """Return x with rows[i] added to row index[i] for every i, in place where x is given up.
 

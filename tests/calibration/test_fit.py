@@ -267,6 +267,18 @@ def test_bound_is_returned_to_the_last_digit(rng, bounds):
         assert (fit.temperature, fit.at_bound) == (bound, True)
 
 
+@pytest.mark.parametrize("of", ["right", "wrong"])
+def test_figures_at_a_bound_are_read_in_full(rng, of):
+    logits = rng.normal(0, 2, (50, 4)).astype("float32")
+    labels = logits.argmax(1) if of == "right" else logits.argmin(1)
+    with pytest.warns(UserWarning, match="bound"):
+        fit = fit_temperature(logits, labels, bounds=(0.3, 1.9))
+    p = reference.softmax64(logits.astype("float64") / fit.temperature)
+    assert fit.ece_after == pytest.approx(reference.ece(*reference.top_label(labels, p)), abs=1e-9)
+    expected = reference.nll(labels, logits, fit.temperature)
+    assert fit.nll_after == pytest.approx(expected, rel=1e-9)
+
+
 def test_separable_data_give_the_lower_bound_and_a_warning(rng):
     logits, _ = sample(rng, size=50)
     with pytest.warns(UserWarning, match="lower bound 0.001: .*separable"):

@@ -1,0 +1,220 @@
+"""What predictions add up to: arrays of fixed size, from which a report is read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from keras_focal import functional
+from keras_focal.beam._report import CalibrationReport
+from keras_focal.calibration import TemperatureFit
+from keras_focal.calibration._fit import fitted
+from keras_focal.calibration._grid_sums import GridSums, grid_betas
+from keras_focal.calibration._held_out import HeldOut
+from keras_focal.calibration._wrap import logits_of
+from keras_focal.functional import LOGIT_CELLS, BinStatistics
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What predictions are and how they are read: the arguments of `CombineCalibration`."""
+
+    num_bins: int
+    from_logits: bool
+    bounds: tuple[float, float]
+
+    @property
+    def betas(self) -> np.ndarray:
+        """1 / temperatures at which NLL is summed."""
+        return grid_betas(*self.bounds)
+
+
+class Batch(NamedTuple):
+    """Predictions, float, shape (n, K), class ids (n,) and weights (n,), float64."""
+
+    predictions: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+
+
+class Sums(NamedTuple):
+    """Float64 arrays. Those of two collections add up to those of both.
+
+    Attributes:
+        bins: Weight, wrong weight and doubted weight of bins of equal width, shape (num_bins, 3).
+        cells: The same of the cells that bins of equal mass are cut from.
+        classes: Weight, weight of class k, and weight times p_k, of the bins of p_k of each class,
+            shape (K num_bins, 3).
+        scores: Number of predictions, Brier score times weight, and weight of what is not finite.
+        temperatures: The values of `GridSums`.
+    """
+
+    bins: np.ndarray
+    cells: np.ndarray
+    classes: np.ndarray
+    scores: np.ndarray
+    temperatures: np.ndarray
+
+    def plus(self, other: "Sums") -> "Sums":
+        """Return the sums of both."""
+        return Sums(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def report(self, settings: Settings) -> CalibrationReport:
+        """Return what the sums say."""
+        number, brier, invalid_count = self.scores.tolist()
+        grid = GridSums(settings.betas, settings.num_bins, int(number), self.temperatures)
+        if grid.weight == 0:
+            return empty_report(settings, invalid_count)
+        nll_fit, ece_fit = (fitted(grid, c, settings.bounds) for c in ("nll", "ece"))
+        bins = _statistics(self.bins)
+        errors = _errors(bins, _statistics(self.cells), _statistics(self.classes))
+        return CalibrationReport(
+            count=grid.weight,
+            invalid_count=invalid_count,
+            accuracy=float(1.0 - bins.wrong.sum() / bins.count.sum()),
+            nll=nll_fit.nll_before,
+            brier=brier / grid.weight,
+            **errors,
+            bins=bins,
+            nll_fit=nll_fit,
+            ece_fit=ece_fit,
+        )
+
+
+def empty_report(settings: Settings, invalid_count: float = 0.0) -> CalibrationReport:
+    """Return the report of predictions without any weight."""
+    nll_fit, ece_fit = (
+        TemperatureFit(1.0, criterion, False, 0, 0.0, 0.0, 0.0, 0.0) for criterion in ("nll", "ece")
+    )
+    return CalibrationReport(
+        count=0.0,
+        invalid_count=invalid_count,
+        accuracy=0.0,
+        nll=0.0,
+        brier=0.0,
+        ece=0.0,
+        ada_ece=0.0,
+        mce=0.0,
+        classwise_ece=0.0,
+        bins=_statistics(np.zeros((settings.num_bins, 3))),
+        nll_fit=nll_fit,
+        ece_fit=ece_fit,
+    )
+
+
+def sums_of(batch: Batch, settings: Settings, num_rows: int) -> Sums:
+    """Return what predictions add up to.
+
+    Args:
+        batch: The predictions.
+        settings: What they are.
+        num_rows: Number of rows to compute with, >= n: a backend may compile anew for each.
+    """
+    predictions, labels, weights = batch
+    is_finite = np.isfinite(predictions).all(axis=1)
+    invalid_count = float(weights @ ~is_finite)
+    # A row that is not finite weighs nothing, whatever it holds instead.
+    predictions = np.where(is_finite[:, None], predictions, np.zeros((), predictions.dtype))
+    weights = np.where(is_finite, weights, 0.0)
+    rows = _rows(predictions, labels, settings, num_rows)
+    logits = predictions if settings.from_logits else logits_of(predictions)
+    data = HeldOut.from_arrays(logits, labels, weights)
+
+    num_bins, num_classes = settings.num_bins, rows.p.shape[1]
+    amounts = weights[:, None] * rows.amounts
+    of_classes = np.stack([np.ones_like(rows.p), rows.targets, rows.p], axis=-1)
+    of_classes = weights[:, None, None] * of_classes
+    class_bins = rows.class_bins + num_bins * np.arange(num_classes)
+    return Sums(
+        bins=_summed(rows.bins, amounts, num_bins),
+        cells=_summed(rows.cells, amounts, LOGIT_CELLS),
+        classes=_summed(class_bins, of_classes, num_bins * num_classes),
+        scores=np.array([is_finite.sum(), weights @ rows.brier, invalid_count]),
+        temperatures=GridSums.values_of(data, settings.betas, num_bins),
+    )
+
+
+class Rows(NamedTuple):
+    """What single predictions come to.
+
+    Attributes:
+        amounts: Weight, wrong weight and doubted weight of the top label, shape (n, 3).
+        bins: Bin of equal width, shape (n,).
+        cells: Cell that bins of equal mass are cut from, shape (n,).
+        brier: Brier score, shape (n,).
+        targets: One-hot labels, shape (n, K).
+        p: Probability of each class, shape (n, K).
+        class_bins: Bin of each of them, shape (n, K).
+    """
+
+    amounts: Any
+    bins: Any
+    cells: Any
+    brier: Any
+    targets: Any
+    p: Any
+    class_bins: Any
+
+
+def _rows(predictions: np.ndarray, labels: np.ndarray, settings: Settings, num_rows: int) -> Rows:
+    """Return what predictions come to, as arrays; `num_rows` are computed."""
+    count = len(labels)
+    kernel = _kernel(settings.num_bins, settings.from_logits)
+    more = (0, num_rows - count)
+    found = kernel(np.pad(predictions, (more, (0, 0))), np.pad(labels, more))
+    return Rows(*(ops.convert_to_numpy(part)[:count] for part in found))
+
+
+@cache
+def _kernel(num_bins: int, from_logits: bool) -> Callable[..., Rows]:
+    def kernel(predictions: Any, labels: Any) -> Rows:
+        top = functional.top_label(labels, predictions, from_logits=from_logits)
+        p = functional.class_probabilities(predictions, from_logits=from_logits)
+        return Rows(
+            amounts=functional.amounts(top, ops.ones_like(top.doubt)),
+            bins=functional.equal_width_bins(top.confidence, num_bins),
+            cells=functional.logit_cells(top),
+            brier=functional.brier_score(labels, predictions, from_logits=from_logits),
+            targets=functional.class_targets(labels, predictions.shape),
+            p=p,
+            class_bins=functional.equal_width_bins(p, num_bins),
+        )
+
+    return functional.jitted(kernel)
+
+
+def _errors(*tables: BinStatistics) -> dict[str, float]:
+    """Return the calibration errors of bins of equal width, of fine cells, and of all classes."""
+    # Gaps are differences of large sums, and taken by now: float32 will do.
+    parts = (ops.convert_to_tensor(part, "float32") for table in tables for part in table)
+    return {name: float(error) for name, error in _reading(len(tables[0].count))(*parts).items()}
+
+
+@cache
+def _reading(num_bins: int) -> Callable[..., dict[str, Any]]:
+    def kernel(*parts: Any) -> dict[str, Any]:
+        bins, cells, classes = (BinStatistics(*parts[start : start + 3]) for start in (0, 3, 6))
+        return {
+            "ece": functional.expected_error(bins),
+            "ada_ece": functional.expected_error(functional.equal_mass_bins(cells, num_bins)),
+            "mce": functional.maximum_error(bins),
+            # Every class counts every prediction: their mean is the error of all their bins.
+            "classwise_ece": functional.expected_error(classes),
+        }
+
+    return functional.jitted(kernel)
+
+
+def _summed(index: np.ndarray, amounts: np.ndarray, size: int) -> np.ndarray:
+    """Return the sum of the amounts (..., 3) of each cell, shape (size, 3)."""
+    columns = amounts.reshape(-1, 3).T
+    return np.stack([np.bincount(index.reshape(-1), column, size) for column in columns], axis=-1)
+
+
+def _statistics(sums: np.ndarray) -> BinStatistics:
+    """Return what cells hold: their gap is the second of the sums less the third."""
+    count, wrong, doubt = sums.T
+    return BinStatistics(count, wrong, wrong - doubt)
