@@ -1,17 +1,15 @@
 """From a trained model and held-out data to a model that gives calibrated probabilities."""
 
 import itertools
-import warnings
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-from keras import ops
 
-from keras_focal import functional
 from keras_focal._validation import check_choice
 from keras_focal.calibration._batches import is_iterable_of_batches, length, read
 from keras_focal.calibration._fit import fit_temperature
+from keras_focal.calibration._predictions import check_predictions, logits_of
 from keras_focal.layers import TemperatureScaling
 
 
@@ -77,7 +75,7 @@ def calibrate(
     predictions = held_out.predictions
     check_predictions(predictions, from_logits)
     is_binary = predictions.shape[-1] == 1
-    logits = predictions if from_logits else _logits(predictions)
+    logits = predictions if from_logits else logits_of(predictions)
     fit = fit_temperature(logits, held_out.labels, criterion, sample_weight=held_out.weights)
     taken = {layer.name for layer in keras.Model(inputs, output).layers}
     scaled = TemperatureScaling(
@@ -94,37 +92,6 @@ def calibrate(
     return keras.Model(
         inputs, chosen if outputs == "all" else probabilities, name=f"calibrated_{model.name}"
     )
-
-
-def check_predictions(predictions: np.ndarray, from_logits: bool) -> None:
-    """Raise unless predictions are what `from_logits` says they are."""
-    if not np.all(np.isfinite(predictions)):
-        return  # `fit_temperature` says where
-    in_range = bool(np.all((predictions >= 0) & (predictions <= 1 + 1e-3)))
-    is_binary = predictions.shape[-1] == 1
-    sums_to_one = is_binary or bool(np.all(np.abs(predictions.sum(axis=-1) - 1) < 0.05))
-    if not from_logits and not (in_range and sums_to_one):
-        raise ValueError(
-            "`from_logits` must say what the model gives. Received: from_logits=False for outputs "
-            f"from {predictions.min():.4g} to {predictions.max():.4g} that are not probabilities. "
-            "If the model gives logits, pass from_logits=True."
-        )
-    if from_logits and in_range and sums_to_one:
-        message = (
-            "`from_logits` must say what the model gives. Received: from_logits=True for outputs "
-            "that all look like probabilities. If the model ends in softmax or sigmoid, pass "
-            "from_logits=False."
-        )
-        if is_binary:
-            warnings.warn(message, stacklevel=3)
-        else:
-            raise ValueError(message)
-
-
-def _logits(probabilities: np.ndarray) -> np.ndarray:
-    if probabilities.shape[-1] == 1:
-        return ops.convert_to_numpy(functional.logits_from_binary_probabilities(probabilities))
-    return ops.convert_to_numpy(functional.logits_from_probabilities(probabilities))
 
 
 class _HeldOut(NamedTuple):

@@ -29,6 +29,16 @@ from keras_focal.functional._focal import (
 from keras_focal.functional._gamma import gamma_star, gradient_ratio, step_gamma
 from keras_focal.functional._kernels import compiled
 from keras_focal.functional._linear import linear_sparse_focal_crossentropy
+from keras_focal.functional._maps import (
+    beta_map,
+    ensemble_map,
+    linear_map,
+    log_odds,
+    log_probabilities,
+    piecewise_constant_map,
+    piecewise_linear_map,
+    platt_map,
+)
 from keras_focal.functional._noise import NoiseFloor, noise_floor
 from keras_focal.functional._partitions import EqualMass, EqualWidth, Partition, equal_mass_bins
 from keras_focal.functional._precision import compute_dtype
@@ -62,6 +72,7 @@ __all__ = [
     "adaptive_expected_calibration_error",
     "align_weights",
     "amounts",
+    "beta_map",
     "bin_statistics",
     "binary_focal_crossentropy",
     "brier_decomposition",
@@ -74,6 +85,7 @@ __all__ = [
     "compute_dtype",
     "debiased_calibration_error",
     "effective_weights",
+    "ensemble_map",
     "entropy",
     "equal_mass_bins",
     "equal_width_bins",
@@ -81,7 +93,10 @@ __all__ = [
     "expected_error",
     "gamma_star",
     "gradient_ratio",
+    "linear_map",
     "linear_sparse_focal_crossentropy",
+    "log_odds",
+    "log_probabilities",
     "logit_cells",
     "logits_from_binary_probabilities",
     "logits_from_probabilities",
@@ -89,6 +104,9 @@ __all__ = [
     "maximum_error",
     "negative_log_likelihood",
     "noise_floor",
+    "piecewise_constant_map",
+    "piecewise_linear_map",
+    "platt_map",
     "root_mean_square_error",
     "scale_logits",
     "smooth_calibration_error",
