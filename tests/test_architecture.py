@@ -30,8 +30,10 @@ LEAF, LEAF_MAY_IMPORT = "plotting", {"plotting", "functional", "_validation"}
 
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
 OUTSIDE = {"keras", "numpy"}
-# Imported inside functions: backend code has one place, drawing another, writing events a third.
+# Imported inside functions: backend code has one place, drawing another, writing events a third,
+# solvers a fourth.
 EXTRA_OUTSIDE = {
+    "calibration": {"scipy", "sklearn", "threadpoolctl"},
     "functional": FRAMEWORKS,
     "plotting": {"matplotlib"},
     "callbacks": {"matplotlib", "tensorboard"},

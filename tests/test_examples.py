@@ -95,7 +95,8 @@ def test_readme_table_is_what_the_quickstart_wrote(quickstart):
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/guides/linear_head.md", "docs/guides/measuring.md"]
+    "document",
+    ["README.md", "docs/guides/linear_head.md", "docs/guides/measuring.md", "docs/guides/maps.md"],
 )
 def test_code_of_documents_runs(document, tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.S)

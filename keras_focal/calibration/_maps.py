@@ -94,8 +94,8 @@ def fit_map(
     off_diagonal: float | None = None,
     bias: float | None = None,
     smoothing: bool = True,
-    map_bins: int = 15,
-    binning: str = "equal_mass",
+    map_bins: int = 30,
+    binning: str = "balanced",
     verbose: int = 0,
 ) -> MapFit:
     """Return a calibration map of held-out logits, with figures that it has not been fitted to.
@@ -125,7 +125,9 @@ def fit_map(
             (n+ + 1) / (n+ + 2) and 1 / (n- + 2), in place of 1 and 0. They keep every probability
             off 0 and 1.
         map_bins: Bins of histogram binning.
-        binning: Of histogram binning: "equal_mass" or "equal_width".
+        binning: Of histogram binning: "balanced" bins hold equal shares of a mass of which the
+            class has half and the rest half; "equal_width" bins are [0, 1 / M], (1 / M, 2 / M],
+            and so on.
         verbose: 1 shows the progress over fits.
 
     Returns:
@@ -153,7 +155,7 @@ def fit_map(
         2002; Zhang et al., 2020.
     """
     check_choice("method", method, (*METHODS, "auto"))
-    check_choice("binning", binning, ("equal_mass", "equal_width"))
+    check_choice("binning", binning, ("balanced", "equal_width"))
     options = Options(
         check_strength("off_diagonal", off_diagonal),
         check_strength("bias", bias),

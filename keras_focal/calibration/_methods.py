@@ -20,6 +20,10 @@ _ROUGH = 1e-4
 """Tolerance of the fits of folds: their NLL is then right to 1e-8."""
 
 
+_TINY = 2.0**-126
+"""A probability of 0 counts as this, as in the layers."""
+
+
 @dataclass(frozen=True)
 class Options:
     """Arguments of `fit_map` that belong to single methods."""
@@ -27,8 +31,8 @@ class Options:
     off_diagonal: float | None = None
     bias: float | None = None
     smoothing: bool = True
-    map_bins: int = 15
-    binning: str = "equal_mass"
+    map_bins: int = 30
+    binning: str = "balanced"
 
 
 @dataclass(frozen=True)
@@ -215,7 +219,9 @@ def _fit_linear(
     )
 
 
-def _with_strengths(fit: Callable[..., Fitted], sample: Sample, options: Options, guess: Any) -> Fitted:
+def _with_strengths(
+    fit: Callable[..., Fitted], sample: Sample, options: Options, guess: Any
+) -> Fitted:
     """Fit with the strengths of the options; those that are None are chosen by held-out NLL."""
     if options.off_diagonal is not None and options.bias is not None:
         return fit(sample, options, guess)
@@ -322,7 +328,9 @@ def _one_vs_rest(
 
     def apply(logits: np.ndarray) -> np.ndarray:
         log_p, log_q = log_odds(logits)
-        columns = [features(log_p[:, k], log_q[:, k]) @ parameters[i] for i, k in enumerate(classes)]
+        columns = [
+            features(log_p[:, k], log_q[:, k]) @ parameters[i] for i, k in enumerate(classes)
+        ]
         return _joined(columns, sample.is_binary)
 
     return Fitted(
@@ -369,9 +377,8 @@ def _fit_tables(
 
     def apply(logits: np.ndarray) -> np.ndarray:
         log_p, log_q = log_odds(logits)
-        tiny = 2.0**-126
         columns = [
-            np.clip(look_up(log_p[:, k] - log_q[:, k], *tables[i]), tiny, 1 - 2.0**-24)
+            np.clip(look_up(log_p[:, k] - log_q[:, k], *tables[i]), _TINY, 1 - 2.0**-24)
             for i, k in enumerate(classes)
         ]
         if sample.is_binary:
@@ -411,7 +418,9 @@ def fit_histogram(sample: Sample, options: Options, guess: Any = None) -> Fitted
             edges = np.log(cuts) - np.log1p(-cuts)
         else:
             values, inverse = np.unique(x, return_inverse=True)
-            mass = np.bincount(inverse, w).cumsum()
+            # Half the mass to the class, half to the rest: else the few of the class share a bin.
+            share = w * (y / max(w @ y, _TINY) + (1 - y) / max(w @ (1 - y), _TINY))
+            mass = np.bincount(inverse, share).cumsum()
             below = np.searchsorted(mass, cuts * mass[-1] * (1 - 1e-12))
             below = np.unique(below[below < len(values) - 1])
             # Between two predictions, so that no rounding moves one across.

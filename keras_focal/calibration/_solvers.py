@@ -10,7 +10,7 @@ where a class has no label or the data are separable, likelihood alone has its o
 """
 
 TOLERANCE = 1e-8
-"""Norm of the gradient, in units in which the curvature at the start is 1."""
+"""Norm of the gradient, in units in which each parameter has about the curvature 1."""
 
 
 class Solution(NamedTuple):
@@ -56,8 +56,19 @@ class Problem:
             guess: None, or parameters to begin at; the minimum is the same.
             tolerance: Of the norm of the gradient.
         """
-        optimize, _, threads = libraries()
-        origin = self.start if guess is None else guess
+        threads = libraries().threads
+        found = Solution(self.start if guess is None else guess, np.inf, 0, False)
+        # Products of a few thousand rows gain nothing from threads, and lose where others compute.
+        with threads.threadpool_limits(1, "blas"):
+            # Far from the start its units no longer fit: the second round has those of the end.
+            for _ in range(3):
+                found = self._round(found, tolerance)
+                if found.converged:
+                    break
+        return found
+
+    def _round(self, begin: Solution, tolerance: float) -> Solution:
+        origin = begin.parameters
         _, _, p = self.loss(self.predictors(origin))
         scale = 1.0 / np.sqrt(self.diagonal(p) + self.penalty)
         latest: dict[str, Any] = {"at": None}
@@ -77,18 +88,17 @@ class Problem:
             along = self.curvature(latest["p"], self.predictors(direction))
             return scale * (self.adjoint(along) + self.penalty * direction)
 
-        # Products of a few thousand rows gain nothing from threads, and lose where others compute.
-        with threads.threadpool_limits(1, "blas"):
-            found = optimize.minimize(
-                value_and_gradient,
-                np.zeros_like(origin),
-                jac=True,
-                hessp=product,
-                method="trust-ncg",
-                options={"gtol": tolerance, "max_trust_radius": 1e4, "maxiter": 200},
-            )
+        found = libraries().optimize.minimize(
+            value_and_gradient,
+            np.zeros_like(origin),
+            jac=True,
+            hessp=product,
+            method="trust-ncg",
+            options={"gtol": tolerance, "max_trust_radius": 1e4, "maxiter": 200},
+        )
         is_small = bool(np.linalg.norm(found.jac) <= tolerance)
-        return Solution(origin + scale * found.x, float(found.fun), int(found.nit), is_small)
+        iterations = begin.iterations + int(found.nit)
+        return Solution(origin + scale * found.x, float(found.fun), iterations, is_small)
 
 
 class Softmax(Problem):

@@ -42,7 +42,8 @@ def log_probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:
     second = ops.stop_gradient(ops.max(others, axis=-1, keepdims=True))
     shares = ops.exp(ops.where(is_top, lowest, below - second))
     rest = second + ops.log(ops.sum(shares, axis=-1, keepdims=True))
-    log_total = ops.softplus(rest)
+    top = ops.sum(ops.where(is_top, below, ops.zeros_like(below)), axis=-1, keepdims=True)
+    log_total = top + ops.softplus(rest - top)
     log_p = below - log_total
     half = ops.cast(0.5, below.dtype)
     small = ops.where(is_top, half, ops.exp(log_p))
