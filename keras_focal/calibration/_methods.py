@@ -49,8 +49,13 @@ class Sample:
     is_binary: bool
 
     def part(self, rows: np.ndarray) -> "Sample":
-        parts = (self.logits, self.labels, self.weights, self.folds)
-        return Sample(*(array[rows] for array in parts), self.is_binary)
+        return Sample(
+            self.logits[rows],
+            self.labels[rows],
+            self.weights[rows],
+            self.folds[rows],
+            self.is_binary,
+        )
 
     def splits(self) -> list[np.ndarray]:
         """Return which rows each fold holds out."""

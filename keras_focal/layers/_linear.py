@@ -46,11 +46,11 @@ class VectorScaling(CalibrationMap):
         self, scale: list[float], bias: list[float], inputs: str = "logits", **kwargs: Any
     ):
         super().__init__(inputs, **kwargs)
-        scale, bias = check_finite("scale", scale, 1), check_finite("bias", bias, 1)
-        check_lengths(scale=scale, bias=bias)
-        self.scale = self.freeze("scale", scale)
-        self.bias = self.freeze("bias", bias)
-        self.finish(len(scale))
+        factors, offsets = check_finite("scale", scale, 1), check_finite("bias", bias, 1)
+        check_lengths(scale=factors, bias=offsets)
+        self.scale = self.freeze("scale", factors)
+        self.bias = self.freeze("bias", offsets)
+        self.finish(len(factors))
 
     def map(self, logits: Tensor) -> Tensor:
         scale, bias = (ops.cast(part, logits.dtype) for part in (self.scale, self.bias))
@@ -67,11 +67,11 @@ class _Matrix(CalibrationMap):
         self, matrix: list[list[float]], bias: list[float], inputs: str = "logits", **kwargs: Any
     ):
         super().__init__(inputs, **kwargs)
-        matrix, bias = check_finite("matrix", matrix, 2), check_finite("bias", bias, 1)
-        check_lengths(matrix=matrix, bias=bias, rows_of_matrix=matrix.T)
-        self.matrix = self.freeze("matrix", matrix)
-        self.bias = self.freeze("bias", bias)
-        self.finish(len(bias))
+        rows, offsets = check_finite("matrix", matrix, 2), check_finite("bias", bias, 1)
+        check_lengths(**{"matrix": rows, "columns of matrix": rows.T, "bias": offsets})
+        self.matrix = self.freeze("matrix", rows)
+        self.bias = self.freeze("bias", offsets)
+        self.finish(len(offsets))
 
     def features(self, logits: Tensor) -> Tensor:
         return logits

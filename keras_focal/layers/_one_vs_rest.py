@@ -47,11 +47,12 @@ class PlattScaling(CalibrationMap):
         self, slope: list[float], intercept: list[float], inputs: str = "logits", **kwargs: Any
     ):
         super().__init__(inputs, **kwargs)
-        slope, intercept = check_finite("slope", slope, 1), check_finite("intercept", intercept, 1)
-        check_lengths(slope=slope, intercept=intercept)
-        self.slope = self.freeze("slope", slope)
-        self.intercept = self.freeze("intercept", intercept)
-        self.finish(len(slope))
+        slopes = check_finite("slope", slope, 1)
+        intercepts = check_finite("intercept", intercept, 1)
+        check_lengths(slope=slopes, intercept=intercepts)
+        self.slope = self.freeze("slope", slopes)
+        self.intercept = self.freeze("intercept", intercepts)
+        self.finish(len(slopes))
 
     def map(self, logits: Tensor) -> Tensor:
         slope, intercept = (ops.cast(part, logits.dtype) for part in (self.slope, self.intercept))
@@ -107,12 +108,13 @@ class BetaCalibration(CalibrationMap):
         **kwargs: Any,
     ):
         super().__init__(inputs, **kwargs)
-        a, b, c = check_finite("a", a, 1), check_finite("b", b, 1), check_finite("c", c, 1)
-        check_lengths(a=a, b=b, c=c)
-        self.a = self.freeze("a", check_not_negative("a", a))
-        self.b = self.freeze("b", check_not_negative("b", b))
-        self.c = self.freeze("c", c)
-        self.finish(len(c))
+        given = {"a": a, "b": b, "c": c}
+        checked = {name: check_finite(name, value, 1) for name, value in given.items()}
+        check_lengths(**checked)
+        self.a = self.freeze("a", check_not_negative("a", checked["a"]))
+        self.b = self.freeze("b", check_not_negative("b", checked["b"]))
+        self.c = self.freeze("c", checked["c"])
+        self.finish(len(checked["c"]))
 
     def map(self, logits: Tensor) -> Tensor:
         a, b, c = (ops.cast(part, logits.dtype) for part in (self.a, self.b, self.c))

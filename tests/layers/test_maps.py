@@ -144,8 +144,8 @@ def test_other_number_of_classes_raises(name):
 def test_saved_model_carries_the_map(name, logits, tmp_path):
     layer = identity(name, 3, name="map")
     model = keras.Sequential([keras.Input((3,)), layer, keras.layers.Softmax()])
-    weight = layer.weights[-1]
-    weight.assign(weight * 0.5)
+    weight = layer.weights[0]
+    weight.assign(weight * 0.5 + 0.25)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     found, expected = (one.get_config() for one in (loaded.get_layer("map"), layer))
