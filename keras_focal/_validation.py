@@ -22,16 +22,9 @@ def is_number(value: Any) -> bool:
     return np.ndim(value) == 0 and isinstance(value, int | float | np.number)
 
 
-def check_not_negative(name: str, value: Any, fix: str) -> float:
-    """Return `value` as a finite float >= 0."""
-    fits = is_number(value) and bool(np.isfinite(value)) and value >= 0
-    check_number(name, value, "a finite number >= 0", fits, fix)
-    return float(value)
-
-
 def check_gamma(name: str, value: Any) -> float:
     """Return `value` as a float, a focusing exponent: finite and >= 0."""
-    return check_not_negative(name, value, "0 gives cross-entropy, 1 to 5 are usual.")
+    return check_at_least(name, value, 0, "0 gives cross-entropy, 1 to 5 are usual.")
 
 
 def _as_floats(value: Any) -> np.ndarray:
@@ -92,10 +85,10 @@ def check_part(name: str, value: Any) -> float:
     return float(value)
 
 
-def check_at_least(name: str, value: Any, least: float) -> float:
+def check_at_least(name: str, value: Any, least: float, fix: str = "0 leaves it out.") -> float:
     """Return `value` as a finite float >= `least`."""
     fits = is_number(value) and bool(np.isfinite(value)) and value >= least
-    check_number(name, value, f"a finite number >= {least:g}", fits, "0 leaves it out.")
+    check_number(name, value, f"a finite number >= {least:g}", fits, fix)
     return float(value)
 
 
@@ -401,3 +394,63 @@ def check_temperature_bounds(bounds: Any) -> tuple[float, float]:
         "Leave it out for (1e-3, 1e3).",
     )
     return float(ends[0]), float(ends[1])
+
+
+def check_finite(name: str, value: Any, rank: int) -> np.ndarray:
+    """Return a float64 array of finite numbers: a list for rank 1, rows for rank 2."""
+    array = _as_floats(value)
+    fits = array.ndim == rank and 0 not in array.shape[:1] and bool(np.all(np.isfinite(array)))
+    form = ("a list", "rows")[rank - 1]
+    check_number(name, value, f"{form} of finite numbers", fits, "Give what a fit returned.")
+    return array
+
+
+def check_lengths(**arrays: np.ndarray) -> None:
+    """Raise unless arrays, by the names of arguments, have one length: the number of classes."""
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        names = " and ".join(f"`{name}`" for name in lengths)
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(
+            f"{names} must have one entry per class. Received: lengths {listed}. Give as many as "
+            "there are classes."
+        )
+
+
+def check_none_negative(name: str, value: np.ndarray) -> np.ndarray:
+    """Return an array of numbers >= 0."""
+    check_number(name, value.tolist(), "numbers >= 0", bool(np.all(value >= 0)), "0 is the bound.")
+    return value
+
+
+def check_never_falls(name: str, value: np.ndarray) -> np.ndarray:
+    """Return rows of numbers that do not fall."""
+    fits = bool(np.all(np.diff(value, axis=-1) >= 0))
+    check_number(name, value.tolist(), "rows that do not fall", fits, "Sort them.")
+    return value
+
+
+def check_unit_interval(name: str, value: np.ndarray) -> np.ndarray:
+    """Return an array of probabilities."""
+    fits = bool(np.all((value >= 0) & (value <= 1)))
+    check_number(name, value.tolist(), "numbers in [0, 1]", fits, "They are probabilities.")
+    return value
+
+
+def check_simplex(name: str, value: Any, length: int) -> np.ndarray:
+    """Return `length` numbers >= 0 of sum 1."""
+    array = _as_floats(value)
+    fits = array.shape == (length,) and bool(np.all(array >= 0) and abs(array.sum() - 1) < 1e-3)
+    check_number(
+        name, value, f"{length} numbers >= 0 of sum 1", fits, "They are the shares of a mixture."
+    )
+    return array
+
+
+def check_strength(name: str, value: Any) -> float | None:
+    """Return a strength of regularisation, a finite float >= 0; None as it is."""
+    if value is None:
+        return None
+    fits = is_number(value) and bool(np.isfinite(value)) and value >= 0
+    check_number(name, value, "None or a finite number >= 0", fits, "None lets the data choose it.")
+    return float(value)

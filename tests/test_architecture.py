@@ -33,8 +33,10 @@ LEAVES = {
 
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
 OUTSIDE = {"keras", "numpy"}
-# Imported inside functions: backend code has one place, drawing another, writing events a third.
+# Imported inside functions: backend code has one place, drawing another, writing events a third,
+# solvers a fourth.
 EXTRA_OUTSIDE = {
+    "calibration": {"scipy", "sklearn", "threadpoolctl"},
     "functional": FRAMEWORKS,
     "plotting": {"matplotlib"},
     "callbacks": {"matplotlib", "tensorboard"},

@@ -1,19 +1,17 @@
 """From a trained model and held-out data to a model that gives calibrated probabilities."""
 
-import warnings
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
-from keras_focal import functional
 from keras_focal._validation import check_choice
 from keras_focal.calibration._fit import TemperatureFit, fit_temperature
 from keras_focal.calibration._fold import fold as folded
 from keras_focal.calibration._fold import linear_heads
 from keras_focal.calibration._outputs import Graph, free_name
 from keras_focal.calibration._predict import Predictions, predict
+from keras_focal.calibration._predictions import check_predictions, logits_of
 from keras_focal.layers import TemperatureScaling
 
 
@@ -172,35 +170,3 @@ def _calibrated(
 def _of(graph: Graph, output: str, name: str) -> str:
     """Return the name of a thing of an output: of one output alone, the thing's own."""
     return f"{output}_{name}" if len(graph.outputs) > 1 else name
-
-
-def check_predictions(predictions: np.ndarray, from_logits: bool) -> None:
-    """Raise unless predictions are what `from_logits` says they are."""
-    if not np.all(np.isfinite(predictions)):
-        return  # `fit_temperature` says where
-    in_range = bool(np.all((predictions >= 0) & (predictions <= 1 + 1e-3)))
-    is_binary = predictions.shape[-1] == 1
-    sums_to_one = is_binary or bool(np.all(np.abs(predictions.sum(axis=-1) - 1) < 0.05))
-    if not from_logits and not (in_range and sums_to_one):
-        raise ValueError(
-            "`from_logits` must say what the model gives. Received: from_logits=False for outputs "
-            f"from {predictions.min():.4g} to {predictions.max():.4g} that are not probabilities. "
-            "If the model gives logits, pass from_logits=True."
-        )
-    if from_logits and in_range and sums_to_one:
-        message = (
-            "`from_logits` must say what the model gives. Received: from_logits=True for outputs "
-            "that all look like probabilities. If the model ends in softmax or sigmoid, pass "
-            "from_logits=False."
-        )
-        if is_binary:
-            warnings.warn(message, stacklevel=3)
-        else:
-            raise ValueError(message)
-
-
-def logits_of(probabilities: np.ndarray) -> np.ndarray:
-    """Return the logits that probabilities (..., K) come from; K = 1 is the positive of two."""
-    if probabilities.shape[-1] == 1:
-        return ops.convert_to_numpy(functional.logits_from_binary_probabilities(probabilities))
-    return ops.convert_to_numpy(functional.logits_from_probabilities(probabilities))

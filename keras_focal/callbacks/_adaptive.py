@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_focal._validation import check_not_negative, check_positive, check_switch_bounds
+from keras_focal._validation import check_at_least, check_positive, check_switch_bounds
 from keras_focal.callbacks._gamma import attach, carries, rebuild_steps
 from keras_focal.callbacks._monitor import metrics_of
 from keras_focal.functional import adapted_gammas, bin_gaps
@@ -81,7 +81,7 @@ class AdaptiveGamma(keras.callbacks.Callback):
         directory: str | os.PathLike | None = None,
     ):
         super().__init__()
-        self.rate = check_not_negative("rate", rate, "0 leaves gamma as it is, 1 is the paper's.")
+        self.rate = check_at_least("rate", rate, 0, "0 leaves gamma as it is, 1 is the paper's.")
         self.switch = check_positive("switch", switch)
         self.low, self.high = check_switch_bounds(low, high, self.switch)
         self.metric = metric

@@ -52,6 +52,16 @@ from keras_focal.functional._gamma import (
 )
 from keras_focal.functional._kernels import compiled, jitted
 from keras_focal.functional._linear import linear_sparse_focal_crossentropy
+from keras_focal.functional._maps import (
+    beta_map,
+    ensemble_map,
+    linear_map,
+    log_odds,
+    log_probabilities,
+    piecewise_constant_map,
+    piecewise_linear_map,
+    platt_map,
+)
 from keras_focal.functional._mmce import FORMS as MMCE_FORMS
 from keras_focal.functional._mmce import maximum_mean_calibration_error
 from keras_focal.functional._noise import NoiseFloor, noise_floor
@@ -108,6 +118,7 @@ __all__ = [
     "align_weights",
     "amounts",
     "asymmetric_loss",
+    "beta_map",
     "bin_gaps",
     "bin_statistics",
     "binary_focal_crossentropy",
@@ -126,6 +137,7 @@ __all__ = [
     "debiased_calibration_error",
     "dual_focal_crossentropy",
     "effective_weights",
+    "ensemble_map",
     "entropy",
     "entropy_regularized_crossentropy",
     "equal_mass_bins",
@@ -141,7 +153,10 @@ __all__ = [
     "gradient_ratio",
     "jitted",
     "label_smoothing_crossentropy",
+    "linear_map",
     "linear_sparse_focal_crossentropy",
+    "log_odds",
+    "log_probabilities",
     "logit_cells",
     "logit_norm",
     "logits_from_binary_probabilities",
@@ -153,6 +168,9 @@ __all__ = [
     "negative_log_likelihood",
     "noise_floor",
     "one_class",
+    "piecewise_constant_map",
+    "piecewise_linear_map",
+    "platt_map",
     "poly_focal_crossentropy",
     "prediction_scores",
     "quality_focal_crossentropy",

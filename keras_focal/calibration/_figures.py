@@ -1,0 +1,49 @@
+"""Figures of predictions in float64 on the host (docs/maths.md, section C)."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_focal.calibration._held_out import Data, HeldOut
+
+
+class Figures(NamedTuple):
+    """Weighted means over predictions."""
+
+    nll: float
+    ece: float
+    ada_ece: float
+    brier: float
+
+
+def figures(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, bins: int) -> Figures:
+    """Return NLL, ECE, AdaECE and Brier score of logits, shape (N, K >= 2)."""
+    reading = Data([HeldOut(logits, labels, weights)], bins).at(1.0)
+    p = probabilities(logits)
+    rows = np.arange(len(labels))
+    squares = (p * p).sum(axis=1) - 2 * p[rows, labels] + 1
+    top = p.argmax(axis=1)
+    others = p.copy()
+    others[rows, top] = 0.0
+    doubt, wrong = others.sum(axis=1), top != labels
+    return Figures(
+        nll=reading.nll,
+        ece=reading.ece,
+        ada_ece=_adaptive_error(doubt, weights * (wrong - doubt), weights, bins),
+        brier=float(weights @ squares / weights.sum()),
+    )
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def _adaptive_error(doubt: np.ndarray, gap: np.ndarray, weights: np.ndarray, bins: int) -> float:
+    """Return C4: the gaps of equal parts of the weight; ties are divided in proportion."""
+    order = np.argsort(doubt, kind="stable")
+    doubt, gap, weights = doubt[order], gap[order].cumsum(), weights[order].cumsum()
+    last = np.append(doubt[1:] > doubt[:-1], True)
+    mass, gap = np.append(0.0, weights[last]), np.append(0.0, gap[last])
+    cuts = np.interp(np.linspace(0.0, mass[-1], bins + 1), mass, gap)
+    return float(np.abs(np.diff(cuts)).sum() / mass[-1])

@@ -1,0 +1,281 @@
+"""Fitting any calibration map, measured on data that the fit has not seen."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_focal._validation import check_choice, check_count, check_strength
+from keras_focal.calibration._figures import Figures, figures
+from keras_focal.calibration._held_out import HeldOut
+from keras_focal.calibration._methods import (
+    METHODS,
+    SAME_IN_BINARY,
+    Fitted,
+    Options,
+    Sample,
+    held_out,
+)
+from keras_focal.calibration._predictions import check_predictions, logits_of
+
+
+class MapScores(NamedTuple):
+    """Held-out figures of one method: nats, fractions, and 0 to 2."""
+
+    method: str
+    nll: float
+    ece: float
+    ada_ece: float
+    brier: float
+
+
+@dataclass(frozen=True)
+class MapFit:
+    """A fitted calibration map and what it does to data that the fit has not seen.
+
+    Attributes:
+        layer: The Keras layer, to be put behind a model.
+        method: Its name; of "auto", the one that was picked.
+        num_parameters: Free numbers of the map.
+        iterations: Iterations of the solver; 0 for temperature and tables.
+        converged: Whether the optimum was reached: a gradient of norm 1e-8.
+        at_bound: Whether a parameter lies at a bound of its search (that of the temperature, 0 of
+            a beta parameter or of a share of the mixture), or the likelihood alone has its optimum
+            at infinity: a class has no label, or a vector map makes every prediction right.
+        off_diagonal: Strength of that regularisation; None of other maps.
+        bias: The same.
+        num_samples: Number of predictions.
+        folds: Number of folds that the figures come from; 0 if from the data of the fit, which
+            flatters them.
+        nll_before: Mean negative log-likelihood in nats of the logits as they are.
+        nll_after: The same of held-out predictions of the map.
+        ece_before: Expected calibration error, a fraction.
+        ece_after: The same of held-out predictions of the map.
+        ada_ece_before: The same over bins of equal mass.
+        ada_ece_after: The same of held-out predictions of the map.
+        brier_before: Brier score, 0 to 2.
+        brier_after: The same of held-out predictions of the map.
+        comparison: A row (method, nll, ece, ada_ece, brier) for each method tried, best first.
+    """
+
+    layer: keras.layers.Layer
+    method: str
+    num_parameters: int
+    iterations: int
+    converged: bool
+    at_bound: bool
+    off_diagonal: float | None
+    bias: float | None
+    num_samples: int
+    folds: int
+    nll_before: float
+    nll_after: float
+    ece_before: float
+    ece_after: float
+    ada_ece_before: float
+    ada_ece_after: float
+    brier_before: float
+    brier_after: float
+    comparison: tuple[MapScores, ...]
+
+
+def fit_map(
+    logits: Any,
+    labels: Any,
+    method: str = "vector",
+    *,
+    from_logits: bool = True,
+    sample_weight: Any = None,
+    folds: int = 5,
+    seed: int = 0,
+    num_bins: int = 15,
+    off_diagonal: float | None = None,
+    bias: float | None = None,
+    smoothing: bool = True,
+    map_bins: int = 30,
+    binning: str = "balanced",
+    verbose: int = 0,
+) -> MapFit:
+    """Return a calibration map of held-out logits, with figures that it has not been fitted to.
+
+    The map is fitted on all the data. The figures "after" are those of the predictions that each
+    fold gets from the map fitted on the other folds; folds have nearly equal shares of every class.
+    Needs SciPy and scikit-learn: `pip install "keras-focal[maps]"`.
+
+    Args:
+        logits: Array or tensor, shape (..., K), K >= 2, or (..., 1) for the logit of the positive
+            class of two. Finite. Probabilities where `from_logits` is False.
+        labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K).
+        method: "temperature", "vector", "matrix", "dirichlet", "platt", "beta",
+            "ensemble_temperature", "histogram" or "isotonic". "auto" takes the one of least
+            held-out NLL of all of them, `comparison` says of which.
+        from_logits: Whether `logits` are logits. The layer takes what they are.
+        sample_weight: None, or weights >= 0 of the shape of `labels` as ids. Whole ones count as
+            repetition.
+        folds: Folds of the held-out figures, >= 2, or 0 to measure on the data of the fit.
+        seed: Of the draw of the folds.
+        num_bins: Bins of the calibration errors.
+        off_diagonal: Matrix and Dirichlet: strength, >= 0, of the mean square of the entries of
+            W T off the diagonal. None picks it by held-out NLL from 10,000, 1000, ... 0.01.
+        bias: Matrix and Dirichlet: strength, >= 0, of the mean square of b. None is as
+            `off_diagonal`.
+        smoothing: Platt, beta, histogram and isotonic: whether the targets are Platt's,
+            (n+ + 1) / (n+ + 2) and 1 / (n- + 2), in place of 1 and 0. They keep every probability
+            off 0 and 1.
+        map_bins: Bins of histogram binning.
+        binning: Of histogram binning: "balanced" bins hold equal shares of a mass of which the
+            class has half and the rest half; "equal_width" bins are [0, 1 / M], (1 / M, 2 / M],
+            and so on.
+        verbose: 1 shows the progress over fits.
+
+    Returns:
+        MapFit. `keras.Sequential([model, fit.layer, keras.layers.Softmax()])` is the calibrated
+        model. Figures of a strength or a method that was picked by them are a little too good.
+
+    Raises:
+        ValueError: If the data are empty, not finite, of one class only, or of shapes that do not
+            match, a label is not an id in [0, K), probabilities are given as logits, or an
+            argument is unknown.
+        ImportError: If SciPy or scikit-learn is missing.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_focal.calibration import fit_map
+        >>> rng = np.random.default_rng(0)
+        >>> logits = rng.normal(0, 1, (500, 3))
+        >>> labels = (logits + rng.gumbel(0, 1, logits.shape)).argmax(axis=1)
+        >>> fit = fit_map(3 * logits + [1.0, 0.0, 0.0], labels, "vector")
+        >>> fit.num_parameters, fit.nll_after < fit.nll_before
+        (6, True)
+
+    Source:
+        Guo et al., 2017; Kull et al., 2017 and 2019; Platt, 1999; Zadrozny and Elkan, 2001 and
+        2002; Zhang et al., 2020.
+    """
+    check_choice("method", method, (*METHODS, "auto"))
+    check_choice("binning", binning, ("balanced", "equal_width"))
+    options = Options(
+        check_strength("off_diagonal", off_diagonal),
+        check_strength("bias", bias),
+        bool(smoothing),
+        check_count("map_bins", map_bins),
+        binning,
+    )
+    num_bins = check_count("num_bins", num_bins)
+    sample = _sample(logits, labels, sample_weight, from_logits, folds, seed)
+    names = [method]
+    if method == "auto":
+        skipped = SAME_IN_BINARY if sample.is_binary else ()
+        names = [name for name in METHODS if name not in skipped]
+        if folds == 0:
+            raise ValueError(
+                "`folds` must be >= 2 with method='auto', which compares held-out figures. "
+                "Received: folds=0."
+            )
+    fits, after = {}, {}
+    progress = keras.utils.Progbar(len(names), verbose=verbose, unit_name="map")
+    for name in names:
+        fits[name], after[name] = _fit(name, sample, options, folds, num_bins)
+        progress.add(1)
+    best = min(names, key=lambda name: after[name].nll)
+    before = figures(sample.logits, sample.labels, sample.weights, num_bins)
+    rows = sorted((MapScores(name, *after[name]) for name in names), key=lambda row: row.nll)
+    if _is_unbounded(fits[best], best):
+        warnings.warn(_bound_message(best), stacklevel=2)
+    return _result(best, fits[best], sample, folds, from_logits, before, after[best], rows)
+
+
+def _sample(
+    logits: Any, labels: Any, sample_weight: Any, from_logits: bool, folds: int, seed: int
+) -> Sample:
+    """Check the data, and draw the folds."""
+    data = HeldOut.from_arrays(logits, labels, sample_weight)
+    is_binary = np.shape(logits)[-1] == 1
+    given = data.logits[:, 1:] if is_binary else data.logits
+    check_predictions(given, from_logits)
+    if not from_logits:
+        found = logits_of(given)
+        data.logits = np.append(np.zeros_like(found), found, axis=1) if is_binary else found
+    present = np.unique(data.labels[data.weights > 0])
+    if len(present) < 2:
+        raise ValueError(
+            f"`labels` must hold two classes or more. Received: {present.tolist()} alone. A map "
+            "that always says this class would look perfect: use held-out data of every class."
+        )
+    if folds != 0 and not (isinstance(folds, int) and 2 <= folds <= len(data.labels)):
+        raise ValueError(
+            f"`folds` must be 0 or from 2 to the number of predictions, {len(data.labels)}. "
+            f"Received: folds={folds!r}. 5 is usual; 0 measures on the data of the fit."
+        )
+    return Sample(
+        data.logits.astype("float64"),
+        data.labels,
+        data.weights,
+        _folds(data.labels, folds or min(5, len(data.labels)), seed),
+        is_binary,
+    )
+
+
+def _folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Return the fold of each row: rows in random order, dealt out class by class."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    assigned = np.empty(len(labels), "int64")
+    assigned[order] = np.arange(len(labels)) % folds
+    return assigned
+
+
+def _fit(
+    name: str, sample: Sample, options: Options, folds: int, num_bins: int
+) -> tuple[Fitted, Figures]:
+    """Return a fit on all the data, and its figures."""
+    fitted = METHODS[name](sample, options, None)
+    if folds == 0:
+        logits = fitted.apply(sample.logits)
+    elif fitted.held_out is not None:
+        logits = fitted.held_out
+    else:
+        logits = held_out(METHODS[name], sample, fitted.options, fitted.guess)
+    return fitted, figures(logits, sample.labels, sample.weights, num_bins)
+
+
+def _is_unbounded(fitted: Fitted, name: str) -> bool:
+    return fitted.at_bound and name in ("temperature", "vector", "matrix", "dirichlet")
+
+
+def _bound_message(name: str) -> str:
+    return (
+        f"The {name} map has no best parameters: a class has no label, every prediction is right, "
+        "or the logits say nothing of the labels. They are held at a bound or by a weak penalty. "
+        "Use more held-out data."
+    )
+
+
+def _result(
+    name: str,
+    fitted: Fitted,
+    sample: Sample,
+    folds: int,
+    from_logits: bool,
+    before: Figures,
+    after: Figures,
+    rows: list[MapScores],
+) -> MapFit:
+    has_strengths = name in ("matrix", "dirichlet")
+    return MapFit(
+        layer=fitted.layer(inputs="logits" if from_logits else "probabilities", name="calibration"),
+        method=name,
+        num_parameters=fitted.num_parameters,
+        iterations=fitted.iterations,
+        converged=fitted.converged,
+        at_bound=fitted.at_bound,
+        off_diagonal=fitted.options.off_diagonal if has_strengths else None,
+        bias=fitted.options.bias if has_strengths else None,
+        num_samples=len(sample.labels),
+        folds=folds,
+        **{f"{figure}_before": value for figure, value in before._asdict().items()},
+        **{f"{figure}_after": value for figure, value in after._asdict().items()},
+        comparison=tuple(rows),
+    )

@@ -1,0 +1,291 @@
+"""Convex problems of the calibration maps, solved by SciPy to rounding in float64."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+RIDGE = 1e-9
+"""Half the curvature that every problem gets towards its start, so that it has one finite solution:
+where a class has no label or the data are separable, likelihood alone has its optimum at infinity.
+"""
+
+TOLERANCE = 1e-8
+"""Norm of the gradient, in units in which each parameter has about the curvature 1."""
+
+
+class Solution(NamedTuple):
+    """Parameters of least value."""
+
+    parameters: np.ndarray
+    value: float
+    iterations: int
+    converged: bool
+
+
+class Problem:
+    """A sum of functions of linear predictors, and a quadratic penalty about `start`.
+
+    Subclasses give the predictors, their adjoint, and the loss of predictors.
+    """
+
+    start: np.ndarray
+    penalty: np.ndarray
+
+    def predictors(self, parameters: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def adjoint(self, residuals: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def loss(self, predictors: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return the loss, its derivative by the predictors, and the probabilities."""
+        raise NotImplementedError
+
+    def curvature(self, probabilities: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        """Return the second derivative of the loss times a direction of the predictors."""
+        raise NotImplementedError
+
+    def diagonal(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return the second derivative by each parameter."""
+        raise NotImplementedError
+
+    def solve(self, guess: np.ndarray | None = None, tolerance: float = TOLERANCE) -> Solution:
+        """Return the minimum: Newton's method with conjugate gradients in a trust region.
+
+        Args:
+            guess: None, or parameters to begin at; the minimum is the same.
+            tolerance: Of the norm of the gradient.
+        """
+        threads = libraries().threads
+        found = Solution(self.start if guess is None else guess, np.inf, 0, False)
+        # Products of a few thousand rows gain nothing from threads, and lose where others compute.
+        with threads.threadpool_limits(1, "blas"):
+            # Far from the start its units no longer fit: the second round has those of the end.
+            for _ in range(3):
+                found = self._round(found, tolerance)
+                if found.converged:
+                    break
+        return found
+
+    def _round(self, begin: Solution, tolerance: float) -> Solution:
+        origin = begin.parameters
+        _, _, p = self.loss(self.predictors(origin))
+        scale = 1.0 / np.sqrt(self.diagonal(p) + self.penalty)
+        latest: dict[str, Any] = {"at": None}
+
+        def value_and_gradient(u: np.ndarray) -> tuple[float, np.ndarray]:
+            parameters = origin + scale * u
+            value, residuals, p = self.loss(self.predictors(parameters))
+            shift = parameters - self.start
+            latest.update(at=u.copy(), p=p)
+            gradient = self.adjoint(residuals) + self.penalty * shift
+            return value + 0.5 * float(self.penalty @ (shift * shift)), scale * gradient
+
+        def product(u: np.ndarray, direction: np.ndarray) -> np.ndarray:
+            if not np.array_equal(latest["at"], u):
+                value_and_gradient(u)
+            direction = scale * direction
+            along = self.curvature(latest["p"], self.predictors(direction))
+            return scale * (self.adjoint(along) + self.penalty * direction)
+
+        found = libraries().optimize.minimize(
+            value_and_gradient,
+            np.zeros_like(origin),
+            jac=True,
+            hessp=product,
+            method="trust-ncg",
+            options={"gtol": tolerance, "max_trust_radius": 1e4, "maxiter": 200},
+        )
+        is_small = bool(np.linalg.norm(found.jac) <= tolerance)
+        iterations = begin.iterations + int(found.nit)
+        return Solution(origin + scale * found.x, float(found.fun), iterations, is_small)
+
+
+class Softmax(Problem):
+    """Mean of -log softmax(W f + b) of the label; W a diagonal (K,) or a matrix (K, K)."""
+
+    def __init__(
+        self,
+        features: np.ndarray,
+        labels: np.ndarray,
+        weights: np.ndarray,
+        *,
+        is_diagonal: bool,
+        off_diagonal: float = 0.0,
+        bias: float = 0.0,
+    ):
+        self.features, self.labels = features, labels
+        self.weights = (weights / weights.sum())[:, None]
+        self.is_diagonal = is_diagonal
+        classes = self.classes = features.shape[1]
+        matrix = np.ones(classes) if is_diagonal else np.eye(classes)
+        self.start = np.append(matrix, np.zeros(classes))
+        penalty = np.zeros_like(matrix)
+        if not is_diagonal:
+            penalty = 2 * off_diagonal / (classes * (classes - 1)) * (1 - matrix)
+        self.penalty = RIDGE + np.append(penalty, np.full(classes, 2 * bias / classes))
+
+    def split(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return W and b."""
+        matrix, bias = parameters[: -self.classes], parameters[-self.classes :]
+        return matrix if self.is_diagonal else matrix.reshape(self.classes, -1), bias
+
+    def predictors(self, parameters: np.ndarray) -> np.ndarray:
+        matrix, bias = self.split(parameters)
+        return (self.features * matrix if self.is_diagonal else self.features @ matrix.T) + bias
+
+    def adjoint(self, residuals: np.ndarray) -> np.ndarray:
+        sums = (
+            np.einsum("nk,nk->k", residuals, self.features)
+            if self.is_diagonal
+            else residuals.T @ self.features
+        )
+        return np.append(sums, residuals.sum(axis=0))
+
+    def loss(self, predictors: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        rows = np.arange(len(self.labels))
+        below = predictors - predictors.max(axis=1, keepdims=True)
+        e = np.exp(below)
+        total = e.sum(axis=1)
+        value = self.weights[:, 0] @ (np.log(total) - below[rows, self.labels])
+        p = e / total[:, None]
+        residuals = p.copy()
+        residuals[rows, self.labels] -= 1
+        return float(value), self.weights * residuals, p
+
+    def curvature(self, probabilities: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        product = probabilities * direction
+        product -= probabilities * product.sum(axis=1, keepdims=True)
+        return self.weights * product
+
+    def diagonal(self, probabilities: np.ndarray) -> np.ndarray:
+        variance = self.weights * probabilities * (1 - probabilities)
+        squares = self.features**2
+        sums = (
+            np.einsum("nk,nk->k", variance, squares) if self.is_diagonal else variance.T @ squares
+        )
+        return np.append(sums, variance.sum(axis=0))
+
+
+class Logistic(Problem):
+    """Mean of the cross-entropy of sigmoid(features @ parameters) with targets in [0, 1]."""
+
+    def __init__(
+        self,
+        features: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray,
+        start: np.ndarray,
+        ridge: float = RIDGE,
+    ):
+        self.features, self.targets, self.start = features, targets, start
+        self.weights = weights / weights.sum()
+        self.penalty = np.full(len(start), ridge)
+
+    def predictors(self, parameters: np.ndarray) -> np.ndarray:
+        return self.features @ parameters
+
+    def adjoint(self, residuals: np.ndarray) -> np.ndarray:
+        return residuals @ self.features
+
+    def loss(self, predictors: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        # Both factors of p (1 - p) from one exponential that cannot overflow.
+        e = np.exp(-np.abs(predictors))
+        p = np.where(predictors >= 0, 1.0, e) / (1 + e)
+        costs = np.maximum(predictors, 0) + np.log1p(e) - self.targets * predictors
+        return float(self.weights @ costs), self.weights * (p - self.targets), e / (1 + e) ** 2
+
+    def curvature(self, probabilities: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        return self.weights * probabilities * direction
+
+    def diagonal(self, probabilities: np.ndarray) -> np.ndarray:
+        return (self.weights * probabilities) @ self.features**2
+
+
+def logistic(
+    features: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray,
+    start: np.ndarray,
+    bounded: int = 0,
+) -> Solution:
+    """Return the best parameters of a logistic map, the first `bounded` of which are >= 0.
+
+    The optimum with bounds lies on the best of the faces: every set of them held at 0 is tried.
+    """
+    # Held to a length of 1, so that a logit of 10,000 and a constant weigh alike.
+    lengths = np.maximum(np.sqrt(weights @ features**2 / weights.sum()), 1e-12)
+
+    def on_face(is_free: np.ndarray) -> Solution:
+        unit = lengths[is_free]
+        problem = Logistic(features[:, is_free] / unit, targets, weights, start[is_free] * unit)
+        found = problem.solve()
+        parameters = np.zeros(len(start))
+        parameters[is_free] = found.parameters / unit
+        return found._replace(parameters=parameters)
+
+    free = np.ones(len(start), bool)
+    whole = on_face(free)
+    if np.all(whole.parameters[:bounded] >= 0):
+        return whole
+    faces = []
+    for held in range(1, 2**bounded):
+        free[:bounded] = [not held >> i & 1 for i in range(bounded)]
+        faces.append(on_face(free.copy()))
+    feasible = [face for face in faces if np.all(face.parameters[:bounded] >= 0)]
+    return min(feasible, key=lambda face: face.value)
+
+
+def mixture(likelihoods: np.ndarray, weights: np.ndarray) -> Solution:
+    """Return shares, >= 0 of sum 1, of greatest mean log(likelihoods @ shares).
+
+    It is concave: shares are best where no component has a mean ratio to the mixture above 1, and
+    `converged` says whether that holds to 1e-8. Newton's method on -mean log + sum of the shares,
+    whose minimum over shares >= 0 has the sum 1: each step is a problem of least squares >= 0.
+    """
+    nnls = libraries().optimize.nnls
+    weights = weights / weights.sum()
+    # A common factor of a row does not matter.
+    likelihoods = likelihoods / likelihoods.max(axis=1, keepdims=True)
+    count = likelihoods.shape[1]
+
+    def value(shares: np.ndarray) -> float:
+        return float(shares.sum() - weights @ np.log(likelihoods @ shares))
+
+    shares = np.full(count, 1.0 / count)
+    for iterations in range(101):
+        rates = likelihoods / (likelihoods @ shares)[:, None]
+        mean_rates = weights @ rates
+        converged = bool(mean_rates.max() - 1 <= TOLERANCE)
+        if converged or iterations == 100:
+            break
+        curvature = (rates.T * weights) @ rates
+        root = np.linalg.cholesky(curvature + 1e-14 * np.eye(count))
+        step = nnls(root.T, np.linalg.solve(root, 2 * mean_rates - 1))[0] - shares
+        now, size = value(shares), 1.0
+        while size > 1e-9 and not value(shares + size * step) <= now:
+            size /= 2
+        shares = shares + size * step
+    return Solution(shares / shares.sum(), value(shares), iterations, converged)
+
+
+class Libraries(NamedTuple):
+    """Modules that the extra "maps" brings."""
+
+    optimize: Any
+    isotonic: Any
+    threads: Any
+
+
+def libraries() -> Libraries:
+    """Return the modules of SciPy and scikit-learn that fits use, or say what to install."""
+    try:
+        import threadpoolctl
+        from scipy import optimize
+        from sklearn import isotonic
+    except ImportError as error:
+        raise ImportError(
+            "Fitting a calibration map needs SciPy and scikit-learn. Install them with "
+            '`pip install "keras-focal[maps]"`.'
+        ) from error
+    return Libraries(optimize, isotonic, threadpoolctl)

@@ -1,0 +1,68 @@
+"""What the calibration maps share: logits or probabilities in, logits out, frozen weights."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_focal import functional
+from keras_focal._validation import check_choice
+
+Tensor = Any
+
+
+class CalibrationMap(keras.layers.Layer):
+    """A map with frozen float32 weights, computed in float32 or better.
+
+    Input and output shape:
+        (..., K); the same. The output is logits: a softmax follows, or a sigmoid where K = 1.
+    """
+
+    def __init__(self, inputs: str = "logits", **kwargs: Any):
+        super().__init__(**kwargs)
+        check_choice("inputs", inputs, ("logits", "probabilities"))
+        self.inputs = inputs
+        self.supports_masking = True
+
+    def freeze(self, name: str, value: np.ndarray) -> Any:
+        """Return a new frozen weight."""
+        return self.add_weight(
+            shape=value.shape,
+            initializer=lambda shape, dtype: ops.cast(ops.convert_to_tensor(value), dtype),
+            trainable=False,
+            dtype="float32",
+            autocast=False,
+            name=name,
+        )
+
+    def finish(self, num_classes: int | None) -> None:
+        """Take inputs of `num_classes` only, any number for None."""
+        axes = {} if num_classes is None else {-1: num_classes}
+        self.input_spec = keras.layers.InputSpec(min_ndim=1, axes=axes)
+        self.built = True
+
+    def map(self, logits: Tensor) -> Tensor:
+        """Return calibrated logits of float32 or float64 logits."""
+        raise NotImplementedError
+
+    def call(self, inputs: Tensor) -> Tensor:
+        logits = ops.cast(inputs, functional.compute_dtype(inputs.dtype))
+        if self.inputs == "probabilities":
+            logits = (
+                functional.logits_from_binary_probabilities(inputs)
+                if inputs.shape[-1] == 1
+                else functional.logits_from_probabilities(inputs)
+            )
+        return ops.cast(self.map(logits), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "inputs": self.inputs}
+
+
+def listed(weight: Any) -> Any:
+    """Return the numbers of a weight as a float or nested lists."""
+    return ops.convert_to_numpy(weight).astype("float64").tolist()

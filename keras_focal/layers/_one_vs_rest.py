@@ -1,0 +1,125 @@
+"""Platt scaling and beta calibration: each class against all the others, then normalised."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_focal import functional
+from keras_focal._validation import check_finite, check_lengths, check_none_negative
+from keras_focal.layers._base import CalibrationMap, listed
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class PlattScaling(CalibrationMap):
+    """Give sigmoid(a s + b), s = log(p / (1 - p)) of each class; several classes are normalised.
+
+    Binary: a > 0 keeps the order of samples, and b moves the threshold, so the accuracy can change.
+    Several classes: the top class can change. `keras_focal.calibration.fit_map(...,
+    method="platt")` fits it.
+
+    Args:
+        slope: a, a list of K finite numbers; 1 for binary logits of shape (..., 1).
+        intercept: b, a list of as many.
+        inputs: "logits", or "probabilities" of a softmax, K >= 2, or of a sigmoid, K = 1.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input and output shape:
+        (..., K); the same. The output is logits: a softmax, which divides the sigmoids by their
+        sum, or a sigmoid follows.
+
+    Raises:
+        ValueError: If a number is not finite, the lengths differ, or `inputs` is unknown.
+
+    Example:
+        >>> import keras_focal, numpy as np
+        >>> layer = keras_focal.layers.PlattScaling([0.5], [1.0])
+        >>> float(layer(np.array([[4.0]], "float32"))[0, 0])
+        3.0
+
+    Source:
+        Platt, 1999; one-vs-rest as Zadrozny and Elkan, 2002.
+    """
+
+    def __init__(
+        self, slope: list[float], intercept: list[float], inputs: str = "logits", **kwargs: Any
+    ):
+        super().__init__(inputs, **kwargs)
+        slopes = check_finite("slope", slope, 1)
+        intercepts = check_finite("intercept", intercept, 1)
+        check_lengths(slope=slopes, intercept=intercepts)
+        self.slope = self.freeze("slope", slopes)
+        self.intercept = self.freeze("intercept", intercepts)
+        self.finish(len(slopes))
+
+    def map(self, logits: Tensor) -> Tensor:
+        slope, intercept = (ops.cast(part, logits.dtype) for part in (self.slope, self.intercept))
+        return functional.platt_map(logits, slope, intercept)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "slope": listed(self.slope),
+            "intercept": listed(self.intercept),
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class BetaCalibration(CalibrationMap):
+    """Give sigmoid(a log p - b log(1 - p) + c) of each class; several classes are normalised.
+
+    Binary: it rises with p, which keeps the order of samples, and c moves the threshold, so the
+    accuracy can change. Several classes: the top class can change.
+    `keras_focal.calibration.fit_map(..., method="beta")` fits it.
+
+    Args:
+        a: A list of K finite numbers >= 0; 1 for binary logits of shape (..., 1).
+        b: A list of as many, >= 0.
+        c: A list of as many, of any sign.
+        inputs: "logits", or "probabilities" of a softmax, K >= 2, or of a sigmoid, K = 1.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input and output shape:
+        (..., K); the same. The output is logits: a softmax, which divides the sigmoids by their
+        sum, or a sigmoid follows.
+
+    Raises:
+        ValueError: If a number is not finite, `a` or `b` negative, the lengths differ, or `inputs`
+            is unknown.
+
+    Example:
+        >>> import keras_focal, numpy as np
+        >>> layer = keras_focal.layers.BetaCalibration([2.0], [2.0], [0.5])
+        >>> round(float(layer(np.array([[1.0]], "float32"))[0, 0]), 4)
+        2.5
+
+    Source:
+        Kull, Silva Filho and Flach, 2017.
+    """
+
+    def __init__(
+        self,
+        a: list[float],
+        b: list[float],
+        c: list[float],
+        inputs: str = "logits",
+        **kwargs: Any,
+    ):
+        super().__init__(inputs, **kwargs)
+        given = {"a": a, "b": b, "c": c}
+        checked = {name: check_finite(name, value, 1) for name, value in given.items()}
+        check_lengths(**checked)
+        self.a = self.freeze("a", check_none_negative("a", checked["a"]))
+        self.b = self.freeze("b", check_none_negative("b", checked["b"]))
+        self.c = self.freeze("c", checked["c"])
+        self.finish(len(checked["c"]))
+
+    def map(self, logits: Tensor) -> Tensor:
+        a, b, c = (ops.cast(part, logits.dtype) for part in (self.a, self.b, self.c))
+        return functional.beta_map(logits, a, b, c)
+
+    def get_config(self) -> dict[str, Any]:
+        numbers = {"a": listed(self.a), "b": listed(self.b), "c": listed(self.c)}
+        return {**super().get_config(), **numbers}

@@ -1,0 +1,145 @@
+"""Histogram binning and isotonic regression: tables of probabilities, looked up without a search.
+
+Log-odds are the axis, not probabilities: near 1 float32 probabilities run together.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_focal import functional
+from keras_focal._validation import (
+    check_finite,
+    check_lengths,
+    check_never_falls,
+    check_unit_interval,
+)
+from keras_focal.layers._base import CalibrationMap, listed
+
+Tensor = Any
+
+
+class _Piecewise(CalibrationMap):
+    """Tables of probabilities over log-odds, one for each class."""
+
+    def tables(self, dtype: Any) -> tuple[Tensor, Tensor]:
+        return ops.cast(self.edges, dtype), ops.cast(self.values, dtype)
+
+    def store(self, name: str, edges: Any, values: Any, fewer: int) -> None:
+        edges = check_never_falls(name, check_finite(name, edges, 2))
+        values = check_unit_interval("values", check_finite("values", values, 2))
+        check_lengths(**{name: edges, "values": values})
+        if values.shape[1] - edges.shape[1] != fewer or not values.shape[1]:
+            raise ValueError(
+                f"`values` must have {'one more' if fewer else 'as many'} numbers than `{name}` in "
+                f"each row. Received: {values.shape[1]} and {edges.shape[1]}. Repeat the last of a "
+                "short row."
+            )
+        self.edges, self.values = self.freeze(name, edges), self.freeze("values", values)
+        self.finish(len(values))
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class HistogramBinning(_Piecewise):
+    """Give each class the frequency of its bin of log-odds, then normalise.
+
+    Top classes can tie or change, so the accuracy can, and logits have no gradient.
+    `keras_focal.calibration.fit_map(..., method="histogram")` fits it.
+
+    Args:
+        edges: Inner edges as log-odds log(p / (1 - p)), K rows of M - 1 finite numbers that do
+            not fall; 1 row for binary logits of shape (..., 1). Bins are (a, b].
+        values: Probabilities in [0, 1], K rows of M. Below 2**-126 they count as that.
+        inputs: "logits", or "probabilities" of a softmax, K >= 2, or of a sigmoid, K = 1.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input and output shape:
+        (..., K); the same. The output is logits: a softmax, which divides the values by their
+        sum, or a sigmoid follows.
+
+    Raises:
+        ValueError: If a number is not finite, edges fall, a value is no probability, the shapes do
+            not match, or `inputs` is unknown.
+
+    Example:
+        >>> import keras, keras_focal, numpy as np
+        >>> layer = keras_focal.layers.HistogramBinning([[0.0]], [[0.25, 0.75]])
+        >>> p = keras.ops.sigmoid(layer(np.array([[-3.0], [9.0]], "float32")))
+        >>> [round(float(x), 4) for x in p[:, 0]]
+        [0.25, 0.75]
+
+    Source:
+        Zadrozny and Elkan, 2001.
+    """
+
+    def __init__(
+        self,
+        edges: list[list[float]],
+        values: list[list[float]],
+        inputs: str = "logits",
+        **kwargs: Any,
+    ):
+        super().__init__(inputs, **kwargs)
+        self.store("edges", edges, values, fewer=1)
+
+    def map(self, logits: Tensor) -> Tensor:
+        return functional.piecewise_constant_map(logits, *self.tables(logits.dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        tables = {"edges": listed(self.edges), "values": listed(self.values)}
+        return {**super().get_config(), **tables}
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class IsotonicRegression(_Piecewise):
+    """Give each class a rising function of its log-odds, linear between knots, then normalise.
+
+    Binary: the order of samples stays but for ties. Several classes: the top class can change.
+    `keras_focal.calibration.fit_map(..., method="isotonic")` fits it with scikit-learn.
+
+    Args:
+        knots: Log-odds log(p / (1 - p)), K rows of M finite numbers that do not fall; 1 row for
+            binary logits of shape (..., 1). Equal knots make a jump.
+        values: Probabilities in [0, 1] at the knots, K rows of M that do not fall. Beyond the
+            first and the last knot their values hold. Below 2**-126 they count as that.
+        inputs: "logits", or "probabilities" of a softmax, K >= 2, or of a sigmoid, K = 1.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input and output shape:
+        (..., K); the same. The output is logits: a softmax, which divides the values by their
+        sum, or a sigmoid follows.
+
+    Raises:
+        ValueError: If a number is not finite, knots or values fall, a value is no probability, the
+            shapes do not match, or `inputs` is unknown.
+
+    Example:
+        >>> import keras, keras_focal, numpy as np
+        >>> layer = keras_focal.layers.IsotonicRegression([[0.0, 2.0]], [[0.25, 0.75]])
+        >>> p = keras.ops.sigmoid(layer(np.array([[-3.0], [1.0]], "float32")))
+        >>> [round(float(x), 4) for x in p[:, 0]]
+        [0.25, 0.5]
+
+    Source:
+        Zadrozny and Elkan, 2002.
+    """
+
+    def __init__(
+        self,
+        knots: list[list[float]],
+        values: list[list[float]],
+        inputs: str = "logits",
+        **kwargs: Any,
+    ):
+        super().__init__(inputs, **kwargs)
+        self.store(
+            "knots", knots, check_never_falls("values", check_finite("values", values, 2)), 0
+        )
+
+    def map(self, logits: Tensor) -> Tensor:
+        return functional.piecewise_linear_map(logits, *self.tables(logits.dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        tables = {"knots": listed(self.edges), "values": listed(self.values)}
+        return {**super().get_config(), **tables}
