@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from keras_focal._version import __version__
-from keras_focal.cli import _explain, _gamma, _losses
+from keras_focal.cli import _calibrate, _explain, _gamma, _losses, _report
 from keras_focal.cli._errors import CommandError
 
 _COMMANDS = {
     "explain": _explain,
     "gamma": _gamma,
     "losses": _losses,
+    "report": _report,
+    "calibrate": _calibrate,
 }
 
 
