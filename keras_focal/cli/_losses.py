@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> None:
     rows = losses.list()
     named = {row.loss for row in rows}
     others = {
-        name: inspect.getdoc(value).partition("\n")[0]
+        name: (inspect.getdoc(value) or "").partition("\n")[0]
         for name, value in vars(losses).items()
         if inspect.isclass(value) and issubclass(value, keras.losses.Loss)
         if name not in named | _BASES

@@ -56,9 +56,9 @@ def is_logits(predictions: np.ndarray, declared: bool | None) -> bool:
     """
     predictions = predictions.reshape(-1, predictions.shape[-1])
     predictions = predictions[np.isfinite(predictions).all(axis=1)].astype("float64")
-    sums = predictions.sum(axis=1)
-    if predictions.size and predictions.min() >= 0 and predictions.max() > 1:
-        if predictions.shape[1] > 1 and np.all(np.abs(sums - 100) < 5):
+    if len(predictions) and predictions.shape[1] > 1:
+        is_percent = np.abs(predictions.sum(axis=1) - 100) < 5
+        if is_percent.all() and predictions.min() >= 0:
             raise CommandError("the predictions look like per cent. Divide them by 100.")
     if declared is None:
         try:

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from string import Template
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from keras_focal import plotting
 from keras_focal._version import __version__
 from keras_focal.calibration._held_out import GRID
 from keras_focal.cli._figures import texts
-from keras_focal.cli._tables import figure
+from keras_focal.cli._tables import figure, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,10 +37,11 @@ h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; break-after: avoid; }
 p { margin: .4rem 0; max-width: 46rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .9rem .25rem 0; text-align: right; border-bottom: 1px solid #dde3ea;
+th, td { padding: .25rem 0 .25rem 1.4rem; text-align: right; border-bottom: 1px solid #dde3ea;
   white-space: nowrap; }
 th { border-bottom: 2px solid #14213d; vertical-align: bottom; white-space: normal; }
-th:first-child, td:first-child { text-align: left; white-space: pre-wrap; min-width: 6rem; }
+th:first-child, td:first-child { text-align: left; padding-left: 0;
+  white-space: pre-wrap; min-width: 6rem; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr));
   gap: 1rem 1.5rem; align-items: start; }
 figure { margin: 0; break-inside: avoid; }
@@ -78,8 +80,9 @@ $classes
 <h2>Most confident mistakes</h2>
 $mistakes
 <footer>keras-focal $version. Bins are (a, b], of equal width but in AdaECE; ECE, AdaECE and MCE are
-of the top label. An ECE below that of chance in 95 % of cases is no evidence of miscalibration;
-that one is drawn from the bins' own counts and mean confidences.</footer>
+of the top label. "ECE by chance alone" is that of perfectly calibrated models with the same counts
+and mean confidences in the bins: an ECE that 95 % of them stay below too is no evidence against
+this one.</footer>
 </body>
 </html>
 """)
@@ -108,9 +111,7 @@ def page(result: "Result") -> str:
             _picture(
                 f"Reliability diagram, {name}",
                 (4.4, 5.0),
-                lambda ax, report=report, name=name: plotting.reliability_diagram(
-                    bins=report.bins, interval=0.95, ax=ax, title=name
-                ),
+                partial(plotting.reliability_diagram, bins=report.bins, interval=0.95, title=name),
             )
             for name, report in pairs
         ),
@@ -118,13 +119,11 @@ def page(result: "Result") -> str:
             _picture(
                 f"Histogram of confidence, {name}",
                 (4.4, 3.2),
-                lambda ax, report=report, name=name: plotting.confidence_histogram(
-                    bins=report.bins, ax=ax, title=name
-                ),
+                partial(plotting.confidence_histogram, bins=report.bins, title=name),
             )
             for name, report in pairs
         ),
-        curve=_picture("ECE against temperature", (5.2, 3.6), lambda ax: _curve(ax, result)),
+        curve=_picture("ECE against temperature", (5.2, 3.6), partial(_curve, result=result)),
         classes=_table(
             ("class", "rows of it", "error before", f"error, {scaled}"),
             [
@@ -138,19 +137,19 @@ def page(result: "Result") -> str:
 
 def _curve(ax: "Axes", result: "Result") -> None:
     report, chosen = result.before.report, result.temperature
-    # Near the interesting temperatures; at 10 most models are flat.
-    high = max(2.0, 2.0 * min(chosen, 5.0), 2.0 * report.ece_fit.temperature)
-    seen = GRID <= min(high, GRID[-1]) + 1e-9
-    is_inside = GRID[0] <= chosen <= GRID[seen][-1]
-    best = chosen if is_inside else None
-    plotting.temperature_plot(GRID[seen], np.clip(report.grid_ece[seen], 0, 1), best=best, ax=ax)
+    # As far as is of interest: towards 10 most models are flat.
+    high = max(2.0, 1.5 * chosen, 1.5 * report.ece_fit.temperature)
+    grid = GRID[high >= GRID]
+    temperatures = np.append(grid, chosen)
+    errors = np.append(report.grid_ece[: len(grid)], result.after.report.ece)
+    plotting.temperature_plot(temperatures, np.clip(errors, 0.0, 1.0), best=chosen, ax=ax)
 
 
 def _mistakes(result: "Result") -> str:
     if not result.before.mistakes:
         return "<p>There are none.</p>"
     rows = [
-        (f"{row:,}", str(label), str(prediction), f"{100 * confidence:.4f} %")
+        (f"{row:,}", str(label), str(prediction), percent(confidence, 4))
         for row, label, prediction, confidence in result.before.mistakes
     ]
     return _table(("row, from 0", "label", "prediction", "confidence before"), rows)
@@ -170,7 +169,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="scroll"><table>\n<tr>{head}</tr>\n{body}\n</table></div>'
 
 
-def _picture(name: str, inches: tuple[float, float], draw: Callable[["Axes"], object]) -> str:
+def _picture(name: str, inches: tuple[float, float], draw: Callable[..., object]) -> str:
     """Return a figure as an image in the page; the page may be made where no window can open."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -179,7 +178,7 @@ def _picture(name: str, inches: tuple[float, float], draw: Callable[["Axes"], ob
     # The same report gives the same bytes.
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
         drawn = Figure(figsize=inches, layout="constrained")
-        draw(drawn.subplots())
+        draw(ax=drawn.subplots())
         drawn.savefig(data, format="svg", metadata={"Date": None})
     text = base64.b64encode(data.getvalue()).decode("ascii")
     return f'<figure><img alt="{escape(name)}" src="data:image/svg+xml;base64,{text}"></figure>'

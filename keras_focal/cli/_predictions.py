@@ -95,7 +95,7 @@ def _npz(path: Path, predictions: str | None, labels: str | None) -> Callable[[]
                 if name.endswith(".npy")
             }
     except (zipfile.BadZipFile, EOFError) as error:
-        raise CommandError(f"the file is truncated or no .npz file. Write it again.") from error
+        raise CommandError("the file is truncated or no .npz file. Write it again.") from error
     x = members[array_name("--predictions-key", predictions, members, _PREDICTIONS)]
     y = members[array_name("--labels-key", labels, members, _LABELS)]
     _check_numbers(x.name, x.dtype)
@@ -238,7 +238,7 @@ def _text(path: Path, line: bytes) -> str:
     try:
         return line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise CommandError(f"the file is not text in UTF-8. Write it as .csv again.") from error
+        raise CommandError("the file is not text in UTF-8. Write it as .csv again.") from error
 
 
 def _is_number(text: str) -> bool:
@@ -261,7 +261,7 @@ def _parquet(
         with parquet.ParquetFile(path) as file:
             schema, num_rows = file.schema_arrow, file.metadata.num_rows
     except (ArrowException, OSError) as error:
-        raise CommandError(f"the file is truncated or no .parquet file. Write it again.") from error
+        raise CommandError("the file is truncated or no .parquet file. Write it again.") from error
     label = array_name("--labels-key", labels, schema.names, _LABELS)
     lists = [
         field.name
@@ -280,21 +280,26 @@ def _parquet(
             with parquet.ParquetFile(path) as file:
                 for batch in file.iter_batches(2**14, columns=[*chosen, label]):
                     columns = {name: batch.column(name).to_pylist() for name in (*chosen, label)}
-                    x = columns[chosen[0]] if is_list else [*zip(*map(columns.get, chosen))]
+                    x = columns[chosen[0]] if is_list else _across(columns, chosen)
                     yield Rows(
                         start,
-                        _numbers(path, ", ".join(chosen[:3]), x),
-                        _numbers(path, label, columns[label]),
+                        _numbers(", ".join(chosen[:3]), x),
+                        _numbers(label, columns[label]),
                         (start + len(batch)) / max(num_rows, 1),
                     )
                     start += len(batch)
         except (ArrowException, OSError) as error:
-            raise CommandError(f"the file is truncated or damaged. Write it again.") from error
+            raise CommandError("the file is truncated or damaged. Write it again.") from error
 
     return read
 
 
-def _numbers(path: Path, name: str, values: list[Any]) -> np.ndarray:
+def _across(columns: dict[str, list[Any]], names: list[str]) -> list[Any]:
+    """Return rows of columns."""
+    return list(zip(*(columns[name] for name in names), strict=True))
+
+
+def _numbers(name: str, values: list[Any]) -> np.ndarray:
     try:
         return np.array(values, "float64")
     except (TypeError, ValueError) as error:

@@ -14,7 +14,7 @@ from keras_focal.cli._figures import texts, values
 from keras_focal.cli._files import check_input, check_target, whole
 from keras_focal.cli._measure import Measured, is_logits, measure
 from keras_focal.cli._predictions import SUFFIXES, Rows, Source, source_of
-from keras_focal.cli._tables import console, figure, print_json, print_table
+from keras_focal.cli._tables import console, figure, percent, print_json, print_table
 
 HELP = "the calibration of predictions in a file"
 EXAMPLE = """\
@@ -223,7 +223,7 @@ def _print(result: Result) -> None:
         print_table(
             ("most confident mistakes", "label", "prediction", "confidence"),
             [
-                (f"row {row}", str(label), str(prediction), f"{100 * confidence:.2f} %")
+                (f"row {row}", str(label), str(prediction), percent(confidence, 2))
                 for row, label, prediction, confidence in result.before.mistakes[:5]
             ],
         )

@@ -50,6 +50,11 @@ def figure(value: float, digits: int = 6) -> str:
     return f"{value:.{digits}g}"
 
 
+def percent(confidence: float, digits: int) -> str:
+    """Return a confidence in per cent, rounded down: one below 1 is not shown as 100 %."""
+    return f"{math.floor(confidence * 100 * 10**digits) / 10**digits:.{digits}f} %"
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
