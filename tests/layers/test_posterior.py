@@ -42,9 +42,9 @@ def test_with_a_temperature_it_is_focal_temperature_scaling(logits):
     np.testing.assert_allclose(to_numpy(model(logits))[:5], expected, rtol=1e-5, atol=1e-7)
 
 
-def test_gamma_is_the_only_weight_and_frozen(logits):
+def test_temperature_and_gamma_are_the_weights_and_frozen(logits):
     layer = FocalPosterior(2.0)
-    assert [tuple(weight.shape) for weight in layer.weights] == [()]
+    assert [tuple(weight.shape) for weight in layer.weights] == [(), ()]
     layer.trainable = True
     assert layer.trainable_weights == []
     assert layer.supports_masking
@@ -52,7 +52,7 @@ def test_gamma_is_the_only_weight_and_frozen(logits):
 
 def test_saved_model_carries_the_gamma_of_the_weight(logits, tmp_path):
     model = keras.Sequential([keras.Input((4,)), FocalPosterior(2.0, name="posterior")])
-    model.get_layer("posterior").weights[0].assign(3.0)
+    model.get_layer("posterior").weights[1].assign(3.0)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.get_layer("posterior").gamma == 3.0
