@@ -735,6 +735,12 @@ def test_probabilities_pass_also_where_they_are_rounded_or_not_finite(rows):
         probabilities(rows)
 
 
+def test_nothing_but_ones_stands_for_predictions_that_are_to_come():
+    probabilities(np.ones((4, 3)))
+    with pytest.raises(ValueError, match="sum to 1"):
+        probabilities([[1.0, 1.0], [1.0, 0.5]])
+
+
 def test_rows_of_weight_zero_may_hold_anything():
     probabilities([[0.5, 0.5], [7.0, -7.0]], [1.0, 0.0])
     with pytest.raises(ValueError, match=r"in row \[1\]"):

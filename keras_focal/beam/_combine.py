@@ -18,10 +18,9 @@ class CombineCalibration(beam.CombineFn):
     (predictions, labels) or (predictions, labels, weights) of a batch of rows (n, K), which is
     the faster form. Any split of the records over machines gives the same report.
 
-    The state has a fixed size, about 240 KB for 10 classes, and holds a little over 65,536 numbers
-    of predictions that are not yet in it; `compact` puts them there. Records are read once. T of
-    least NLL lies within 2e-8 of the one that `fit_temperature` finds by reading data again and
-    again.
+    The state has a fixed size, 0.2 MB for 10 classes and 0.6 MB for 1000. Predictions wait beside
+    it until 65,536 numbers are together; `compact` takes them in. Records are read once, and still
+    T of least NLL is that of `fit_temperature`, to 2e-8.
 
     Args:
         num_bins: Bins of the calibration errors.

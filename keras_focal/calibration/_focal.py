@@ -60,8 +60,8 @@ def fit_focal_temperature(
 ) -> FocalTemperatureFit:
     """Return the temperature and the gamma of least negative log-likelihood on held-out logits.
 
-    The calibrated model is `TemperatureScaling(fit.temperature)` followed by
-    `FocalPosterior(fit.gamma)` and a softmax or sigmoid. The order of the classes stays. gamma < 0
+    The calibrated model ends in `FocalPosterior(fit.gamma, fit.temperature)` and a softmax or
+    sigmoid. The order of the classes stays. gamma < 0
     bends the other way than the map of a focal loss: it lowers confidence, which a network trained
     with cross-entropy asks for.
 
@@ -133,6 +133,12 @@ def fit_focal_temperature(
         ece_before=before.ece,
         ece_after=ece,
     )
+
+
+def focal_temperature_map(logits: np.ndarray, temperature: float, gamma: float) -> np.ndarray:
+    """Return calibrated logits, shape (N, K >= 2): 0 of the top class, in float64."""
+    below = logits - logits.max(axis=1, keepdims=True)
+    return _relative_to_top(below, 1.0 / temperature, gamma).value
 
 
 class _Point(NamedTuple):

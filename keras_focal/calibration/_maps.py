@@ -108,9 +108,9 @@ def fit_map(
         logits: Array or tensor, shape (..., K), K >= 2, or (..., 1) for the logit of the positive
             class of two. Finite. Probabilities where `from_logits` is False.
         labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K).
-        method: "temperature", "vector", "matrix", "dirichlet", "platt", "beta",
-            "ensemble_temperature", "histogram" or "isotonic". "auto" takes the one of least
-            held-out NLL of all of them, `comparison` says of which.
+        method: "temperature", "focal_temperature", "vector", "matrix", "dirichlet", "platt",
+            "beta", "ensemble_temperature", "histogram" or "isotonic". "auto" takes the one of
+            least held-out NLL of all of them, `comparison` says of which.
         from_logits: Whether `logits` are logits. The layer takes what they are.
         sample_weight: None, or weights >= 0 of the shape of `labels` as ids. Whole ones count as
             repetition.
@@ -242,7 +242,9 @@ def _fit(
 
 
 def _is_unbounded(fitted: Fitted, name: str) -> bool:
-    return fitted.at_bound and name in ("temperature", "vector", "matrix", "dirichlet")
+    has_optimum = name == "focal_temperature" and fitted.converged
+    kinds = ("temperature", "focal_temperature", "vector", "matrix", "dirichlet")
+    return fitted.at_bound and name in kinds and not has_optimum
 
 
 def _bound_message(name: str) -> str:

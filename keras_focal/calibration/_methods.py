@@ -11,6 +11,7 @@ import numpy as np
 from keras_focal import layers
 from keras_focal.calibration._figures import probabilities
 from keras_focal.calibration._fit import fit_temperature
+from keras_focal.calibration._focal import fit_focal_temperature, focal_temperature_map
 from keras_focal.calibration._solvers import Softmax, libraries, logistic, mixture
 
 STRENGTHS = (1e4, 1e3, 1e2, 10.0, 1.0, 0.1, 0.01)
@@ -114,6 +115,21 @@ def fit_by_temperature(sample: Sample, options: Options, guess: Any = None) -> F
         layer=partial(layers.TemperatureScaling, temperature),
         num_parameters=1,
         at_bound=at_bound,
+        options=options,
+    )
+
+
+def fit_by_focal_temperature(sample: Sample, options: Options, guess: Any = None) -> Fitted:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit = fit_focal_temperature(sample.logits, sample.labels, sample_weight=sample.weights)
+    temperature, gamma = fit.temperature, fit.gamma
+    return Fitted(
+        apply=lambda logits: focal_temperature_map(logits, temperature, gamma),
+        layer=partial(layers.FocalPosterior, gamma, temperature),
+        num_parameters=2,
+        converged=fit.converged,
+        at_bound=fit.at_bound,
         options=options,
     )
 
@@ -445,6 +461,7 @@ def fit_histogram(sample: Sample, options: Options, guess: Any = None) -> Fitted
 
 METHODS: dict[str, Method] = {
     "temperature": fit_by_temperature,
+    "focal_temperature": fit_by_focal_temperature,
     "vector": fit_vector,
     "matrix": fit_matrix,
     "dirichlet": fit_dirichlet,

@@ -9,6 +9,8 @@ from keras_focal._validation import check_choice
 from keras_focal.calibration._fit import TemperatureFit, fit_temperature
 from keras_focal.calibration._fold import fold as folded
 from keras_focal.calibration._fold import linear_heads
+from keras_focal.calibration._maps import fit_map
+from keras_focal.calibration._methods import METHODS
 from keras_focal.calibration._outputs import Graph, free_name
 from keras_focal.calibration._predict import Predictions, predict
 from keras_focal.calibration._predictions import check_predictions, logits_of
@@ -21,6 +23,7 @@ def calibrate(
     y: Any = None,
     *,
     from_logits: bool | dict[str, bool] = False,
+    method: str = "temperature",
     criterion: str = "nll",
     outputs: str = "probabilities",
     fold: bool = False,
@@ -29,11 +32,12 @@ def calibrate(
     batch_size: int = 32,
     verbose: str | int = "auto",
 ) -> Any:
-    """Return a model that gives calibrated probabilities, with the accuracy of `model`.
+    """Return a model that gives calibrated probabilities.
 
-    Predicts held-out data, fits one temperature to the predictions of each output, and puts a
-    `TemperatureScaling` layer behind it, or the temperature into the last layer. `model` keeps its
-    weights, which are shared, and is not changed.
+    Predicts held-out data, fits a calibration map to the predictions of each output, one
+    temperature unless `method` says otherwise, and puts its layer behind the output, or the
+    temperature into the last layer. `model` keeps its weights, which are shared, and is not
+    changed. A temperature keeps the accuracy of `model`.
 
     Args:
         model: A built model. Each output to calibrate is logits or probabilities, shape (..., K),
@@ -46,13 +50,14 @@ def calibrate(
             the dict, or None, is passed on as it is.
         from_logits: Whether the model gives logits or probabilities. For several outputs also a
             dict by name.
-        criterion: "nll" or "ece", as in `fit_temperature`.
+        method: "temperature", or another method of `fit_map`, such as "vector" or "auto".
+        criterion: "nll" or "ece", as in `fit_temperature`; "nll" for other methods.
         outputs: "probabilities", in the structure of the outputs of `model`; or "all" for a
             dictionary {"logits", "probabilities"}, both calibrated, which become the named outputs
             of an exported model. Of several outputs they are "NAME_logits", "NAME_probabilities".
-        fold: Whether to divide the weights of the last layer by T, instead of its output: the model
-            then has not one operation more than `model` with its softmax or sigmoid. That layer
-            gets weights of its own.
+        fold: With method "temperature", whether to divide the weights of the last layer by T,
+            instead of its output: the model then has not one operation more than `model` with its
+            softmax or sigmoid. That layer gets weights of its own.
         return_fit: Whether to return the fit as well.
         sample_weight: None, or weights of array inputs; for several outputs also a dict or list.
         batch_size: Batch size of array inputs.
@@ -61,13 +66,17 @@ def calibrate(
     Returns:
         A new `keras.Model` of the same inputs. The fitted temperature is
         `model.get_layer("temperature").temperature`, of several outputs "NAME_temperature"; a
-        folded model has no such layer. `.save` and `.export` work as for any model. With
-        `return_fit`, (model, fit): a `TemperatureFit`, of several outputs a dict of them by name.
+        folded model has no such layer, that of another method is called "calibration". `.save` and
+        `.export` work as for any model. With `return_fit`, (model, fit): a `TemperatureFit`, a
+        `MapFit` of other methods, of several outputs a dict of them by name.
 
     Raises:
         ValueError: If the data are empty or not finite, labels do not fit, an output is not what
-            `from_logits` says, or `fold` is asked of a last layer other than a Dense, EinsumDense
-            or convolution, of one that is used twice, quantized, or has LoRA weights.
+            `from_logits` says, `method` or `criterion` is unknown, or `fold` is asked of another
+            method, or of a last layer other than a Dense, EinsumDense or convolution, of one that
+            is used twice, quantized, or has LoRA weights.
+        ImportError: If `method` is another than "temperature" and "focal_temperature", and SciPy
+            or scikit-learn is missing.
 
     Example:
         >>> import keras, numpy as np, keras_focal
@@ -84,7 +93,10 @@ def calibrate(
         Guo et al., 2017, section 4.2; Mukhoti et al., 2020, section 5.1.
     """
     check_choice("outputs", outputs, ("probabilities", "all"))
-    check_choice("criterion", criterion, ("nll", "ece"))
+    is_temperature = method == "temperature"
+    check_choice("method", method, (*METHODS, "auto"))
+    check_choice("criterion", criterion, ("nll", "ece") if is_temperature else ("nll",))
+    check_choice("fold", fold, (False, True) if is_temperature else (False,))
     graph, held_out = predict(model, x, y, sample_weight, batch_size, verbose)
     declared = _declared(graph, from_logits, [*held_out])
     for name, predictions in held_out.items():
@@ -92,11 +104,19 @@ def calibrate(
     if fold:
         graph, heads = linear_heads(graph, declared)
     fits = {
-        name: _fit(predictions, declared[name], criterion, name if len(graph.outputs) > 1 else "")
+        name: _fit(
+            predictions,
+            declared[name],
+            method,
+            criterion,
+            name if len(graph.outputs) > 1 else "",
+        )
         for name, predictions in held_out.items()
     }
-    temperatures = {name: fit.temperature for name, fit in fits.items()}
-    logits = folded(graph, heads, temperatures) if fold else _scaled(graph, temperatures, declared)
+    if fold:
+        logits = folded(graph, heads, {name: fit.temperature for name, fit in fits.items()})
+    else:
+        logits = _mapped(graph, fits, declared)
     calibrated = _calibrated(graph, logits, outputs, f"calibrated_{model.name}")
     calibrated(graph.inputs)  # some exporters refuse a model that was never called
     if return_fit:
@@ -116,9 +136,13 @@ def _declared(graph: Graph, from_logits: Any, names: list[str]) -> dict[str, boo
     return {name: bool(declared[name]) for name in names}
 
 
-def _fit(predictions: Predictions, from_logits: bool, criterion: str, name: str) -> TemperatureFit:
+def _fit(
+    predictions: Predictions, from_logits: bool, method: str, criterion: str, name: str
+) -> Any:
     values, labels, weights = predictions
     try:
+        if method != "temperature":
+            return fit_map(values, labels, method, from_logits=from_logits, sample_weight=weights)
         logits = values if from_logits else logits_of(values)
         return fit_temperature(logits, labels, criterion, sample_weight=weights)
     except ValueError as error:
@@ -127,20 +151,23 @@ def _fit(predictions: Predictions, from_logits: bool, criterion: str, name: str)
         raise
 
 
-def _scaled(
-    graph: Graph, temperatures: dict[str, float], from_logits: dict[str, bool]
+def _mapped(
+    graph: Graph, fits: dict[str, Any], from_logits: dict[str, bool]
 ) -> dict[str, keras.KerasTensor]:
-    """Return logits / temperature of each output that has one, from a layer behind it."""
+    """Return the logits that a layer behind each output that has a fit gives."""
     taken = {layer.name for layer in graph.layers()}
-    return {
-        name: TemperatureScaling(
-            temperature,
-            inputs="logits" if from_logits[name] else "probabilities",
-            name=free_name(_of(graph, name, "temperature"), taken),
-            dtype="float32",
-        )(graph.outputs[name])
-        for name, temperature in temperatures.items()
-    }
+    logits = {}
+    for name, fit in fits.items():
+        if isinstance(fit, TemperatureFit):
+            kind = "temperature"
+            inputs = "logits" if from_logits[name] else "probabilities"
+            layer: keras.Layer = TemperatureScaling(fit.temperature, inputs=inputs)
+        else:
+            kind, layer = "calibration", fit.layer
+        own = {"name": free_name(_of(graph, name, kind), taken), "dtype": "float32"}
+        layer = type(layer).from_config({**layer.get_config(), **own})
+        logits[name] = layer(graph.outputs[name])
+    return logits
 
 
 def _calibrated(

@@ -56,7 +56,8 @@ def maximum_mean_calibration_error(
 
     Numerics:
         The gradient is that of the square root while MMCE > 1e-5, and goes to 0 with MMCE below.
-        O(N log N) time and O(N) memory for N predictions.
+        O(N log N) time and O(N) memory for N predictions. XLA on TensorFlow takes running sums
+        in quadratic time.
 
     Example:
         >>> from keras_focal import functional

@@ -3,27 +3,29 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import check_choice, check_posterior_gamma
+from keras_focal._validation import check_positive, check_posterior_gamma
+from keras_focal.layers._base import CalibrationMap, listed
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
-class FocalPosterior(keras.layers.Layer):
+class FocalPosterior(CalibrationMap):
     """Turn the logits of a focal-trained model into logits of the class posterior.
 
     A focal loss is minimised by probabilities flatter than the true ones; this undoes it, without
-    held-out data. The order of the classes, and so the accuracy, stays. After a
-    `TemperatureScaling` it is focal temperature scaling, whose two numbers
-    `keras_focal.calibration.fit_focal_temperature` finds. Gamma is a frozen weight in float32, so
-    that a saved or exported model carries it.
+    held-out data. The order of the classes, and so the accuracy, stays. With a temperature, which
+    divides the logits first, it is focal temperature scaling, whose two numbers
+    `keras_focal.calibration.fit_focal_temperature` finds.
 
     Args:
         gamma: Finite number > -1: that of the loss, >= 0, or as fitted. 0 changes nothing. For a
             gamma that changed in training or by sample no such map is known: fit one.
+        temperature: T, a finite number > 0.
         inputs: "logits", or "probabilities" of a softmax, K >= 2, or of a sigmoid, K = 1, which
             are turned back into logits first.
         **kwargs: Arguments of `keras.layers.Layer`.
@@ -33,7 +35,8 @@ class FocalPosterior(keras.layers.Layer):
         K = 1 is the positive class of two.
 
     Raises:
-        ValueError: If gamma is <= -1 or not finite, or another argument unknown.
+        ValueError: If gamma is <= -1 or not finite, the temperature is not a finite number > 0, or
+            `inputs` is unknown.
 
     Example:
         >>> import keras, keras_focal, numpy as np
@@ -43,41 +46,35 @@ class FocalPosterior(keras.layers.Layer):
         [0.836, 0.164]
 
     Source:
-        Charoenphakdee et al., 2021, Theorem 11.
+        Charoenphakdee et al., 2021, Theorem 11; Komisarenko and Kull, 2024, section 5.
     """
 
-    def __init__(self, gamma: float = 2.0, inputs: str = "logits", **kwargs: Any):
-        super().__init__(**kwargs)
-        check_choice("inputs", inputs, ("logits", "probabilities"))
-        self.inputs = inputs
-        self._gamma = self.add_weight(
-            shape=(),
-            initializer=keras.initializers.Constant(check_posterior_gamma("gamma", gamma)),
-            trainable=False,
-            dtype="float32",
-            autocast=False,
-            name="gamma",
-        )
-        self.supports_masking = True
-        self.built = True
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        temperature: float = 1.0,
+        inputs: str = "logits",
+        **kwargs: Any,
+    ):
+        super().__init__(inputs, **kwargs)
+        log_temperature = np.log(check_positive("temperature", temperature))
+        self.log_temperature = self.freeze("log_temperature", np.asarray(log_temperature))
+        self._gamma = self.freeze("gamma", np.asarray(check_posterior_gamma("gamma", gamma)))
+        self.finish(None)
 
     @property
     def gamma(self) -> float:
         """The gamma now."""
-        return float(ops.convert_to_numpy(self._gamma))
+        return float(listed(self._gamma))
 
-    def call(self, inputs: Tensor) -> Tensor:
-        logits = inputs
-        if self.inputs == "probabilities":
-            logits = (
-                functional.logits_from_binary_probabilities(inputs)
-                if inputs.shape[-1] == 1
-                else functional.logits_from_probabilities(inputs)
-            )
-        return ops.cast(functional.focal_posterior(logits, self._gamma), self.compute_dtype)
+    @property
+    def temperature(self) -> float:
+        """The temperature now."""
+        return float(np.exp(listed(self.log_temperature)))
 
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
-        return input_shape
+    def map(self, logits: Tensor) -> Tensor:
+        scaled = functional.scale_logits(logits, ops.exp(self.log_temperature))
+        return functional.focal_posterior(scaled, self._gamma)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "gamma": self.gamma, "inputs": self.inputs}
+        return {**super().get_config(), "gamma": self.gamma, "temperature": self.temperature}

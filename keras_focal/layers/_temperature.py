@@ -7,13 +7,14 @@ import numpy as np
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import check_choice, check_positive
+from keras_focal._validation import check_positive
+from keras_focal.layers._base import CalibrationMap, listed
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
-class TemperatureScaling(keras.layers.Layer):
+class TemperatureScaling(CalibrationMap):
     """Divide logits by a temperature: T > 1 lowers every confidence, the order stays.
 
     The temperature is a frozen weight, kept as log T in float32, so that a saved or exported model
@@ -41,50 +42,19 @@ class TemperatureScaling(keras.layers.Layer):
         Guo et al., 2017, eq. 9.
     """
 
-    def __init__(
-        self,
-        temperature: float = 1.0,
-        inputs: str = "logits",
-        **kwargs: Any,
-    ):
-        super().__init__(**kwargs)
-        check_choice("inputs", inputs, ("logits", "probabilities"))
-        self.inputs = inputs
-        self.log_temperature = self.add_weight(
-            shape=(),
-            initializer=keras.initializers.Constant(
-                float(np.log(check_positive("temperature", temperature)))
-            ),
-            trainable=False,
-            dtype="float32",
-            autocast=False,
-            name="log_temperature",
-        )
-        self.supports_masking = True
-        self.built = True
+    def __init__(self, temperature: float = 1.0, inputs: str = "logits", **kwargs: Any):
+        super().__init__(inputs, **kwargs)
+        log_temperature = np.log(check_positive("temperature", temperature))
+        self.log_temperature = self.freeze("log_temperature", np.asarray(log_temperature))
+        self.finish(None)
 
     @property
     def temperature(self) -> float:
         """The temperature now."""
-        return float(np.exp(ops.convert_to_numpy(self.log_temperature).astype("float64")))
+        return float(np.exp(listed(self.log_temperature)))
 
-    def call(self, inputs: Tensor) -> Tensor:
-        logits = ops.cast(inputs, functional.compute_dtype(inputs.dtype))
-        if self.inputs == "probabilities":
-            logits = (
-                functional.logits_from_binary_probabilities(inputs)
-                if inputs.shape[-1] == 1
-                else functional.logits_from_probabilities(inputs)
-            )
-        scaled = functional.scale_logits(logits, ops.exp(self.log_temperature))
-        return ops.cast(scaled, self.compute_dtype)
-
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
-        return input_shape
+    def map(self, logits: Tensor) -> Tensor:
+        return functional.scale_logits(logits, ops.exp(self.log_temperature))
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "temperature": self.temperature,
-            "inputs": self.inputs,
-        }
+        return {**super().get_config(), "temperature": self.temperature}

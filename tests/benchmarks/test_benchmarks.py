@@ -1,5 +1,6 @@
 """Every benchmark runs, and the page of benchmarks is made from the results."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +14,23 @@ ROOT = HERE.parents[1]
 
 
 SCRIPTS = {
-    "tensorflow": ["losses", "linear_head", "metrics", "temperature", "streaming", "import_time"],
+    "tensorflow": [
+        "losses",
+        "linear_head",
+        "metrics",
+        "temperature",
+        "streaming",
+        "combine",
+        "import_time",
+    ],
     "jax": ["losses_jax", "metrics_jax"],
 }
 
 
 @pytest.mark.parametrize("name", SCRIPTS.get(BACKEND, []))
 def test_benchmark_runs(name):
+    if name == "combine" and not importlib.util.find_spec("apache_beam"):
+        pytest.skip("needs the extra `beam`")
     answer = subprocess.run(
         [sys.executable, HERE / f"{name}.py", "--quick"],
         cwd=ROOT,

@@ -63,7 +63,7 @@ def test_gradient_vanishes_at_the_fit(rng):
 
 
 def test_gamma_and_temperature_of_a_focal_model_are_recovered(rng):
-    logits, labels = sample(rng, temperature=1.5, gamma=2.0, size=40_000)
+    logits, labels = sample(rng, temperature=1.5, gamma=2.0, size=20_000)
     fit = fit_focal_temperature(logits, labels)
     plain = fit_temperature(logits, labels)
     assert fit.gamma == pytest.approx(2.0, abs=0.5)
@@ -127,7 +127,7 @@ def test_separable_data_end_at_the_temperature_bound_with_a_warning():
 
 
 def test_ece_after_is_that_of_the_calibrated_probabilities(rng):
-    logits, labels = sample(rng, size=400)
+    logits, labels = sample(rng, size=100)
     fit = fit_focal_temperature(logits, labels)
     log_h = [reference.focal_posterior(row / fit.temperature, fit.gamma) for row in logits]
     p = reference.softmax64(np.array(log_h))

@@ -346,7 +346,10 @@ def test_histogram_agrees_with_netcal(real_data, published):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"method": "focal"}, "`method` must be one of 'temperature', 'vector'.*'auto'"),
+        (
+            {"method": "focal"},
+            "`method` must be one of 'temperature', 'focal_temperature', 'vector'.*'auto'",
+        ),
         ({"binning": "equal"}, "`binning` must be one of 'balanced', 'equal_width'"),
         ({"logits": np.zeros((0, 4)), "labels": []}, "at least one prediction"),
         ({"logits": np.full((60, 4), np.nan)}, "`logits` must be finite"),

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import reference
+from backends import to_numpy
 from keras import layers
 
 from keras_focal.calibration import calibrate, fit_temperature
@@ -212,6 +213,36 @@ def test_half_precision_models_give_float32_probabilities(rng, activation, dtype
     expected = fit_temperature(3.0 * x.astype("float64"), y).temperature
     # bfloat16 rounds a logit of 8 by up to 0.03.
     assert calibrated.get_layer("temperature").temperature == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("method", ["vector", "focal_temperature", "isotonic"])
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_another_method_puts_its_layer_behind_the_model(rng, tmp_path, activation, method):
+    x, y = data(rng)
+    model = network(activation=activation)
+    calibrated, fit = calibrate(
+        model, x, y, from_logits=activation is None, method=method, return_fit=True, verbose=0
+    )
+    assert (fit.method, calibrated.get_layer("calibration").name) == (method, "calibration")
+    expected = keras.ops.softmax(fit.layer(model(x)))
+    np.testing.assert_allclose(predict(calibrated, x), to_numpy(expected), atol=1e-6)
+    calibrated.save(tmp_path / "calibrated.keras")
+    loaded = keras.saving.load_model(tmp_path / "calibrated.keras")
+    np.testing.assert_allclose(predict(loaded, x), predict(calibrated, x), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"method": "scaling"}, "method"),
+        ({"method": "vector", "criterion": "ece"}, "criterion"),
+        ({"method": "vector", "fold": True}, "fold"),
+    ],
+)
+def test_arguments_that_do_not_go_together_are_refused_before_any_work(rng, arguments, name):
+    x, y = data(rng)
+    with pytest.raises(ValueError, match=f"`{name}` must be one of"):
+        calibrate(network(), x, y, from_logits=True, **arguments)
 
 
 def test_calibrated_model_can_be_calibrated_again(rng):

@@ -100,7 +100,7 @@ def test_all_that_the_paper_draws_lands_in_the_file_and_in_the_events(data, tmp_
         metrics.ScoresByCorrectness(from_logits=True, name="by"),
         metrics.LogitNorm(),
     )
-    model.run_eagerly = True
+    model.run_eagerly = keras.backend.backend() == "tensorflow"
     monitor = callbacks.CalibrationMonitor(tmp_path, tensorboard=True)
     fitted(model, data, monitor)
     events = loader.EventAccumulator(str(tmp_path / "tensorboard"))

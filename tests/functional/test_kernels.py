@@ -221,3 +221,17 @@ def test_an_empty_batch_has_no_loss():
         functional.categorical_focal_crossentropy(np.zeros((0, 5)), np.zeros((0, 5))),
     ):
         assert tuple(loss.shape) == (0,)
+
+
+def test_jitted_kernel_gives_the_same_and_is_traced_once_for_a_shape(rng):
+    calls = []
+
+    def kernel(x, y):
+        calls.append(x.shape)
+        return ops.exp(x) + y
+
+    jitted = functional.jitted(kernel)
+    x, y = rng.normal(0, 1, (2, 7)).astype("float32")
+    for _ in range(3):
+        np.testing.assert_allclose(ops.convert_to_numpy(jitted(x, y)), np.exp(x) + y, rtol=1e-6)
+    assert len(calls) == (1 if BACKEND == "jax" else 3)

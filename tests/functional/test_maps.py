@@ -46,12 +46,12 @@ MAPS = {
     "beta": lambda z: functional.beta_map(z, 0.5, 2.0, 1.0),
     "ensemble": lambda z: functional.ensemble_map(z, 2.0, ops.array([0.5, 0.5, 0.0])),
     "constant": lambda z: functional.piecewise_constant_map(
-        z, ops.zeros((z.shape[-1], 1)), ops.tile([[0.0, 1.0]], (z.shape[-1], 1))
+        z, ops.zeros((z.shape[-1], 1)), ops.tile(ops.array([[0.0, 1.0]]), (z.shape[-1], 1))
     ),
     "linear": lambda z: functional.piecewise_linear_map(
         z,
-        ops.tile([[-5.0, 0.0, 0.0, 5.0]], (z.shape[-1], 1)),
-        ops.tile([[0.0, 0.2, 0.6, 1.0]], (z.shape[-1], 1)),
+        ops.tile(ops.array([[-5.0, 0.0, 0.0, 5.0]]), (z.shape[-1], 1)),
+        ops.tile(ops.array([[0.0, 0.2, 0.6, 1.0]]), (z.shape[-1], 1)),
     ),
 }
 
@@ -96,9 +96,14 @@ def test_platt_and_beta_are_normalised_sigmoids(rng):
     a, b, c = rng.uniform(0.5, 2, (3, 4)).astype("float32")
     odds = np.log(p / (1 - p))
     for found, inside in (
-        (functional.platt_map(ops.convert_to_tensor(logits), a, c), a * odds + c),
         (
-            functional.beta_map(ops.convert_to_tensor(logits), a, b, c),
+            functional.platt_map(
+                ops.convert_to_tensor(logits), *map(ops.convert_to_tensor, (a, c))
+            ),
+            a * odds + c,
+        ),
+        (
+            functional.beta_map(*map(ops.convert_to_tensor, (logits, a, b, c))),
             a * np.log(p) - b * np.log(1 - p) + c,
         ),
     ):

@@ -7,7 +7,7 @@ import reference
 from backends import to_numpy
 from keras import ops
 
-from keras_focal.layers import FocalPosterior, TemperatureScaling
+from keras_focal.layers import FocalPosterior
 
 
 @pytest.fixture
@@ -25,28 +25,26 @@ def test_layer_gives_the_posterior_of_a_focal_minimiser(rng):
 
 def test_probabilities_of_a_softmax_are_turned_back_into_logits(logits):
     of_logits = ops.softmax(FocalPosterior(2.0)(logits))
-    of_probabilities = ops.softmax(FocalPosterior(2.0, "probabilities")(ops.softmax(logits)))
+    of_probabilities = ops.softmax(FocalPosterior(2.0, inputs="probabilities")(ops.softmax(logits)))
     np.testing.assert_allclose(to_numpy(of_probabilities), to_numpy(of_logits), atol=1e-6)
 
 
 def test_probability_of_a_sigmoid_is_that_of_the_positive_class():
     z = np.array([[-3.0], [0.0], [0.5], [4.0]], "float32")
-    found = to_numpy(FocalPosterior(2.0, "probabilities")(ops.sigmoid(z)))
+    found = to_numpy(FocalPosterior(2.0, inputs="probabilities")(ops.sigmoid(z)))
     np.testing.assert_allclose(found, to_numpy(FocalPosterior(2.0)(z)), rtol=1e-5, atol=1e-6)
 
 
-def test_after_a_temperature_it_is_focal_temperature_scaling(logits):
-    model = keras.Sequential(
-        [keras.Input((4,)), TemperatureScaling(2.0), FocalPosterior(1.5), keras.layers.Softmax()]
-    )
+def test_with_a_temperature_it_is_focal_temperature_scaling(logits):
+    model = keras.Sequential([keras.Input((4,)), FocalPosterior(1.5, 2.0), keras.layers.Softmax()])
     expected = [np.exp(reference.focal_posterior(row / 2.0, 1.5)) for row in logits[:5]]
     expected = [row / row.sum() for row in expected]
     np.testing.assert_allclose(to_numpy(model(logits))[:5], expected, rtol=1e-5, atol=1e-7)
 
 
-def test_gamma_is_the_only_weight_and_frozen(logits):
+def test_temperature_and_gamma_are_the_weights_and_frozen(logits):
     layer = FocalPosterior(2.0)
-    assert [tuple(weight.shape) for weight in layer.weights] == [()]
+    assert [tuple(weight.shape) for weight in layer.weights] == [(), ()]
     layer.trainable = True
     assert layer.trainable_weights == []
     assert layer.supports_masking
@@ -54,7 +52,7 @@ def test_gamma_is_the_only_weight_and_frozen(logits):
 
 def test_saved_model_carries_the_gamma_of_the_weight(logits, tmp_path):
     model = keras.Sequential([keras.Input((4,)), FocalPosterior(2.0, name="posterior")])
-    model.get_layer("posterior").weights[0].assign(3.0)
+    model.get_layer("posterior").weights[1].assign(3.0)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.get_layer("posterior").gamma == 3.0
