@@ -51,7 +51,8 @@ footer { margin-top: 2.5rem; color: #5a6577; font-size: .85rem; }
 @media print {
   body { max-width: none; padding: 0; font-size: 11pt; }
   .pair { grid-template-columns: 1fr 1fr; }
-  tr { break-inside: avoid; }
+  section { break-inside: avoid; }
+  figure img { max-width: 26rem; }
 }
 </style>
 </head>
@@ -59,26 +60,38 @@ footer { margin-top: 2.5rem; color: #5a6577; font-size: .85rem; }
 <h1>Calibration of $name</h1>
 <p>$what</p>
 $notes
+<section>
 <h2>Before and after</h2>
 <p>$temperature</p>
 $figures
+</section>
+<section>
 <h2>Reliability</h2>
 <p>A bar is the accuracy of the predictions in a bin of confidence; the hatched part reaches to
 their mean confidence. Black whiskers hold 95&nbsp;% of perfectly calibrated models.</p>
 <div class="pair">
 $reliability
 </div>
+</section>
+<section>
 <h2>Confidence</h2>
 <div class="pair">
 $confidence
 </div>
+</section>
+<section>
 <h2>ECE against temperature</h2>
 $curve
+</section>
+<section>
 <h2>Worst classes</h2>
 <p>By the calibration error of the class's own probability.</p>
 $classes
+</section>
+<section>
 <h2>Most confident mistakes</h2>
 $mistakes
+</section>
 <footer>keras-focal $version. Bins are (a, b], of equal width but in AdaECE; ECE, AdaECE and MCE are
 of the top label. "ECE by chance alone" is that of perfectly calibrated models with the same counts
 and mean confidences in the bins: an ECE that 95 % of them stay below too is no evidence against
@@ -170,15 +183,15 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _picture(name: str, inches: tuple[float, float], draw: Callable[..., object]) -> str:
-    """Return a figure as an image in the page; the page may be made where no window can open."""
-    from matplotlib import rc_context
+    """Return a figure as an image in the page; no window is opened.
+
+    PNG: matplotlib's SVG loses the hatches of what is half transparent.
+    """
     from matplotlib.figure import Figure
 
     data = io.BytesIO()
-    # The same report gives the same bytes.
-    with rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
-        drawn = Figure(figsize=inches, layout="constrained")
-        draw(ax=drawn.subplots())
-        drawn.savefig(data, format="svg", metadata={"Date": None})
+    drawn = Figure(figsize=inches, layout="constrained")
+    draw(ax=drawn.subplots())
+    drawn.savefig(data, format="png", dpi=160, metadata={"Software": None})
     text = base64.b64encode(data.getvalue()).decode("ascii")
-    return f'<figure><img alt="{escape(name)}" src="data:image/svg+xml;base64,{text}"></figure>'
+    return f'<figure><img alt="{escape(name)}" src="data:image/png;base64,{text}"></figure>'
