@@ -76,9 +76,8 @@ def run(arguments: argparse.Namespace) -> None:
         print_json(_values(arguments, from_logits, temperature, before, after))
         return
     kind = "logits" if from_logits else "probabilities"
-    print(f"{arguments.model.name}: gives {kind}, {len(before.class_ece)} classes")
-    if temperature is not None:
-        print(f"T = {figure(temperature)}")
+    fitted = "" if temperature is None else f", T = {figure(temperature)}"
+    print(f"{arguments.model.name}: {kind} of {len(before.class_ece)} classes{fitted}\n")
     print_table((f"{before.count:.0f} rows", "before", "after"), texts(before, after))
     print("Note: these rows are those of the fit; measure on others what the model is worth.")
     print(f"Written: {arguments.out}")
@@ -98,7 +97,7 @@ def _write(calibrated: keras.Model, arguments: argparse.Namespace) -> None:
 def _data(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     path = arguments.data
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             names = arrays.files
             x = arrays[array_name("--inputs-key", arguments.inputs_key, names, _INPUTS)]
             y = arrays[array_name("--labels-key", arguments.labels_key, names, _LABELS)]

@@ -36,5 +36,5 @@ def run(arguments: argparse.Namespace) -> None:
         [(row.name, row.callback, row.source, row.what) for row in rows],
         words=4,
     )
-    print("Get one by its name: keras_focal.losses.get(NAME, from_logits=True).")
+    print("Get one by its name: keras_focal.losses.get(NAME, from_logits=True).\n")
     print_table(("class in losses", "what it is"), sorted(others.items()), words=2)

@@ -208,7 +208,7 @@ def _print(result: Result) -> None:
     )
     print(
         f"Best T: {figure(report.nll_fit.temperature)} by NLL, "
-        f"{figure(report.ece_fit.temperature)} by ECE"
+        f"{figure(report.ece_fit.temperature)} by ECE\n"
     )
     after = f"T = {figure(result.temperature)}"
     print_table(("", "before", after), texts(report, result.after.report))

@@ -31,13 +31,14 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, words
     with extra():
         from rich import box
         from rich.table import Table
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for index, heading in enumerate(headings):
         justify: Literal["left", "right"] = "left" if index < words else "right"
         table.add_column(heading, justify=justify, no_wrap=index != words - 1)
     for row in rows:
         table.add_row(*row)
     out.print(table)
+    out.print()
 
 
 def print_json(values: Any) -> None:

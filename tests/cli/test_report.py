@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import predictions
@@ -47,14 +48,11 @@ def written(kind, values=LOGITS, labels=LABELS, name="logits"):
         table = np.column_stack([labels, values]).tolist()
         names = ["label", *(f"{name}_{k}" for k in range(values.shape[1]))]
         rows = [f"{int(label)},{','.join(map(repr, row))}" for label, *row in table]
-        with open(file, "w") as stream:
-            stream.write("\n".join([",".join(names), *rows]) + "\n")
+        Path(file).write_text("\n".join([",".join(names), *rows]) + "\n")
     else:
         pyarrow = pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
-        from pyarrow import parquet
-
-        columns = {name: values.tolist()} if kind == "parquet" else None
-        parquet.write_table(pyarrow.table({**columns, "label": labels}), file)
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.table({name: values.tolist(), "label": labels}), file)
     return file
 
 
@@ -110,9 +108,8 @@ def test_worst_classes_and_mistakes_are_found_in_every_part(capsys, monkeypatch)
     worst = found["worst_classes"]
     assert [row["class"] for row in worst] == np.argsort(-errors).tolist()
     assert [row["count"] for row in worst] == [int((row["class"] == LABELS).sum()) for row in worst]
-    np.testing.assert_allclose(
-        [row["ece_before"] for row in worst], np.sort(errors)[::-1], atol=1e-6
-    )
+    found_errors = [row["ece_before"] for row in worst]
+    np.testing.assert_allclose(found_errors, np.sort(errors)[::-1], atol=1e-6)
 
 
 def test_probabilities_are_seen_as_such_and_give_the_same(capsys):
@@ -174,8 +171,7 @@ def test_terminal_shows_both_tables_and_the_page_needs_nothing_else(capsys):
     for key in ("before", "after"):
         assert f"{100 * found[key]['ece']:.2f} %" in printed.out
         assert f"{found[key]['nll']:.4f}" in printed.out
-    with open("<r>.html") as stream:
-        page = stream.read()
+    page = Path("<r>.html").read_text()
     assert f"{100 * found['before']['mce']:.2f} %" in page
     assert f"<td>{found['mistakes'][0]['row']}</td>" in page
     assert not re.search(r"https?:|<script|<link|url\(|$\w", page)
@@ -186,12 +182,9 @@ def test_terminal_shows_both_tables_and_the_page_needs_nothing_else(capsys):
 
 def test_names_are_escaped_on_the_page(capsys):
     written("npz")
-    import os
-
-    os.rename("p.npz", "<b>&.npz")
+    Path("p.npz").rename("<b>&.npz")
     assert main(["report", "<b>&.npz", "--json", "--out", "p.html"]) == 0
-    with open("p.html") as stream:
-        page = stream.read()
+    page = Path("p.html").read_text()
     assert "&lt;b&gt;&amp;.npz" in page
     assert "<b>" not in page
 
@@ -201,8 +194,7 @@ def test_page_of_predictions_without_mistakes_says_so(capsys):
     assert main(["report", "p.npz", "--json", "--out", "p.html"]) == 0
     notes = json.loads(capsys.readouterr().out)["notes"]
     assert "lower bound" in notes[0]
-    with open("p.html") as stream:
-        assert "There are none." in stream.read()
+    assert "There are none." in Path("p.html").read_text()
 
 
 # --- what is refused
@@ -252,8 +244,8 @@ BAD_NPZ = {
     "no labels": (lambda: save(logits=LOGITS), "--labels-key"),
     "two": (lambda: save(logits=LOGITS, probs=PROBABILITIES, labels=LABELS), "--predictions-key"),
     "all NaN": (lambda: save(logits=LOGITS * np.nan, labels=LABELS), "row 0 holds NaN"),
-    "empty": (lambda: open("p.npz", "w").close(), "p.npz is empty"),
-    "no zip": (lambda: open("p.npz", "w").write("logits"), "truncated or no .npz"),
+    "empty": (lambda: Path("p.npz").touch(), "p.npz is empty"),
+    "no zip": (lambda: Path("p.npz").write_text("logits"), "truncated or no .npz"),
 }
 
 
