@@ -150,7 +150,7 @@ def _check_numbers(name: str, dtype: np.dtype) -> None:
 def _blocks(path: Path, member: _Member, size: int) -> Iterator[np.ndarray]:
     """Yield rows of an array of an archive."""
     if member.is_fortran:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             whole = arrays[member.name]
         yield from (whole[start : start + size] for start in range(0, len(whole), size))
         return
