@@ -7,6 +7,7 @@ Mukhoti et al., "Calibrating Deep Neural Networks using Focal Loss" (NeurIPS 202
 import importlib
 from types import ModuleType
 
+from keras_focal import _quiet  # noqa: F401  # isort: skip
 from keras_focal import calibration, callbacks, functional, gammas, layers, losses, metrics
 from keras_focal._version import __version__
 

@@ -8,6 +8,6 @@ except ImportError as error:
     ) from error
 
 from keras_focal.beam._combine import CombineCalibration
-from keras_focal.beam._report import CalibrationReport
+from keras_focal.calibration import CalibrationReport
 
 __all__ = ["CalibrationReport", "CombineCalibration"]

@@ -6,9 +6,9 @@ from typing import Any
 import apache_beam as beam
 
 from keras_focal._validation import check_count, check_temperature_bounds
-from keras_focal.beam._report import CalibrationReport
-from keras_focal.beam._state import CalibrationState
-from keras_focal.beam._sums import Settings
+from keras_focal.calibration import CalibrationReport
+from keras_focal.calibration._report_state import CalibrationState
+from keras_focal.calibration._report_sums import Settings
 
 
 class CombineCalibration(beam.CombineFn):

@@ -3,9 +3,11 @@
 from keras_focal.calibration._fit import TemperatureFit, fit_temperature
 from keras_focal.calibration._focal import FocalTemperatureFit, fit_focal_temperature
 from keras_focal.calibration._maps import MapFit, MapScores, fit_map
+from keras_focal.calibration._report import CalibrationReport
 from keras_focal.calibration._wrap import calibrate
 
 __all__ = [
+    "CalibrationReport",
     "FocalTemperatureFit",
     "MapFit",
     "MapScores",

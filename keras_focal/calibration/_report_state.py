@@ -1,15 +1,15 @@
-"""The accumulator of a pipeline: sums of fixed size, and the records that are not yet in them."""
+"""Predictions as they come: sums of fixed size, and the records that are not yet in them."""
 
 from typing import Any
 
 import numpy as np
 
 from keras_focal._validation import check_same_shape
-from keras_focal.beam._report import CalibrationReport
-from keras_focal.beam._sums import Batch, Settings, Sums, empty_report, sums_of
 from keras_focal.calibration._arrays import flattened, to_numpy
 from keras_focal.calibration._batches import read
-from keras_focal.calibration._wrap import check_predictions
+from keras_focal.calibration._predictions import check_predictions
+from keras_focal.calibration._report import CalibrationReport
+from keras_focal.calibration._report_sums import Batch, Settings, Sums, empty_report, sums_of
 
 BLOCK = 2**16
 """Numbers in predictions that are summed at once, and beyond which they do not wait."""

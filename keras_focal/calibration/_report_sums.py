@@ -9,18 +9,20 @@ import numpy as np
 from keras import ops
 
 from keras_focal import functional
-from keras_focal.beam._report import CalibrationReport
-from keras_focal.calibration import TemperatureFit
-from keras_focal.calibration._fit import fitted
+from keras_focal.calibration._fit import TemperatureFit, fitted
 from keras_focal.calibration._grid_sums import GridSums, grid_betas
-from keras_focal.calibration._held_out import HeldOut
-from keras_focal.calibration._wrap import logits_of
+from keras_focal.calibration._held_out import GRID, HeldOut
+from keras_focal.calibration._predictions import logits_of
+from keras_focal.calibration._report import CalibrationReport
 from keras_focal.functional import LOGIT_CELLS, BinStatistics
+
+CONFIDENT = 0.99
+"""Confidence above which a prediction is of the set S99 of the paper."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What predictions are and how they are read: the arguments of `CombineCalibration`."""
+    """What predictions are and how they are read: the number of bins, and bounds of T."""
 
     num_bins: int
     from_logits: bool
@@ -48,7 +50,8 @@ class Sums(NamedTuple):
         cells: The same of the cells that bins of equal mass are cut from.
         classes: Weight, weight of class k, and weight times p_k, of the bins of p_k of each class,
             shape (K num_bins, 3).
-        scores: Number of predictions, Brier score times weight, and weight of what is not finite.
+        scores: Number of predictions, Brier score times weight, weight of what is not finite, and
+            weights of confident predictions and of those of them that are right.
         temperatures: The values of `GridSums`.
     """
 
@@ -64,7 +67,7 @@ class Sums(NamedTuple):
 
     def report(self, settings: Settings) -> CalibrationReport:
         """Return what the sums say."""
-        number, brier, invalid_count = self.scores.tolist()
+        number, brier, invalid_count, confident, confident_right = self.scores.tolist()
         grid = GridSums(settings.betas, settings.num_bins, int(number), self.temperatures)
         if grid.weight == 0:
             return empty_report(settings, invalid_count)
@@ -78,9 +81,13 @@ class Sums(NamedTuple):
             nll=nll_fit.nll_before,
             brier=brier / grid.weight,
             **errors,
+            class_ece=_class_errors(self.classes, settings.num_bins),
+            confident=confident / grid.weight,
+            confident_accuracy=confident_right / confident if confident else 0.0,
             bins=bins,
             nll_fit=nll_fit,
             ece_fit=ece_fit,
+            grid_ece=grid.grid_errors(),
         )
 
 
@@ -99,9 +106,13 @@ def empty_report(settings: Settings, invalid_count: float = 0.0) -> CalibrationR
         ada_ece=0.0,
         mce=0.0,
         classwise_ece=0.0,
+        class_ece=np.zeros(0),
+        confident=0.0,
+        confident_accuracy=0.0,
         bins=_statistics(np.zeros((settings.num_bins, 3))),
         nll_fit=nll_fit,
         ece_fit=ece_fit,
+        grid_ece=np.zeros(len(GRID)),
     )
 
 
@@ -124,6 +135,8 @@ def sums_of(batch: Batch, settings: Settings, num_rows: int) -> Sums:
     data = HeldOut.from_arrays(logits, labels, weights)
 
     num_bins, num_classes = settings.num_bins, rows.p.shape[1]
+    _, wrong, doubt = rows.amounts.T
+    confident = weights * (doubt < 1.0 - CONFIDENT)
     amounts = weights[:, None] * rows.amounts
     of_classes = np.stack([np.ones_like(rows.p), rows.targets, rows.p], axis=-1)
     of_classes = weights[:, None, None] * of_classes
@@ -132,7 +145,15 @@ def sums_of(batch: Batch, settings: Settings, num_rows: int) -> Sums:
         bins=_summed(rows.bins, amounts, num_bins),
         cells=_summed(rows.cells, amounts, LOGIT_CELLS),
         classes=_summed(class_bins, of_classes, num_bins * num_classes),
-        scores=np.array([is_finite.sum(), weights @ rows.brier, invalid_count]),
+        scores=np.array(
+            [
+                is_finite.sum(),
+                weights @ rows.brier,
+                invalid_count,
+                confident.sum(),
+                confident @ (1.0 - wrong),
+            ]
+        ),
         temperatures=GridSums.values_of(data, settings.betas, num_bins),
     )
 
@@ -206,6 +227,12 @@ def _reading(num_bins: int) -> Callable[..., dict[str, Any]]:
         }
 
     return functional.jitted(kernel)
+
+
+def _class_errors(sums: np.ndarray, num_bins: int) -> np.ndarray:
+    """Return the calibration error of each class, shape (K,), of `Sums.classes`."""
+    count, wrong, doubt = sums.reshape(-1, num_bins, 3).transpose(2, 0, 1)
+    return np.abs(wrong - doubt).sum(axis=1) / count.sum(axis=1)
 
 
 def _summed(index: np.ndarray, amounts: np.ndarray, size: int) -> np.ndarray:

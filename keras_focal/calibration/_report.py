@@ -1,8 +1,10 @@
-"""What a pipeline gives: the calibration of all predictions, and the temperatures."""
+"""What sums over predictions give: the calibration of all of them, and the temperatures."""
 
 from dataclasses import dataclass
 
-from keras_focal.calibration import TemperatureFit
+import numpy as np
+
+from keras_focal.calibration._fit import TemperatureFit
 from keras_focal.functional import BinStatistics
 
 
@@ -19,12 +21,17 @@ class CalibrationReport:
         ece: Expected calibration error, a fraction.
         ada_ece: Adaptive expected calibration error, as `metrics.AdaECE` bins it.
         mce: Maximum calibration error.
-        classwise_ece: Classwise expected calibration error.
+        classwise_ece: Classwise expected calibration error, the mean of `class_ece`.
+        class_ece: The error of the probabilities of each class, float64, shape (K,); K = 0 without
+            predictions.
+        confident: Share of the predictions with a confidence above 0.99: |S99| of the paper.
+        confident_accuracy: Their accuracy; 0 if there are none.
         bins: What the bins of equal width hold, float64 arrays of shape (num_bins,), as
             `plotting.reliability_diagram(bins=...)` takes them.
         nll_fit: The temperature of least NLL. Its `ece_after` is NaN unless the temperature is one
             of 0.1, 0.2, ... 10: combine logits / T for the report at any other.
         ece_fit: The temperature of least ECE.
+        grid_ece: ECE at the temperatures 0.1, 0.2, ... 10, float64, shape (100,).
     """
 
     count: float
@@ -36,9 +43,13 @@ class CalibrationReport:
     ada_ece: float
     mce: float
     classwise_ece: float
+    class_ece: np.ndarray
+    confident: float
+    confident_accuracy: float
     bins: BinStatistics
     nll_fit: TemperatureFit
     ece_fit: TemperatureFit
+    grid_ece: np.ndarray
 
     @property
     def error(self) -> float:

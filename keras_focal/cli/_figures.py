@@ -1,0 +1,57 @@
+"""The rows of the table before and after, the same on the terminal, the page and in JSON."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from keras_focal import functional
+from keras_focal.calibration import CalibrationReport
+
+
+class Figure(NamedTuple):
+    """A figure of a report.
+
+    Attributes:
+        key: Its name in JSON.
+        name: Its name in a table.
+        read: Takes it from a report.
+        is_share: Whether it is a fraction, shown in per cent.
+    """
+
+    key: str
+    name: str
+    read: Callable[[CalibrationReport], float]
+    is_share: bool = True
+
+    def text(self, report: CalibrationReport) -> str:
+        """Return the figure as it is shown."""
+        value = self.read(report)
+        return f"{100 * value:.2f} %" if self.is_share else f"{value:.4f}"
+
+
+FIGURES = (
+    Figure("error", "error", lambda report: report.error),
+    Figure("nll", "NLL, nats", lambda report: report.nll, False),
+    Figure("brier", "Brier score", lambda report: report.brier, False),
+    Figure("ece", "ECE", lambda report: report.ece),
+    Figure("ece_of_chance", "ECE by chance alone", lambda report: _floor(report).expected),
+    Figure("ece_of_chance_95", "  in 95 % of cases below", lambda report: _floor(report).upper),
+    Figure("ada_ece", "AdaECE", lambda report: report.ada_ece),
+    Figure("mce", "MCE", lambda report: report.mce),
+    Figure("classwise_ece", "classwise ECE", lambda report: report.classwise_ece),
+    Figure("s99", "confidence above 99 %, |S99|", lambda report: report.confident),
+    Figure("s99_accuracy", "  accuracy of those", lambda report: report.confident_accuracy),
+)
+
+
+def values(report: CalibrationReport) -> dict[str, float]:
+    """Return the figures of a report by their keys."""
+    return {figure.key: figure.read(report) for figure in FIGURES}
+
+
+def texts(*reports: CalibrationReport) -> list[tuple[str, ...]]:
+    """Return a row for each figure: its name, and what it is in each report."""
+    return [(figure.name, *map(figure.text, reports)) for figure in FIGURES]
+
+
+def _floor(report: CalibrationReport) -> functional.NoiseFloor:
+    return functional.noise_floor(report.bins)

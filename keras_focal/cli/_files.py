@@ -1,0 +1,56 @@
+"""Files that are written whole or not at all."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from keras_focal.cli._errors import CommandError, UsageError
+
+
+def check_input(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Raise unless `path` is a file that holds something and has one of the suffixes."""
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(f"{path} must end in {' or '.join(suffixes)}.")
+    if not path.exists():
+        raise CommandError(f"{path} does not exist. Check the name and the folder.")
+    if not path.is_file():
+        raise CommandError(f"{path} is not a file. Give the name of a file in it.")
+    if path.stat().st_size == 0:
+        raise CommandError(f"{path} is empty. Write the file again.")
+
+
+def check_target(option: str, path: Path, suffix: str, source: Path) -> None:
+    """Raise, before any work, unless a file or, with suffix "", a new folder can be written."""
+    if suffix and path.suffix.lower() != suffix:
+        raise UsageError(f"{option} must end in {suffix}. Received: {path}.")
+    if path.resolve() == source.resolve():
+        raise UsageError(f"{option} must not be the file that is read, {path}. Give another name.")
+    if suffix and path.is_dir():
+        raise CommandError(f"{option}: {path} is a folder. Give the name of a file in it.")
+    if not suffix and path.exists():
+        raise CommandError(f"{option}: {path} exists. Give the name of a new folder.")
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise CommandError(f"{option}: the folder {folder} does not exist. Make it first.")
+    if not os.access(folder, os.W_OK):
+        raise CommandError(f"{option}: the folder {folder} cannot be written. Choose another.")
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a name beside `path` to write to, which takes its place at the end of the block.
+
+    After an error there is neither, and a file that was at `path` before is still there.
+    """
+    beside = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        if beside.is_dir():
+            shutil.rmtree(beside)
+        else:
+            beside.unlink(missing_ok=True)

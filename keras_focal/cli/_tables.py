@@ -1,0 +1,65 @@
+"""Tables and JSON on the terminal."""
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from keras_focal.cli._errors import extra
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """Return what prints to the terminal."""
+    with extra():
+        from rich.console import Console
+    return Console(file=sys.stderr if stderr else sys.stdout, highlight=False)
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, words: int = 1) -> None:
+    """Print rows of cells, text or what rich draws.
+
+    The first `words` columns stand left, figures right. On a narrow terminal the last column of
+    words is broken into lines.
+    """
+    out = console()
+    with extra():
+        from rich import box
+        from rich.table import Table
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, heading in enumerate(headings):
+        justify: Literal["left", "right"] = "left" if index < words else "right"
+        table.add_column(heading, justify=justify, no_wrap=index != words - 1)
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+def print_json(values: Any) -> None:
+    """Print values as JSON: arrays as lists, float to 8 digits, what is not finite as null."""
+    print(json.dumps(_plain(values), allow_nan=False))
+
+
+def figure(value: float, digits: int = 6) -> str:
+    """Return a number of so many significant digits."""
+    return f"{value:.{digits}g}"
+
+
+def percent(confidence: float, digits: int) -> str:
+    """Return a confidence in per cent, rounded down: one below 1 is not shown as 100 %."""
+    return f"{math.floor(confidence * 100 * 10**digits) / 10**digits:.{digits}f} %"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.8g}") if math.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
