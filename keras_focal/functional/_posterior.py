@@ -39,7 +39,7 @@ def focal_posterior(logits: Tensor, gamma: float | Tensor) -> Tensor:
 
     Source:
         Charoenphakdee et al., 2021, "On Focal Loss for Class-Posterior Probability Estimation: A
-        Theoretical Perspective", Theorem 11; g: Mukhoti et al., 2020, Proposition 1.
+        Theoretical Perspective"; g: Mukhoti et al., 2020, Proposition 1.
     """
     z = to_float(logits)
     gamma = ops.cast(gamma, z.dtype)
