@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Example:
         >>> from keras_focal.cli import main
         >>> main(["gamma", "--p0", "0.25", "--json"])
-        {"gamma": 3.0702265, "p0": 0.25}
+        {"gamma": 3.0702271, "p0": 0.25}
         0
     """
     try:

@@ -1,0 +1,127 @@
+"""keras-focal: its commands, help and exit codes; gamma and losses."""
+
+import configparser
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+import reference
+
+import keras_focal
+from keras_focal import losses
+from keras_focal.cli import main
+
+ROOT = Path(keras_focal.__file__).parents[1]
+COMMANDS = ("explain", "gamma", "losses", "report", "calibrate")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(capsys, command):
+    assert main([command, "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert f"keras-focal {command}" in printed.split("example:")[1]
+
+
+def test_help_names_every_command(capsys):
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(command in printed for command in COMMANDS)
+
+
+def test_version_is_printed(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"keras-focal {keras_focal.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["no-such"], ["losses", "--no-such"]])
+def test_unknown_words_are_refused_in_one_line(capsys, arguments):
+    assert main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert "--help" in printed
+    assert printed.count("\n") == 1
+
+
+def test_gamma_of_p0_and_back(capsys):
+    assert main(["gamma", "--p0", "0.25", "--json"]) == 0
+    gamma = json.loads(capsys.readouterr().out)["gamma"]
+    assert gamma == pytest.approx(reference.gamma_star(0.25), rel=1e-7)
+    assert main(["gamma", "--gamma", "3", "--json"]) == 0
+    p0 = json.loads(capsys.readouterr().out)["p0"]
+    assert p0 == pytest.approx(reference.threshold_probability(3.0), rel=1e-7)
+    assert main(["gamma", "--gamma", "1"]) == 0
+    assert "gamma 1, p0 0.367879" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--p0", "0.5"], "`p0` must be"),
+        (["--p0", "nan"], "`p0` must be"),
+        (["--p0", "a"], "--p0"),
+        (["--gamma", "0"], "`gamma` must be"),
+        (["--gamma", "1", "--p0", "0.2"], "not allowed"),
+        ([], "--p0"),
+    ],
+)
+def test_gamma_without_a_solution_is_refused(capsys, arguments, words):
+    assert main(["gamma", *arguments]) == 2
+    printed = capsys.readouterr().err
+    assert words in printed
+    assert printed.count("\n") == 1
+
+
+def test_losses_are_those_of_the_package(capsys):
+    assert main(["losses", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in found["named"]] == [row.name for row in losses.list()]
+    classes = [getattr(losses, name) for name in found["classes"]]
+    assert all(issubclass(each, keras.losses.Loss) for each in classes)
+    assert main(["losses"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("FLSD-53", "PolyLoss", 'GammaScheduler("FLSc-531")'))
+
+
+def test_error_has_a_traceback_where_asked():
+    with pytest.raises(Exception, match="does not exist"):
+        main(["report", "absent.npz", "--debug"])
+
+
+@pytest.mark.parametrize("package", ["rich", "matplotlib"])
+def test_absent_package_is_named_with_its_extra(capsys, monkeypatch, tmp_path, package):
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, package, None)
+    (tmp_path / "p.csv").write_text("a,b,label\n0.9,0.1,0\n0.2,0.8,1\n0.6,0.4,1\n")
+    page = tmp_path / "p.html"
+    options = ["--json", "--out", str(page)] if package == "matplotlib" else []
+    assert main(["report", str(tmp_path / "p.csv"), *options]) == 1
+    printed = capsys.readouterr()
+    assert f"needs {package}" in printed.err
+    assert 'pip install "keras-focal[cli]"' in printed.err
+    assert printed.err.count("\n") == 1
+    assert [*tmp_path.iterdir()] == [tmp_path / "p.csv"]
+
+
+def test_entry_point_is_main():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    scripts = config["options.entry_points"]["console_scripts"].split("\n")
+    assert "keras-focal = keras_focal.cli:main" in scripts
+
+
+def test_process_prints_the_answer_and_nothing_else():
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    environment |= {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": keras.backend.backend()}
+    done = subprocess.run(
+        [sys.executable, "-m", "keras_focal", "gamma", "--p0", "0.25", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {"gamma": 3.0702271, "p0": 0.25}
