@@ -92,7 +92,7 @@ def fit_focal_temperature(
 
     Source:
         Komisarenko and Kull, 2024, "Improving Calibration by Relating Focal Loss, Temperature
-        Scaling, and Properness", section 5; there on a grid of (gamma, T).
+        Scaling, and Properness"; there on a grid of (gamma, T).
     """
     num_bins = check_count("num_bins", num_bins)
     low, high = check_temperature_bounds(bounds)

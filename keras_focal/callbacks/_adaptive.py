@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_focal._validation import check_at_least, check_positive, check_switch_bounds
-from keras_focal.callbacks._gamma import attach, carries, rebuild_steps
+from keras_focal.callbacks._gamma import attach, carries, losses_of, rebuild_steps
 from keras_focal.callbacks._monitor import metrics_of
 from keras_focal.functional import adapted_gammas, bin_gaps
 from keras_focal.gammas import AdaptiveBins
@@ -165,7 +165,7 @@ class AdaptiveGamma(keras.callbacks.Callback):
 
 def _only_rule(model: keras.Model) -> AdaptiveBins:
     """Return the one rule of the losses of a model that can be moved, or raise."""
-    gammas = [getattr(loss, "gamma", None) for loss in keras.tree.flatten(model.loss)]
+    gammas = [getattr(loss, "gamma", None) for loss in losses_of(model)]
     rules = {id(gamma): gamma for gamma in gammas if isinstance(gamma, AdaptiveBins)}
     if len(rules) != 1:
         raise ValueError(

@@ -7,7 +7,7 @@ import keras
 
 from keras_focal._validation import check_choice, check_count, check_gamma
 from keras_focal.gammas import SCHEDULED, GammaSteps
-from keras_focal.losses import FocalLoss, GammaState
+from keras_focal.losses import FocalLoss, GammaState, HardExampleMining
 
 
 class GammaScheduler(keras.callbacks.Callback):
@@ -164,9 +164,15 @@ def rebuild_steps(model: keras.Model) -> None:
         model.make_test_function(force=True)
 
 
+def losses_of(model: keras.Model) -> list[Any]:
+    """Return the losses of a compiled model, those that a miner holds in its place."""
+    losses = keras.tree.flatten(model.loss)
+    return [loss.loss if isinstance(loss, HardExampleMining) else loss for loss in losses]
+
+
 def _schedulable(model: keras.Model) -> list[GammaState]:
     """Return the states of the focal losses of a model, or raise saying what to do."""
-    losses = [loss for loss in keras.tree.flatten(model.loss) if isinstance(loss, FocalLoss)]
+    losses = [loss for loss in losses_of(model) if isinstance(loss, FocalLoss)]
     states = {id(loss.gamma_state): loss.gamma_state for loss in losses if loss.gamma_state}
     if states:
         return list(states.values())

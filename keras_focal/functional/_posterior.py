@@ -39,7 +39,7 @@ def focal_posterior(logits: Tensor, gamma: float | Tensor) -> Tensor:
 
     Source:
         Charoenphakdee et al., 2021, "On Focal Loss for Class-Posterior Probability Estimation: A
-        Theoretical Perspective", Theorem 11; g: Mukhoti et al., 2020, Proposition 1.
+        Theoretical Perspective"; g: Mukhoti et al., 2020, Proposition 1.
     """
     z = to_float(logits)
     gamma = ops.cast(gamma, z.dtype)
@@ -50,9 +50,11 @@ def focal_posterior(logits: Tensor, gamma: float | Tensor) -> Tensor:
 
 def _from_top(z: Tensor, gamma: Tensor, *, signed: bool) -> Tensor:
     """Return log h of each class less that of the top class; `signed`, of class 1 less class 0."""
-    top = ops.cast(ops.argmax(z, axis=-1), "int32")
-    is_top = chosen_class(top, z.shape[-1])
     below = z - ops.max(z, axis=-1, keepdims=True)
+    # The first of the largest; argmax sets -0 below 0 on JAX.
+    classes = ops.arange(z.shape[-1], dtype="int32")
+    top = ops.min(ops.where(below >= 0, classes, z.shape[-1]), axis=-1)
+    is_top = chosen_class(top, z.shape[-1])
     # log of the sum of the others over the top: 1 - q of the top without subtracting from 1.
     rest = ops.logsumexp(ops.where(is_top, LOWEST, below), axis=-1, keepdims=True)
     log_total = ops.softplus(rest)

@@ -50,14 +50,18 @@ def check_distributions(
         return
     is_binary = p.shape[-1] == 1
     # Few numbers are read at once, many are reduced where they lie: on another device perhaps.
-    is_small = math.prod(p.shape) <= FEW_ENTRIES
-    p, weight = value_now(p) if is_small else p, value_now(weights)
-    if p is None or weight is None:
+    of = np if math.prod(p.shape) <= FEW_ENTRIES else ops
+    p = value_now(p) if of is np else p
+    if p is None:
         return
-    of = np if is_small else ops
     with np.errstate(over="ignore", invalid="ignore"):
-        low, high, total = map(value_now, (of.min(p, -1), of.max(p, -1), of.sum(p, -1)))
-    if total is not None:
+        total, least = of.sum(p, axis=-1), of.min(p)
+    if of is not np:
+        total, least = value_now(total), value_now(least)
+    if total is None or (least >= -TOLERANCE and np.all(np.abs(total - 1.0) <= TOLERANCE)):
+        return  # rows of sum 1 with no entry below 0 have none above 1
+    low, high, weight = map(value_now, (of.min(p, axis=-1), of.max(p, axis=-1), weights))
+    if weight is not None:
         check_probabilities(
             name, low, high, total, weight, is_binary=is_binary, tolerance=TOLERANCE
         )

@@ -46,7 +46,7 @@ class FocalPosterior(CalibrationMap):
         [0.836, 0.164]
 
     Source:
-        Charoenphakdee et al., 2021, Theorem 11; Komisarenko and Kull, 2024, section 5.
+        Charoenphakdee et al., 2021; Komisarenko and Kull, 2024.
     """
 
     def __init__(

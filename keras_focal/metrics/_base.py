@@ -223,8 +223,9 @@ class BinnedMetric(CellMetric):
 
     def cells(self) -> BinStatistics:
         """Return what the finest cells of the state hold, parts of shape (cells,)."""
-        finest = self._partitions[-1]
-        return self._sums().part(self._starts[-1], finest.num_finest).statistics()
+        pairs = zip(self._partitions, self._starts, strict=True)
+        finest, start = max(pairs, key=lambda pair: pair[0].num_finest)
+        return self._sums().part(start, finest.num_finest).statistics()
 
     def bins(self) -> BinStatistics:
         """Return what each bin holds, parts of shape (num_bins,)."""

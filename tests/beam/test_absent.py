@@ -13,7 +13,7 @@ def without_beam(monkeypatch):
     for name in [*sys.modules]:
         if name == "keras_focal.beam" or name.startswith("keras_focal.beam."):
             monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr(keras_focal, "beam", raising=False)
+    monkeypatch.delitem(vars(keras_focal), "beam", raising=False)
     monkeypatch.setitem(sys.modules, "apache_beam", None)
 
 

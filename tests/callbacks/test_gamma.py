@@ -16,7 +16,7 @@ from keras import ops
 
 from keras_focal.callbacks import GammaScheduler, attach
 from keras_focal.gammas import SampleDependentGamma
-from keras_focal.losses import BinaryFocalCrossentropy, get
+from keras_focal.losses import BinaryFocalCrossentropy, HardExampleMining, get
 
 BACKEND = keras.backend.backend()
 DOUBLING = (1.0, 2.0, 4.0, 8.0)
@@ -148,9 +148,10 @@ def test_gamma_that_returns_to_an_earlier_value_is_followed():
     assert_follows(logit_model(), (5.0, 0.0, 5.0, 0.0))
 
 
-def test_sparse_loss_follows_the_schedule():
+@pytest.mark.parametrize("wrap", [lambda loss: loss, HardExampleMining], ids=["bare", "mined"])
+def test_sparse_loss_follows_the_schedule(wrap):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(3)])
-    compile_model(model, get("FLSc-531", from_logits=True))
+    compile_model(model, wrap(get("FLSc-531", from_logits=True)))
     x, y = np.ones((1, 1), "float32"), np.zeros((1,), "int32")
     model.fit(x, y, epochs=2, verbose=0, callbacks=[GammaScheduler({0: 5.0, 1: 1.0})])
     logits = ops.convert_to_numpy(model(x))[0]

@@ -62,6 +62,13 @@ def test_only_the_chosen_readings_are_kept(data):
     assert sum(int(np.prod(v.shape)) for v in metric.variables) < 200
 
 
+@pytest.mark.parametrize("readings", [["ada_ece", "ece"], ["ece", "ada_ece"]])
+def test_cells_are_the_finest_of_the_state_in_any_order_of_readings(readings, data):
+    metric = metrics.CalibrationMetrics(from_logits=True, readings=readings)
+    metric.update_state(*data)
+    np.testing.assert_array_equal(metric.cells().count, metric.equal_mass_cells().count)
+
+
 def test_accuracy_and_error_are_the_shares_of_right_and_wrong_predictions(data, rng):
     labels, logits = data
     weights = rng.uniform(0, 2, 500).astype("float32")
