@@ -182,7 +182,7 @@ CASES = [
     ),
     Case(
         metrics.BinaryExpectedCalibrationError,
-        {"num_bins": 6, "from_logits": True, "class_id": 0, "name": "q"},
+        {"num_bins": 6, "from_logits": True, "class_id": 0, "name": "ee"},
         CLASSES,
     ),
     Case(metrics.NegativeLogLikelihood, {"from_logits": True, "name": "m"}, ROWS),
@@ -193,7 +193,7 @@ CASES = [
         CLASSES,
     ),
     Case(metrics.ScoresByCorrectness, {"from_logits": True, "name": "p"}, CLASSES),
-    Case(metrics.LogitNorm, {"ignore_class": 1, "name": "q"}, CLASSES),
+    Case(metrics.LogitNorm, {"ignore_class": 1, "name": "bb"}, CLASSES),
     Case(losses.GammaState, {"gamma": 4.0, "name": "g"}),
     Case(layers.TemperatureScaling, {"temperature": 2.5, "name": "h"}),
     Case(
@@ -203,9 +203,9 @@ CASES = [
     ),
     Case(
         layers.FocalPosterior,
-        {"gamma": 3.5, "inputs": "probabilities", "name": "q"},
+        {"gamma": 3.5, "temperature": 0.5, "inputs": "probabilities", "name": "cc"},
     ),
-    Case(layers.VectorScaling, {"scale": [0.5, 2.0, 1.5], "bias": [0.25, 0.0, -1.0], "name": "q"}),
+    Case(layers.VectorScaling, {"scale": [0.5, 2.0, 1.5], "bias": [0.25, 0.0, -1.0], "name": "dd"}),
     Case(
         layers.MatrixScaling,
         {"matrix": [[2.0, 0.5, 0.0], [0.0, 1.0, 0.25], [0.5, 0.0, 1.5]], "bias": [0.0, 1.0, -0.5]},
@@ -450,7 +450,8 @@ def saved(tmp_path_factory) -> dict[str, Saved]:
     folder = tmp_path_factory.mktemp("saved")
     before, paths = {}, {}
     for number, case in enumerate(CASES):
-        model = compiled(case)
+        # Eagerly: what is saved is the matter here, and 40 steps take a minute to compile.
+        model = compiled(case, run_eagerly=True)
         before[str(case)] = evaluated(model, labels_of(case))
         paths[str(case)] = folder / str(number)
         np.savez(f"{paths[str(case)]}.npz", x=LOGITS, y=labels_of(case))
