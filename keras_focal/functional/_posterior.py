@@ -7,6 +7,7 @@ q. The two are one to one: eta_c is in proportion to q_c / g(q_c, gamma), with t
 
 from keras import ops
 
+from keras_focal.functional._bins import first_largest
 from keras_focal.functional._margin import chosen_class
 from keras_focal.functional._precision import LOWEST, TINY, Tensor, to_float
 
@@ -50,11 +51,10 @@ def focal_posterior(logits: Tensor, gamma: float | Tensor) -> Tensor:
 
 def _from_top(z: Tensor, gamma: Tensor, *, signed: bool) -> Tensor:
     """Return log h of each class less that of the top class; `signed`, of class 1 less class 0."""
-    below = z - ops.max(z, axis=-1, keepdims=True)
-    # The first of the largest; argmax sets -0 below 0 on JAX.
-    classes = ops.arange(z.shape[-1], dtype="int32")
-    top = ops.min(ops.where(below >= 0, classes, z.shape[-1]), axis=-1)
+    top, largest = first_largest(z)
     is_top = chosen_class(top, z.shape[-1])
+    # Not 0 of itself: a compiler may take a product inside z unrounded here.
+    below = ops.where(is_top, 0.0, z - ops.expand_dims(largest, -1))
     # log of the sum of the others over the top: 1 - q of the top without subtracting from 1.
     rest = ops.logsumexp(ops.where(is_top, LOWEST, below), axis=-1, keepdims=True)
     log_total = ops.softplus(rest)

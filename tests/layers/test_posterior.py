@@ -42,6 +42,15 @@ def test_with_a_temperature_it_is_focal_temperature_scaling(logits):
     np.testing.assert_allclose(to_numpy(model(logits))[:5], expected, rtol=1e-5, atol=1e-7)
 
 
+def test_compiled_with_a_temperature_it_gives_what_it_gives_eagerly(logits):
+    # A compiler that fuses the division leaves the largest logit a rounding away from itself.
+    layer = FocalPosterior(-0.4, 2.7)
+    model = keras.Sequential([keras.Input((4,)), layer])
+    model.compile(jit_compile=keras.backend.backend() != "torch")
+    found = model.predict(logits, verbose=0)
+    np.testing.assert_allclose(found, to_numpy(layer(logits)), rtol=1e-5, atol=1e-6)
+
+
 def test_temperature_and_gamma_are_the_weights_and_frozen(logits):
     layer = FocalPosterior(2.0)
     assert [tuple(weight.shape) for weight in layer.weights] == [(), ()]
