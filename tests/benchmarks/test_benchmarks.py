@@ -1,6 +1,7 @@
 """Every benchmark runs, and the page of benchmarks is made from the results."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ SCRIPTS = {
 }
 
 
+@pytest.mark.skipif("CI" not in os.environ, reason="takes minutes: run in CI, or with CI=1")
 @pytest.mark.parametrize("name", SCRIPTS.get(BACKEND, []))
 def test_benchmark_runs(name):
     if name == "combine" and not importlib.util.find_spec("apache_beam"):
