@@ -17,8 +17,9 @@ CLASSES = 4
 def _close_figures():
     from matplotlib import pyplot as plt
 
+    before = plt.get_fignums()
     yield
-    assert plt.get_fignums() == []
+    assert plt.get_fignums() == before
 
 
 @pytest.fixture
