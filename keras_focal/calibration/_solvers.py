@@ -1,5 +1,6 @@
 """Convex problems of the calibration maps, solved by SciPy to rounding in float64."""
 
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ class Solution(NamedTuple):
     converged: bool
 
 
-class Problem:
+class Problem(ABC):
     """A sum of functions of linear predictors, and a quadratic penalty about `start`.
 
     Subclasses give the predictors, their adjoint, and the loss of predictors.
@@ -31,23 +32,23 @@ class Problem:
     start: np.ndarray
     penalty: np.ndarray
 
-    def predictors(self, parameters: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+    @abstractmethod
+    def predictors(self, parameters: np.ndarray) -> np.ndarray: ...
 
-    def adjoint(self, residuals: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+    @abstractmethod
+    def adjoint(self, residuals: np.ndarray) -> np.ndarray: ...
 
+    @abstractmethod
     def loss(self, predictors: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Return the loss, its derivative by the predictors, and the probabilities."""
-        raise NotImplementedError
 
+    @abstractmethod
     def curvature(self, probabilities: np.ndarray, direction: np.ndarray) -> np.ndarray:
         """Return the second derivative of the loss times a direction of the predictors."""
-        raise NotImplementedError
 
+    @abstractmethod
     def diagonal(self, probabilities: np.ndarray) -> np.ndarray:
         """Return the second derivative by each parameter."""
-        raise NotImplementedError
 
     def solve(self, guess: np.ndarray | None = None, tolerance: float = TOLERANCE) -> Solution:
         """Return the minimum: Newton's method with conjugate gradients in a trust region.

@@ -1,5 +1,6 @@
 """What the calibration maps share: logits or probabilities in, logits out, frozen weights."""
 
+from abc import abstractmethod
 from typing import Any
 
 import keras
@@ -42,9 +43,9 @@ class CalibrationMap(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(min_ndim=1, axes=axes)
         self.built = True
 
+    @abstractmethod
     def map(self, logits: Tensor) -> Tensor:
         """Return calibrated logits of float32 or float64 logits."""
-        raise NotImplementedError
 
     def call(self, inputs: Tensor) -> Tensor:
         logits = ops.cast(inputs, functional.compute_dtype(inputs.dtype))
