@@ -80,6 +80,7 @@ WITHOUT_EXAMPLE = {
         "logit_cells",
         "logits_from_binary_probabilities",
         "logits_from_probabilities",
+        "logits_of",
         "maximum_error",
         "one_class",
         "piecewise_constant_map",

@@ -34,7 +34,5 @@ def check_predictions(predictions: np.ndarray, from_logits: bool) -> None:
 
 
 def logits_of(probabilities: np.ndarray) -> np.ndarray:
-    """Return the logits that probabilities come from, K = 1 those of a sigmoid."""
-    if probabilities.shape[-1] == 1:
-        return ops.convert_to_numpy(functional.logits_from_binary_probabilities(probabilities))
-    return ops.convert_to_numpy(functional.logits_from_probabilities(probabilities))
+    """Return `functional.logits_of` probabilities, on the host."""
+    return ops.convert_to_numpy(functional.logits_of(probabilities))

@@ -75,6 +75,7 @@ from keras_focal.functional._probabilities import (
     check_distributions,
     logits_from_binary_probabilities,
     logits_from_probabilities,
+    logits_of,
 )
 from keras_focal.functional._rows import focal_crossentropy
 from keras_focal.functional._scaling import scale_logits
@@ -161,6 +162,7 @@ __all__ = [
     "logit_norm",
     "logits_from_binary_probabilities",
     "logits_from_probabilities",
+    "logits_of",
     "margin_smoothing_crossentropy",
     "maximum_calibration_error",
     "maximum_error",

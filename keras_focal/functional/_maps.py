@@ -7,10 +7,7 @@ Inputs are logits, shape (..., K), or (..., 1) for the positive class of two.
 from keras import ops
 
 from keras_focal.functional._precision import LOWEST, TINY, Tensor
-from keras_focal.functional._probabilities import (
-    logits_from_binary_probabilities,
-    logits_from_probabilities,
-)
+from keras_focal.functional._probabilities import logits_of
 
 
 def linear_map(logits: Tensor, matrix: Tensor, bias: Tensor) -> Tensor:
@@ -128,7 +125,7 @@ def piecewise_constant_map(logits: Tensor, edges: Tensor, values: Tensor) -> Ten
         Zadrozny and Elkan, 2001.
     """
     _, inside = _pieces(log_odds(logits), edges)
-    return _logits_of(_chosen(inside, values))
+    return logits_of(_chosen(inside, values))
 
 
 def piecewise_linear_map(logits: Tensor, knots: Tensor, values: Tensor) -> Tensor:
@@ -148,7 +145,7 @@ def piecewise_linear_map(logits: Tensor, knots: Tensor, values: Tensor) -> Tenso
     slopes = ops.pad(slopes, ((0, 0), (1, 1)))
     starts = ops.concatenate([knots[:, :1], knots], axis=-1)
     lows = ops.concatenate([values[:, :1], values], axis=-1)
-    return _logits_of(_chosen(inside, lows + slopes * (x - starts)))
+    return logits_of(_chosen(inside, lows + slopes * (x - starts)))
 
 
 def _pieces(x: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,12 +160,6 @@ def _pieces(x: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
 
 def _chosen(inside: Tensor, values: Tensor) -> Tensor:
     return ops.sum(ops.where(inside, values, ops.zeros_like(values)), axis=-1)
-
-
-def _logits_of(probabilities: Tensor) -> Tensor:
-    if probabilities.shape[-1] == 1:
-        return logits_from_binary_probabilities(probabilities)
-    return logits_from_probabilities(probabilities)
 
 
 def _normalisable(log_odds: Tensor) -> Tensor:

@@ -90,3 +90,10 @@ def logits_from_binary_probabilities(probabilities: Tensor) -> Tensor:
     """
     p = ops.clip(to_float(probabilities), TINY, LARGEST_PROBABILITY)
     return ops.log(p) - ops.log1p(-p)
+
+
+def logits_of(probabilities: Tensor) -> Tensor:
+    """Return the logits that probabilities (..., K) come from: of a softmax, K = 1 of a sigmoid."""
+    if probabilities.shape[-1] == 1:
+        return logits_from_binary_probabilities(probabilities)
+    return logits_from_probabilities(probabilities)

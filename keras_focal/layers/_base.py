@@ -50,11 +50,7 @@ class CalibrationMap(keras.layers.Layer):
     def call(self, inputs: Tensor) -> Tensor:
         logits = ops.cast(inputs, functional.compute_dtype(inputs.dtype))
         if self.inputs == "probabilities":
-            logits = (
-                functional.logits_from_binary_probabilities(inputs)
-                if inputs.shape[-1] == 1
-                else functional.logits_from_probabilities(inputs)
-            )
+            logits = functional.logits_of(inputs)
         return ops.cast(self.map(logits), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
