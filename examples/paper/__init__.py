@@ -1,0 +1,1 @@
+"""Calibrating Deep Neural Networks using Focal Loss (Mukhoti et al., 2020), reproduced."""

@@ -1,0 +1,134 @@
+"""Folders of runs: what training writes, and tables and figures read.
+
+A folder holds
+
+- `run.json`: the settings, the seed, versions, device, commit, seconds, whether the run is finished;
+- `log.csv`: a row for each epoch;
+- `logits.npz`: `val_logits`, `val_labels`, `test_logits`, `test_labels`, as the logits that the
+  authors' models are published with;
+- `snapshots/epoch_0010.npz`, for chosen epochs (1 is the first): see `Snapshot`.
+"""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Logits:
+    """Logits, float32, shape (N, K), and class ids, int32, shape (N,), of the held-out data."""
+
+    val_logits: np.ndarray
+    val_labels: np.ndarray
+    test_logits: np.ndarray
+    test_labels: np.ndarray
+
+    @classmethod
+    def load(cls, file: Path) -> "Logits":
+        """Return the logits that an .npz file holds under the names above."""
+        with np.load(file, allow_pickle=False) as arrays:
+            return cls(*(arrays[name] for name in cls.__dataclass_fields__))
+
+    def save(self, file: Path) -> None:
+        """Write an .npz file that `load` reads."""
+        np.savez_compressed(file, **vars(self))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a run after an epoch.
+
+    Attributes:
+        epoch: How many epochs were trained.
+        test_logits: float32, shape (N, K); `test_labels` int32, shape (N,).
+        train_logits: Of the first training samples, not augmented; `train_labels` likewise.
+        train_feature_norms: L2 norm of what the last layer takes, for the same samples.
+        kernel_norm: L2 norm of the kernel of the last layer.
+    """
+
+    epoch: int
+    test_logits: np.ndarray
+    test_labels: np.ndarray
+    train_logits: np.ndarray
+    train_labels: np.ndarray
+    train_feature_norms: np.ndarray
+    kernel_norm: float
+
+    @classmethod
+    def load(cls, file: Path) -> "Snapshot":
+        """Return the snapshot of an .npz file."""
+        with np.load(file, allow_pickle=False) as arrays:
+            values = {name: arrays[name] for name in cls.__dataclass_fields__}
+        values["epoch"], values["kernel_norm"] = int(values["epoch"]), float(values["kernel_norm"])
+        return cls(**values)
+
+    def save(self, folder: Path) -> None:
+        """Write `epoch_NNNN.npz` into a folder, which is made if need be."""
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(folder / f"epoch_{self.epoch:04d}.npz", **vars(self))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished or unfinished run and its folder."""
+
+    folder: Path
+    settings: dict[str, Any]
+
+    @property
+    def dataset(self) -> str:
+        """Return the name of the data set."""
+        return self.settings["dataset"]
+
+    @property
+    def network(self) -> str:
+        """Return the name of the network."""
+        return self.settings["network"]
+
+    @property
+    def loss(self) -> str:
+        """Return the name of the loss, as `keras_focal.losses.get` takes it, or an extra one."""
+        return self.settings["loss"]
+
+    @property
+    def seed(self) -> int:
+        """Return the seed."""
+        return self.settings["seed"]
+
+    @property
+    def finished(self) -> bool:
+        """Return whether training ended and the logits were written."""
+        return bool(self.settings.get("finished"))
+
+    def logits(self) -> Logits:
+        """Return the held-out logits."""
+        return Logits.load(self.folder / "logits.npz")
+
+    def log(self) -> dict[str, np.ndarray]:
+        """Return the columns of log.csv, float64, one value an epoch."""
+        with open(self.folder / "log.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+
+    def snapshots(self) -> list[Snapshot]:
+        """Return the snapshots in the order of their epochs."""
+        return [Snapshot.load(file) for file in sorted(self.folder.glob("snapshots/epoch_*.npz"))]
+
+
+def read(directory: Path) -> list[Run]:
+    """Return the runs below a directory, in the order of their folders' names.
+
+    Raises:
+        FileNotFoundError: If the directory holds no run.
+    """
+    files = sorted(directory.glob("**/run.json"))
+    if not files:
+        raise FileNotFoundError(
+            f"`directory` must hold folders with a run.json, as `python -m examples.paper.train` "
+            f"writes them. Received: {directory}"
+        )
+    return [Run(file.parent, json.loads(file.read_text())) for file in files]
