@@ -33,7 +33,14 @@ class Experiment:
 
     def commands(self) -> list[list[str]]:
         """Return the arguments of `examples.paper.train` for each run, seed after seed."""
-        shared = ["--dataset", self.dataset, "--network", self.network, "--epochs", f"{self.epochs}"]
+        shared = [
+            "--dataset",
+            self.dataset,
+            "--network",
+            self.network,
+            "--epochs",
+            f"{self.epochs}",
+        ]
         for name in ("batch_size", "limit", "snapshots"):
             if getattr(self, name):
                 shared += [f"--{name.replace('_', '-')}", f"{getattr(self, name)}"]

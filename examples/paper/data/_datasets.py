@@ -1,0 +1,53 @@
+"""What tensorflow-datasets prepares."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def prepared(
+    builder: Any, data_dir: Path | None = None
+) -> tuple[dict[str, dict[str, np.ndarray]], tuple[str, ...]]:
+    """Return the features of each split as arrays, in the order of the files, and the classes.
+
+    Args:
+        builder: A class of data sets, or the name of one of tensorflow-datasets.
+        data_dir: Folder where the data set was prepared; None prepares it where need be.
+
+    Raises:
+        FileNotFoundError: If the folder does not hold the data set.
+        ImportError: If tensorflow-datasets is not installed.
+        OSError: If the download fails.
+    """
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ImportError(
+            "Without a local copy in `data_dir`, tensorflow-datasets reads the data set: "
+            "pip install keras-focal[datasets]"
+        ) from error
+    make = tfds.builder if isinstance(builder, str) else type.__call__
+    source = make(builder, data_dir=data_dir)
+    if data_dir is None:
+        _download(source)
+    elif not source.data_path.is_dir():
+        raise FileNotFoundError(
+            f"`data_dir` must hold {source.name}, as a local copy or as tensorflow-datasets "
+            f"prepares it; None downloads it. Received: {data_dir}"
+        )
+    parts = {
+        name: tfds.as_numpy(source.as_dataset(split=name, batch_size=-1))
+        for name in source.info.splits
+    }
+    return parts, tuple(source.info.features["label"].names)
+
+
+def _download(source: Any) -> None:
+    try:
+        source.download_and_prepare()
+    except Exception as error:
+        raise OSError(
+            f"{source.name} could not be downloaded; `data_dir` may name the folder of a local "
+            f"copy. Received: {error}"
+        ) from error
