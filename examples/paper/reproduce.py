@@ -27,6 +27,7 @@ class Experiment:
     epochs: int
     batch_size: int | None = None
     limit: int | None = None
+    length: int | None = None
     losses: tuple[str, ...] = LOSSES
     seeds: tuple[int, ...] = (1, 2)
     snapshots: str = ""
@@ -41,7 +42,7 @@ class Experiment:
             "--epochs",
             f"{self.epochs}",
         ]
-        for name in ("batch_size", "limit", "snapshots"):
+        for name in ("batch_size", "limit", "length", "snapshots"):
             if getattr(self, name):
                 shared += [f"--{name.replace('_', '-')}", f"{getattr(self, name)}"]
         return [
@@ -52,7 +53,7 @@ class Experiment:
 
 
 PLAN = (
-    Experiment("newsgroups20", "global-pooling-cnn-small", epochs=20),
+    Experiment("newsgroups20", "global-pooling-cnn-small", epochs=20, length=250),
     Experiment("sst", "tree-lstm", epochs=10),
     Experiment("cifar10", "resnet8", epochs=30, limit=10_000),
 )
