@@ -27,6 +27,7 @@ class Experiment:
     epochs: int
     batch_size: int | None = None
     limit: int | None = None
+    length: int | None = None
     losses: tuple[str, ...] = LOSSES
     seeds: tuple[int, ...] = (1, 2)
     snapshots: str = ""
@@ -41,7 +42,7 @@ class Experiment:
             "--epochs",
             f"{self.epochs}",
         ]
-        for name in ("batch_size", "limit", "snapshots"):
+        for name in ("batch_size", "limit", "length", "snapshots"):
             if getattr(self, name):
                 shared += [f"--{name.replace('_', '-')}", f"{getattr(self, name)}"]
         return [
@@ -52,7 +53,31 @@ class Experiment:
 
 
 PLAN = (
-    Experiment("newsgroups20", "global-pooling-cnn-small", epochs=20),
+    Experiment("newsgroups20", "global-pooling-cnn-small", epochs=20, length=250),
     Experiment("sst", "tree-lstm", epochs=10),
     Experiment("cifar10", "resnet8", epochs=30, limit=10_000),
 )
+
+
+def run(data_dir: Path, out: Path, datasets: list[str], jobs: int) -> None:
+    """Train every run of the plan that is not finished, `jobs` at a time, and say how it goes."""
+    commands = [
+        [*arguments, "--data-dir", str(data_dir), "--out", str(out)]
+        for experiment in PLAN
+        if experiment.dataset in datasets
+        for arguments in experiment.commands()
+    ]
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    done = 0
+    with ThreadPoolExecutor(jobs) as pool:
+        for code, command in pool.map(lambda command: _trained(command, threads), commands):
+            done += 1
+            state = "done" if code == 0 else f"FAILED with exit status {code}"
+            print(f"{done}/{len(commands)} {state}: {' '.join(command)}", flush=True)
+
+
+def _trained(arguments: list[str], threads: int) -> tuple[int, list[str]]:
+    names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    limits = dict.fromkeys(names, f"{threads}")
+    command = [sys.executable, "-m", "examples.paper.train", *arguments, "--verbose", "0"]
+    return subprocess.run(command, env={**os.environ, **limits}, check=False).returncode, arguments

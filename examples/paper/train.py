@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     add("--epochs", type=int, help="epochs; schedules are scaled (default: the paper's)")
     add("--batch-size", type=int, help="samples in a step (default: the paper's)")
     add("--limit", type=int, help="train on the first LIMIT training samples only")
+    add("--length", type=int, help="words of a text of 20 Newsgroups (default: 1000)")
     add("--data-dir", type=Path, help="folder of local copies (default: download)")
     add("--out", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
     add("--snapshots", default="", help='epochs to keep for the figures: "1,10,20" or "all"')
@@ -71,12 +72,18 @@ def parser() -> argparse.ArgumentParser:
 
 def settings_of(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
     """Return what decides the outcome of a run."""
-    names = ("dataset", "network", "loss", "seed", "limit", "mixed_precision")
+    names = ("dataset", "network", "loss", "seed", "limit", "length", "mixed_precision")
     return {
         **{name: getattr(options, name) for name in names},
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
     }
+
+
+def load(options: argparse.Namespace) -> Data:
+    """Return the data that the options ask for."""
+    extra = {} if options.length is None else {"length": options.length}
+    return data.load(options.dataset, options.data_dir, options.limit, **extra)
 
 
 def start(folder: Path, settings: dict[str, Any]) -> Run:
