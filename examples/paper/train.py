@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 
 from examples.paper import data, networks
-from examples.paper.data import Batches, Data, Split, crop_and_flip
+from examples.paper.data import Batches, Data, FollowEpochs, Split, crop_and_flip
 from examples.paper.recipes import LOSSES, RECIPES, Recipe, gamma_callbacks, make_loss
 from examples.paper.runs import Logits, Run, Snapshot, environment
 from keras_focal import metrics
@@ -139,17 +139,18 @@ def train(run: Run, recipe: Recipe, dataset: Data, options: argparse.Namespace) 
         jit_compile=True if options.xla else "auto",
     )
     validation = dataset.validation
+    batches = Batches(
+        dataset.train,
+        recipe.batch_size,
+        seed=run.seed,
+        augment=None if recipe.crop is None else crop_and_flip(recipe.crop),
+    )
     model.fit(
-        Batches(
-            dataset.train,
-            recipe.batch_size,
-            seed=run.seed,
-            augment=None if recipe.crop is None else crop_and_flip(recipe.crop),
-        ),
+        batches,
         epochs=recipe.epochs,
         validation_data=(validation.x, validation.y, validation.weight),
         validation_batch_size=PREDICT_BATCH,
-        callbacks=callbacks_of(run, recipe, dataset, options),
+        callbacks=[FollowEpochs(batches), *callbacks_of(run, recipe, dataset, options)],
         verbose=options.verbose,
     )
     best = run.folder / "best.weights.h5"
