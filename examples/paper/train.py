@@ -148,6 +148,7 @@ def train(run: Run, recipe: Recipe, dataset: Data, options: argparse.Namespace) 
     model.fit(
         batches,
         epochs=recipe.epochs,
+        shuffle=False,
         validation_data=(validation.x, validation.y, validation.weight),
         validation_batch_size=PREDICT_BATCH,
         callbacks=[FollowEpochs(batches), *callbacks_of(run, recipe, dataset, options)],

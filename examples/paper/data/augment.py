@@ -41,9 +41,10 @@ def crop_and_flip(padding: int = 4) -> Callable[[np.ndarray, np.random.Generator
 class Batches(keras.utils.PyDataset):
     """Batches (x, y), or (x, y, weight) where the samples have weights, for `model.fit`.
 
-    Batch i of epoch e depends on the seed, e and i alone. `epoch` counts up by itself at the end of
-    an epoch; `FollowEpochs` sets it to the epoch of `fit`, so that a run that was resumed sees what
-    an unbroken one sees. More than one worker would read ahead before the epoch is set.
+    Batch i of epoch e depends on the seed, e and i alone, so a resumed run sees what an unbroken
+    one sees, given `fit(..., shuffle=False, callbacks=[FollowEpochs(batches)])`: by default `fit`
+    takes the batches in an order drawn from Python's random numbers, and `epoch` only counts up,
+    from 0, at the end of each epoch.
 
     Args:
         split: The samples.

@@ -51,11 +51,8 @@ def load_cifar100(data_dir: Path | None) -> Data:
 
 
 def _load(name: str, data_dir: Path | None) -> Data:
-    parts, class_names = prepared(name, data_dir)
-    train, test = (
-        Split(parts[part]["image"], parts[part]["label"].astype(np.int32))
-        for part in ("train", "test")
-    )
+    parts, class_names = prepared(name, ("train", "test"), data_dir)
+    train, test = (Split(part["image"], part["label"].astype(np.int32)) for part in parts)
     return _data(name, train, test, class_names)
 
 
