@@ -70,8 +70,8 @@ class Batches(keras.utils.PyDataset):
         seed: int | None = None,
     ):
         super().__init__()
-        self._source = [ids[: max_length - 1] + [END] for ids in tokenizer.encode(pairs.source)]
-        self._target = [ids[: max_length - 1] + [END] for ids in tokenizer.encode(pairs.target)]
+        self._source = [[*ids[: max_length - 1], END] for ids in tokenizer.encode(pairs.source)]
+        self._target = [[*ids[: max_length - 1], END] for ids in tokenizer.encode(pairs.target)]
         self._batch_tokens, self._seed = batch_tokens, seed
         sizes = np.array(
             [max(map(len, both)) for both in zip(self._source, self._target, strict=True)]
