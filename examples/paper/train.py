@@ -17,8 +17,7 @@ import numpy as np
 from keras import ops
 
 from examples.paper import data, networks
-from examples.paper.data import Data, Split
-from examples.paper.data.augment import Batches, FollowEpochs, crop_and_flip
+from examples.paper.data import Batches, Data, FollowEpochs, Split, crop_and_flip
 from examples.paper.recipes import LOSSES, RECIPES, Recipe, gamma_callbacks, make_loss
 from examples.paper.runs import Logits, Run, Snapshot, environment
 from keras_focal import metrics

@@ -12,8 +12,9 @@ from typing import Any
 
 from examples.paper.data import cifar, newsgroups20, tiny_imagenet
 from examples.paper.data._types import Data, Split
+from examples.paper.data.augment import Batches, FollowEpochs, crop_and_flip
 
-__all__ = ["LOADERS", "Data", "Split", "load"]
+__all__ = ["LOADERS", "Batches", "Data", "FollowEpochs", "Split", "crop_and_flip", "load"]
 
 LOADERS: dict[str, Callable[..., Data]] = {
     "cifar10": cifar.load_cifar10,

@@ -9,7 +9,9 @@ import numpy as np
 def prepared(
     builder: Any, data_dir: Path | None = None
 ) -> tuple[dict[str, dict[str, np.ndarray]], tuple[str, ...]]:
-    """Return the features of each split as arrays, in the order of the files, and the classes.
+    """Return the features of each split as arrays, in the order of their "id", and the classes.
+
+    The ids of the data sets used here sort as the rows of the originals.
 
     Args:
         builder: A class of data sets, or the name of one of tensorflow-datasets.
@@ -36,10 +38,11 @@ def prepared(
             f"`data_dir` must hold {source.name}, as a local copy or as tensorflow-datasets "
             f"prepares it; None downloads it. Received: {data_dir}"
         )
-    parts = {
-        name: tfds.as_numpy(source.as_dataset(split=name, batch_size=-1))
-        for name in source.info.splits
-    }
+    parts = {}
+    for name in source.info.splits:
+        arrays = tfds.as_numpy(source.as_dataset(split=name, batch_size=-1))
+        rows = np.argsort(arrays["id"])
+        parts[name] = {feature: array[rows] for feature, array in arrays.items()}
     return parts, tuple(source.info.features["label"].names)
 
 

@@ -79,10 +79,9 @@ def _read(file: Path) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
 
 
 def _prepared(data_dir: Path | None) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
-    from examples.paper.data.builders import Newsgroups20
+    from examples.paper.data.builders.newsgroups20.newsgroups20_dataset_builder import Builder
 
-    parts, class_names = prepared(Newsgroups20, data_dir)
+    parts, class_names = prepared(Builder, data_dir)
     articles = parts["train"]
-    order = np.lexsort((articles["id"], articles["label"]))
-    texts = [articles["text"][row].decode() for row in order]
-    return texts, articles["label"][order].astype(np.int32), class_names
+    texts = [text.decode() for text in articles["text"]]
+    return texts, articles["label"].astype(np.int32), class_names

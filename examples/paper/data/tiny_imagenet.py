@@ -29,9 +29,9 @@ def load_tiny_imagenet(data_dir: Path | None) -> Data:
     """
     file = local_file(data_dir, "tiny_imagenet_subset/tiny_imagenet_10k_2k.npz")
     if file is None:
-        from examples.paper.data.builders import TinyImagenet
+        from examples.paper.data.builders.tiny_imagenet.tiny_imagenet_dataset_builder import Builder
 
-        parts, class_names = prepared(TinyImagenet, data_dir)
+        parts, class_names = prepared(Builder, data_dir)
         train, test = (
             Split(parts[part]["image"], parts[part]["label"].astype(np.int32))
             for part in ("train", "validation")
