@@ -14,7 +14,7 @@ import numpy as np
 from examples.paper.translation.pairs import Pairs
 
 PAD, START, END, UNKNOWN = range(4)
-LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+LENGTHS = (8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256)
 """The lengths that batches have: few, for each is compiled once."""
 
 
