@@ -6,9 +6,12 @@ python -m examples.paper.tables --logits DIR                   the authors' own 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from rich.console import Console
 from rich.progress import track
@@ -66,7 +69,8 @@ def from_runs(options: argparse.Namespace) -> None:
     needed = list(criteria)
     if "beyond" in numbers:
         needed += [name for name in ("nll", "focal") if name not in needed]
-    found = measured(runs.read(options.runs), needed, _progress)
+    every = runs.read(options.runs)
+    found = measured(every, needed, _progress)
     tables = [build(number, found, criteria) for number in numbers]
     missing = [table.number for table in tables if not table.rows]
     tables = [table for table in tables if table.rows]
@@ -75,6 +79,8 @@ def from_runs(options: argparse.Namespace) -> None:
             f"`--runs` must hold finished runs of losses of table {', '.join(missing)}. "
             f"Received: {options.runs}"
         )
+    if len(found) < len(every):
+        print(f"{len(every) - len(found)} unfinished runs are left out.", file=sys.stderr)
     if missing:
         print(f"No finished runs for table {', '.join(missing)}.", file=sys.stderr)
     write = WRITERS[options.format]

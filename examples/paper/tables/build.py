@@ -10,9 +10,9 @@ import numpy as np
 from examples.paper.runs import Run
 from examples.paper.tables.layout import BASELINES, BESIDE, FOCAL, PRINTED_LOSS, TABLES, Column
 from examples.paper.tables.measure import Figures, figures_of, has_figures
-from examples.paper.tables.published import nearest_network, published
+from examples.paper.tables.published import nearest_row, published
 
-ALIKE = ("epochs", "batch_size", "limit", "mixed_precision")
+ALIKE = ("epochs", "batch_size", "limit", "mixed_precision", "size")
 """Settings that runs which are averaged must share."""
 
 
@@ -42,7 +42,7 @@ class Row:
         """Return whose row it is."""
         if self.seeds is None:
             return "paper"
-        return "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
+        return {0: "no run", 1: "1 seed"}.get(self.seeds, f"{self.seeds} seeds")
 
 
 @dataclass(frozen=True)
@@ -141,13 +141,11 @@ def _cell(of_seeds: list[dict[str, Figures]], column: Column) -> Cell | None:
 
 
 def _paper_row(number: str, row: Row, columns: tuple[Column, ...]) -> list[Row]:
-    """Return the paper's row for the same loss and the likest network, if it has one."""
-    if number not in published():
-        return []
-    network = nearest_network(number, row.dataset, row.network)
+    """Return the paper's row for the same loss and the likest network, if there is one."""
+    place = nearest_row(number, row.dataset, row.network) if number in published() else None
     loss = PRINTED_LOSS.get((number, row.loss), row.loss)
-    of_loss = published()[number]["rows"].get(f"{row.dataset}/{network}", {}).get(loss)
-    if of_loss is None:
+    if place is None or loss not in published()[number]["rows"][place]:
         return []
-    cells = tuple(Cell(of_loss[c.printed]) if c.printed else None for c in columns)
-    return [Row(row.dataset, network, loss, None, cells)]
+    printed = published()[number]["rows"][place][loss]
+    cells = tuple(Cell(printed[c.printed]) if c.printed else None for c in columns)
+    return [Row(*place.split("/"), loss, None, cells)]

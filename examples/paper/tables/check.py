@@ -137,8 +137,8 @@ class _Notes:
         return int((self.z.argmax(axis=1) != self.labels)[surest].sum())
 
 
-def publish(found: list[Check], file: Path = RESULTS) -> None:
+def publish(found: list[Check]) -> None:
     """Write checks as JSON, with the command and what it ran on."""
     rows = [asdict(replace(check, ours=round(check.ours, 4))) for check in found]
     result = {"command": COMMAND, "environment": environment(), "rows": rows}
-    file.write_text(json.dumps(result, indent=1) + "\n")
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")

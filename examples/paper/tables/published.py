@@ -20,23 +20,27 @@ def published() -> dict[str, Any]:
     return json.loads(FILE.read_text(encoding="utf-8"))
 
 
-def nearest_network(table: str, dataset: str, network: str) -> str | None:
-    """Return the network of the paper's table that is likest, None where it lacks the data set.
+def nearest_row(table: str, dataset: str, network: str) -> str | None:
+    """Return the "dataset/network" of the paper's table that is likest, None where there is none.
 
-    The same one; or that which the name begins with; or the first of its kind, as "resnet8" is of
-    the kind of "resnet50"; or the first.
+    Of the same data set, and of its networks the same; or one which the name begins with; or of
+    the same kind, as "resnet8" is of the kind of "resnet50"; or any: of several the one with the
+    shortest name. A table of one row has it for every data set.
     """
-    rows = (row.split("/") for row in published()[table]["rows"])
-    networks = [name for of, name in rows if of == dataset]
+    rows = sorted(published()[table]["rows"], key=len)
+    if len(rows) == 1:
+        return rows[0]
+    rows = [row for row in rows if row.startswith(f"{dataset}/")]
+    ours = f"{dataset}/{network}"
     likeness = (
-        [name for name in networks if name == network],
-        [name for name in networks if network.startswith(name)],
-        [name for name in networks if _kind(name) == _kind(network)],
-        networks,
+        [row for row in rows if row == ours],
+        [row for row in rows if ours.startswith(row)],
+        [row for row in rows if _kind(row) == _kind(ours)],
+        rows,
     )
     return next((found[0] for found in likeness if found), None)
 
 
-def _kind(network: str) -> str:
-    """Return a name up to its first digit."""
-    return re.split(r"-?\d", network)[0]
+def _kind(row: str) -> str:
+    """Return the name of a network up to its first digit."""
+    return re.split(r"-?\d", row.split("/")[1])[0]

@@ -51,10 +51,11 @@ def terminal(tables: Sequence[Table]) -> str:
 
 def drawn(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str, *, words: int) -> str:
     """Return rows drawn in lines; the first `words` columns stand left, figures right."""
-    out = Console(file=StringIO(), width=shutil.get_terminal_size((140, 50)).columns)
+    out = Console(file=StringIO(), width=shutil.get_terminal_size((180, 50)).columns)
     grid = RichTable(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
     for index, heading in enumerate(headings):
-        grid.add_column(heading, justify="left" if index < words else "right")
+        is_word = index < words
+        grid.add_column(heading, justify="left" if is_word else "right", no_wrap=is_word)
     for row in rows:
         grid.add_row(*row)
     out.print(grid)
