@@ -69,8 +69,14 @@ def from_runs(options: argparse.Namespace) -> None:
     needed = list(criteria)
     if "beyond" in numbers:
         needed += [name for name in ("nll", "focal") if name not in needed]
-    every = runs.read(options.runs)
-    found = measured(every, needed, _progress)
+    layouts = [TABLES[number] for number in numbers]
+    losses = {loss for layout in layouts for loss in layout.losses}
+    wanted = [
+        run
+        for run in runs.read(options.runs)
+        if run.loss in losses or not all(layout.losses for layout in layouts)
+    ]
+    found = measured(wanted, needed, _progress)
     tables = [build(number, found, criteria) for number in numbers]
     missing = [table.number for table in tables if not table.rows]
     tables = [table for table in tables if table.rows]
@@ -79,8 +85,8 @@ def from_runs(options: argparse.Namespace) -> None:
             f"`--runs` must hold finished runs of losses of table {', '.join(missing)}. "
             f"Received: {options.runs}"
         )
-    if len(found) < len(every):
-        print(f"{len(every) - len(found)} unfinished runs are left out.", file=sys.stderr)
+    if len(found) < len(wanted):
+        print(f"{len(wanted) - len(found)} unfinished runs are left out.", file=sys.stderr)
     if missing:
         print(f"No finished runs for table {', '.join(missing)}.", file=sys.stderr)
     write = WRITERS[options.format]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -50,11 +51,10 @@ def oracle(logits, labels):
     """Figures in per cent by plain NumPy in float64."""
     p = reference.softmax64(logits)
     confidence, correct = reference.top_label(labels, p)
-    edges = np.interp(
-        np.linspace(0, len(p), 16), np.arange(len(p)), np.sort(confidence)
-    )  # as the authors' code has them
+    # The edges of the authors' code.
+    edges = np.interp(np.linspace(0, len(p), 16), np.arange(len(p)), np.sort(confidence))
     adaptive = 0.0
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = (confidence > low) & (confidence <= high)
         if inside.any():
             adaptive += abs((confidence - correct)[inside].sum()) / len(p)
@@ -69,7 +69,7 @@ def oracle(logits, labels):
         "top1": correct.mean(),
         "top5": (order == labels[:, None]).any(axis=1).mean(),
         "confident": sure.mean(),
-        "confident_accuracy": correct[sure].mean(),
+        "confident_accuracy": correct[sure].mean() if sure.any() else np.nan,
     }
     return {name: 100 * value for name, value in found.items()}
 
@@ -83,11 +83,12 @@ def ece_grid(logits, labels):
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
-    """Runs of every loss of the tables, of one by two seeds, and of translation."""
+    """Runs for every table, of two losses by two seeds, and one of translation."""
     root = tmp_path_factory.mktemp("runs")
     for loss in ("CE", "MMCE", "FL-3", "FLSD-53", "AdaFocal"):
         make_run(root, "cifar100", "resnet8", loss)
-    make_run(root, "cifar100", "resnet8", "CE", seed=2)
+    for loss in ("CE", "FLSD-53"):
+        make_run(root, "cifar100", "resnet8", loss, seed=2)
     make_translation(root)
     return root
 
@@ -110,8 +111,8 @@ def test_figures_are_those_of_plain_numpy(criterion, tmp_path):
     assert figures["T"] == pytest.approx(best, rel=1e-6)
     before = oracle(logits.test_logits.astype("float64"), logits.test_labels)
     after = oracle(logits.test_logits.astype("float64") / best, logits.test_labels)
-    assert figures["pre"] == pytest.approx(before, rel=2e-5)
-    assert figures["post"] == pytest.approx(after, rel=2e-5)
+    assert figures["pre"] == pytest.approx(before, rel=2e-5, nan_ok=True)
+    assert figures["post"] == pytest.approx(after, rel=2e-5, nan_ok=True)
 
 
 def test_focal_temperature_scaling_is_measured_by_its_posterior(tmp_path):
@@ -122,8 +123,7 @@ def test_focal_temperature_scaling_is_measured_by_its_posterior(tmp_path):
         for z in logits.test_logits.astype("float64")
     ]
     after = oracle(np.array(rows), logits.test_labels)
-    assert figures["post"] == pytest.approx(after, rel=1e-4)
-    assert figures["pre"] == measure(logits, "nll")["pre"]
+    assert figures["post"] == pytest.approx(after, rel=1e-4, nan_ok=True)
 
 
 def test_two_classes_have_no_top5_and_nothing_sure_no_accuracy():
@@ -133,25 +133,28 @@ def test_two_classes_have_no_top5_and_nothing_sure_no_accuracy():
     assert figures["confident"] == 0.0
 
 
-@pytest.mark.parametrize("number", NUMBERS)
-def test_cells_are_mean_and_deviation_over_seeds(number, found, directory):
-    table = build(number, found, CRITERIA)
-    row = rows_of(table)[0]
-    assert len(row.cells) == len(table.headings)
-    if number == "3":
-        assert row.source == "1 seed"
-        assert [cell.mean for cell in row.cells][:3] == [9.0, 2.0, 2.0]
-        return
-    assert row.source == "2 seeds"
-    folders = [f"cifar100_resnet8_CE_seed{seed}" for seed in (1, 2)]
-    logits = [Logits.load(directory / folder / "logits.npz") for folder in folders]
+@pytest.mark.parametrize("number", sorted({*NUMBERS} - {"3"}))
+def test_cells_are_mean_and_deviation_over_seeds(number, found):
+    loss = "CE" if "CE" in TABLES[number].losses or number == "beyond" else "FLSD-53"
+    row = rows_of(build(number, found, CRITERIA), loss)[0]
+    of_seeds = [of.figures for of in found if (of.run.loss, of.run.network) == (loss, "resnet8")]
     columns = TABLES[number].for_criteria(CRITERIA).columns
+    assert (row.source, len(row.cells)) == ("2 seeds", len(columns))
     for column, cell in zip(columns, row.cells, strict=True):
-        values = [measure(each, column.criterion) for each in logits]
+        a, b = (of_seed[column.criterion] for of_seed in of_seeds)
         for name in column.path:
-            values = [value[name] for value in values]
-        assert cell.mean == pytest.approx(sum(values) / 2)
-        assert cell.deviation == pytest.approx(abs(values[0] - values[1]) / np.sqrt(2))
+            a, b = a[name], b[name]
+        if np.isnan(a + b):
+            assert cell is None
+            continue
+        assert cell.mean == pytest.approx((a + b) / 2)
+        assert cell.deviation == pytest.approx(abs(a - b) / np.sqrt(2))
+
+
+def test_translation_stands_in_a_table_of_its_own(found):
+    row = rows_of(build("3", found))[0]
+    assert (row.dataset, row.source) == ("multi30k", "1 seed")
+    assert [cell.mean for cell in row.cells] == [9.0, 2.0, 1.2, 30.0, 29.5]
 
 
 def test_one_seed_has_no_deviation(found):
@@ -229,7 +232,7 @@ def test_every_table_has_its_command(number, directory, capsys):
 def test_markdown_has_a_cell_for_every_column(directory, capsys):
     main(["--runs", str(directory), "--table", "1", "13", "--format", "markdown"])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) - 1 for line in lines} == {9, 11}
+    assert {len(re.findall(r"(?<!\\)\|", line)) - 1 for line in lines} == {9, 10}
     assert "| cifar100 | resnet50 | CE | paper | 17.52 | 3.42 |  | 2.10 |  |" in lines
 
 
@@ -299,12 +302,13 @@ def sums_of(number):
     return sum(value for row in rows for of_loss in row.values() for value in of_loss.values())
 
 
-@pytest.mark.parametrize(
-    ("number", "total"),
-    [("1", 664.34), ("2", 692.45), ("4", 1404.91), ("5", 725.69), ("6", 745.42), ("7", 1393.69)]
-    + [("8", 4030.25), ("9", 10189.09), ("10", 8953.2), ("11", 4076.56), ("12", 3127.71)]
-    + [("13", 1753.42)],
-)
+TOTALS = {
+    **{"1": 664.34, "2": 692.45, "4": 1404.91, "5": 725.69, "6": 745.42, "7": 1393.69},
+    **{"8": 4030.25, "9": 10189.09, "10": 8953.2, "11": 4076.56, "12": 3127.71, "13": 1753.42},
+}
+
+
+@pytest.mark.parametrize(("number", "total"), TOTALS.items())
 def test_published_figures_add_up_to_those_of_the_paper(number, total):
     assert sums_of(number) == pytest.approx(total, abs=0.005)
 
@@ -340,7 +344,9 @@ def test_rows_that_repeat_another_table_have_a_remark():
 @pytest.fixture(scope="module")
 def own_models(real_data):
     logits = check.read(real_data / "logits").items()
-    return [line for (model, loss), each in logits for line in check.checks(model, loss, each)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(check, "DRAWS", 2)
+        return [line for (model, loss), each in logits for line in check.checks(model, loss, each)]
 
 
 NOT_MET = {
