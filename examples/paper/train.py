@@ -134,7 +134,7 @@ def train(run: Run, recipe: Recipe, dataset: Data, options: argparse.Namespace) 
         loss=make_loss(run.loss, recipe),
         weighted_metrics=[
             keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
-            metrics.CalibrationMetrics(from_logits=True, metrics=("ece", "ada_ece")),
+            metrics.CalibrationMetrics(from_logits=True, readings=["ece", "ada_ece"]),
         ],
         jit_compile=True if options.xla else "auto",
     )
@@ -172,6 +172,7 @@ def callbacks_of(
     """Return the callbacks of a run. The backup is last: what it has seen, the others wrote."""
     found = [
         keras.callbacks.LearningRateScheduler(lambda epoch, _: recipe.learning_rate_at(epoch)),
+        FreshDraws(run.seed),
         *gamma_callbacks(run.loss, recipe, run.folder),
         Stopwatch(),
         keras.callbacks.CSVLogger(run.folder / "log.csv", append=True),
@@ -209,6 +210,22 @@ def predict(model: keras.Model, split: Split) -> np.ndarray:
     """Return the logits of each sample, float32, shape (N, K)."""
     logits = model.predict(split.x, batch_size=PREDICT_BATCH, verbose=0)
     return logits if logits.ndim == 2 else logits[:, 0]
+
+
+class FreshDraws(keras.callbacks.Callback):
+    """Makes what dropout draws depend on the seed and the epoch alone.
+
+    A backup does not hold the state of random layers: a resumed run would draw otherwise.
+    """
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        for index, layer in enumerate(self.model.layers):
+            if hasattr(layer, "seed_generator"):
+                layer.seed_generator.state.assign([self.seed, (epoch << 16) + index])
 
 
 class Stopwatch(keras.callbacks.Callback):

@@ -14,7 +14,7 @@ import numpy as np
 from examples.paper.translation.pairs import Pairs
 
 PAD, START, END, UNKNOWN = range(4)
-LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+LENGTHS = (8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256)
 """The lengths that batches have: few, for each is compiled once."""
 
 
@@ -70,8 +70,8 @@ class Batches(keras.utils.PyDataset):
         seed: int | None = None,
     ):
         super().__init__()
-        self._source = [ids[: max_length - 1] + [END] for ids in tokenizer.encode(pairs.source)]
-        self._target = [ids[: max_length - 1] + [END] for ids in tokenizer.encode(pairs.target)]
+        self._source = [[*ids[: max_length - 1], END] for ids in tokenizer.encode(pairs.source)]
+        self._target = [[*ids[: max_length - 1], END] for ids in tokenizer.encode(pairs.target)]
         self._batch_tokens, self._seed = batch_tokens, seed
         sizes = np.array(
             [max(map(len, both)) for both in zip(self._source, self._target, strict=True)]
