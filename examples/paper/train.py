@@ -134,7 +134,7 @@ def train(run: Run, recipe: Recipe, dataset: Data, options: argparse.Namespace) 
         loss=make_loss(run.loss, recipe),
         weighted_metrics=[
             keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
-            metrics.CalibrationMetrics(from_logits=True, readings=["ece", "ada_ece"]),
+            calibration_metric(run.loss),
         ],
         jit_compile=True if options.xla else "auto",
     )
@@ -164,6 +164,13 @@ def train(run: Run, recipe: Recipe, dataset: Data, options: argparse.Namespace) 
     write(run.folder, {**run.settings, "seconds": seconds, "finished": True})
     shutil.rmtree(run.folder / "backup")
     best.unlink(missing_ok=True)
+
+
+def calibration_metric(loss: str) -> keras.metrics.Metric:
+    """Return what is logged of calibration: AdaFocal reads the bins of AdaECE, the others need the cheaper one."""
+    if loss == "AdaFocal":
+        return metrics.AdaECE(from_logits=True)
+    return metrics.ECE(from_logits=True)
 
 
 def callbacks_of(
