@@ -33,7 +33,9 @@ def load_sst(data_dir: Path) -> Data:
     Raises:
         FileNotFoundError: If a file is absent.
     """
-    trees = {part: list(read_trees(data_dir / "sst" / f"sst_trees_{part}.txt.gz")) for part in PARTS}
+    trees = {
+        part: list(read_trees(data_dir / "sst" / f"sst_trees_{part}.txt.gz")) for part in PARTS
+    }
     trees = {
         part: [tree for tree in of_part if int(tree.label()) != NEUTRAL]
         for part, of_part in trees.items()

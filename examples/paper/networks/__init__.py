@@ -8,6 +8,7 @@ from examples.paper.data._types import Data
 from examples.paper.networks._densenet import densenet
 from examples.paper.networks._resnet import bottleneck_resnet, resnet
 from examples.paper.networks._text import global_pooling_cnn, small_global_pooling_cnn
+from examples.paper.networks.tree_lstm import tree_lstm
 from examples.paper.networks._wide_resnet import wide_resnet
 
 NETWORKS: dict[str, Callable[[Data], keras.Model]] = {
@@ -20,6 +21,7 @@ NETWORKS: dict[str, Callable[[Data], keras.Model]] = {
     "densenet121": lambda data: densenet(data, (6, 12, 24, 16), growth=32),
     "global-pooling-cnn": global_pooling_cnn,
     "global-pooling-cnn-small": small_global_pooling_cnn,
+    "tree-lstm": tree_lstm,
 }
 
 

@@ -54,13 +54,19 @@ class TreeLSTM(keras.layers.Layer):
         nodes = _sort(inputs, self.levels)
         width = inputs["word"].shape[1]
         leaves = (nodes["rows"] // width) * ((width + 1) // 2)
-        cell, gate = ops.split(self.leaf(ops.take(ops.multiply(self.embedding.embeddings, 1.0), nodes["word"][:leaves], axis=0)), 2, axis=-1)
+        cell, gate = ops.split(
+            self.leaf(
+                ops.take(
+                    ops.multiply(self.embedding.embeddings, 1.0), nodes["word"][:leaves], axis=0
+                )
+            ),
+            2,
+            axis=-1,
+        )
         states = ops.concatenate([ops.sigmoid(gate) * ops.tanh(cell), cell], axis=-1)
         states = _compose(nodes, self.units)(states, self.kernel, self.bias)
         logits = self.head(self.dropout(states[: nodes["rows"], : self.units], training=training))
-        return ops.reshape(
-            ops.take(logits, nodes["rank"], axis=0), (-1, width, self.head.units)
-        )
+        return ops.reshape(ops.take(logits, nodes["rank"], axis=0), (-1, width, self.head.units))
 
 
 def _sort(x, levels):
@@ -80,9 +86,7 @@ def _sort(x, levels):
     counts = (ends[1:] - ends[:-1] + BLOCK - 1) // BLOCK
     last = ops.cumsum(counts)
     step = ops.arange(levels + rows // BLOCK, dtype="int32")
-    level = ops.minimum(
-        ops.sum(ops.cast(step[:, None] >= last[None], "int32"), axis=1), levels - 2
-    )
+    level = ops.minimum(ops.sum(ops.cast(step[:, None] >= last[None], "int32"), axis=1), levels - 2)
     starts = ops.take(ends, level) + BLOCK * (step - ops.take(last - counts, level))
     left, right = child("left"), child("right")
     return {
