@@ -35,5 +35,5 @@ def build(name: str, data: Data) -> keras.Model:
         ValueError: If no network has the name.
     """
     if name not in NETWORKS:
-        raise ValueError(f"`name` must be one of {sorted(NETWORKS)}. Received: {name!r}")
+        raise ValueError(f"`name` must be one of {', '.join(sorted(NETWORKS))}. Received: {name!r}")
     return NETWORKS[name](data)

@@ -15,10 +15,12 @@ from examples.paper.networks._layers import classifier
 def global_pooling_cnn(data: Data, vectors: np.ndarray | None = None) -> keras.Model:
     """Return the network of the paper: 3 convolutions, 128 wide, over 100 values a word.
 
+    The maximum of 5 neighbours, taken at every word, stands between convolutions.
+
     Args:
-        data: Documents, int, shape (N, words), of at least 21 words, 0 where a document is over.
+        data: Documents, int, shape (N, words), of at least 21 words; 0 is padding.
         vectors: None, or where the embedding starts, shape (V, 100), as GloVe vectors. It is
-            trained in either case.
+            trained in either case; the authors' code keeps GloVe vectors as they are.
     """
     return _network(data, 100, 128, convolutions=3, vectors=vectors)
 
