@@ -1,0 +1,1 @@
+"""Examples. A package, so that no other `examples` on the path is taken for it."""

@@ -1,0 +1,116 @@
+"""Sentences as arrays of token ids, and batches of them by length.
+
+One vocabulary of byte pairs serves source and target. A source ends in END; a target is fed as
+START, tokens and predicted as tokens, END. PAD fills up, and has weight 0.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from examples.paper.translation.pairs import Pairs
+
+PAD, START, END, UNKNOWN = range(4)
+LENGTHS = (8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256)
+"""The lengths that batches have: few, for each is compiled once."""
+
+
+def train_tokenizer(pairs: Pairs, vocabulary_size: int, file: Path) -> None:
+    """Write a SentencePiece model of byte pairs, trained on sources and targets together."""
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(pairs.source + pairs.target),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=vocabulary_size,
+        hard_vocab_limit=False,
+        character_coverage=1.0,
+        pad_id=PAD,
+        bos_id=START,
+        eos_id=END,
+        unk_id=UNKNOWN,
+        minloglevel=2,
+    )
+    file.write_bytes(model.getvalue())
+
+
+def load_tokenizer(file: Path) -> Any:
+    """Return the SentencePieceProcessor of a file that `train_tokenizer` wrote."""
+    import sentencepiece
+
+    return sentencepiece.SentencePieceProcessor(model_proto=file.read_bytes())
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of pairs of like length, each with about the same number of positions.
+
+    A batch is ({"source", "target"}, labels, weights), each int32 (weights float32), shape
+    (batch, length). What is lacking in the last batch of a length are rows of PAD, of weight 0.
+
+    Args:
+        pairs: The sentences.
+        tokenizer: From `load_tokenizer`.
+        batch_tokens: Positions of a batch: a batch has batch_tokens // length pairs.
+        max_length: Pairs with more tokens, END included, are cut off here, or left out.
+        seed: None for batches in a fixed order; else pairs are drawn anew by `shuffle`, and those
+            that are too long are left out.
+    """
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        tokenizer: Any,
+        batch_tokens: int,
+        max_length: int,
+        seed: int | None = None,
+    ):
+        super().__init__()
+        self._source = [[*ids[: max_length - 1], END] for ids in tokenizer.encode(pairs.source)]
+        self._target = [[*ids[: max_length - 1], END] for ids in tokenizer.encode(pairs.target)]
+        self._batch_tokens, self._seed = batch_tokens, seed
+        sizes = np.array(
+            [max(map(len, both)) for both in zip(self._source, self._target, strict=True)]
+        )
+        self._lengths = np.array([*(n for n in LENGTHS if n < max_length), max_length])
+        self._length_of = np.searchsorted(self._lengths, sizes)
+        self.order: list[tuple[int, np.ndarray]] = []
+        self.shuffle(0)
+
+    def shuffle(self, epoch: int) -> None:
+        """Draw the batches of an epoch: the same ones for the same seed and epoch."""
+        rng = None if self._seed is None else np.random.default_rng([self._seed, epoch])
+        self.order = []
+        for index, length in enumerate(self._lengths):
+            rows = np.flatnonzero(self._length_of == index)
+            rows = rows if rng is None else rng.permutation(rows)
+            size = max(1, self._batch_tokens // int(length))
+            parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+            self.order += [(int(length), part) for part in parts]
+        if rng is not None:
+            self.order = [self.order[index] for index in rng.permutation(len(self.order))]
+        # Keras takes lengths to vary if they do in the first two batches.
+        other = (i for i, (length, _) in enumerate(self.order) if length != self.order[0][0])
+        index = next(other, 0)
+        self.order.insert(min(1, index), self.order.pop(index))
+
+    @property
+    def num_batches(self) -> int:
+        """Return the number of batches of an epoch."""
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+        """Return a batch: inputs, labels and weights."""
+        length, rows = self.order[index]
+        shape = (max(1, self._batch_tokens // length), length)
+        source, target, labels = (np.full(shape, PAD, "int32") for _ in range(3))
+        for i, row in enumerate(rows):
+            ids = self._target[row]
+            source[i, : len(self._source[row])] = self._source[row]
+            target[i, : len(ids)] = [START, *ids[:-1]]
+            labels[i, : len(ids)] = ids
+        return {"source": source, "target": target}, labels, (labels != PAD).astype("float32")

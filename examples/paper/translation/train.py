@@ -1,0 +1,174 @@
+"""Training a Transformer, resumable: what is there after a kill is taken up again."""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import keras_focal
+from examples.paper.runs import Run
+from examples.paper.translation.model import SIZES, WarmUp, transformer
+from examples.paper.translation.pairs import load_pairs
+from examples.paper.translation.tokens import Batches, load_tokenizer, train_tokenizer
+
+VOCABULARY_SIZES = {"multi30k": 4000, "wmt14": 37000}
+
+
+def make_loss(name: str) -> keras.losses.Loss:
+    """Return a loss on logits, the mean over the tokens that are no padding.
+
+    Args:
+        name: "LS-0.1" (the paper's for translation), or a name of `keras_focal.losses.get`.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    options = {"from_logits": True, "reduction": "mean_with_sample_weight"}
+    if name == "LS-0.1":
+        return keras_focal.losses.LabelSmoothingCrossentropy(0.1, **options)
+    return keras_focal.losses.get(name, **options)
+
+
+def train(
+    out: Path,
+    *,
+    dataset: str = "multi30k",
+    size: str = "small",
+    loss: str = "CE",
+    seed: int = 1,
+    epochs: int = 10,
+    data_dir: Path | None = None,
+    vocabulary_size: int | None = None,
+    batch_tokens: int = 1536,
+    max_length: int = 32,
+    warm_up: int = 1000,
+    dtype_policy: str = "float32",
+    verbose: int = 1,
+) -> Path:
+    """Train, and return the run folder, which `out` then holds.
+
+    The folder has run.json, log.csv, tokens.model (SentencePiece) and model.weights.h5. Where it
+    holds a run that was stopped, that run goes on; a finished one is left as it is.
+
+    Args:
+        out: Folder of run folders.
+        dataset: "multi30k" or "wmt14".
+        size: A name of `SIZES`.
+        loss: As for `make_loss`.
+        seed: Of weights, dropout and the order of the pairs.
+        epochs: Passes through the training pairs.
+        data_dir: As for `load_pairs`.
+        vocabulary_size: 4,000 for Multi30k and 37,000 for WMT14 by default.
+        batch_tokens: Positions of a batch, padding included. 25,000 in the paper's setting.
+        max_length: Tokens of the longest training sentences; the ends of longer ones are cut off.
+        warm_up: Steps through which the learning rate rises; 4,000 in the paper's setting.
+        dtype_policy: "mixed_bfloat16" for devices that have it.
+        verbose: As in `keras.Model.fit`.
+    """
+    if size not in SIZES:
+        raise ValueError(f"`size` must be one of {tuple(SIZES)}. Received: size={size!r}")
+    loss_function = make_loss(loss)
+    settings = {
+        "dataset": dataset,
+        "network": "transformer",
+        "loss": loss,
+        "seed": seed,
+        "size": size,
+        "epochs": epochs,
+        "vocabulary_size": vocabulary_size or VOCABULARY_SIZES.get(dataset),
+        "batch_tokens": batch_tokens,
+        "max_length": max_length,
+        "warm_up": warm_up,
+        "dtype_policy": dtype_policy,
+    }
+    corpus = load_pairs(dataset, data_dir)
+    folder = Path(out) / f"{dataset}_transformer-{size}_{loss}_seed{seed}"
+    file = folder / "run.json"
+    if file.is_file() and not _goes_on(json.loads(file.read_text()), settings, file):
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {**settings, **surroundings(), "finished": False}
+    file.write_text(json.dumps(record, indent=2))
+
+    if not (folder / "tokens.model").is_file():
+        train_tokenizer(corpus.train, settings["vocabulary_size"], folder / "tokens.model")
+    tokenizer = load_tokenizer(folder / "tokens.model")
+    batches = Batches(corpus.train, tokenizer, batch_tokens, max_length, seed)
+    validation = Batches(corpus.validation, tokenizer, batch_tokens, max_length)
+
+    keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy(dtype_policy)
+    model = transformer(SIZES[size], tokenizer.get_piece_size())
+    schedule = WarmUp(SIZES[size].width, warm_up)
+    optimizer = keras.optimizers.Adam(schedule, beta_1=0.9, beta_2=0.98, epsilon=1e-9)
+    # TensorFlow compiles each length anew through XLA, which no processor wins back.
+    slow = keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
+    model.compile(
+        optimizer,
+        loss_function,
+        weighted_metrics=["sparse_categorical_accuracy"],
+        jit_compile=False if slow else "auto",
+    )
+    callbacks = [
+        keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: batches.shuffle(epoch)),
+        keras.callbacks.BackupAndRestore(folder / "backup"),
+        Seconds(),
+        keras.callbacks.CSVLogger(folder / "log.csv", append=True),
+    ]
+    row = next((row for row in keras_focal.losses.list() if row.name == loss), None)
+    if row is not None and row.callback:
+        callbacks.append(keras_focal.callbacks.GammaScheduler(loss))
+    model.fit(
+        batches, validation_data=validation, epochs=epochs, callbacks=callbacks, verbose=verbose
+    )
+    model.save_weights(folder / "model.weights.h5")
+    seconds = Run(folder, record).log()["seconds"]
+    record |= {"parameters": model.count_params(), "seconds": sum(seconds), "finished": True}
+    file.write_text(json.dumps(record, indent=2))
+    return folder
+
+
+class Seconds(keras.callbacks.Callback):
+    """Adds the seconds of each epoch to the logs."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["seconds"] = time.perf_counter() - self._start
+
+
+def surroundings() -> dict[str, Any]:
+    """Return what else a result depends on: versions, backend, device, commit."""
+    packages = ("keras", "keras-hub", keras.backend.backend(), "sentencepiece")
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
+    )
+    return {
+        "python": platform.python_version(),
+        "versions": {package: importlib.metadata.version(package) for package in packages},
+        "keras_focal": keras_focal.__version__,
+        "backend": keras.backend.backend(),
+        "device": platform.machine(),
+        "commit": commit.stdout.strip() or None,
+    }
+
+
+def _goes_on(found: dict[str, Any], settings: dict[str, Any], file: Path) -> bool:
+    """Return whether a run is unfinished; its settings must be the same."""
+    other = {name for name, value in settings.items() if found.get(name) != value}
+    if other:
+        raise ValueError(
+            f"`out` holds a run of other settings ({', '.join(sorted(other))}): remove it or give "
+            f"another folder. Received: {file.parent}"
+        )
+    return not found["finished"]
