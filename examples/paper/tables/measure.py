@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from examples.paper.runs import Logits, Run
-from keras_focal import functional, layers, metrics
+from keras_focal import functional, metrics
 from keras_focal.calibration import fit_focal_temperature, fit_temperature
 
 Figures = dict[str, Any]
@@ -30,7 +30,7 @@ def measure(logits: Logits, criterion: str) -> Figures:
     return {
         **fitted,
         "pre": scores(logits.test_labels, logits.test_logits),
-        "post": scores(logits.test_labels, scale(logits.test_logits)),
+        "post": scores(logits.test_labels, scale(logits.test_logits.astype("float64"))),
     }
 
 
@@ -38,10 +38,10 @@ def _fit(logits: Logits, criterion: str) -> tuple[dict[str, float], Callable]:
     """Return what was fitted, and the map of logits that it makes."""
     if criterion == "focal":
         fit = fit_focal_temperature(logits.val_logits, logits.val_labels)
-        posterior = layers.FocalPosterior(fit.gamma, fit.temperature, dtype="float64")
-        return {"T": fit.temperature, "gamma": fit.gamma}, posterior
+        fitted = {"T": fit.temperature, "gamma": fit.gamma}
+        return fitted, lambda z: functional.focal_posterior(z / fit.temperature, fit.gamma)
     fit = fit_temperature(logits.val_logits, logits.val_labels, criterion)
-    return {"T": fit.temperature}, lambda z: z.astype("float64") / fit.temperature
+    return {"T": fit.temperature}, lambda z: z / fit.temperature
 
 
 def scores(labels: np.ndarray, logits: Any) -> dict[str, float]:
