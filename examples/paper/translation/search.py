@@ -31,7 +31,7 @@ def beam_search(
 
     Args:
         step: Function of the last tokens, int32 (batch * beams,), their position, and a state, to
-            logits, shape (batch * beams, V), V >= 2 beams, and the next state.
+            logits, shape (batch * beams, V), V >= 2, and the next state.
         state: Tensor with batch * beams on its first axis, which follows the beams.
         batch_size: Number of sequences.
         max_length: Number of tokens, END included, that there is room for.
