@@ -106,13 +106,11 @@ def train(
     model = transformer(SIZES[size], tokenizer.get_piece_size())
     schedule = WarmUp(SIZES[size].width, warm_up)
     optimizer = keras.optimizers.Adam(schedule, beta_1=0.9, beta_2=0.98, epsilon=1e-9)
-    # TensorFlow compiles each length anew through XLA, which no processor wins back.
-    slow = keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
     model.compile(
         optimizer,
         loss_function,
         weighted_metrics=["sparse_categorical_accuracy"],
-        jit_compile=False if slow else "auto",
+        jit_compile=jit_compile(),
     )
     callbacks = [
         keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: batches.shuffle(epoch)),
@@ -131,6 +129,12 @@ def train(
     record |= {"parameters": model.count_params(), "seconds": sum(seconds), "finished": True}
     file.write_text(json.dumps(record, indent=2))
     return folder
+
+
+def jit_compile() -> bool | str:
+    """Return what `compile` takes: no XLA for TensorFlow on a CPU, where each length costs more."""
+    is_slow = keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
+    return False if is_slow else "auto"
 
 
 class Seconds(keras.callbacks.Callback):
