@@ -26,9 +26,10 @@ class Experiment:
     losses: tuple[str, ...] = LOSSES
     seeds: tuple[int, ...] = (1, 2)
     snapshots: str = ""
+    no_augmentation: bool = False
 
     def commands(self) -> list[list[str]]:
-        """Return the arguments of `examples.paper.train` for each run, seed after seed."""
+        """Return the arguments of `examples.paper.train` for each run."""
         shared = [
             "--dataset",
             self.dataset,
@@ -40,6 +41,8 @@ class Experiment:
         for name in ("batch_size", "limit", "length", "snapshots"):
             if getattr(self, name):
                 shared += [f"--{name.replace('_', '-')}", f"{getattr(self, name)}"]
+        if self.no_augmentation:
+            shared.append("--no-augmentation")
         return [
             [*shared, "--loss", loss, "--seed", f"{seed}"]
             for seed in self.seeds
@@ -47,10 +50,19 @@ class Experiment:
         ]
 
 
+SNAPSHOTS = "1,5,10,15,20,25"
 PLAN = (
     Experiment("newsgroups20", "global-pooling-cnn-small", epochs=10, length=200),
-    Experiment("sst", "tree-lstm", epochs=10),
-    Experiment("cifar10", "resnet8", epochs=30, limit=10_000),
+    Experiment("sst", "tree-lstm", epochs=6),
+    Experiment(
+        "cifar10",
+        "resnet8",
+        epochs=25,
+        limit=4000,
+        no_augmentation=True,
+        snapshots=SNAPSHOTS,
+        losses=(*LOSSES, "FL-1", "FL-2"),
+    ),
 )
 
 
