@@ -67,7 +67,11 @@ PLAN = (
 
 
 def run(data_dir: Path, out: Path, datasets: list[str], jobs: int) -> None:
-    """Train every run of the plan that is not finished, `jobs` at a time, and say how it goes."""
+    """Train every run of the plan that is not finished, `jobs` at a time, and say how it goes.
+
+    Raises:
+        SystemExit: At the end, if a run failed; the others are trained then.
+    """
     commands = [
         [*arguments, "--out", str(out), *(["--data-dir", str(data_dir)] if data_dir else [])]
         for experiment in PLAN
@@ -75,16 +79,19 @@ def run(data_dir: Path, out: Path, datasets: list[str], jobs: int) -> None:
         for arguments in experiment.commands()
     ]
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    done = 0
+    failed = 0
     with ThreadPoolExecutor(jobs) as pool:
-        for code, command in pool.map(lambda command: _trained(command, threads), commands):
-            done += 1
+        codes = pool.map(lambda command: _trained(command, threads), commands)
+        for number, (command, code) in enumerate(zip(commands, codes, strict=True), start=1):
+            failed += code != 0
             state = "done" if code == 0 else f"FAILED with exit status {code}"
-            print(f"{done}/{len(commands)} {state}: {' '.join(command)}", flush=True)
+            print(f"{number}/{len(commands)} {state}: {' '.join(command)}", flush=True)
+    if failed:
+        raise SystemExit(f"{failed} of {len(commands)} runs failed; the same command tries again.")
 
 
-def _trained(arguments: list[str], threads: int) -> tuple[int, list[str]]:
+def _trained(arguments: list[str], threads: int) -> int:
     names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
     limits = dict.fromkeys(names, f"{threads}")
     command = [sys.executable, "-m", "examples.paper.train", *arguments, "--verbose", "0"]
-    return subprocess.run(command, env={**os.environ, **limits}, check=False).returncode, arguments
+    return subprocess.run(command, env={**os.environ, **limits}, check=False).returncode

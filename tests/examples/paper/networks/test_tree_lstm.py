@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from nltk import Tree
+
 from examples.paper.data._types import Data
 from examples.paper.data.sst import encode
 from examples.paper.networks.tree_lstm import tree_lstm
-from nltk import Tree
 
 BACKEND = keras.backend.backend()
 SENTENCES = (
