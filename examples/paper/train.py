@@ -172,7 +172,7 @@ def train(run: Run, recipe: Recipe, dataset: Data, options: argparse.Namespace) 
 
 
 def calibration_metric(loss: str) -> keras.metrics.Metric:
-    """Return what is logged of calibration: AdaFocal reads the bins of AdaECE, the others need the cheaper one."""
+    """Return what is logged of calibration: ECE, but AdaFocal reads the bins of AdaECE."""
     if loss == "AdaFocal":
         return metrics.AdaECE(from_logits=True)
     return metrics.ECE(from_logits=True)
