@@ -7,7 +7,6 @@
 Every run is a `python -m examples.paper.train` of its own, so a kill loses at most an epoch.
 """
 
-import argparse
 import os
 import subprocess
 import sys

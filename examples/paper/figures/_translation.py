@@ -38,14 +38,12 @@ def figure_5(runs: Mapping[str, Run]) -> Figure:
             (below, found.bleu_temperatures, found.bleu_test, most, BLUE),
         ):
             ax.plot(x, y, color=color, linewidth=1.8, marker="o", markevery=[best])
-            ax.annotate(
-                f"{y[best]:.2f} at T = {x[best]:g}",
-                (x[best], y[best]),
-                textcoords="offset points",
-                xytext=(6, 8 if ax is above else -14),
-                fontsize="small",
-            )
+            # Opposite to the bend of the line.
+            height, side = (0.95, "top") if ax is above else (0.05, "bottom")
+            words = f"best: {y[best]:.2f} at T = {x[best]:.3g}"
+            ax.text(0.5, height, words, transform=ax.transAxes, ha="center", va=side)
             ax.margins(y=0.2)
+        above.set_ylim(bottom=0.0)
         label(above, letter, loss)
         below.set_xlabel("temperature, T")
     axes[0, 0].set_ylabel("ECE on validation data, %")
