@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
-from examples.paper.figures._select import MissingRuns
+from examples.paper.figures._select import MissingRunsError
 from examples.paper.recipes import RECIPES
 from examples.paper.runs import Run, Snapshot
 from keras_focal import functional
@@ -25,11 +25,13 @@ def epochs_near(runs: Sequence[Run], *of_the_paper: int) -> list[int]:
     """Return the epochs nearest to some of the paper's 350 of which all runs have a snapshot.
 
     Raises:
-        MissingRuns: If there is no such epoch.
+        MissingRunsError: If there is no such epoch.
     """
     common = sorted(set.intersection(*(set(snapshot_files(run)) for run in runs)))
     if not common:
-        raise MissingRuns("snapshots of the same epochs of its runs: train with --snapshots all")
+        raise MissingRunsError(
+            "snapshots of the same epochs of its runs: train with --snapshots all"
+        )
     scale = runs[0].settings["epochs"] / _OF_THE_PAPER
     return sorted({min(common, key=lambda e: abs(e - scale * mark)) for mark in of_the_paper})
 

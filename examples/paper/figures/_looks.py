@@ -39,5 +39,5 @@ def label(ax: Axes, letter: str, title: str) -> None:
 
 def legend(ax: Axes, **options: Any) -> None:
     """Draw the legend of a panel."""
-    look = {"loc": "best", "fontsize": "small", "title_fontsize": "small"}
-    ax.legend(framealpha=0.9, handlelength=3.2, **{**look, **options})
+    usual = {"loc": "best", "fontsize": "small", "title_fontsize": "small", "handlelength": 3.2}
+    ax.legend(framealpha=0.9, **{**usual, **options})

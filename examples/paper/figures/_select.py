@@ -9,7 +9,7 @@ from examples.paper.runs import Run
 _IMAGES = ("cifar10", "cifar100", "tiny_imagenet")
 
 
-class MissingRuns(Exception):
+class MissingRunsError(Exception):
     """There are no runs to draw a figure of; the message says which, and how to get them."""
 
 
@@ -39,7 +39,7 @@ class Need:
         """Return the run of each loss: of the first settings that have all.
 
         Raises:
-            MissingRuns: If no settings have all.
+            MissingRunsError: If no settings have all.
         """
         groups: dict[tuple, dict[str, Run]] = {}
         for run in runs:
@@ -57,7 +57,7 @@ class Need:
                 for name, value in given.items()
                 if value is not None
             )
-            raise MissingRuns(
+            raise MissingRunsError(
                 f"finished runs of {', '.join(missing)} {self.words}: "
                 f"{self.command.format(options=options)}"
             )
