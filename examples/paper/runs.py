@@ -148,6 +148,8 @@ def read(directory: Path) -> list[Run]:
 def environment() -> dict[str, str]:
     """Return what a run ran on: versions, backend, device, commit."""
     backend = keras.backend.backend()
+    # Keras does not list the devices of torch.
+    devices = [] if backend == "torch" else keras.distribution.list_devices()
     git = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
         cwd=Path(__file__).parent,
@@ -160,6 +162,6 @@ def environment() -> dict[str, str]:
         "keras": keras.version(),
         "keras_focal": keras_focal.__version__,
         "backend": f"{backend} {importlib.import_module(backend).__version__}",
-        "device": ", ".join(keras.distribution.list_devices()) or platform.machine(),
+        "device": ", ".join(devices) or platform.machine(),
         "commit": git.stdout.strip(),
     }

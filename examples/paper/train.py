@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 
 from examples.paper import data, networks
-from examples.paper.data import Batches, Data, Split, crop_and_flip
+from examples.paper.data import Batches, Data, FollowEpochs, Split, crop_and_flip
 from examples.paper.recipes import LOSSES, RECIPES, Recipe, gamma_callbacks, make_loss
 from examples.paper.runs import Logits, Run, Snapshot, environment
 from keras_focal import metrics
@@ -134,22 +134,24 @@ def train(run: Run, recipe: Recipe, dataset: Data, options: argparse.Namespace) 
         loss=make_loss(run.loss, recipe),
         weighted_metrics=[
             keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
-            metrics.CalibrationMetrics(from_logits=True, metrics=("ece", "ada_ece")),
+            calibration_metric(run.loss),
         ],
         jit_compile=True if options.xla else "auto",
     )
     validation = dataset.validation
+    batches = Batches(
+        dataset.train,
+        recipe.batch_size,
+        seed=run.seed,
+        augment=None if recipe.crop is None else crop_and_flip(recipe.crop),
+    )
     model.fit(
-        Batches(
-            dataset.train,
-            recipe.batch_size,
-            seed=run.seed,
-            augment=None if recipe.crop is None else crop_and_flip(recipe.crop),
-        ),
+        batches,
         epochs=recipe.epochs,
+        shuffle=False,
         validation_data=(validation.x, validation.y, validation.weight),
         validation_batch_size=PREDICT_BATCH,
-        callbacks=callbacks_of(run, recipe, dataset, options),
+        callbacks=[FollowEpochs(batches), *callbacks_of(run, recipe, dataset, options)],
         verbose=options.verbose,
     )
     best = run.folder / "best.weights.h5"
@@ -164,12 +166,20 @@ def train(run: Run, recipe: Recipe, dataset: Data, options: argparse.Namespace) 
     best.unlink(missing_ok=True)
 
 
+def calibration_metric(loss: str) -> keras.metrics.Metric:
+    """Return what is logged of calibration: AdaFocal reads the bins of AdaECE, the others need the cheaper one."""
+    if loss == "AdaFocal":
+        return metrics.AdaECE(from_logits=True)
+    return metrics.ECE(from_logits=True)
+
+
 def callbacks_of(
     run: Run, recipe: Recipe, dataset: Data, options: argparse.Namespace
 ) -> list[keras.callbacks.Callback]:
     """Return the callbacks of a run. The backup is last: what it has seen, the others wrote."""
     found = [
         keras.callbacks.LearningRateScheduler(lambda epoch, _: recipe.learning_rate_at(epoch)),
+        FreshDraws(run.seed),
         *gamma_callbacks(run.loss, recipe, run.folder),
         Stopwatch(),
         keras.callbacks.CSVLogger(run.folder / "log.csv", append=True),
@@ -207,6 +217,22 @@ def predict(model: keras.Model, split: Split) -> np.ndarray:
     """Return the logits of each sample, float32, shape (N, K)."""
     logits = model.predict(split.x, batch_size=PREDICT_BATCH, verbose=0)
     return logits if logits.ndim == 2 else logits[:, 0]
+
+
+class FreshDraws(keras.callbacks.Callback):
+    """Makes what dropout draws depend on the seed and the epoch alone.
+
+    A backup does not hold the state of random layers: a resumed run would draw otherwise.
+    """
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        for index, layer in enumerate(self.model.layers):
+            if hasattr(layer, "seed_generator"):
+                layer.seed_generator.state.assign([self.seed, (epoch << 16) + index])
 
 
 class Stopwatch(keras.callbacks.Callback):

@@ -10,15 +10,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from examples.paper.data import cifar, newsgroups20, tiny_imagenet
+from examples.paper.data import cifar, newsgroups20, sst, tiny_imagenet
 from examples.paper.data._types import Data, Split
+from examples.paper.data.augment import Batches, FollowEpochs, crop_and_flip
 
-__all__ = ["LOADERS", "Data", "Split", "load"]
+__all__ = ["LOADERS", "Batches", "Data", "FollowEpochs", "Split", "crop_and_flip", "load"]
 
 LOADERS: dict[str, Callable[..., Data]] = {
     "cifar10": cifar.load_cifar10,
     "cifar100": cifar.load_cifar100,
     "newsgroups20": newsgroups20.load_newsgroups20,
+    "sst": sst.load_sst,
     "tiny_imagenet": tiny_imagenet.load_tiny_imagenet,
 }
 

@@ -1,18 +1,24 @@
 """What tensorflow-datasets prepares."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+READ_AT_ONCE = 1000
+
 
 def prepared(
-    builder: Any, data_dir: Path | None = None
-) -> tuple[dict[str, dict[str, np.ndarray]], tuple[str, ...]]:
-    """Return the features of each split as arrays, in the order of the files, and the classes.
+    builder: Any, splits: Sequence[str], data_dir: Path | None = None
+) -> tuple[list[dict[str, np.ndarray]], tuple[str, ...]]:
+    """Return the features of each split as arrays, in the order of their "id", and the classes.
+
+    The ids of the data sets used here sort as the rows of the originals.
 
     Args:
         builder: A class of data sets, or the name of one of tensorflow-datasets.
+        splits: Their names.
         data_dir: Folder where the data set was prepared; None prepares it where need be.
 
     Raises:
@@ -36,10 +42,14 @@ def prepared(
             f"`data_dir` must hold {source.name}, as a local copy or as tensorflow-datasets "
             f"prepares it; None downloads it. Received: {data_dir}"
         )
-    parts = {
-        name: tfds.as_numpy(source.as_dataset(split=name, batch_size=-1))
-        for name in source.info.splits
-    }
+    parts = []
+    for name in splits:
+        batches = list(tfds.as_numpy(source.as_dataset(split=name, batch_size=READ_AT_ONCE)))
+        arrays = {
+            feature: np.concatenate([batch[feature] for batch in batches]) for feature in batches[0]
+        }
+        rows = np.argsort(arrays["id"])
+        parts.append({feature: array[rows] for feature, array in arrays.items()})
     return parts, tuple(source.info.features["label"].names)
 
 

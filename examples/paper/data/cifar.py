@@ -51,14 +51,9 @@ def load_cifar100(data_dir: Path | None) -> Data:
 
 
 def _load(name: str, data_dir: Path | None) -> Data:
-    parts, class_names = prepared(name, data_dir)
-    splits = []
-    for part in ("train", "test"):
-        # The files are shuffled; an id ends in the row number of the original.
-        rows = np.argsort(parts[part]["id"])
-        x, y = parts[part]["image"][rows], parts[part]["label"][rows].astype(np.int32)
-        splits.append(Split(x, y))
-    return _data(name, *splits, class_names)
+    parts, class_names = prepared(name, ("train", "test"), data_dir)
+    train, test = (Split(part["image"], part["label"].astype(np.int32)) for part in parts)
+    return _data(name, train, test, class_names)
 
 
 def _data(name: str, train: Split, test: Split, class_names: tuple[str, ...]) -> Data:

@@ -63,10 +63,11 @@ def most_frequent(texts: Iterable[Sequence[str]], num_words: int) -> tuple[str, 
 def encode(texts: Sequence[Sequence[str]], vocabulary: Sequence[str], length: int) -> np.ndarray:
     """Return the ids of the last words of each text, int32, shape (N, length)."""
     ids = {word: number for number, word in enumerate(vocabulary)}
+    unknown = ids[UNKNOWN]
     rows = np.zeros((len(texts), length), np.int32)
     for row, text in zip(rows, texts, strict=True):
         last = text[-length:]
-        row[length - len(last) :] = [ids.get(word, vocabulary.index(UNKNOWN)) for word in last]
+        row[length - len(last) :] = [ids.get(word, unknown) for word in last]
     return rows
 
 
@@ -79,10 +80,8 @@ def _read(file: Path) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
 
 
 def _prepared(data_dir: Path | None) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
-    from examples.paper.data.builders import Newsgroups20
+    from examples.paper.data.builders.newsgroups20.newsgroups20_dataset_builder import Builder
 
-    parts, class_names = prepared(Newsgroups20, data_dir)
-    articles = parts["train"]
-    order = np.lexsort((articles["id"], articles["label"]))
-    texts = [articles["text"][row].decode() for row in order]
-    return texts, articles["label"][order].astype(np.int32), class_names
+    (articles,), class_names = prepared(Builder, ("train",), data_dir)
+    texts = [text.decode() for text in articles["text"]]
+    return texts, articles["label"].astype(np.int32), class_names

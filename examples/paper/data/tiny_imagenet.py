@@ -29,13 +29,10 @@ def load_tiny_imagenet(data_dir: Path | None) -> Data:
     """
     file = local_file(data_dir, "tiny_imagenet_subset/tiny_imagenet_10k_2k.npz")
     if file is None:
-        from examples.paper.data.builders import TinyImagenet
+        from examples.paper.data.builders.tiny_imagenet.tiny_imagenet_dataset_builder import Builder
 
-        parts, class_names = prepared(TinyImagenet, data_dir)
-        train, test = (
-            Split(parts[part]["image"], parts[part]["label"].astype(np.int32))
-            for part in ("train", "validation")
-        )
+        parts, class_names = prepared(Builder, ("train", "validation"), data_dir)
+        train, test = (Split(part["image"], part["label"].astype(np.int32)) for part in parts)
     else:
         with np.load(file, allow_pickle=False) as arrays:
             train, test = (

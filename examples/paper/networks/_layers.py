@@ -48,14 +48,17 @@ def normalisation(x: keras.KerasTensor) -> keras.KerasTensor:
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
 
 
+def projection(x: keras.KerasTensor, filters: int, strides: int) -> keras.KerasTensor:
+    """Return a shortcut with parameters (option B of He et al., 2016)."""
+    return normalisation(convolution(x, filters, 1, strides))
+
+
 def relu(x: keras.KerasTensor) -> keras.KerasTensor:
     """Return the positive part."""
     return layers.ReLU()(x)
 
 
-def classifier(
-    name: str, inputs: keras.KerasTensor, features: keras.KerasTensor, data: Data
-) -> keras.Model:
+def classifier(inputs: keras.KerasTensor, features: keras.KerasTensor, data: Data) -> keras.Model:
     """Return the model that ends in a linear layer, "logits"."""
     logits = layers.Dense(data.num_classes, dtype="float32", name="logits")(features)
-    return keras.Model(inputs, logits, name=name)
+    return keras.Model(inputs, logits)

@@ -15,20 +15,22 @@ from examples.paper.networks._layers import classifier
 def global_pooling_cnn(data: Data, vectors: np.ndarray | None = None) -> keras.Model:
     """Return the network of the paper: 3 convolutions, 128 wide, over 100 values a word.
 
+    The maximum of 5 neighbours, taken at every word, stands between convolutions.
+
     Args:
-        data: Documents, int, shape (N, words), of at least 21 words, 0 where a document is over.
+        data: Documents, int, shape (N, words), of at least 21 words; 0 is padding.
         vectors: None, or where the embedding starts, shape (V, 100), as GloVe vectors. It is
-            trained in either case.
+            trained in either case; the authors' code keeps GloVe vectors as they are.
     """
-    return _network("global-pooling-cnn", data, 100, 128, convolutions=3, vectors=vectors)
+    return _network(data, 100, 128, convolutions=3, vectors=vectors)
 
 
 def small_global_pooling_cnn(data: Data) -> keras.Model:
     """Return one convolution, 64 wide, over 64 values a word, for processors."""
-    return _network("global-pooling-cnn-small", data, 64, 64, convolutions=1)
+    return _network(data, 64, 64, convolutions=1)
 
 
-def _network(name, data, embedding, filters, convolutions, vectors=None):
+def _network(data, embedding, filters, convolutions, vectors=None):
     inputs = keras.Input(data.train.x.shape[1:], dtype="int32", name="words")
     embed = layers.Embedding(len(data.vocabulary), embedding, name="embedding")
     x = embed(inputs)
@@ -40,4 +42,4 @@ def _network(name, data, embedding, filters, convolutions, vectors=None):
         x = layers.Conv1D(filters, 5, activation="relu")(x)
     x = layers.GlobalMaxPooling1D()(x)
     x = layers.Dropout(0.3)(layers.Dense(filters, activation="relu")(x))
-    return classifier(name, inputs, x, data)
+    return classifier(inputs, x, data)

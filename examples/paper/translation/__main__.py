@@ -3,15 +3,29 @@
 import argparse
 from pathlib import Path
 
+from examples.paper.translation import evaluate as evaluation
 from examples.paper.translation import train as training
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.paper.translation", description=__doc__
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
+    options = vars(parser().parse_args(arguments))
+    if options.pop("command") == "train":
+        print(training.train(**options))
+        return
+    for folder in options.pop("folders"):
+        found = evaluation.evaluate(folder, **options)["ece"]
+        print(
+            f"{folder.name}: ECE {found['pre']['ece']:.2f} %, {found['post']['ece']:.2f} % at "
+            f"T = {found['T']:g}; BLEU {found['pre']['bleu']:.2f}, {found['post']['bleu']:.2f}",
+            flush=True,
+        )
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(prog="python -m examples.paper.translation", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train a Transformer, or go on where it was stopped")
     train.add_argument("--dataset", default="multi30k", help="multi30k or wmt14")
     train.add_argument("--size", default="small", help="base, small or tiny")
@@ -26,9 +40,19 @@ def main(arguments: list[str] | None = None) -> None:
     train.add_argument("--warm-up", type=int, default=1000, help="steps of a rising learning rate")
     train.add_argument("--dtype-policy", default="float32", help="or mixed_bfloat16")
     train.add_argument("--verbose", type=int, default=1, help="1: progress bar, 2: lines, 0")
-    options = vars(parser.parse_args(arguments))
-    command = {"train": training.train}[options.pop("command")]
-    print(command(**options))
+    evaluate = commands.add_parser("evaluate", help="write translation.json into run folders")
+    evaluate.add_argument("folders", type=Path, nargs="+", help="run folders")
+    evaluate.add_argument("--data-dir", type=Path, help="folder of data sets")
+    evaluate.add_argument(
+        "--temperatures", type=float, nargs="+", default=evaluation.TEMPERATURES, help="of ECE"
+    )
+    evaluate.add_argument(
+        "--bleu-temperatures", type=float, nargs="*", default=evaluation.BLEU_TEMPERATURES
+    )
+    evaluate.add_argument("--beams", type=int, default=4)
+    evaluate.add_argument("--alpha", type=float, default=0.6, help="length penalty")
+    evaluate.add_argument("--sentences", type=int, help="how many test sentences to translate")
+    return top
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """The Transformer, of KerasHub's blocks."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import layers, ops
 
 from examples.paper.translation.tokens import PAD
+
+Tensor = Any
 
 
 @dataclass(frozen=True)
@@ -59,20 +62,15 @@ def transformer(size: Size, vocabulary_size: int) -> keras.Model:
         "dropout": size.dropout,
     }
 
-    def embed(ids: keras.KerasTensor) -> keras.KerasTensor:
-        x = layers.Rescaling(size.width**0.5)(embedding(ids))
-        x = layers.Add()([x, keras_hub.layers.SinePositionEncoding()(x)])
-        return layers.Dropout(size.dropout)(x)
-
     source = keras.Input((None,), dtype="int32", name="source")
-    x = embed(source)
+    x = layers.Dropout(size.dropout)(embed(embedding, source))
     for _ in range(size.blocks):
         x = keras_hub.layers.TransformerEncoder(**block)(x, padding_mask=ops.not_equal(source, PAD))
     encoder = keras.Model(source, x, name="encoder")
 
     memory = keras.Input((None, size.width), name="memory")
     target = keras.Input((None,), dtype="int32", name="target")
-    x = embed(target)
+    x = layers.Dropout(size.dropout)(embed(embedding, target))
     for _ in range(size.blocks):
         x = keras_hub.layers.TransformerDecoder(**block)(
             x, memory, encoder_padding_mask=ops.not_equal(source, PAD)
@@ -81,6 +79,14 @@ def transformer(size: Size, vocabulary_size: int) -> keras.Model:
 
     logits = decoder([encoder(source), source, target])
     return keras.Model({"source": source, "target": target}, logits, name="transformer")
+
+
+def embed(embedding: keras.layers.Layer, ids: Tensor, start: Tensor = 0) -> Tensor:
+    """Return embeddings scaled by sqrt(width), plus sines of the positions from `start` on."""
+    import keras_hub
+
+    x = embedding(ids) * embedding.output_dim**0.5
+    return x + keras_hub.layers.SinePositionEncoding()(x, start_index=start)
 
 
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):

@@ -5,6 +5,7 @@ START, tokens and predicted as tokens, END. PAD fills up, and has weight 0.
 """
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from examples.paper.translation.pairs import Pairs
 
 PAD, START, END, UNKNOWN = range(4)
-LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+LENGTHS = (8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256)
 """The lengths that batches have: few, for each is compiled once."""
 
 
@@ -46,6 +47,11 @@ def load_tokenizer(file: Path) -> Any:
     return sentencepiece.SentencePieceProcessor(model_proto=file.read_bytes())
 
 
+def encode(tokenizer: Any, sentences: Sequence[str], max_length: int) -> list[list[int]]:
+    """Return the ids of sentences, with END; a longer one than max_length is cut off."""
+    return [[*ids[: max_length - 1], END] for ids in tokenizer.encode(list(sentences))]
+
+
 class Batches(keras.utils.PyDataset):
     """Batches of pairs of like length, each with about the same number of positions.
 
@@ -56,9 +62,8 @@ class Batches(keras.utils.PyDataset):
         pairs: The sentences.
         tokenizer: From `load_tokenizer`.
         batch_tokens: Positions of a batch: a batch has batch_tokens // length pairs.
-        max_length: Pairs with more tokens, END included, are cut off here, or left out.
-        seed: None for batches in a fixed order; else pairs are drawn anew by `shuffle`, and those
-            that are too long are left out.
+        max_length: Longer sentences are cut off here.
+        seed: None for batches in a fixed order; else `shuffle` draws them anew.
     """
 
     def __init__(
@@ -70,11 +75,11 @@ class Batches(keras.utils.PyDataset):
         seed: int | None = None,
     ):
         super().__init__()
-        self._source = [ids[: max_length - 1] + [END] for ids in tokenizer.encode(pairs.source)]
-        self._target = [ids[: max_length - 1] + [END] for ids in tokenizer.encode(pairs.target)]
+        self._sources = encode(tokenizer, pairs.source, max_length)
+        self._targets = encode(tokenizer, pairs.target, max_length)
         self._batch_tokens, self._seed = batch_tokens, seed
         sizes = np.array(
-            [max(map(len, both)) for both in zip(self._source, self._target, strict=True)]
+            [max(map(len, both)) for both in zip(self._sources, self._targets, strict=True)]
         )
         self._lengths = np.array([*(n for n in LENGTHS if n < max_length), max_length])
         self._length_of = np.searchsorted(self._lengths, sizes)
@@ -98,8 +103,7 @@ class Batches(keras.utils.PyDataset):
         index = next(other, 0)
         self.order.insert(min(1, index), self.order.pop(index))
 
-    @property
-    def num_batches(self) -> int:
+    def __len__(self) -> int:
         """Return the number of batches of an epoch."""
         return len(self.order)
 
@@ -109,8 +113,8 @@ class Batches(keras.utils.PyDataset):
         shape = (max(1, self._batch_tokens // length), length)
         source, target, labels = (np.full(shape, PAD, "int32") for _ in range(3))
         for i, row in enumerate(rows):
-            ids = self._target[row]
-            source[i, : len(self._source[row])] = self._source[row]
+            ids = self._targets[row]
+            source[i, : len(self._sources[row])] = self._sources[row]
             target[i, : len(ids)] = [START, *ids[:-1]]
             labels[i, : len(ids)] = ids
         return {"source": source, "target": target}, labels, (labels != PAD).astype("float32")

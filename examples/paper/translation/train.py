@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 import keras_focal
+from examples.paper.runs import Run
 from examples.paper.translation.model import SIZES, WarmUp, transformer
 from examples.paper.translation.pairs import load_pairs
 from examples.paper.translation.tokens import Batches, load_tokenizer, train_tokenizer
@@ -105,7 +106,12 @@ def train(
     model = transformer(SIZES[size], tokenizer.get_piece_size())
     schedule = WarmUp(SIZES[size].width, warm_up)
     optimizer = keras.optimizers.Adam(schedule, beta_1=0.9, beta_2=0.98, epsilon=1e-9)
-    model.compile(optimizer, loss_function, weighted_metrics=["sparse_categorical_accuracy"])
+    model.compile(
+        optimizer,
+        loss_function,
+        weighted_metrics=["sparse_categorical_accuracy"],
+        jit_compile=jit_compile(),
+    )
     callbacks = [
         keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: batches.shuffle(epoch)),
         keras.callbacks.BackupAndRestore(folder / "backup"),
@@ -119,9 +125,16 @@ def train(
         batches, validation_data=validation, epochs=epochs, callbacks=callbacks, verbose=verbose
     )
     model.save_weights(folder / "model.weights.h5")
-    record |= {"finished": True}
+    seconds = Run(folder, record).log()["seconds"]
+    record |= {"parameters": model.count_params(), "seconds": sum(seconds), "finished": True}
     file.write_text(json.dumps(record, indent=2))
     return folder
+
+
+def jit_compile() -> bool | str:
+    """Return what `compile` takes: no XLA for TensorFlow on a CPU, where each length costs more."""
+    is_slow = keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
+    return False if is_slow else "auto"
 
 
 class Seconds(keras.callbacks.Callback):

@@ -1,8 +1,4 @@
-"""Run the experiments of docs/reproduction.md, at a scale that fits a CPU, and write them down.
-
-    python -m examples.paper.reproduce run --data-dir DATA     train what is not trained yet
-    python -m examples.paper.reproduce publish                 docs/results/reproduction.json
-    python -m examples.paper.reproduce page                    docs/reproduction.md
+"""The experiments of docs/reproduction.md: the paper's losses at a scale that fits a CPU.
 
 Every run is a `python -m examples.paper.train` of its own, so a kill loses at most an epoch.
 """
@@ -52,7 +48,7 @@ class Experiment:
 
 
 PLAN = (
-    Experiment("newsgroups20", "global-pooling-cnn-small", epochs=20, length=250),
+    Experiment("newsgroups20", "global-pooling-cnn-small", epochs=10, length=200),
     Experiment("sst", "tree-lstm", epochs=10),
     Experiment("cifar10", "resnet8", epochs=30, limit=10_000),
 )
@@ -61,9 +57,9 @@ PLAN = (
 def run(data_dir: Path, out: Path, datasets: list[str], jobs: int) -> None:
     """Train every run of the plan that is not finished, `jobs` at a time, and say how it goes."""
     commands = [
-        [*arguments, "--data-dir", str(data_dir), "--out", str(out)]
+        [*arguments, "--out", str(out), *(["--data-dir", str(data_dir)] if data_dir else [])]
         for experiment in PLAN
-        if experiment.dataset in datasets
+        if datasets is None or experiment.dataset in datasets
         for arguments in experiment.commands()
     ]
     threads = max(1, (os.cpu_count() or 1) // jobs)

@@ -1,0 +1,217 @@
+"""ECE of the next token and BLEU of a trained Transformer, before and after temperature scaling."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from examples.paper.runs import Run
+from examples.paper.translation.model import SIZES, transformer
+from examples.paper.translation.pairs import load_pairs
+from examples.paper.translation.search import Translator
+from examples.paper.translation.tokens import PAD, Batches, encode, load_tokenizer
+from examples.paper.translation.train import jit_compile
+from keras_focal import functional
+
+TEMPERATURES = tuple(round(0.1 * step, 1) for step in range(1, 31))
+MAX_LENGTH = 256
+BLEU_TEMPERATURES = (0.5, 0.8, 1.0, 1.2, 1.5, 2.0)
+
+
+class TokenPredictions(NamedTuple):
+    """What was predicted for each token of a text, padding left out.
+
+    Attributes:
+        confidence: Probability of the top token at each temperature, shape (tokens, temperatures).
+        nll: -log p of the right token at each temperature, in nats.
+        wrong: 1 where the top token is not the right one, shape (tokens,).
+    """
+
+    confidence: np.ndarray
+    nll: np.ndarray
+    wrong: np.ndarray
+
+    def errors(self, num_bins: int = 15) -> np.ndarray:
+        """Return the ECE at each temperature, a fraction."""
+        return np.array([self._error(column, num_bins) for column in self.confidence.T])
+
+    def _error(self, confidence: np.ndarray, num_bins: int) -> float:
+        top = functional.Predictions(
+            *map(ops.convert_to_tensor, (confidence, 1.0 - confidence)),
+            ops.convert_to_tensor(self.wrong),
+        )
+        bins = functional.equal_width_bins(top.confidence, num_bins)
+        amounts = functional.amounts(top, ops.ones_like(top.wrong))
+        sums = np.zeros((num_bins, 3))
+        np.add.at(sums, ops.convert_to_numpy(bins), ops.convert_to_numpy(amounts))
+        count, wrong, doubt = sums.T
+        return float(
+            functional.expected_error(functional.BinStatistics(count, wrong, wrong - doubt))
+        )
+
+
+class AtTemperatures(keras.Model):
+    """Confidence and -log p of the label at several temperatures: the logits stay on the device.
+
+    Args:
+        model: From `transformer`.
+        temperatures: To divide logits by.
+
+    Call arguments:
+        inputs: {"source", "target", "labels"}, int, shapes (B, S), (B, T), (B, T).
+
+    Returns:
+        float32, shape (B, T, 1 + 2 temperatures): whether the top token is wrong, confidences,
+        -log p of the label.
+    """
+
+    def __init__(self, model: keras.Model, temperatures: Sequence[float]):
+        super().__init__()
+        self.model, self.temperatures = model, tuple(temperatures)
+
+    def call(self, inputs: dict[str, Any]) -> Any:
+        logits = self.model({name: inputs[name] for name in ("source", "target")})
+        labels = ops.expand_dims(inputs["labels"], -1)
+        largest = ops.max(logits, axis=-1, keepdims=True)
+        below = ops.squeeze(largest - ops.take_along_axis(logits, labels, axis=-1), -1)
+        wrong = ops.not_equal(ops.argmax(logits, axis=-1), inputs["labels"])
+        sums = [ops.sum(ops.exp((logits - largest) / t), axis=-1) for t in self.temperatures]
+        nll = [below / t + ops.log(x) for t, x in zip(self.temperatures, sums, strict=True)]
+        parts = [ops.cast(wrong, "float32"), *(1.0 / x for x in sums), *nll]
+        return ops.stack(parts, axis=-1)
+
+
+def predict_tokens(
+    model: keras.Model, batches: Batches, temperatures: Sequence[float]
+) -> TokenPredictions:
+    """Return what a model predicts for the next token, given the right ones before it."""
+    at_temperatures = AtTemperatures(model, temperatures)
+    at_temperatures.compile(jit_compile=jit_compile())
+    rows = []
+    for index in range(len(batches)):
+        inputs, labels, weights = batches[index]
+        found = at_temperatures.predict_on_batch({**inputs, "labels": labels})
+        rows.append(found[weights > 0])
+    wrong, confidence, nll = np.split(np.concatenate(rows), [1, 1 + len(temperatures)], axis=-1)
+    return TokenPredictions(confidence, nll, wrong[:, 0])
+
+
+def translate(
+    translator: Translator, tokenizer: Any, sentences: Sequence[str], batch_size: int = 100
+) -> list[str]:
+    """Return translations, detokenised, in the order of the sentences."""
+    sources = encode(tokenizer, sentences, MAX_LENGTH)
+    length = max(map(len, sources))
+    order = np.argsort([len(ids) for ids in sources], kind="stable")
+    texts: dict[int, str] = {}
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        batch = np.full((batch_size, length), PAD, "int32")
+        for i, row in enumerate(rows):
+            batch[i, : len(sources[row])] = sources[row]
+        found = translator.predict_on_batch(batch)
+        for row, ids in zip(rows, found, strict=False):
+            texts[int(row)] = tokenizer.decode(ids.tolist())
+    return [texts[row] for row in range(len(sources))]
+
+
+def evaluate(
+    folder: Path,
+    *,
+    data_dir: Path | None = None,
+    temperatures: Sequence[float] = TEMPERATURES,
+    bleu_temperatures: Sequence[float] = BLEU_TEMPERATURES,
+    beams: int = 4,
+    alpha: float = 0.6,
+    sentences: int | None = None,
+    num_bins: int = 15,
+) -> dict[str, Any]:
+    """Measure a run, write translation.json into its folder, and return what was written.
+
+    By criterion, "ece" or "nll", it holds the temperature `T` of the least on the validation
+    pairs, and `pre` and `post`: `ece` of the next token in per cent, `nll` in nats a token, and
+    `bleu` of beam search, all on the test pairs. `ece` also holds the curves of Figure 5.
+
+    Args:
+        folder: Run folder that `train` finished.
+        data_dir: As for `load_pairs`.
+        temperatures: Where ECE and NLL are measured; T is one of them. 1 is added.
+        bleu_temperatures: Where BLEU is measured besides 1 and the two T.
+        beams: Width of the beam.
+        alpha: Length penalty.
+        sentences: None, or how many of the test sentences are translated.
+        num_bins: Bins of the ECE.
+
+    Raises:
+        ValueError: If the run is not finished.
+    """
+    import sacrebleu
+
+    start = time.perf_counter()
+    run = Run(Path(folder), json.loads((Path(folder) / "run.json").read_text()))
+    model, tokenizer = load(run)
+    corpus = load_pairs(run.dataset, data_dir)
+    temperatures = sorted({1.0, *temperatures})
+    parts = {}
+    for name, pairs in (("validation", corpus.validation), ("test", corpus.test)):
+        batches = Batches(pairs, tokenizer, run.settings["batch_tokens"], MAX_LENGTH)
+        parts[name] = predict_tokens(model, batches, temperatures)
+    ece = {name: 100.0 * part.errors(num_bins) for name, part in parts.items()}
+    nll = {name: part.nll.mean(axis=0, dtype="float64") for name, part in parts.items()}
+    chosen = {
+        "ece": temperatures[int(np.argmin(ece["validation"]))],
+        "nll": temperatures[int(np.argmin(nll["validation"]))],
+    }
+
+    test = corpus.test.take(slice(sentences))
+    translator = Translator(model, beams=beams, alpha=alpha)
+    translator.compile(jit_compile=jit_compile())
+    bleu, examples = {}, {}
+    for temperature in sorted({1.0, *chosen.values(), *bleu_temperatures}):
+        translator.set_temperature(temperature)
+        texts = translate(translator, tokenizer, test.source)
+        bleu[temperature] = sacrebleu.corpus_bleu(texts, [test.target]).score
+        examples[temperature] = texts[:3]
+
+    def figures(temperature: float) -> dict[str, float]:
+        at = temperatures.index(temperature)
+        return {
+            "ece": float(ece["test"][at]),
+            "nll": float(nll["test"][at]),
+            "bleu": bleu[temperature],
+        }
+
+    found: dict[str, Any] = {
+        name: {"T": T, "pre": figures(1.0), "post": figures(T)} for name, T in chosen.items()
+    }
+    found["ece"] |= {
+        "temperatures": list(temperatures),
+        "ece_validation": ece["validation"].tolist(),
+        "ece_test": ece["test"].tolist(),
+        "bleu_temperatures": list(bleu),
+        "bleu_test": list(bleu.values()),
+        "search": {"beams": beams, "alpha": alpha, "sentences": len(test)},
+        "examples": examples[1.0],
+        "seconds": time.perf_counter() - start,
+    }
+    (run.folder / "translation.json").write_text(json.dumps(found, indent=2, ensure_ascii=False))
+    return found
+
+
+def load(run: Run) -> tuple[keras.Model, Any]:
+    """Return the model of a finished run, and its tokenizer."""
+    if not run.finished:
+        raise ValueError(
+            f"`folder` must hold a finished run: train with the same settings again, and it goes "
+            f"on. Received: {run.folder}"
+        )
+    tokenizer = load_tokenizer(run.folder / "tokens.model")
+    keras.config.set_dtype_policy(run.settings["dtype_policy"])
+    model = transformer(SIZES[run.settings["size"]], tokenizer.get_piece_size())
+    model.load_weights(run.folder / "model.weights.h5")
+    return model, tokenizer

@@ -1,0 +1,111 @@
+"""ECE of the next token and BLEU, and what Table 3 and Figure 5 read of them."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from keras import ops
+
+from examples.paper import runs
+from examples.paper.translation.__main__ import main
+from examples.paper.translation.evaluate import TokenPredictions, evaluate, load, predict_tokens
+from examples.paper.translation.pairs import load_pairs
+from examples.paper.translation.results import curves, table3
+from examples.paper.translation.tokens import Batches
+from keras_focal import functional
+
+
+@pytest.fixture(scope="module")
+def parts(finished, toy_data):
+    """The model, the tokenizer and the test pairs."""
+    (run,) = runs.read(finished)
+    return *load(run), load_pairs("multi30k", toy_data).test
+
+
+@pytest.fixture(scope="module")
+def evaluated(finished, toy_data, tmp_path_factory):
+    """A run folder that the command has evaluated."""
+    folder = tmp_path_factory.mktemp("evaluated") / finished.name
+    shutil.copytree(finished, folder)
+    main(
+        f"evaluate {folder} --data-dir {toy_data} --temperatures 0.5 1 1.5 2 "
+        "--bleu-temperatures 0.5 2 --beams 2 --sentences 3".split()
+    )
+    return folder
+
+
+def test_command_writes_finite_figures(evaluated):
+    found = json.loads((evaluated / "translation.json").read_text())
+    assert sorted(found) == ["ece", "nll"]
+    for figures in found.values():
+        assert figures["T"] in (0.5, 1.0, 1.5, 2.0)
+        for when in ("pre", "post"):
+            assert np.isfinite(list(figures[when].values())).all()
+            assert 0 <= figures[when]["ece"] <= 100
+            assert 0 <= figures[when]["bleu"] <= 100
+    ece = found["ece"]["ece_validation"]
+    assert found["ece"]["T"] == found["ece"]["temperatures"][int(np.argmin(ece))]
+    assert found["ece"]["search"]["sentences"] == 3
+
+
+def test_tables_and_figures_read_the_figures(evaluated):
+    found = runs.read(evaluated.parent)
+    (row,) = table3(found)
+    assert row["loss"] == "CE"
+    assert all(np.isfinite(value) for name, value in row.items() if name != "loss")
+    temperatures, ece, bleu = curves(found[0])
+    assert {0.5, 1.0, 2.0} <= set(temperatures)
+    assert len(temperatures) == len(ece) == len(bleu)
+    assert bleu[list(temperatures).index(1.0)] == row["bleu_pre"]
+
+
+def test_table_leaves_out_runs_that_were_not_evaluated(finished):
+    assert table3(runs.read(finished)) == []
+
+
+def test_unfinished_run_is_refused(finished, toy_data, tmp_path):
+    settings = json.loads((finished / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**settings, "finished": False}))
+    with pytest.raises(ValueError, match="finished run.*Received"):
+        evaluate(tmp_path, data_dir=toy_data)
+
+
+def test_temperature_one_leaves_the_probabilities(parts):
+    model, tokenizer, pairs = parts
+    batches = Batches(pairs, tokenizer, 256, 64)
+    found = predict_tokens(model, batches, (0.5, 1.0))
+    rows, labels = [], []
+    for index in range(len(batches)):
+        inputs, ids, weights = batches[index]
+        rows.append(ops.convert_to_numpy(model(inputs))[weights > 0].astype("float64"))
+        labels.append(ids[weights > 0])
+    logits, labels = np.concatenate(rows), np.concatenate(labels)
+    for column, temperature in enumerate((0.5, 1.0)):
+        p = np.exp(logits / temperature)
+        p /= p.sum(axis=-1, keepdims=True)
+        np.testing.assert_allclose(found.confidence[:, column], p.max(axis=-1), rtol=1e-4)
+        nll = -np.log(p[np.arange(len(p)), labels])
+        np.testing.assert_allclose(found.nll[:, column], nll, rtol=1e-4)
+    np.testing.assert_array_equal(found.wrong, logits.argmax(axis=-1) != labels)
+    wanted = functional.expected_calibration_error(
+        labels, logits.astype("float32"), from_logits=True
+    )
+    assert found.errors()[1] == pytest.approx(float(wanted), abs=1e-5)
+
+
+def test_padding_does_not_count(parts):
+    model, tokenizer, pairs = parts
+    few, many = (
+        predict_tokens(model, Batches(pairs, tokenizer, size, 64), (1.0,)) for size in (64, 999)
+    )
+    assert len(few.wrong) == sum(len(ids) + 1 for ids in tokenizer.encode(pairs.target))
+    assert len(few.wrong) == len(many.wrong)
+    assert few.errors()[0] == pytest.approx(many.errors()[0], abs=1e-5)
+
+
+def test_error_is_the_gap_of_each_bin():
+    confidence = np.array([[0.9], [0.9], [0.3], [0.3]], "float32")
+    wrong = np.array([0, 1, 1, 1], "float32")
+    found = TokenPredictions(confidence, confidence, wrong)
+    assert found.errors()[0] == pytest.approx((0.8 + 0.6) / 4)
