@@ -42,6 +42,7 @@ def figure_1(run: Run) -> Figure:
         above.get_legend().remove()
         plotting.confidence_histogram(bins=bins, ax=below)
         below.set_ylim(0.0, 1.3 * below.get_ylim()[1])
+        below.set_yticks([share for share in below.get_yticks() if share <= 100])
         legend(below, loc="upper left", handlelength=2.0)
     handles = axes[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=3)
