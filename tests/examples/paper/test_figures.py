@@ -103,13 +103,9 @@ def lines_of(ax):
     }
 
 
-def are_inside(figure):
-    return all(is_inside_the_figure(ax) for ax in figure.axes)
-
-
 def test_figure_1_shows_the_training_samples_in_25_bins(four):
     figure = _training.figure_1(four["CE"])
-    assert are_inside(figure)
+    assert is_inside_the_figure(*figure.axes)
     above, below = np.reshape(figure.axes, (2, -1))
     assert [ax.get_title().split(":")[0] for ax in above] == ["epoch 1", "epoch 3", "epoch 4"]
     for ax, epoch in zip(below, (1, 3, 4), strict=True):
@@ -125,7 +121,7 @@ def test_figure_1_shows_the_training_samples_in_25_bins(four):
 
 def test_figure_2_draws_both_parts_by_epoch(four):
     figure = _training.figure_2(four["CE"])
-    assert are_inside(figure)
+    assert is_inside_the_figure(*figure.axes)
     of_train, of_test, errors = figure.axes
     snapshots = four["CE"].snapshots()
     train = [means(found.train_labels, found.train_logits) for found in snapshots]
@@ -165,7 +161,7 @@ def test_wrong_samples_leave_a_gap_where_there_are_none(tmp_path):
 
 def test_figure_3_draws_a_line_for_each_loss(four):
     figure = _training.figure_3(four)
-    assert are_inside(figure)
+    assert is_inside_the_figure(*figure.axes)
     for ax, name in zip(
         figure.axes, ("nll", "nll_right", "nll_wrong", "entropy_wrong"), strict=False
     ):
@@ -180,7 +176,7 @@ def test_figure_3_draws_a_line_for_each_loss(four):
 
 def test_figure_4_draws_the_gradient_norms_of_the_last_layer(four):
     figure = _theory.figure_4(four)
-    assert are_inside(figure)
+    assert is_inside_the_figure(*figure.axes)
     assert [ax.get_title() for ax in figure.axes[1:]] == ["(b) epoch 1", "(c) epoch 3"]
     text = legend_texts(figure.axes[2])[3]
     found = four["FL-3"].snapshots()[2]
@@ -229,7 +225,7 @@ def test_figure_5_marks_the_best_temperatures(tmp_path):
         file = write_run(tmp_path, loss, "multi30k") / "translation.json"
         file.write_text(json.dumps({"ece": found}))
     figure = _translation.figure_5(of_translation(*ece).pick(read(tmp_path)))
-    assert are_inside(figure)
+    assert is_inside_the_figure(*figure.axes)
     above, below = np.reshape(figure.axes, (2, 3))
     assert [ax.lines[0].get_ydata().tolist() for ax in above] == [*ece.values()]
     assert [ax.lines[0].get_ydata().tolist() for ax in below] == [bleu] * 3
@@ -271,7 +267,7 @@ def images(tmp_path):
 def test_figure_9_shows_what_all_get_right_and_wrong(images):
     runs, data = images
     figure = _samples.figure_9(runs, data)
-    assert are_inside(figure)
+    assert is_inside_the_figure(*figure.axes)
     # MMCE gets the first image wrong, the others right.
     for ax, sample in zip(figure.axes, (1, 2, 3, 4, 9, 10, 11), strict=True):
         np.testing.assert_array_equal(ax.images[0].get_array(), data.test.x[sample])
@@ -303,7 +299,7 @@ def test_figure_9_refuses_the_labels_of_other_data(images):
 
 def test_figure_10_draws_the_mean_norm_of_the_features(four):
     figure = _training.figure_10(four)
-    assert are_inside(figure)
+    assert is_inside_the_figure(*figure.axes)
     drawn = lines_of(figure.axes[0])
     assert [*drawn] == [*FOUR]
     for loss, run in four.items():
@@ -344,9 +340,9 @@ def test_missing_runs_are_named_with_their_command(tmp_path, state):
 
 def test_command_draws_what_it_can_and_says_what_it_lacks(tmp_path, capsys):
     arguments = ["--runs", tmp_path / "absent", "--out", tmp_path / "out", "--figure"]
-    __main__.main([*map(str, arguments), *map(str, (1, 2, 3, 4, 5, 6, 8, 9, 10))])
+    __main__.main([*map(str, arguments), *map(str, (1, 2, 3, 4, 5, 6, 9, 10))])
     drawn = {file.name for file in (tmp_path / "out").iterdir()}
-    assert drawn == {"figure_04.png", "figure_06.png", "figure_08.png"}
+    assert drawn == {"figure_04.png", "figure_06.png"}
     said = capsys.readouterr().out
     for number in (1, 2, 3, 4, 5, 9, 10):
         assert f"figure {number} needs finished runs of CE" in said
@@ -383,12 +379,13 @@ def test_linear_model_is_trained_by_gradient_descent():
         np.testing.assert_allclose(model.weights[loss][-1], w, rtol=1e-4, atol=1e-5)
 
 
-def test_linear_model_depends_on_the_seed_alone():
-    again, other = (_linear_model.trained.__wrapped__(seed) for seed in (0, 1))
+def test_linear_model_depends_on_the_seed_alone(monkeypatch):
     model = _linear_model.trained(0)
+    monkeypatch.setattr(_linear_model, "ITERATIONS", 3)
+    again, other = (_linear_model.trained.__wrapped__(seed) for seed in (0, 1))
     for loss in ("CE", "FL-1"):
-        np.testing.assert_array_equal(again.weights[loss], model.weights[loss])
-        assert not np.allclose(other.weights[loss], model.weights[loss])
+        np.testing.assert_array_equal(again.weights[loss], model.weights[loss][:4])
+        assert not np.allclose(other.weights[loss], again.weights[loss])
 
 
 def test_cross_entropy_grows_norms_and_wrong_confidences_beyond_focal_loss():
@@ -400,7 +397,7 @@ def test_cross_entropy_grows_norms_and_wrong_confidences_beyond_focal_loss():
 
 def test_figure_7_draws_norms_by_iteration():
     figure = _linear_model.figure_7(seeds=(0,))
-    assert are_inside(figure)
+    assert is_inside_the_figure(*figure.axes)
     model = _linear_model.trained(0)
     for loss in ("CE", "FL-1"):
         weights = model.weights[loss].astype("float64")
@@ -412,7 +409,7 @@ def test_figure_7_draws_norms_by_iteration():
 
 def test_figure_8_draws_the_confidence_of_wrong_points():
     figure = _linear_model.figure_8(seed=0)
-    assert are_inside(figure)
+    assert is_inside_the_figure(*figure.axes)
     model = _linear_model.trained(0)
     x, y = model.test
     for patch, loss in zip(figure.axes[0].patches, ("CE", "FL-1"), strict=True):
