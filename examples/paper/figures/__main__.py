@@ -31,7 +31,10 @@ _TRANSLATION = of_translation("CE", "LS-0.1", "FL-1")
 
 def _figure_9(runs: Sequence[Run], data_dir: Path | None) -> Figure:
     picked = _IMAGES.pick(runs)
-    return _samples.figure_9(picked, data.load(picked["CE"].dataset, data_dir))
+    try:
+        return _samples.figure_9(picked, data.load(picked["CE"].dataset, data_dir))
+    except (FileNotFoundError, ValueError) as error:
+        raise MissingRunsError(f"the images of its runs: {error}") from error
 
 
 FIGURES: dict[int, Callable[[Sequence[Run], Path | None], Figure]] = {

@@ -297,6 +297,17 @@ def test_figure_9_refuses_the_labels_of_other_data(images):
         _samples.figure_9(runs, Data("cifar10", other, other, other, data.class_names))
 
 
+def test_missing_images_do_not_stop_the_command(images, tmp_path, capsys):
+    __main__.main(
+        [
+            *f"--runs {tmp_path} --out {tmp_path} --data-dir {tmp_path / 'none'}".split(),
+            "--figure",
+            "9",
+        ]
+    )
+    assert "figure 9 needs the images of its runs: " in capsys.readouterr().out
+
+
 def test_figure_10_draws_the_mean_norm_of_the_features(four):
     figure = _training.figure_10(four)
     assert is_inside_the_figure(*figure.axes)
