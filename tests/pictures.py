@@ -13,11 +13,12 @@ def legend_texts(ax):
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
-def is_inside_the_figure(ax):
-    """Whether nothing of the axes and of what hangs on them is cut off."""
-    ax.figure.canvas.draw()
-    box = ax.get_tightbbox().transformed(ax.figure.transFigure.inverted())
-    return min(box.x0, box.y0) >= -0.01 and max(box.x1, box.y1) <= 1.01
+def is_inside_the_figure(*axes):
+    """Whether nothing of the axes of a figure and of what hangs on them is cut off."""
+    figure = axes[0].figure
+    figure.canvas.draw()
+    boxes = [ax.get_tightbbox().transformed(figure.transFigure.inverted()) for ax in axes]
+    return all(min(box.x0, box.y0) >= -0.01 and max(box.x1, box.y1) <= 1.01 for box in boxes)
 
 
 def grey_looks(lines):

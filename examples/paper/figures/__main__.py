@@ -4,7 +4,7 @@ Figures 4(a), 6, 7 and 8 are theory and a linear model. What a figure lacks is s
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -13,7 +13,12 @@ from matplotlib.figure import Figure
 
 from examples.paper import data
 from examples.paper.figures import _linear_model, _samples, _theory, _training, _translation
-from examples.paper.figures._select import MissingRuns, of_images, of_translation, with_snapshots
+from examples.paper.figures._select import (
+    MissingRunsError,
+    of_images,
+    of_translation,
+    with_snapshots,
+)
 from examples.paper.runs import Run, read
 
 RESULTS = Path(__file__).resolve().parents[3] / "docs/results"
@@ -22,6 +27,29 @@ _ALONE = with_snapshots("CE")
 _FOUR = with_snapshots("CE", "FL-1", "FL-2", "FL-3")
 _IMAGES = of_images("CE", "MMCE", "Brier", "FLSD-53")
 _TRANSLATION = of_translation("CE", "LS-0.1", "FL-1")
+
+
+def _figure_9(runs: Sequence[Run], data_dir: Path | None) -> Figure:
+    picked = _IMAGES.pick(runs)
+    try:
+        return _samples.figure_9(picked, data.load(picked["CE"].dataset, data_dir))
+    except (FileNotFoundError, ValueError) as error:
+        raise MissingRunsError(f"the images of its runs: {error}") from error
+
+
+FIGURES: dict[int, Callable[[Sequence[Run], Path | None], Figure]] = {
+    1: lambda runs, _: _training.figure_1(_ALONE.pick(runs)["CE"]),
+    2: lambda runs, _: _training.figure_2(_ALONE.pick(runs)["CE"]),
+    3: lambda runs, _: _training.figure_3(_FOUR.pick(runs)),
+    4: lambda runs, _: _theory.figure_4(_FOUR.pick(runs)),
+    5: lambda runs, _: _translation.figure_5(_TRANSLATION.pick(runs)),
+    6: lambda *_: _theory.figure_6(),
+    7: lambda *_: _linear_model.figure_7(),
+    8: lambda *_: _linear_model.figure_8(),
+    9: _figure_9,
+    10: lambda runs, _: _training.figure_10(_FOUR.pick(runs)),
+}
+"""Each takes the runs and the folder of data sets, and raises MissingRunsError."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -36,8 +64,8 @@ def main(arguments: list[str] | None = None) -> None:
     for number in sorted(set(options.figure)):
         file = options.out / f"figure_{number:02d}.png"
         try:
-            figure = draw(number, runs, options.data_dir)
-        except MissingRuns as missing:
+            figure = FIGURES[number](runs, options.data_dir)
+        except MissingRunsError as missing:
             print(f"figure {number} needs {missing}")
             if number != 4:
                 continue
@@ -58,42 +86,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--runs", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
-    numbers = range(1, 11)
-    add("--figure", type=int, nargs="+", choices=numbers, default=numbers, metavar="N", help="1-10")
+    add("--figure", type=int, nargs="+", choices=FIGURES, default=FIGURES, metavar="N", help="1-10")
     add("--out", type=Path, default=Path("figures"), help="folder to write into")
     add("--data-dir", type=Path, help="folder of local copies, for figure 9 (default: download)")
     add("--publish", action="store_true", help="write docs/results/linear_model.json")
     return parser
-
-
-def draw(number: int, runs: Sequence[Run], data_dir: Path | None) -> Figure:
-    """Return a figure.
-
-    Raises:
-        MissingRuns: If there are no runs to draw it of.
-    """
-    match number:
-        case 1:
-            return _training.figure_1(_ALONE.pick(runs)["CE"])
-        case 2:
-            return _training.figure_2(_ALONE.pick(runs)["CE"])
-        case 3:
-            return _training.figure_3(_FOUR.pick(runs))
-        case 4:
-            return _theory.figure_4(_FOUR.pick(runs))
-        case 5:
-            return _translation.figure_5(_TRANSLATION.pick(runs))
-        case 6:
-            return _theory.figure_6()
-        case 7:
-            return _linear_model.figure_7()
-        case 8:
-            return _linear_model.figure_8()
-        case 9:
-            picked = _IMAGES.pick(runs)
-            return _samples.figure_9(picked, data.load(picked["CE"].dataset, data_dir))
-        case _:
-            return _training.figure_10(_FOUR.pick(runs))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """What the snapshots of a run say, epoch after epoch: one is in memory at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from keras import ops
 
+from examples.paper.figures._select import MissingRunsError
 from examples.paper.recipes import RECIPES
 from examples.paper.runs import Run, Snapshot
 from keras_focal import functional
@@ -20,13 +21,24 @@ def snapshot_files(run: Run) -> dict[int, Path]:
     return {int(file.stem.removeprefix("epoch_")): file for file in files}
 
 
-def at_epochs(run: Run, *of_the_paper: int) -> list[Snapshot]:
-    """Return the snapshots nearest to epochs out of the paper's 350, each snapshot once."""
-    files = snapshot_files(run)
-    last = run.settings.get("epochs", max(files))
-    wanted = [epoch * last / _OF_THE_PAPER for epoch in of_the_paper]
-    nearest = {min(files, key=lambda found: abs(found - epoch)) for epoch in wanted}
-    return [Snapshot.load(files[epoch]) for epoch in sorted(nearest)]
+def epochs_near(runs: Sequence[Run], *of_the_paper: int) -> list[int]:
+    """Return the epochs nearest to some of the paper's 350 of which all runs have a snapshot.
+
+    Raises:
+        MissingRunsError: If there is no such epoch.
+    """
+    common = sorted(set.intersection(*(set(snapshot_files(run)) for run in runs)))
+    if not common:
+        raise MissingRunsError(
+            "snapshots of the same epochs of its runs: train with --snapshots all"
+        )
+    scale = runs[0].settings["epochs"] / _OF_THE_PAPER
+    return sorted({min(common, key=lambda e: abs(e - scale * mark)) for mark in of_the_paper})
+
+
+def snapshot(run: Run, epoch: int) -> Snapshot:
+    """Return the snapshot of an epoch."""
+    return Snapshot.load(snapshot_files(run)[epoch])
 
 
 def by_epoch(
@@ -41,7 +53,7 @@ def by_epoch(
 def drops(run: Run) -> tuple[int, ...]:
     """Return the epochs after which the learning rate of a run falls."""
     recipe = RECIPES.get(run.dataset)
-    return recipe.scaled(run.settings.get("epochs")).drops if recipe else ()
+    return recipe.scaled(run.settings["epochs"]).drops if recipe else ()
 
 
 def scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:

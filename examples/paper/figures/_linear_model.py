@@ -115,7 +115,7 @@ def figure_7(seeds: tuple[int, ...] = SEEDS) -> Figure:
         label(ax, letter, title)
         ax.set(xlabel="iteration", ylabel="norm", xlim=(0, ITERATIONS))
         ax.set_ylim(bottom=0.0, auto=True)
-        legend(ax)
+        legend(ax, title=f"mean and range of {len(seeds)} seeds")
     return figure
 
 
@@ -131,8 +131,8 @@ def figure_8(seed: int = SEEDS[0]) -> Figure:
         histogram.stairs(100 * counts / len(confidences), edges, label=text, **look(loss))
     label(histogram, "a", "misclassified test points")
     histogram.set(xlabel="confidence", ylabel="share, %", xlim=(0.5, 1.0))
-    histogram.set_ylim(bottom=0.0, auto=True)
-    legend(histogram)
+    histogram.set_ylim(0.0, 1.2 * histogram.get_ylim()[1])
+    legend(histogram, loc="upper left")
     for ax, letter, loss in zip(regions, "bc", LOSSES, strict=True):
         mesh = _regions(ax, model, loss)
         label(ax, letter, f"decision regions, {loss}")

@@ -37,6 +37,7 @@ def label(ax: Axes, letter: str, title: str) -> None:
     ax.set_title(f"({letter}) {title}", fontsize="medium")
 
 
-def legend(ax: Axes) -> None:
+def legend(ax: Axes, **options: Any) -> None:
     """Draw the legend of a panel."""
-    ax.legend(loc="best", fontsize="small", framealpha=0.9, handlelength=3.2)
+    usual = {"loc": "best", "fontsize": "small", "title_fontsize": "small", "handlelength": 3.2}
+    ax.legend(framealpha=0.9, **{**usual, **options})

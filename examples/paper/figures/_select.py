@@ -1,12 +1,15 @@
 """Which runs a figure is drawn of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from examples.paper.runs import Run
 
+_IMAGES = ("cifar10", "cifar100", "tiny_imagenet")
 
-class MissingRuns(Exception):
+
+class MissingRunsError(Exception):
     """There are no runs to draw a figure of; the message says which, and how to get them."""
 
 
@@ -18,8 +21,9 @@ class Need:
         losses: Names of the losses.
         files: Pattern of the files that each run must hold.
         words: What those files are.
-        command: The command that makes them, with places for dataset, network, seed and loss.
-        dataset: Of the command, where there is no run yet; `network` likewise.
+        command: What makes them, with a place for the options.
+        options: Names of the settings that must be alike, which are options of the command.
+        default: Those settings where there is no run yet.
         datasets: The data sets that will do, () for all.
     """
 
@@ -27,30 +31,36 @@ class Need:
     files: str
     words: str
     command: str
-    dataset: str = "cifar10"
-    network: str = "resnet50"
+    options: tuple[str, ...]
+    default: Mapping[str, Any]
     datasets: tuple[str, ...] = ()
 
     def pick(self, runs: Sequence[Run]) -> dict[str, Run]:
-        """Return the run of each loss: of the first data set, network and seed that have all.
+        """Return the run of each loss: of the first settings that have all.
 
         Raises:
-            MissingRuns: If no data set, network and seed has all.
+            MissingRunsError: If no settings have all.
         """
         groups: dict[tuple, dict[str, Run]] = {}
         for run in runs:
             if self._takes(run):
-                key = (run.dataset, run.network, run.seed, run.settings.get("epochs"))
+                key = tuple(run.settings.get(name) for name in self.options)
                 groups.setdefault(key, {})[run.loss] = run
-        key = max(groups, key=lambda key: len(groups[key]), default=None)
-        dataset, network, seed, _ = key or (self.dataset, self.network, 1, None)
+        default = tuple(self.default.get(name) for name in self.options)
+        key = max(groups, key=lambda key: len(groups[key]), default=default)
         group = groups.get(key, {})
         missing = [loss for loss in self.losses if loss not in group]
         if missing:
-            command = self.command.format(
-                dataset=dataset, network=network, seed=seed, loss=missing[0]
+            given = {**dict(zip(self.options, key, strict=True)), "loss": missing[0]}
+            options = " ".join(
+                f"--{name.replace('_', '-')} {value}"
+                for name, value in given.items()
+                if value is not None
             )
-            raise MissingRuns(f"finished runs of {', '.join(missing)} {self.words}: {command}")
+            raise MissingRunsError(
+                f"finished runs of {', '.join(missing)} {self.words}: "
+                f"{self.command.format(options=options)}"
+            )
         return {loss: group[loss] for loss in self.losses}
 
     def _takes(self, run: Run) -> bool:
@@ -62,25 +72,25 @@ class Need:
         )
 
 
-_TRAIN = (
-    "python -m examples.paper.train --dataset {dataset} --network {network} --loss {loss} "
-    "--seed {seed}"
-)
+_TRAIN = "python -m examples.paper.train {options}"
+_OPTIONS = ("dataset", "network", "seed", "epochs", "batch_size", "limit", "length")
+_DEFAULT = {"dataset": "cifar10", "network": "resnet50"}
 
 
 def with_snapshots(*losses: str) -> Need:
     """Return the need of runs that kept snapshots."""
-    files = "snapshots/epoch_*.npz"
-    return Need(losses, files, "with snapshots", f"{_TRAIN} --snapshots all")
+    command = f"{_TRAIN} --snapshots all"
+    return Need(losses, "snapshots/epoch_*.npz", "with snapshots", command, _OPTIONS, _DEFAULT)
 
 
 def of_images(*losses: str) -> Need:
     """Return the need of runs on images."""
-    datasets = ("cifar10", "cifar100", "tiny_imagenet")
-    return Need(losses, "logits.npz", "on images", _TRAIN, datasets=datasets)
+    return Need(losses, "logits.npz", "on images", _TRAIN, _OPTIONS, _DEFAULT, _IMAGES)
 
 
 def of_translation(*losses: str) -> Need:
     """Return the need of evaluated translation runs."""
-    command = "python -m examples.paper.translation train --loss {loss}, then evaluate"
-    return Need(losses, "translation.json", "of translation, evaluated", command)
+    command = "python -m examples.paper.translation train {options}, then evaluate"
+    options = ("dataset", "size", "seed", "epochs")
+    default = {"dataset": "multi30k"}
+    return Need(losses, "translation.json", "of translation, evaluated", command, options, default)

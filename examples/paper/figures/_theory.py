@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from examples.paper.figures._epochs import at_epochs
+from examples.paper.figures._epochs import epochs_near, snapshot
 from examples.paper.figures._looks import label, sheet
 from examples.paper.runs import Run
 from keras_focal import plotting
@@ -22,28 +22,21 @@ def figure_4(runs: Mapping[str, Run] | None = None) -> Figure:
         figure, ((ax,),) = sheet(1, 1, (5.2, 4.0))
         _ratio(ax)
         return figure
-    rows = zip(*(at_epochs(run, 10, 100, 200) for run in runs.values()), strict=True)
-    epochs = [dict(zip(runs, row, strict=True)) for row in rows]
+    epochs = epochs_near([*runs.values()], 10, 100, 200)
     figure, axes = sheet(2, 2, (5.2, 3.9))
     first, *others = axes.reshape(-1)
     _ratio(first)
     for ax in others[len(epochs) :]:
         figure.delaxes(ax)
-    for ax, letter, snapshots in zip(others, "bcd", epochs, strict=False):
-        # A norm is all that the gradient takes of the features.
-        plotting.gradient_norm_histogram(
-            {
-                loss: (
-                    snapshot.train_labels,
-                    snapshot.train_logits,
-                    GAMMAS[loss],
-                    snapshot.train_feature_norms[:, None],
-                )
-                for loss, snapshot in snapshots.items()
-            },
-            ax=ax,
-        )
-        label(ax, letter, f"epoch {snapshots['CE'].epoch}")
+    for ax, letter, epoch in zip(others, "bcd", epochs, strict=False):
+        models = {}
+        for loss, run in runs.items():
+            found = snapshot(run, epoch)
+            # The gradient takes no more of the features than their norm.
+            features = found.train_feature_norms[:, None]
+            models[loss] = (found.train_labels, found.train_logits, GAMMAS[loss], features)
+        plotting.gradient_norm_histogram(models, ax=ax)
+        label(ax, letter, f"epoch {epoch}")
     return figure
 
 
