@@ -67,7 +67,7 @@ def test_table_leaves_out_runs_that_were_not_evaluated(finished):
 def test_unfinished_run_is_refused(finished, toy_data, tmp_path):
     settings = json.loads((finished / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps({**settings, "finished": False}))
-    with pytest.raises(ValueError, match="finished run.*Received"):
+    with pytest.raises(ValueError, match=r"finished run.*Received"):
         evaluate(tmp_path, data_dir=toy_data)
 
 

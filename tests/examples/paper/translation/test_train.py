@@ -150,8 +150,7 @@ def test_base_is_the_size_of_its_paper():
     size = SIZES["base"]
     assert (size.blocks, size.width, size.heads, size.hidden) == (6, 512, 8, 2048)
     assert size.dropout == 0.1
-    parts = {name: width for name, width in zip(("attention", "hidden"), (512, 2048), strict=True)}
-    attention = 4 * (parts["attention"] ** 2 + 512)
-    hidden = 2 * 512 * parts["hidden"] + 512 + 2048
+    attention = 4 * (512**2 + 512)
+    hidden = 2 * 512 * 2048 + 512 + 2048
     blocks = 6 * (attention + hidden + 2 * 1024) + 6 * (2 * attention + hidden + 3 * 1024)
     assert transformer(size, 100).count_params() == blocks + 100 * 512
