@@ -2,7 +2,7 @@
 
 A folder holds
 
-- `run.json`: the settings, the seed, versions, device, commit, seconds, whether the run is finished;
+- `run.json`: the settings, the seed, versions, device, commit, seconds, and whether it is finished;
 - `log.csv`: a row for each epoch;
 - `logits.npz`: `val_logits`, `val_labels`, `test_logits`, `test_labels`, as the logits that the
   authors' models are published with;
@@ -10,12 +10,18 @@ A folder holds
 """
 
 import csv
+import importlib
 import json
+import platform
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
+
+import keras_focal
 
 
 @dataclass(frozen=True)
@@ -109,10 +115,15 @@ class Run:
         return Logits.load(self.folder / "logits.npz")
 
     def log(self) -> dict[str, np.ndarray]:
-        """Return the columns of log.csv, float64, one value an epoch."""
+        """Return the columns of log.csv, float64, one value an epoch, {} before the first.
+
+        An epoch that a kill made run twice counts once, as it was the second time.
+        """
+        if not (self.folder / "log.csv").exists():
+            return {}
         with open(self.folder / "log.csv", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+            rows = {row["epoch"]: row for row in csv.DictReader(file)}.values()
+        return {name: np.array([float(row[name]) for row in rows]) for name in next(iter(rows), {})}
 
     def snapshots(self) -> list[Snapshot]:
         """Return the snapshots in the order of their epochs."""
@@ -132,3 +143,25 @@ def read(directory: Path) -> list[Run]:
             f"writes them. Received: {directory}"
         )
     return [Run(file.parent, json.loads(file.read_text())) for file in files]
+
+
+def environment() -> dict[str, str]:
+    """Return what a run ran on: versions, backend, device, commit."""
+    backend = keras.backend.backend()
+    # Keras does not list the devices of torch.
+    devices = [] if backend == "torch" else keras.distribution.list_devices()
+    git = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=Path(__file__).parent,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return {
+        "python": platform.python_version(),
+        "keras": keras.version(),
+        "keras_focal": keras_focal.__version__,
+        "backend": f"{backend} {importlib.import_module(backend).__version__}",
+        "device": ", ".join(devices) or platform.machine(),
+        "commit": git.stdout.strip(),
+    }

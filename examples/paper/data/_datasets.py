@@ -1,0 +1,63 @@
+"""What tensorflow-datasets prepares."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+READ_AT_ONCE = 1000
+
+
+def prepared(
+    builder: Any, splits: Sequence[str], data_dir: Path | None = None
+) -> tuple[list[dict[str, np.ndarray]], tuple[str, ...]]:
+    """Return the features of each split as arrays, in the order of their "id", and the classes.
+
+    The ids of the data sets used here sort as the rows of the originals.
+
+    Args:
+        builder: A class of data sets, or the name of one of tensorflow-datasets.
+        splits: Their names.
+        data_dir: Folder where the data set was prepared; None prepares it where need be.
+
+    Raises:
+        FileNotFoundError: If the folder does not hold the data set.
+        ImportError: If tensorflow-datasets is not installed.
+        OSError: If the download fails.
+    """
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ImportError(
+            "Without a local copy in `data_dir`, tensorflow-datasets reads the data set: "
+            "pip install keras-focal[datasets]"
+        ) from error
+    make = tfds.builder if isinstance(builder, str) else type.__call__
+    source = make(builder, data_dir=data_dir)
+    if data_dir is None:
+        _download(source)
+    elif not source.data_path.is_dir():
+        raise FileNotFoundError(
+            f"`data_dir` must hold {source.name}, as a local copy or as tensorflow-datasets "
+            f"prepares it; None downloads it. Received: {data_dir}"
+        )
+    parts = []
+    for name in splits:
+        batches = list(tfds.as_numpy(source.as_dataset(split=name, batch_size=READ_AT_ONCE)))
+        arrays = {
+            feature: np.concatenate([batch[feature] for batch in batches]) for feature in batches[0]
+        }
+        rows = np.argsort(arrays["id"])
+        parts.append({feature: array[rows] for feature, array in arrays.items()})
+    return parts, tuple(source.info.features["label"].names)
+
+
+def _download(source: Any) -> None:
+    try:
+        source.download_and_prepare()
+    except Exception as error:
+        raise OSError(
+            f"{source.name} could not be downloaded; `data_dir` may name the folder of a local "
+            f"copy. Received: {error}"
+        ) from error

@@ -1,0 +1,53 @@
+"""Figure 5: BLEU and calibration of translation against temperature."""
+
+import json
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from examples.paper.figures._looks import BLUE, RED, label, sheet
+from examples.paper.runs import Run
+
+
+class Curves(NamedTuple):
+    """Temperatures and what is found at them: ECE as a fraction, BLEU from 0 to 100."""
+
+    temperatures: np.ndarray
+    ece_validation: np.ndarray
+    bleu_temperatures: np.ndarray
+    bleu_test: np.ndarray
+
+
+def curves(run: Run) -> Curves:
+    """Return what the translation.json of a run holds."""
+    found = json.loads((run.folder / "translation.json").read_text())
+    return Curves(*(np.array(found[name]) for name in Curves._fields))
+
+
+def figure_5(runs: Mapping[str, Run]) -> Figure:
+    """Draw ECE on validation and BLEU on test data against temperature; dots mark the best."""
+    figure, axes = sheet(2, len(runs), (3.8, 2.7), sharex=True, sharey="row")
+    for (above, below), letter, (loss, run) in zip(axes.T, "abc", runs.items(), strict=True):
+        found = curves(run)
+        least = int(np.argmin(found.ece_validation))
+        most = int(np.argmax(found.bleu_test))
+        for ax, x, y, best, color in (
+            (above, found.temperatures, 100 * found.ece_validation, least, RED),
+            (below, found.bleu_temperatures, found.bleu_test, most, BLUE),
+        ):
+            ax.plot(x, y, color=color, linewidth=1.8, marker="o", markevery=[best])
+            ax.annotate(
+                f"{y[best]:.2f} at T = {x[best]:g}",
+                (x[best], y[best]),
+                textcoords="offset points",
+                xytext=(6, 8 if ax is above else -14),
+                fontsize="small",
+            )
+            ax.margins(y=0.2)
+        label(above, letter, loss)
+        below.set_xlabel("temperature, T")
+    axes[0, 0].set_ylabel("ECE on validation data, %")
+    axes[1, 0].set_ylabel("BLEU on test data")
+    return figure

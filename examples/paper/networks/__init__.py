@@ -1,0 +1,39 @@
+"""The networks of the paper by name, and smaller ones that a processor trains."""
+
+from collections.abc import Callable
+
+import keras
+
+from examples.paper.data._types import Data
+from examples.paper.networks._densenet import densenet
+from examples.paper.networks._resnet import bottleneck_resnet, resnet
+from examples.paper.networks._text import global_pooling_cnn, small_global_pooling_cnn
+from examples.paper.networks.tree_lstm import tree_lstm
+from examples.paper.networks._wide_resnet import wide_resnet
+
+NETWORKS: dict[str, Callable[[Data], keras.Model]] = {
+    "resnet8": lambda data: resnet(data, depth=8),
+    "resnet20": lambda data: resnet(data, depth=20),
+    "resnet50": lambda data: bottleneck_resnet(data, (3, 4, 6, 3)),
+    "resnet110": lambda data: resnet(data, depth=110),
+    "resnet110-bottleneck": lambda data: bottleneck_resnet(data, (3, 4, 26, 3)),
+    "wide-resnet-26-10": lambda data: wide_resnet(data, depth=26, width=10),
+    "densenet121": lambda data: densenet(data, (6, 12, 24, 16), growth=32),
+    "global-pooling-cnn": global_pooling_cnn,
+    "global-pooling-cnn-small": small_global_pooling_cnn,
+    "tree-lstm": tree_lstm,
+}
+
+
+def build(name: str, data: Data) -> keras.Model:
+    """Return a network for a data set, its weights drawn anew.
+
+    It takes what `data.train.x` holds and gives logits, float32, from its layer "logits"; what
+    that layer takes is `model.get_layer("logits").input`.
+
+    Raises:
+        ValueError: If no network has the name.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"`name` must be one of {', '.join(sorted(NETWORKS))}. Received: {name!r}")
+    return NETWORKS[name](data)

@@ -1,0 +1,189 @@
+"""docs/reproduction.md: made of docs/results/*.json, so that no figure in it is typed."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from examples.paper.reproduce.claims import CLAIMS, Means
+from examples.paper.reproduce.remarks import REMARKS
+from examples.paper.reproduce.results import COMMAND, RESULTS, by_experiment, load
+from examples.paper.tables.build import Measured, build
+from examples.paper.tables.layout import BASELINES, FOCAL
+from examples.paper.tables.published import nearest_row, published
+from examples.paper.tables.write import caption, grid_of
+
+FILE = RESULTS.parent / "reproduction.md"
+HEAD = f"""# The paper, reproduced
+
+What "Calibrating Deep Neural Networks using Focal Loss" (Mukhoti et al., 2020) reports, and what
+this package gives: with the authors' own published logits, with small networks on real data that
+a CPU trains, and with the theory. Made by `python -m examples.paper.reproduce page` from
+`docs/results`; no figure is typed. How to train the paper's own networks at full length:
+[examples/paper](../examples/paper/README.md).
+"""
+TABLES = ("1", "5", "2", "6", "4", "7", "9", "10", "11", "12", "beyond")
+SETTINGS = ("epochs", "batch_size", "limit", "length", "size")
+
+
+def write() -> None:
+    """Write the page."""
+    FILE.write_text("\n".join(sections()))
+
+
+def sections() -> Iterator[str]:
+    """Yield the parts of the page, each of which has its results file."""
+    yield HEAD
+    yield from _published_logits(json.loads((RESULTS / "published_logits.json").read_text()))
+    found = load()
+    images_and_texts = [item for item in found if "bleu" not in item.figures["ece"]["pre"]]
+    yield "## Claims, held against our runs\n"
+    yield from _claims(images_and_texts)
+    yield "## Our runs beside the paper's tables\n"
+    yield (
+        "Our networks are smaller than the paper's and train for fewer epochs, from random word "
+        "vectors: the levels differ, the order of the losses is what is held against the paper. "
+        'Rows "paper" are its own figures, of its own network.\n'
+    )
+    for number in TABLES:
+        table = build(number, found, ("ece", "nll") if number == "1" else ("ece",))
+        if table.rows:
+            yield f"### {caption(table)}\n\n{grid_of(table)}"
+    yield "## Translation\n"
+    yield grid_of(build("3", found))
+    yield REMARKS["translation"]
+    yield from _linear_model(json.loads((RESULTS / "linear_model.json").read_text()))
+    yield "## Runs and their cost\n"
+    yield _costs(found)
+    yield REMARKS["not measured"]
+
+
+def _published_logits(result: dict[str, Any]) -> Iterator[str]:
+    rows = result["rows"]
+    met = sum(row["is_met"] for row in rows)
+    yield f"## The authors' own logits\n\n`{result['command']}`\n"
+    yield f"{met} of {len(rows)} published figures are met to the last digit printed.\n"
+    yield _grid(
+        ("table", "loss", "figure", "paper", "ours", "met"),
+        (
+            (row["table"], row["loss"], row["figure"], f"{row['paper']:g}", f"{row['ours']:.4f}")
+            + ("yes" if row["is_met"] else "**no**",)
+            for row in rows
+        ),
+    )
+    yield from dict.fromkeys(
+        f"- Table {row['table']}, {row['loss']}, {row['figure']}: {row['note']}"
+        for row in rows
+        if row["note"]
+    )
+    yield ""
+
+
+def _claims(found: list[Measured]) -> Iterator[str]:
+    groups = {place: means(items) for place, items in by_experiment(found).items()}
+    rows = []
+    for claim in CLAIMS:
+        for (dataset, network), ours in groups.items():
+            if not set(claim.losses) <= ours.keys():
+                continue
+            place = nearest_row("1", dataset, network)
+            of_paper = {loss: f for loss, f in paper(place).items() if loss in ours}
+            ours = {loss: ours[loss] for loss in of_paper}
+            rows.append(
+                (
+                    claim.text,
+                    dataset,
+                    f"{claim.figures(of_paper)} ({place.split('/')[1]})",
+                    _answer(claim.holds(of_paper)),
+                    f"{claim.figures(ours)} ({network})",
+                    _answer(claim.holds(ours)),
+                )
+            )
+    yield _grid(("claim", "data", "paper", "holds there", "ours", "holds here"), rows)
+    yield REMARKS["claims"]
+
+
+def means(items: Iterable[Measured]) -> Means:
+    """Return what claims are about, the mean over the seeds of each loss."""
+    by_loss: dict[str, list[dict[str, float]]] = {}
+    for item in items:
+        figures = item.figures["ece"]
+        by_loss.setdefault(item.run.loss, []).append(
+            {
+                "pre": figures["pre"]["ece"],
+                "post": figures["post"]["ece"],
+                "T": figures["T"],
+                "error": figures["pre"]["error"],
+                "nll": figures["pre"]["nll"],
+            }
+        )
+    return {
+        loss: {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        for loss, rows in by_loss.items()
+    }
+
+
+def paper(place: str) -> Means:
+    """Return the same figures of the paper for "dataset/network"."""
+    tables = published()
+    found: Means = {}
+    for loss in (*BASELINES, *FOCAL):
+        ece = next(
+            (
+                tables[n]["rows"][place][loss]
+                for n in ("1", "5")
+                if loss in tables[n]["rows"][place]
+            ),
+            None,
+        )
+        error = next(
+            (
+                tables[n]["rows"][place][loss]
+                for n in ("4", "7")
+                if loss in tables[n]["rows"][place]
+            ),
+            None,
+        )
+        if ece and error:
+            nll = tables["9"]["rows"][place][loss]["nll"]
+            found[loss] = {**ece, "error": error["error"], "nll": nll}
+    return found
+
+
+def _linear_model(result: dict[str, Any]) -> Iterator[str]:
+    yield f"## The linear model of Appendix B\n\n`{result['command']}`\n"
+    yield json.dumps(result)[:0]
+
+
+def _costs(found: list[Measured]) -> str:
+    rows = []
+    for (dataset, network), items in by_experiment(found).items():
+        settings = items[0].run.settings
+        seconds = sorted(item.run.settings["seconds"] for item in items)
+        asked = [f"{name} {settings[name]}" for name in SETTINGS if settings.get(name)]
+        rows.append(
+            (
+                dataset,
+                network,
+                ", ".join(asked),
+                ", ".join(str(seed) for seed in sorted({item.run.seed for item in items})),
+                f"{len(items)}",
+                f"{seconds[0]:.0f} to {seconds[-1]:.0f}",
+                settings["backend"],
+                ", ".join(sorted({item.run.settings["commit"] for item in items})),
+            )
+        )
+    headings = ("data", "network", "settings", "seeds", "runs", "seconds", "backend", "commit")
+    return f"`{COMMAND}`; seconds on 2 shared CPU cores.\n\n" + _grid(headings, rows)
+
+
+def _answer(holds: bool) -> str:
+    return "yes" if holds else "**no**"
+
+
+def _grid(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [tuple(headings), *map(tuple, rows)]
+    lines.insert(1, ("---",) * len(lines[0]))
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)

@@ -1,0 +1,78 @@
+"""The experiments of docs/reproduction.md: the paper's losses at a scale that fits a CPU.
+
+Every run is a `python -m examples.paper.train` of its own, so a kill loses at most an epoch.
+"""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+LOSSES = ("CE", "Brier", "MMCE", "LS-0.05", "FL-3", "FLSc-531", "FLSD-53")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Runs of one network on one data set: one for each loss and seed."""
+
+    dataset: str
+    network: str
+    epochs: int
+    batch_size: int | None = None
+    limit: int | None = None
+    length: int | None = None
+    losses: tuple[str, ...] = LOSSES
+    seeds: tuple[int, ...] = (1, 2)
+    snapshots: str = ""
+
+    def commands(self) -> list[list[str]]:
+        """Return the arguments of `examples.paper.train` for each run, seed after seed."""
+        shared = [
+            "--dataset",
+            self.dataset,
+            "--network",
+            self.network,
+            "--epochs",
+            f"{self.epochs}",
+        ]
+        for name in ("batch_size", "limit", "length", "snapshots"):
+            if getattr(self, name):
+                shared += [f"--{name.replace('_', '-')}", f"{getattr(self, name)}"]
+        return [
+            [*shared, "--loss", loss, "--seed", f"{seed}"]
+            for seed in self.seeds
+            for loss in self.losses
+        ]
+
+
+PLAN = (
+    Experiment("newsgroups20", "global-pooling-cnn-small", epochs=10, length=200),
+    Experiment("sst", "tree-lstm", epochs=10),
+    Experiment("cifar10", "resnet8", epochs=30, limit=10_000),
+)
+
+
+def run(data_dir: Path, out: Path, datasets: list[str], jobs: int) -> None:
+    """Train every run of the plan that is not finished, `jobs` at a time, and say how it goes."""
+    commands = [
+        [*arguments, "--out", str(out), *(["--data-dir", str(data_dir)] if data_dir else [])]
+        for experiment in PLAN
+        if datasets is None or experiment.dataset in datasets
+        for arguments in experiment.commands()
+    ]
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    done = 0
+    with ThreadPoolExecutor(jobs) as pool:
+        for code, command in pool.map(lambda command: _trained(command, threads), commands):
+            done += 1
+            state = "done" if code == 0 else f"FAILED with exit status {code}"
+            print(f"{done}/{len(commands)} {state}: {' '.join(command)}", flush=True)
+
+
+def _trained(arguments: list[str], threads: int) -> tuple[int, list[str]]:
+    names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    limits = dict.fromkeys(names, f"{threads}")
+    command = [sys.executable, "-m", "examples.paper.train", *arguments, "--verbose", "0"]
+    return subprocess.run(command, env={**os.environ, **limits}, check=False).returncode, arguments

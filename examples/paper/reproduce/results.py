@@ -1,0 +1,49 @@
+"""docs/results/reproduction.json: every run of the plan with its figures."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from examples.paper.runs import Run, read
+from examples.paper.tables.build import Measured, measured
+
+RESULTS = Path(__file__).resolve().parents[3] / "docs" / "results"
+FILE = RESULTS / "reproduction.json"
+COMMAND = "python -m examples.paper.reproduce publish"
+CRITERIA = ("ece", "nll", "focal")
+
+
+def publish(directory: Path) -> int:
+    """Measure the finished runs of a directory, write them down and return how many there are.
+
+    Raises:
+        FileNotFoundError: If the directory holds no finished run.
+    """
+    found = measured(read(directory), CRITERIA)
+    if not found:
+        raise FileNotFoundError(f"`--runs` must hold finished runs. Received: {directory}")
+    rows = [{"settings": item.run.settings, "figures": _rounded(item.figures)} for item in found]
+    FILE.write_text(json.dumps({"command": COMMAND, "rows": rows}, indent=1) + "\n")
+    return len(rows)
+
+
+def load() -> list[Measured]:
+    """Return the runs as they were published."""
+    rows = json.loads(FILE.read_text())["rows"]
+    return [Measured(Run(Path(), row["settings"]), row["figures"]) for row in rows]
+
+
+def by_experiment(found: Iterable[Measured]) -> dict[tuple[str, str], list[Measured]]:
+    """Return runs by data set and network, in the order in which they come."""
+    groups: dict[tuple[str, str], list[Measured]] = {}
+    for item in found:
+        groups.setdefault((item.run.dataset, item.run.network), []).append(item)
+    return groups
+
+
+def _rounded(figures):
+    if isinstance(figures, dict):
+        return {name: _rounded(value) for name, value in figures.items()}
+    return (
+        [_rounded(value) for value in figures] if isinstance(figures, list) else round(figures, 4)
+    )

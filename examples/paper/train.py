@@ -1,0 +1,276 @@
+"""Train one network of the paper: `python -m examples.paper.train --help`.
+
+A run is a folder (see `runs`). The same command again goes on where a killed run stood, and does
+nothing where the run is finished.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from examples.paper import data, networks
+from examples.paper.data import Batches, Data, FollowEpochs, Split, crop_and_flip
+from examples.paper.recipes import LOSSES, RECIPES, Recipe, gamma_callbacks, make_loss
+from examples.paper.runs import Logits, Run, Snapshot, environment
+from keras_focal import metrics
+
+SNAPSHOT_SAMPLES = 10_000
+PREDICT_BATCH = 500
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command."""
+    options = parser().parse_args(arguments)
+    keras.utils.set_random_seed(options.seed)
+    if options.mixed_precision:
+        keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    recipe = RECIPES[options.dataset].scaled(options.epochs, options.batch_size)
+    folder = options.out / "_".join(
+        (options.dataset, options.network, options.loss, f"seed{options.seed}")
+    )
+    run = start(folder, settings_of(options, recipe))
+    if run.finished:
+        print(f"{folder} is finished: nothing to do.")
+        return
+    with scope():
+        train(
+            run, recipe, data.load(options.dataset, options.data_dir, limit=options.limit), options
+        )
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.paper.train", description=__doc__.splitlines()[0]
+    )
+    add = parser.add_argument
+    add("--dataset", required=True, choices=RECIPES)
+    add("--network", required=True, choices=networks.NETWORKS)
+    add("--loss", required=True, choices=LOSSES)
+    add("--seed", type=int, default=1)
+    add("--epochs", type=int, help="epochs; schedules are scaled (default: the paper's)")
+    add("--batch-size", type=int, help="samples in a step (default: the paper's)")
+    add("--limit", type=int, help="train on the first LIMIT training samples only")
+    add("--length", type=int, help="words of a text of 20 Newsgroups (default: 1000)")
+    add("--data-dir", type=Path, help="folder of local copies (default: download)")
+    add("--out", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    add("--snapshots", default="", help='epochs to keep for the figures: "1,10,20" or "all"')
+    add("--mixed-precision", action="store_true", help="compute in bfloat16")
+    add("--xla", action="store_true", help="compile the steps with XLA, also on CPUs")
+    add("--tensorboard", action="store_true", help="write TensorBoard events")
+    add("--verbose", type=int, default=1, choices=(0, 1, 2), help="progress, as in Keras")
+    return parser
+
+
+def settings_of(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
+    """Return what decides the outcome of a run."""
+    names = ("dataset", "network", "loss", "seed", "limit", "length", "mixed_precision")
+    return {
+        **{name: getattr(options, name) for name in names},
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+    }
+
+
+def load(options: argparse.Namespace) -> Data:
+    """Return the data that the options ask for."""
+    extra = {} if options.length is None else {"length": options.length}
+    return data.load(options.dataset, options.data_dir, options.limit, **extra)
+
+
+def start(folder: Path, settings: dict[str, Any]) -> Run:
+    """Return the run of a folder, made if need be.
+
+    Raises:
+        SystemExit: If the folder holds a run with other settings.
+    """
+    file = folder / "run.json"
+    if file.exists():
+        run = Run(folder, json.loads(file.read_text()))
+        other = {name for name, value in settings.items() if run.settings.get(name) != value}
+        if other:
+            raise SystemExit(
+                f"`--out` holds a run with other settings ({', '.join(sorted(other))}): {folder}. "
+                "Give the same settings to go on with it, or another --out."
+            )
+        return run
+    folder.mkdir(parents=True, exist_ok=True)
+    return write(folder, {**settings, "seconds": 0.0, "finished": False, **environment()})
+
+
+def write(folder: Path, settings: dict[str, Any]) -> Run:
+    """Write run.json, whole or not at all, and return the run."""
+    part = folder / "run.json.part"
+    part.write_text(json.dumps(settings, indent=1) + "\n")
+    part.replace(folder / "run.json")
+    return Run(folder, settings)
+
+
+def scope() -> AbstractContextManager:
+    """Return the context to build and train in: every GPU where there are several."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if len(tf.config.list_logical_devices("GPU")) > 1:
+            return tf.distribute.MirroredStrategy().scope()
+    elif keras.backend.backend() == "jax" and len(keras.distribution.list_devices("gpu")) > 1:
+        keras.distribution.set_distribution(keras.distribution.DataParallel())
+    return nullcontext()
+
+
+def train(run: Run, recipe: Recipe, dataset: Data, options: argparse.Namespace) -> None:
+    """Train a run to its end and write its logits and its model."""
+    model = networks.build(run.network, dataset)
+    model.compile(
+        optimizer=recipe.optimizer(recipe.learning_rate),
+        loss=make_loss(run.loss, recipe),
+        weighted_metrics=[
+            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+            calibration_metric(run.loss),
+        ],
+        jit_compile=True if options.xla else "auto",
+    )
+    validation = dataset.validation
+    batches = Batches(
+        dataset.train,
+        recipe.batch_size,
+        seed=run.seed,
+        augment=None if recipe.crop is None else crop_and_flip(recipe.crop),
+    )
+    model.fit(
+        batches,
+        epochs=recipe.epochs,
+        shuffle=False,
+        validation_data=(validation.x, validation.y, validation.weight),
+        validation_batch_size=PREDICT_BATCH,
+        callbacks=[FollowEpochs(batches), *callbacks_of(run, recipe, dataset, options)],
+        verbose=options.verbose,
+    )
+    best = run.folder / "best.weights.h5"
+    if recipe.keep == "best":
+        model.load_weights(best)
+    parts = [(predict(model, part), first(part.y)) for part in (dataset.validation, dataset.test)]
+    Logits(*(array for pair in parts for array in pair)).save(run.folder / "logits.npz")
+    model.save(run.folder / "model.keras", include_optimizer=False)
+    seconds = round(float(run.log()["seconds"].sum()), 1)
+    write(run.folder, {**run.settings, "seconds": seconds, "finished": True})
+    shutil.rmtree(run.folder / "backup")
+    best.unlink(missing_ok=True)
+
+
+def calibration_metric(loss: str) -> keras.metrics.Metric:
+    """Return what is logged of calibration: AdaFocal reads the bins of AdaECE, the others need the cheaper one."""
+    if loss == "AdaFocal":
+        return metrics.AdaECE(from_logits=True)
+    return metrics.ECE(from_logits=True)
+
+
+def callbacks_of(
+    run: Run, recipe: Recipe, dataset: Data, options: argparse.Namespace
+) -> list[keras.callbacks.Callback]:
+    """Return the callbacks of a run. The backup is last: what it has seen, the others wrote."""
+    found = [
+        keras.callbacks.LearningRateScheduler(lambda epoch, _: recipe.learning_rate_at(epoch)),
+        FreshDraws(run.seed),
+        *gamma_callbacks(run.loss, recipe, run.folder),
+        Stopwatch(),
+        keras.callbacks.CSVLogger(run.folder / "log.csv", append=True),
+    ]
+    if recipe.keep == "best":
+        found.append(best_weights(run))
+    if options.snapshots:
+        found.append(Snapshots(run.folder / "snapshots", options.snapshots, dataset))
+    if options.tensorboard:
+        found.append(keras.callbacks.TensorBoard(run.folder / "tensorboard"))
+    backup = keras.callbacks.BackupAndRestore(
+        run.folder / "backup", double_checkpoint=True, delete_checkpoint=False
+    )
+    return [*found, backup]
+
+
+def best_weights(run: Run) -> keras.callbacks.ModelCheckpoint:
+    """Return what keeps the weights of the best validation accuracy, over a break as well."""
+    return keras.callbacks.ModelCheckpoint(
+        run.folder / "best.weights.h5",
+        monitor="val_accuracy",
+        mode="max",
+        save_best_only=True,
+        save_weights_only=True,
+        initial_value_threshold=max(run.log().get("val_accuracy", ()), default=None),
+    )
+
+
+def first(values: np.ndarray) -> np.ndarray:
+    """Return what belongs to the whole sample: the first position where a sample has several."""
+    return values if values.ndim == 1 else values[:, 0]
+
+
+def predict(model: keras.Model, split: Split) -> np.ndarray:
+    """Return the logits of each sample, float32, shape (N, K)."""
+    logits = model.predict(split.x, batch_size=PREDICT_BATCH, verbose=0)
+    return logits if logits.ndim == 2 else logits[:, 0]
+
+
+class FreshDraws(keras.callbacks.Callback):
+    """Makes what dropout draws depend on the seed and the epoch alone.
+
+    A backup does not hold the state of random layers: a resumed run would draw otherwise.
+    """
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        for index, layer in enumerate(self.model.layers):
+            if hasattr(layer, "seed_generator"):
+                layer.seed_generator.state.assign([self.seed, (epoch << 16) + index])
+
+
+class Stopwatch(keras.callbacks.Callback):
+    """Adds the seconds that an epoch took, validation included, to its logs."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        logs["seconds"] = time.perf_counter() - self._began
+
+
+class Snapshots(keras.callbacks.Callback):
+    """Writes a `Snapshot` after chosen epochs: numbers with commas, 1 the first, or "all"."""
+
+    def __init__(self, folder: Path, epochs: str, dataset: Data):
+        super().__init__()
+        self.folder = folder
+        self.epochs = None if epochs == "all" else {int(epoch) for epoch in epochs.split(",")}
+        self.train_part = dataset.train.take(slice(SNAPSHOT_SAMPLES))
+        self.test = dataset.test
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if self.epochs is not None and epoch + 1 not in self.epochs:
+            return
+        last = self.model.get_layer("logits")
+        both = keras.Model(self.model.inputs, [self.model.outputs[0], last.input])
+        logits, features = both.predict(self.train_part.x, batch_size=PREDICT_BATCH, verbose=0)
+        Snapshot(
+            epoch=epoch + 1,
+            test_logits=predict(self.model, self.test),
+            test_labels=first(self.test.y),
+            train_logits=logits,
+            train_labels=first(self.train_part.y),
+            train_feature_norms=np.linalg.norm(features.astype("float32"), axis=-1),
+            kernel_norm=float(ops.norm(last.kernel)),
+        ).save(self.folder)
+
+
+if __name__ == "__main__":
+    main()

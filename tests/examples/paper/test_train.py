@@ -1,0 +1,161 @@
+"""One run: its folder, its resumption after a kill, its refusals."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from examples.paper import data, train
+from examples.paper.data import Data, Split
+from examples.paper.runs import read
+
+COMMAND = ["--dataset", "newsgroups20", "--network", "global-pooling-cnn-small", "--verbose", "0"]
+WORDS, LENGTH, CLASSES = 30, 12, 3
+
+
+@pytest.fixture
+def texts(monkeypatch):
+    """Make `data.load` give texts whose class is the word that they hold most."""
+    generator = np.random.default_rng(0)
+
+    def split(size):
+        y = generator.integers(CLASSES, size=size).astype("int32")
+        x = generator.integers(2, WORDS, (size, LENGTH))
+        x[:, ::2] = y[:, None] + 2
+        return Split(x.astype("int32"), y)
+
+    names, vocabulary = ("a", "b", "c"), tuple(map(str, range(WORDS)))
+    parts = [split(size) for size in (70, 20, 30)]
+    toy = Data("newsgroups20", *parts, class_names=names, vocabulary=vocabulary)
+    monkeypatch.setattr(data, "load", lambda name, data_dir, limit, **_: toy)
+    return toy
+
+
+def run(out, *arguments, loss="CE", epochs=3):
+    """Run the command and return the run."""
+    train.main([*COMMAND, "--loss", loss, "--epochs", f"{epochs}", "--out", f"{out}", *arguments])
+    (found,) = read(out)
+    return found
+
+
+class Kill(keras.callbacks.Callback):
+    """Stops the process, as it were, within an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch, self.now = epoch, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.now == self.epoch:
+            raise KeyboardInterrupt
+
+
+def killed(out, monkeypatch, *arguments, epoch, **options):
+    callbacks_of = train.callbacks_of
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "callbacks_of", lambda *given: [*callbacks_of(*given), Kill(epoch)])
+        with pytest.raises(KeyboardInterrupt):
+            run(out, *arguments, **options)
+
+
+def test_a_finished_run_holds_logits_labels_log_model_and_settings(tmp_path, texts):
+    found = run(tmp_path)
+    logits = found.logits()
+    assert logits.val_logits.shape == (20, CLASSES)
+    assert logits.test_logits.shape == (30, CLASSES)
+    np.testing.assert_array_equal(logits.test_labels, texts.test.y)
+    assert len(found.log()["loss"]) == 3
+    assert found.finished
+    assert found.settings["seconds"] > 0
+    assert {"python", "keras", "backend", "device", "commit"} <= found.settings.keys()
+    model = keras.models.load_model(found.folder / "model.keras")
+    again = keras.ops.convert_to_numpy(model(texts.test.x))
+    np.testing.assert_allclose(again, logits.test_logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("loss", ["CE", "FLSc-531", "AdaFocal"])
+def test_a_killed_run_ends_as_an_unbroken_one(tmp_path, texts, monkeypatch, loss):
+    whole = run(tmp_path / "whole", loss=loss, epochs=4)
+    killed(tmp_path / "broken", monkeypatch, loss=loss, epochs=4, epoch=2)
+    broken = run(tmp_path / "broken", loss=loss, epochs=4)
+    assert len(broken.log()["loss"]) == 4
+    for name in ("loss", "val_loss", "val_accuracy"):
+        np.testing.assert_allclose(broken.log()[name], whole.log()[name], rtol=1e-3)
+    np.testing.assert_allclose(
+        broken.logits().test_logits, whole.logits().test_logits, rtol=1e-2, atol=1e-3
+    )
+
+
+def test_the_weights_of_the_best_validation_accuracy_are_tested(tmp_path, texts):
+    found = run(tmp_path, epochs=5)
+    logits = found.logits()
+    accuracy = np.mean(logits.val_logits.argmax(-1) == logits.val_labels)
+    assert accuracy == pytest.approx(found.log()["val_accuracy"].max())
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path, texts, capsys):
+    run(tmp_path)
+    before = (read(tmp_path)[0].folder / "log.csv").read_text()
+    assert (run(tmp_path).folder / "log.csv").read_text() == before
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_other_settings_in_the_same_folder_are_refused_and_named(tmp_path, texts):
+    run(tmp_path)
+    with pytest.raises(SystemExit, match=r"other settings \(epochs\)"):
+        run(tmp_path, epochs=4)
+
+
+def test_snapshots_hold_what_the_figures_need(tmp_path, texts):
+    found = run(tmp_path, "--snapshots", "1,3")
+    first, last = found.snapshots()
+    assert (first.epoch, last.epoch) == (1, 3)
+    assert last.train_logits.shape == (70, CLASSES)
+    model = keras.models.load_model(found.folder / "model.keras")
+    layer = model.get_layer("logits")
+    features = keras.Model(model.input, layer.input)(texts.train.x)
+    norms = np.linalg.norm(keras.ops.convert_to_numpy(features), axis=-1)
+    assert last.train_feature_norms.shape == norms.shape
+    kernel = keras.ops.convert_to_numpy(layer.kernel)
+    assert last.kernel_norm == pytest.approx(np.sqrt(np.sum(kernel**2)), rel=0.5)
+
+
+def test_an_epoch_that_a_kill_made_run_twice_counts_once(tmp_path, texts):
+    found = run(tmp_path)
+    with open(found.folder / "log.csv") as file:
+        rows = list(csv.reader(file))
+    with open(found.folder / "log.csv", "a", newline="") as file:
+        csv.writer(file).writerow(["2", *["7.0"] * (len(rows[0]) - 1)])
+    assert found.log()["loss"].tolist()[2:] == [7.0]
+
+
+def test_half_precision_gives_float32_logits(tmp_path, texts):
+    try:
+        logits = run(tmp_path, "--mixed-precision", loss="FLSD-53").logits().test_logits
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert logits.dtype == np.float32
+    assert np.isfinite(logits).all()
+
+
+def test_an_unknown_loss_names_the_known_ones(capsys):
+    with pytest.raises(SystemExit):
+        train.main([*COMMAND, "--loss", "hinge"])
+    assert "FLSD-53" in capsys.readouterr().err
+
+
+def test_a_run_without_its_json_is_no_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"examples\.paper\.train"):
+        read(tmp_path)
+
+
+def test_settings_are_written_as_json(tmp_path, texts):
+    settings = json.loads((run(tmp_path).folder / "run.json").read_text())
+    assert settings["loss"] == "CE"
+    assert settings["epochs"] == 3
