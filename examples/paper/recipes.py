@@ -57,8 +57,9 @@ class Recipe:
         return self.learning_rate * 0.1 ** sum(epoch >= drop for drop in self.drops)
 
 
-class _L2Penalty:
-    """Adds l2 * weight to the gradient: weight decay as PyTorch's optimisers mean it.
+@keras.saving.register_keras_serializable("examples.paper")
+class SGD(keras.optimizers.SGD):
+    """SGD that adds l2 * weight to the gradient: weight decay as PyTorch means it.
 
     Keras's `weight_decay` shrinks the weights beside the step, so momentum does not gather it.
     """
@@ -68,21 +69,13 @@ class _L2Penalty:
         self.l2 = l2
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Take a step."""
         gradient = ops.cast(gradient, variable.dtype) + self.l2 * ops.convert_to_tensor(variable)
         super().update_step(gradient, variable, learning_rate)
 
     def get_config(self) -> dict[str, Any]:
+        """Return what `from_config` takes."""
         return {**super().get_config(), "l2": self.l2}
-
-
-@keras.saving.register_keras_serializable("examples.paper")
-class SGD(_L2Penalty, keras.optimizers.SGD):
-    """SGD with an L2 penalty in the gradient."""
-
-
-@keras.saving.register_keras_serializable("examples.paper")
-class Adagrad(_L2Penalty, keras.optimizers.Adagrad):
-    """AdaGrad with an L2 penalty in the gradient."""
 
 
 def _sgd(learning_rate: float) -> keras.optimizers.Optimizer:
@@ -94,7 +87,8 @@ def _adam(learning_rate: float) -> keras.optimizers.Optimizer:
 
 
 def _adagrad(learning_rate: float) -> keras.optimizers.Optimizer:
-    return Adagrad(learning_rate, l2=1e-4, initial_accumulator_value=0.0)
+    """Return AdaGrad; the Tree-LSTM has its weight decay in its own penalties."""
+    return keras.optimizers.Adagrad(learning_rate, initial_accumulator_value=0.0)
 
 
 _CIFAR = Recipe(350, 128, _sgd, 0.1, (150, 250), crop=4)

@@ -9,6 +9,7 @@ import json
 import shutil
 import time
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.mixed_precision:
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
     recipe = RECIPES[options.dataset].scaled(options.epochs, options.batch_size)
+    if options.no_augmentation:
+        recipe = replace(recipe, crop=None)
     folder = options.out / "_".join(
         (options.dataset, options.network, options.loss, f"seed{options.seed}")
     )
@@ -58,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=1)
     add("--epochs", type=int, help="epochs; schedules are scaled (default: the paper's)")
     add("--batch-size", type=int, help="samples in a step (default: the paper's)")
+    add("--no-augmentation", action="store_true", help="train on the images as they are")
     add("--limit", type=int, help="train on the first LIMIT training samples only")
     add("--length", type=int, help="words of a text of 20 Newsgroups (default: 1000)")
     add("--data-dir", type=Path, help="folder of local copies (default: download)")
@@ -77,6 +81,7 @@ def settings_of(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
         **{name: getattr(options, name) for name in names},
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
+        "crop": recipe.crop,
     }
 
 

@@ -23,8 +23,8 @@ def load_sst(data_dir: Path) -> Data:
     """Return the treebank with two classes: sentences that are neutral as a whole are left out.
 
     Words are those of the training sentences, as they are written. The inputs of a sentence are
-    what `encode` gives. Every phrase of a training sentence that is not neutral has a label and
-    weight 1; of the other sentences only the root has.
+    what `encode` gives. Every phrase and word of a training sentence that is not neutral counts;
+    of the other sentences only the root does.
 
     Args:
         data_dir: Folder that holds `sst/sst_trees_{train,dev,test}.txt.gz`: a sentence a line, in
@@ -77,11 +77,14 @@ def encode(
     - `left` and `right`: the positions of its children; 0 where there are none;
     - `height`: 1 for a word, 1 more than its higher child's for a phrase, 0 where unused.
 
+    A node that counts has the weight `width`, so that the mean over all positions is the mean over
+    sentences of the sum over their nodes, the loss of Tai et al., 2015.
+
     Args:
         trees: Binary trees, labels 0 to 4.
         vocabulary: The words by id.
         width: Number of positions.
-        phrases: Whether phrases and words have a weight, or the root alone.
+        phrases: Whether all nodes that are not neutral count, or the root alone.
     """
     trees, ids = list(trees), {word: number for number, word in enumerate(vocabulary)}
     x = {
@@ -102,5 +105,5 @@ def encode(
                 x["right"][row, position] = positions[id(node[1])]
             label = int(node.label())
             y[row, position] = label > NEUTRAL
-            weight[row, position] = label != NEUTRAL and (phrases or position == 0)
+            weight[row, position] = width * (label != NEUTRAL and (phrases or position == 0))
     return Split(x, y, weight)

@@ -1,4 +1,12 @@
-"""The binary constituency Tree-LSTM of Tai et al., 2015, for batches of trees under XLA."""
+"""The binary constituency Tree-LSTM of Tai et al., 2015, for batches of trees under XLA.
+
+The nodes of a batch are computed in the order of their heights, all trees together, in blocks of
+`BLOCK` nodes of one height. How many blocks there are depends on the batch, the shapes do not, so
+little is computed for padding. The gradient goes through the blocks backwards; it is written out,
+since JAX does not differentiate a loop of unknown length.
+"""
+
+from typing import Any
 
 import keras
 from keras import ops
@@ -6,15 +14,26 @@ from keras import ops
 from examples.paper.data._types import Data
 
 BLOCK = 32
+DECAY = 1e-4
+Tensor = Any
 
 
 def tree_lstm(data: Data, units: int = 150, embedding: int = 300) -> keras.Model:
     """Return a network that gives the logits of every node, shape (B, nodes, 2), the root first.
 
+    Half of the hidden units are dropped before the last layer, and all weights but the word
+    vectors have the penalty DECAY / 2 * sum of squares, which is what a weight decay of DECAY in
+    the gradient is. The word vectors start as uniform noise in [-0.05, 0.05].
+
     Args:
-        data: Trees as `examples.paper.data.sst.encode` gives them.
-        units: Size of the hidden state and of the cell.
+        data: Trees, as `examples.paper.data.sst.encode` gives them.
+        units: Size of the hidden state and of the memory cell.
         embedding: Size of a word vector.
+
+    Source:
+        Tai et al., Improved Semantic Representations From Tree-Structured Long Short-Term Memory
+        Networks, 2015, sections 3.2 and 5.3, and the authors' code, in which words have an output
+        gate but neither an input gate nor an embedding of their own for each gate.
     """
     width = data.train.y.shape[1]
     inputs = {
@@ -22,198 +41,260 @@ def tree_lstm(data: Data, units: int = 150, embedding: int = 300) -> keras.Model
         for name in ("word", "left", "right", "height")
     }
     levels = max(int(split.x["height"].max()) for split in (data.train, data.validation, data.test))
-    outputs = TreeLSTM(
-        len(data.vocabulary), data.num_classes, units, embedding, levels, name="tree_lstm"
-    )(inputs)
-    return keras.Model(inputs, outputs, name="tree_lstm")
+    hidden = TreeLSTM(len(data.vocabulary), units, embedding, levels, name="tree_lstm")(inputs)
+    hidden = keras.layers.Dropout(0.5, name="dropout")(hidden)
+    logits = keras.layers.Dense(
+        data.num_classes,
+        kernel_initializer=uniform(units),
+        kernel_regularizer=decay(),
+        bias_regularizer=decay(),
+        dtype="float32",
+        name="logits",
+    )(hidden)
+    return keras.Model(inputs, logits, name="tree_lstm")
 
 
+def uniform(fan_in: int) -> keras.initializers.Initializer:
+    """Return the initialiser of torch's linear layers."""
+    return keras.initializers.RandomUniform(-(fan_in**-0.5), fan_in**-0.5)
+
+
+def decay() -> keras.regularizers.Regularizer:
+    """Return the penalty whose gradient is DECAY times the weights."""
+    return keras.regularizers.L2(DECAY / 2)
+
+
+@keras.saving.register_keras_serializable(package="keras_focal_examples")
 class TreeLSTM(keras.layers.Layer):
-    """Logits of the nodes of binary trees."""
+    """Hidden states of the nodes of binary trees, shape (B, nodes, units).
 
-    def __init__(self, words, num_classes, units, embedding, levels, **kwargs):
+    Args:
+        words: Number of word ids.
+        units: Size of the hidden state and of the memory cell.
+        embedding: Size of a word vector.
+        levels: Height of the highest tree, as the input `height` counts.
+    """
+
+    def __init__(self, words: int, units: int, embedding: int, levels: int, **kwargs: Any):
         super().__init__(**kwargs)
-        self.units, self.levels = units, levels
-        self.embedding = keras.layers.Embedding(words, embedding)
-        self.leaf = keras.layers.Dense(2 * units)
-        self.dropout = keras.layers.Dropout(0.5)
-        self.head = keras.layers.Dense(num_classes, dtype="float32")
+        self.words, self.units, self.embedding, self.levels = words, units, embedding, levels
 
-    def build(self, input_shape):
-        units = self.units
-        self.kernel = self.add_weight(shape=(2 * units, 5 * units), name="kernel")
-        self.bias = self.add_weight(shape=(5 * units,), initializer="zeros", name="bias")
-        self.embedding.build(input_shape["word"])
-        self.leaf.build((None, self.embedding.output_dim))
-        self.head.build((None, units))
+    def build(self, input_shape: dict[str, tuple]) -> None:
+        def weight(name: str, *shape: int, fan_in: int) -> keras.Variable:
+            initializer = uniform(fan_in)
+            return self.add_weight(shape, initializer, regularizer=decay(), name=name)
 
-    def compute_output_shape(self, input_shape):
-        return (*input_shape["word"], self.head.units)
+        size, units = self.embedding, self.units
+        self.vectors = self.add_weight((self.words, size), "uniform", name="word_vectors")
+        self.leaf_kernel = weight("leaf_kernel", size, 2 * units, fan_in=size)
+        self.leaf_bias = weight("leaf_bias", 2 * units, fan_in=size)
+        self.kernel = weight("kernel", 2 * units, 5 * units, fan_in=units)
+        self.bias = weight("bias", 5 * units, fan_in=units)
 
-    def call(self, inputs, training=None):
-        nodes = _sort(inputs, self.levels)
+    def call(self, inputs: dict[str, Tensor]) -> Tensor:
         width = inputs["word"].shape[1]
-        leaves = (nodes["rows"] // width) * ((width + 1) // 2)
-        cell, gate = ops.split(
-            self.leaf(
-                ops.take(
-                    ops.multiply(self.embedding.embeddings, 1.0), nodes["word"][:leaves], axis=0
-                )
-            ),
-            2,
-            axis=-1,
+        nodes = Nodes(inputs, self.levels)
+        vectors = ops.take(self.vectors, nodes.word, axis=0)
+        weights = (self.leaf_kernel, self.leaf_bias, self.kernel, self.bias)
+        # A function with a gradient of its own takes tensors on TensorFlow, not variables.
+        weights = [ops.reshape(weight, weight.shape) for weight in weights]
+        states = states_of(nodes, self.units)(vectors, *weights)
+        hidden = ops.take(states[:, : self.units], nodes.rank, axis=0)
+        return ops.reshape(hidden, (-1, width, self.units))
+
+    def compute_output_shape(self, input_shape: dict[str, tuple]) -> tuple:
+        return (*input_shape["word"], self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("words", "units", "embedding", "levels")}
+        return {**super().get_config(), **own}
+
+
+class Nodes:
+    """The nodes of a batch as rows in the order of their heights; unused positions come last.
+
+    Attributes:
+        rank: Row of each position of the batch, shape (B * nodes,).
+        word: Ids of the words of the first rows, as many as there can be words.
+        left, right: Rows of the children, shape (rows,).
+        gradient: Where the row's parent leaves the gradient for it: 2 * row of the parent, counted
+            from the first phrase, + 1 for the right child; the last place for a root.
+        words: Number of words, which is the row of the first phrase.
+        phrases: Most phrases that a batch of this size can hold.
+        starts, ends: First row of each block and the row after the last of its height.
+        steps: Number of blocks of phrases.
+    """
+
+    def __init__(self, x: dict[str, Tensor], levels: int):
+        width = x["word"].shape[1]
+        batch = ops.shape(x["word"])[0]
+        rows = batch * width
+        height = ops.reshape(x["height"], (-1,))
+        key = ops.where(height > 0, height, levels + 1)
+        order = ops.cast(ops.argsort(key), "int32")
+        self.rank = ops.cast(ops.argsort(order), "int32")
+        self.phrases = batch * (width // 2)
+        self.word = ops.take(ops.reshape(x["word"], (-1,)), order[: rows - self.phrases])
+
+        first = width * ops.arange(batch, dtype="int32")[:, None]
+        children = [
+            ops.take(ops.take(self.rank, ops.reshape(x[side] + first, (-1,))), order)
+            for side in ("left", "right")
+        ]
+        level_ends = ops.sum(
+            ops.cast(key <= ops.arange(1, levels + 1, dtype="int32")[:, None], "int32"), axis=1
         )
-        states = ops.concatenate([ops.sigmoid(gate) * ops.tanh(cell), cell], axis=-1)
-        states = _compose(nodes, self.units)(states, self.kernel, self.bias)
-        logits = self.head(self.dropout(states[: nodes["rows"], : self.units], training=training))
-        return ops.reshape(ops.take(logits, nodes["rank"], axis=0), (-1, width, self.head.units))
+        self.words = level_ends[0]
+        row = ops.arange(rows, dtype="int32")
+        is_phrase = (row >= self.words) & (row < level_ends[-1])
+        nobody = 2 * (self.phrases + BLOCK)
+        gradient = ops.full((rows + 1,), nobody, dtype="int32")
+        for side, child in enumerate(children):
+            # Rows without children write to a place of their own, past the end.
+            gradient = ops.scatter_update(
+                gradient,
+                ops.where(is_phrase, child, rows)[:, None],
+                2 * (row - self.words) + side,
+            )
+        past = ops.zeros((BLOCK,), "int32")
+        self.left, self.right = (ops.concatenate([child, past]) for child in children)
+        self.gradient = ops.concatenate([gradient[:rows], past + nobody])
 
-
-def _sort(x, levels):
-    """Return the nodes of a batch in the order of their heights, with the blocks to compute."""
-    batch, width = ops.shape(x["word"])
-    rows = batch * width
-    height = ops.reshape(x["height"], (-1,))
-    key = ops.where(height > 0, height, levels + 1)
-    order = ops.argsort(key)
-    rank = ops.argsort(order)
-    offset = width * ops.arange(batch, dtype="int32")[:, None]
-
-    def child(name):
-        return ops.take(ops.take(rank, ops.reshape(x[name] + offset, (-1,))), order)
-
-    ends = ops.sum(ops.cast(key[None] <= ops.arange(1, levels + 1)[:, None], "int32"), axis=1)
-    counts = (ends[1:] - ends[:-1] + BLOCK - 1) // BLOCK
-    last = ops.cumsum(counts)
-    step = ops.arange(levels + rows // BLOCK, dtype="int32")
-    level = ops.minimum(ops.sum(ops.cast(step[:, None] >= last[None], "int32"), axis=1), levels - 2)
-    starts = ops.take(ends, level) + BLOCK * (step - ops.take(last - counts, level))
-    left, right = child("left"), child("right")
-    return {
-        "rows": rows,
-        "word": ops.take(ops.reshape(x["word"], (-1,)), order),
-        "rank": rank,
-        "left": left,
-        "right": right,
-        "height": ops.take(height, order),
-        "starts": starts,
-        "steps": last[-1],
-    }
-
-
-def _compose(nodes, units):
-    """Return the function of states of leaves, kernel and bias that gives the states of all nodes."""
-    rows, starts, steps = nodes["rows"], nodes["starts"], nodes["steps"]
-    padding = ops.zeros((BLOCK,), "int32")
-    left = ops.concatenate([nodes["left"], padding])
-    right = ops.concatenate([nodes["right"], padding])
-    height = ops.concatenate([nodes["height"], padding])
-    inner = ops.arange(rows + BLOCK, dtype="int32")
-    is_inner = height > 1
-    # Where a node is nobody's child, its parent is a row past the end, whose gradient stays zero.
-    nobody = 2 * rows
-    parent = ops.full((rows + BLOCK,), nobody, dtype="int32")
-    waste = ops.full((rows + BLOCK,), rows + BLOCK - 1, dtype="int32")
-    for side, children in enumerate((left, right)):
-        where = ops.where(is_inner, children, waste)
-        parent = ops.scatter_update(
-            parent, where[:, None], ops.where(is_inner, 2 * inner + side, nobody)
+        blocks = (level_ends[1:] - level_ends[:-1] + BLOCK - 1) // BLOCK
+        last = ops.cumsum(blocks)
+        step = ops.arange(levels + self.phrases // BLOCK, dtype="int32")
+        level = ops.minimum(
+            ops.sum(ops.cast(step[:, None] >= last, "int32"), axis=1), max(levels - 2, 0)
         )
+        self.starts = ops.take(level_ends, level) + BLOCK * (step - ops.take(last - blocks, level))
+        self.ends = ops.take(level_ends, level + 1)
+        self.steps = last[-1]
+        self.rows = rows
 
-    # Rows are taken, not sliced: TensorFlow looks for a constant start of a slice for minutes.
-    def block(array, start):
-        return ops.take(array, start + ops.arange(BLOCK, dtype="int32"), axis=0)
 
-    def put(array, start, values):
-        return ops.slice_update(array, (start, *(0,) * (len(array.shape) - 1)), values)
+def rows_of(array: Tensor, start: Tensor) -> Tensor:
+    """Return a block of rows: taken, since XLA needs minutes to find that `start` is not constant."""
+    return ops.take(array, start + ops.arange(BLOCK, dtype="int32"), axis=0)
 
-    def children_states(states, start):
-        pair = [ops.take(states, block(side, start), axis=0) for side in (left, right)]
-        return (
-            ops.concatenate([pair[0][:, :units], pair[1][:, :units]], axis=-1),
-            pair[0][:, units:],
-            pair[1][:, units:],
-        )
+
+def put(array: Tensor, start: Tensor, block: Tensor) -> Tensor:
+    """Return the array with a block of rows replaced."""
+    return ops.slice_update(array, (start, 0), block)
+
+
+def states_of(nodes: Nodes, units: int) -> Any:
+    """Return the function of word vectors and weights that gives hidden states and cells.
+
+    Its result has shape (rows + BLOCK, 2 * units): the hidden state, then the cell. A word has
+    c = W x + b and h = sigmoid(V x + d) * tanh(c). A phrase with children l and r has gates i, f_l,
+    f_r, o and an update u, each an affine map of (h_l, h_r), and
+    c = i * u + f_l * c_l + f_r * c_r, h = o * tanh(c).
+    """
+
+    def children(states: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        left = ops.take(states, rows_of(nodes.left, start), axis=0)
+        right = ops.take(states, rows_of(nodes.right, start), axis=0)
+        hidden = ops.concatenate([left[:, :units], right[:, :units]], axis=-1)
+        return hidden, left[:, units:], right[:, units:]
 
     @ops.custom_gradient
-    def compose(leaves, kernel, bias):
-        states = ops.pad(leaves, [[0, rows + BLOCK - ops.shape(leaves)[0]], [0, 0]])
-        gates = ops.zeros((rows + BLOCK, 5 * units), states.dtype)
+    def states_(
+        vectors: Tensor, leaf_kernel: Tensor, leaf_bias: Tensor, kernel: Tensor, bias: Tensor
+    ) -> tuple:
+        maximum = ops.shape(vectors)[0]
+        cell, gate = ops.split(ops.matmul(vectors, leaf_kernel) + leaf_bias, 2, axis=-1)
+        gate = ops.sigmoid(gate)
+        leaves = ops.concatenate([gate * ops.tanh(cell), cell], axis=-1)
+        states = ops.pad(leaves, [[0, nodes.rows + BLOCK - maximum], [0, 0]])
+        gates = ops.zeros((nodes.phrases + BLOCK, 5 * units), vectors.dtype)
 
-        def forward(step, states, gates):
-            start = ops.take(starts, step)
-            hidden, left_cell, right_cell = children_states(states, start)
+        def forward(step: Tensor, states: Tensor, gates: Tensor) -> tuple:
+            start = ops.take(nodes.starts, step)
+            hidden, left_cell, right_cell = children(states, start)
             z = ops.matmul(hidden, kernel) + bias
-            s = ops.sigmoid(z[:, : 4 * units])
-            i, fl, fr, o = ops.split(s, 4, axis=-1)
-            u = ops.tanh(z[:, 4 * units :])
-            c = i * u + fl * left_cell + fr * right_cell
-            h = o * ops.tanh(c)
-            return (
-                step + 1,
-                put(states, start, ops.concatenate([h, c], axis=-1)),
-                put(gates, start, ops.concatenate([s, u], axis=-1)),
+            z = ops.concatenate(
+                [ops.sigmoid(z[:, : 4 * units]), ops.tanh(z[:, 4 * units :])], axis=-1
             )
+            i, forget_left, forget_right, o, u = ops.split(z, 5, axis=-1)
+            c = i * u + forget_left * left_cell + forget_right * right_cell
+            block = ops.concatenate([o * ops.tanh(c), c], axis=-1)
+            return step + 1, put(states, start, block), put(gates, start - nodes.words, z)
 
+        zero = ops.zeros((), "int32")
         _, states, gates = ops.while_loop(
-            lambda step, *_: step < steps, forward, (ops.zeros((), "int32"), states, gates)
+            lambda step, *_: step < nodes.steps, forward, (zero, states, gates)
         )
 
-        def gradient(*args, upstream=None):
-            if upstream is None:
-                (upstream,) = args
-            down = ops.zeros((rows + BLOCK, 4 * units), states.dtype)
+        def gradients(*args: Tensor, upstream: Tensor | None = None) -> tuple:
+            upstream = args[0] if upstream is None else upstream
+            sent = ops.zeros((nodes.phrases + BLOCK + 1, 4 * units), vectors.dtype)
 
-            def total(down, start_or_rows):
-                index = start_or_rows
-                pairs = ops.reshape(down, (2 * (rows + BLOCK), 2 * units))
-                return ops.take(pairs, index, axis=0)
+            def received(sent: Tensor, places: Tensor) -> Tensor:
+                return ops.take(ops.reshape(sent, (-1, 2 * units)), places, axis=0)
 
-            def backward(step, down, gates_out, dkernel):
-                start = ops.take(starts, step)
-                d = block(upstream, start) + total(down, block(parent, start))
-                inner_mask = ops.cast(block(height, start) > 1, d.dtype)[:, None]
-                d = d * inner_mask
-                dh, dc = d[:, :units], d[:, units:]
-                hidden, left_cell, right_cell = children_states(states, start)
-                g = block(gates, start)
-                i, fl, fr, o, u = ops.split(g, 5, axis=-1)
-                t = ops.tanh(block(states, start)[:, units:])
-                dc = dc + dh * o * (1 - t * t)
-                dz = ops.concatenate(
+            def backward(step: Tensor, sent: Tensor, d_kernel: Tensor, d_bias: Tensor) -> tuple:
+                start, end = ops.take(nodes.starts, step), ops.take(nodes.ends, step)
+                total = rows_of(upstream, start) + received(sent, rows_of(nodes.gradient, start))
+                d_h, d_c = total[:, :units], total[:, units:]
+                hidden, left_cell, right_cell = children(states, start)
+                i, forget_left, forget_right, o, u = ops.split(
+                    rows_of(gates, start - nodes.words), 5, axis=-1
+                )
+                tanh_c = ops.tanh(rows_of(states, start)[:, units:])
+                d_c = d_c + d_h * o * (1 - tanh_c * tanh_c)
+                d_z = ops.concatenate(
                     [
-                        dc * u * i * (1 - i),
-                        dc * left_cell * fl * (1 - fl),
-                        dc * right_cell * fr * (1 - fr),
-                        dh * t * o * (1 - o),
-                        dc * i * (1 - u * u),
+                        d_c * u * i * (1 - i),
+                        d_c * left_cell * forget_left * (1 - forget_left),
+                        d_c * right_cell * forget_right * (1 - forget_right),
+                        d_h * tanh_c * o * (1 - o),
+                        d_c * i * (1 - u * u),
                     ],
                     axis=-1,
                 )
-                dhidden = ops.matmul(dz, ops.transpose(kernel))
-                passed = ops.concatenate(
-                    [dhidden[:, :units], dc * fl, dhidden[:, units:], dc * fr], axis=-1
+                d_hidden = ops.matmul(d_z, ops.transpose(kernel))
+                block = ops.concatenate(
+                    [
+                        d_hidden[:, :units],
+                        d_c * forget_left,
+                        d_hidden[:, units:],
+                        d_c * forget_right,
+                    ],
+                    axis=-1,
                 )
-                return step - 1, put(down, start, passed), put(gates_out, start, dz), dkernel
+                # A block may reach into the next height: its rows there get what they had, and
+                # count once in the gradients of the weights.
+                own = start + ops.arange(BLOCK, dtype="int32") < end
+                d_z = ops.where(own[:, None], d_z, ops.zeros_like(d_z))
+                return (
+                    step - 1,
+                    put(sent, start - nodes.words, block),
+                    d_kernel + ops.matmul(ops.transpose(hidden), d_z),
+                    d_bias + ops.sum(d_z, axis=0),
+                )
 
-            _, down, dz, _ = ops.while_loop(
+            _, sent, d_kernel, d_bias = ops.while_loop(
                 lambda step, *_: step >= 0,
                 backward,
-                (steps - 1, down, ops.zeros_like(gates), ops.zeros(())),
+                (nodes.steps - 1, sent, ops.zeros_like(kernel), ops.zeros_like(bias)),
             )
-            hidden = ops.concatenate(
-                [
-                    ops.take(states[:, :units], left, axis=0),
-                    ops.take(states[:, :units], right, axis=0),
-                ],
+            total = upstream[:maximum] + received(sent, nodes.gradient[:maximum])
+            is_word = ops.arange(maximum, dtype="int32") < nodes.words
+            total = ops.where(is_word[:, None], total, ops.zeros_like(total))
+            d_h, d_c = total[:, :units], total[:, units:]
+            tanh_c = ops.tanh(cell)
+            d_z = ops.concatenate(
+                [d_c + d_h * gate * (1 - tanh_c * tanh_c), d_h * tanh_c * gate * (1 - gate)],
                 axis=-1,
             )
-            dkernel = ops.matmul(ops.transpose(hidden), dz)
-            count = ops.shape(leaves)[0]
-            dleaves = upstream[:count] + total(down, parent[:count])
-            dleaves = dleaves * ops.cast(height[:count] == 1, dleaves.dtype)[:, None]
-            return dleaves, dkernel, ops.sum(dz, axis=0)
+            return (
+                ops.matmul(d_z, ops.transpose(leaf_kernel)),
+                ops.matmul(ops.transpose(vectors), d_z),
+                ops.sum(d_z, axis=0),
+                d_kernel,
+                d_bias,
+            )
 
-        return states, gradient
+        return states, gradients
 
-    return compose
+    return states_

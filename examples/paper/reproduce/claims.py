@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 Means = dict[str, dict[str, float]]
-"""Figures by loss: `pre`, `post` (ECE %), `T` by validation ECE, `error` %, `nll` x 100 before T."""
+"""By loss: `pre` and `post` (ECE %), `T` of least validation ECE, `error` (%), `nll` (x 100)."""
 
 
 @dataclass(frozen=True)

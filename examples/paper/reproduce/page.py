@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,11 @@ from examples.paper.reproduce.claims import CLAIMS, Means
 from examples.paper.reproduce.remarks import REMARKS
 from examples.paper.reproduce.results import COMMAND, RESULTS, by_experiment, load
 from examples.paper.tables.build import Measured, build
-from examples.paper.tables.layout import BASELINES, FOCAL
 from examples.paper.tables.published import nearest_row, published
 from examples.paper.tables.write import caption, grid_of
 
 FILE = RESULTS.parent / "reproduction.md"
-HEAD = f"""# The paper, reproduced
+HEAD = """# The paper, reproduced
 
 What "Calibrating Deep Neural Networks using Focal Loss" (Mukhoti et al., 2020) reports, and what
 this package gives: with the authors' own published logits, with small networks on real data that
@@ -127,34 +125,32 @@ def means(items: Iterable[Measured]) -> Means:
 
 def paper(place: str) -> Means:
     """Return the same figures of the paper for "dataset/network"."""
-    tables = published()
-    found: Means = {}
-    for loss in (*BASELINES, *FOCAL):
-        ece = next(
-            (
-                tables[n]["rows"][place][loss]
-                for n in ("1", "5")
-                if loss in tables[n]["rows"][place]
-            ),
-            None,
-        )
-        error = next(
-            (
-                tables[n]["rows"][place][loss]
-                for n in ("4", "7")
-                if loss in tables[n]["rows"][place]
-            ),
-            None,
-        )
-        if ece and error:
-            nll = tables["9"]["rows"][place][loss]["nll"]
-            found[loss] = {**ece, "error": error["error"], "nll": nll}
-    return found
+    rows = {number: table["rows"].get(place, {}) for number, table in published().items()}
+    ece, error = {**rows["5"], **rows["1"]}, {**rows["7"], **rows["4"]}
+    return {loss: {**ece[loss], **error[loss], **rows["9"][loss]} for loss in ece if loss in error}
 
 
 def _linear_model(result: dict[str, Any]) -> Iterator[str]:
     yield f"## The linear model of Appendix B\n\n`{result['command']}`\n"
-    yield json.dumps(result)[:0]
+    yield (
+        "The paper (Figures 7 and 8): cross-entropy's weights and logits grow larger than those of "
+        "focal loss with gamma 1, both decide alike, and cross-entropy is surer where it is wrong."
+        "\n"
+    )
+    names = ("weight_norm", "logit_norm", "test_error", "wrong_confidence")
+    yield _grid(
+        ("seed", "loss", *(name.replace("_", " ") for name in names), "decided alike"),
+        (
+            (
+                seed,
+                loss,
+                *(f"{of_seed[loss][name]:.3f}" for name in names),
+                f"{of_seed['decided_alike']:.1%}",
+            )
+            for seed, of_seed in result["seeds"].items()
+            for loss in ("CE", "FL-1")
+        ),
+    )
 
 
 def _costs(found: list[Measured]) -> str:

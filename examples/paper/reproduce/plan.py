@@ -26,9 +26,10 @@ class Experiment:
     losses: tuple[str, ...] = LOSSES
     seeds: tuple[int, ...] = (1, 2)
     snapshots: str = ""
+    no_augmentation: bool = False
 
     def commands(self) -> list[list[str]]:
-        """Return the arguments of `examples.paper.train` for each run, seed after seed."""
+        """Return the arguments of `examples.paper.train` for each run."""
         shared = [
             "--dataset",
             self.dataset,
@@ -40,6 +41,8 @@ class Experiment:
         for name in ("batch_size", "limit", "length", "snapshots"):
             if getattr(self, name):
                 shared += [f"--{name.replace('_', '-')}", f"{getattr(self, name)}"]
+        if self.no_augmentation:
+            shared.append("--no-augmentation")
         return [
             [*shared, "--loss", loss, "--seed", f"{seed}"]
             for seed in self.seeds
@@ -47,15 +50,28 @@ class Experiment:
         ]
 
 
+SNAPSHOTS = "1,5,10,15,20,25"
 PLAN = (
     Experiment("newsgroups20", "global-pooling-cnn-small", epochs=10, length=200),
-    Experiment("sst", "tree-lstm", epochs=10),
-    Experiment("cifar10", "resnet8", epochs=30, limit=10_000),
+    Experiment("sst", "tree-lstm", epochs=6),
+    Experiment(
+        "cifar10",
+        "resnet8",
+        epochs=25,
+        limit=4000,
+        no_augmentation=True,
+        snapshots=SNAPSHOTS,
+        losses=(*LOSSES, "FL-1", "FL-2"),
+    ),
 )
 
 
 def run(data_dir: Path, out: Path, datasets: list[str], jobs: int) -> None:
-    """Train every run of the plan that is not finished, `jobs` at a time, and say how it goes."""
+    """Train every run of the plan that is not finished, `jobs` at a time, and say how it goes.
+
+    Raises:
+        SystemExit: At the end, if a run failed; the others are trained then.
+    """
     commands = [
         [*arguments, "--out", str(out), *(["--data-dir", str(data_dir)] if data_dir else [])]
         for experiment in PLAN
@@ -63,16 +79,19 @@ def run(data_dir: Path, out: Path, datasets: list[str], jobs: int) -> None:
         for arguments in experiment.commands()
     ]
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    done = 0
+    failed = 0
     with ThreadPoolExecutor(jobs) as pool:
-        for code, command in pool.map(lambda command: _trained(command, threads), commands):
-            done += 1
+        codes = pool.map(lambda command: _trained(command, threads), commands)
+        for number, (command, code) in enumerate(zip(commands, codes, strict=True), start=1):
+            failed += code != 0
             state = "done" if code == 0 else f"FAILED with exit status {code}"
-            print(f"{done}/{len(commands)} {state}: {' '.join(command)}", flush=True)
+            print(f"{number}/{len(commands)} {state}: {' '.join(command)}", flush=True)
+    if failed:
+        raise SystemExit(f"{failed} of {len(commands)} runs failed; the same command tries again.")
 
 
-def _trained(arguments: list[str], threads: int) -> tuple[int, list[str]]:
+def _trained(arguments: list[str], threads: int) -> int:
     names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
     limits = dict.fromkeys(names, f"{threads}")
     command = [sys.executable, "-m", "examples.paper.train", *arguments, "--verbose", "0"]
-    return subprocess.run(command, env={**os.environ, **limits}, check=False).returncode, arguments
+    return subprocess.run(command, env={**os.environ, **limits}, check=False).returncode

@@ -12,7 +12,7 @@ from examples.paper.tables.layout import BASELINES, BESIDE, FOCAL, PRINTED_LOSS,
 from examples.paper.tables.measure import Figures, figures_of, has_figures
 from examples.paper.tables.published import nearest_row, published
 
-ALIKE = ("epochs", "batch_size", "limit", "mixed_precision", "size")
+ALIKE = ("epochs", "batch_size", "crop", "limit", "length", "mixed_precision", "size")
 """Settings that runs which are averaged must share."""
 
 

@@ -1,0 +1,113 @@
+"""The experiments: their commands, their results, and the page that is made of them."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from examples.paper.reproduce import page, plan, results
+from examples.paper.reproduce.claims import CLAIMS
+from examples.paper.reproduce.results import by_experiment
+from examples.paper.runs import Logits
+from examples.paper.train import parser
+
+CLASSES = 4
+COLUMNS = {"epochs": 2, "batch_size": 8, "backend": "numpy 1", "commit": "abc", "seconds": 3.0}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Return a directory of runs of three losses and two seeds, and how sharp each loss is."""
+    sharpness = {"CE": 6.0, "FLSD-53": 1.5, "FLSc-531": 2.5}
+    for seed in (1, 2):
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(CLASSES, size=400).astype("int32")
+        z = rng.normal(size=(400, CLASSES)) + 1.5 * np.eye(CLASSES)[labels]
+        for loss, scale in sharpness.items():
+            folder = tmp_path / "runs" / f"cifar10_resnet8_{loss}_seed{seed}"
+            folder.mkdir(parents=True)
+            logits = (scale * z).astype("float32")
+            Logits(logits[:200], labels[:200], logits[200:], labels[200:]).save(
+                folder / "logits.npz"
+            )
+            settings = {"dataset": "cifar10", "network": "resnet8", "loss": loss, "seed": seed}
+            (folder / "run.json").write_text(json.dumps({**settings, **COLUMNS, "finished": True}))
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def published(runs, tmp_path, monkeypatch):
+    """Return what was published of the runs."""
+    monkeypatch.setattr(results, "FILE", tmp_path / "reproduction.json")
+    assert results.publish(runs) == 6
+    return results.load()
+
+
+def test_every_command_of_the_plan_is_one_that_training_takes():
+    for experiment in plan.PLAN:
+        for command in experiment.commands():
+            assert parser().parse_args(command).dataset == experiment.dataset
+
+
+def test_the_plan_has_every_loss_and_two_seeds():
+    for experiment in plan.PLAN:
+        asked = {
+            tuple(command[command.index("--loss") + 1 :][:3:2]) for command in experiment.commands()
+        }
+        wanted = {"CE", "Brier", "MMCE", "LS-0.05", "FL-3", "FLSc-531", "FLSD-53"}
+        assert {loss for loss, _ in asked} >= wanted
+        assert len(asked) == 2 * len(experiment.losses)
+
+
+def test_a_run_that_fails_is_said_and_the_others_go_on(monkeypatch, tmp_path, capsys):
+    experiment = plan.Experiment("sst", "tree-lstm", 1, losses=("CE", "FL-1"), seeds=(1,))
+    monkeypatch.setattr(plan, "PLAN", (experiment,))
+    monkeypatch.setattr(sys, "executable", "false")
+    with pytest.raises(SystemExit, match="2 of 2 runs failed"):
+        plan.run(None, tmp_path, None, jobs=2)
+    told = capsys.readouterr().out
+    assert told.count("FAILED with exit status 1") == 2
+
+
+def test_what_is_published_is_what_the_tables_measure(published):
+    (items,) = by_experiment(published).values()
+    of_loss = page.means(items)
+    assert of_loss["CE"]["pre"] > of_loss["FLSD-53"]["pre"]
+    assert of_loss["CE"]["error"] == pytest.approx(of_loss["FLSD-53"]["error"])
+    assert of_loss["CE"]["T"] > of_loss["FLSD-53"]["T"]
+
+
+def test_a_claim_is_answered_by_the_figures_and_not_by_hope(published):
+    (items,) = by_experiment(published).values()
+    ours = page.means(items)
+    turned = {"CE": ours["FLSD-53"], "FLSD-53": ours["CE"], "FLSc-531": ours["FLSc-531"]}
+    below = CLAIMS[0]
+    assert below.holds(ours)
+    assert not below.holds(turned)
+    assert f"{ours['CE']['pre']:.2f}" in below.figures(ours)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.text)
+def test_every_claim_can_be_asked_of_the_papers_own_figures(claim):
+    figures = page.paper("cifar10/resnet50")
+    assert claim.figures(figures)
+    assert claim.holds(figures) in (True, False)
+
+
+def test_the_papers_figures_are_those_of_its_tables():
+    assert page.paper("cifar10/resnet50")["FLSD-53"] == {
+        "pre": 1.55, "post": 0.95, "T": 1.1, "error": 4.98, "nll": 17.55,
+    }  # fmt: skip
+
+
+def test_no_finished_run_is_a_clear_error(tmp_path, runs):
+    for file in runs.glob("*/run.json"):
+        file.write_text(file.read_text().replace("true", "false"))
+    with pytest.raises(FileNotFoundError, match="finished runs"):
+        results.publish(runs)
+
+
+def test_the_page_is_what_the_results_give():
+    """The committed page, made anew from the committed results."""
+    assert page.FILE.read_text() == "\n".join(page.sections())
