@@ -2,11 +2,20 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from examples.paper.runs import Run
+
+
+class Curves(NamedTuple):
+    """Temperatures and what is found at them: ECE of the next token in per cent, BLEU."""
+
+    temperatures: np.ndarray
+    ece_validation: np.ndarray
+    bleu_temperatures: np.ndarray
+    bleu_test: np.ndarray
 
 
 def table3(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -38,16 +47,10 @@ def table3(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return rows
 
 
-def curves(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return temperatures, the validation ECE there in per cent, and the test BLEU there."""
+def curves(run: Run) -> Curves:
+    """Return what Figure 5 draws of an evaluated run."""
     found = _read(run)
-    ece = dict(zip(found["temperatures"], found["ece_validation"], strict=True))
-    temperatures = found["bleu_temperatures"]
-    return (
-        np.array(temperatures),
-        np.array([ece[t] for t in temperatures]),
-        np.array(found["bleu_test"]),
-    )
+    return Curves(*(np.array(found[name]) for name in Curves._fields))
 
 
 def _read(run: Run) -> dict[str, Any]:

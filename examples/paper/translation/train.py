@@ -1,17 +1,14 @@
 """Training a Transformer, resumable: what is there after a kill is taken up again."""
 
-import importlib.metadata
 import json
-import platform
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import keras
 
 import keras_focal
-from examples.paper.runs import Run
+from examples.paper.runs import Run, environment
+from examples.paper.train import Stopwatch
 from examples.paper.translation.model import SIZES, WarmUp, transformer
 from examples.paper.translation.pairs import load_pairs
 from examples.paper.translation.tokens import Batches, load_tokenizer, train_tokenizer
@@ -92,7 +89,7 @@ def train(
     if file.is_file() and not _goes_on(json.loads(file.read_text()), settings, file):
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    record = {**settings, **surroundings(), "finished": False}
+    record = {**settings, **environment(), "finished": False}
     file.write_text(json.dumps(record, indent=2))
 
     if not (folder / "tokens.model").is_file():
@@ -115,14 +112,20 @@ def train(
     callbacks = [
         keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: batches.shuffle(epoch)),
         keras.callbacks.BackupAndRestore(folder / "backup"),
-        Seconds(),
+        FreshDropout(seed),
+        Stopwatch(),
         keras.callbacks.CSVLogger(folder / "log.csv", append=True),
     ]
     row = next((row for row in keras_focal.losses.list() if row.name == loss), None)
     if row is not None and row.callback:
         callbacks.append(keras_focal.callbacks.GammaScheduler(loss))
     model.fit(
-        batches, validation_data=validation, epochs=epochs, callbacks=callbacks, verbose=verbose
+        batches,
+        validation_data=validation,
+        epochs=epochs,
+        callbacks=callbacks,
+        shuffle=False,
+        verbose=verbose,
     )
     model.save_weights(folder / "model.weights.h5")
     seconds = Run(folder, record).log()["seconds"]
@@ -137,34 +140,20 @@ def jit_compile() -> bool | str:
     return False if is_slow else "auto"
 
 
-class Seconds(keras.callbacks.Callback):
-    """Adds the seconds of each epoch to the logs."""
+class FreshDropout(keras.callbacks.Callback):
+    """Makes what dropout draws, also inside KerasHub's blocks, depend on seed and epoch alone.
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self._start = time.perf_counter()
+    A backup does not hold the state of random layers: a resumed run would draw otherwise.
+    """
 
-    def on_epoch_end(self, epoch, logs=None):
-        logs["seconds"] = time.perf_counter() - self._start
+    def __init__(self, seed: int):
+        super().__init__()
+        self.seed = seed
 
-
-def surroundings() -> dict[str, Any]:
-    """Return what else a result depends on: versions, backend, device, commit."""
-    packages = ("keras", "keras-hub", keras.backend.backend(), "sentencepiece")
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parent,
-    )
-    return {
-        "python": platform.python_version(),
-        "versions": {package: importlib.metadata.version(package) for package in packages},
-        "keras_focal": keras_focal.__version__,
-        "backend": keras.backend.backend(),
-        "device": platform.machine(),
-        "commit": commit.stdout.strip() or None,
-    }
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        states = (v for v in self.model.variables if v.name == "seed_generator_state")
+        for index, state in enumerate(states):
+            state.assign([self.seed, (epoch << 16) + index])
 
 
 def _goes_on(found: dict[str, Any], settings: dict[str, Any], file: Path) -> bool:

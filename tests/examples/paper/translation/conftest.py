@@ -7,7 +7,7 @@ pytest.importorskip("keras_hub")
 pytest.importorskip("sentencepiece")
 pytest.importorskip("sacrebleu")
 
-from examples.paper.translation.train import train
+from examples.paper.translation.__main__ import main
 
 WORDS = {
     "a dog": "ein Hund",
@@ -21,7 +21,14 @@ WORDS = {
     "on a very long wooden bench": "auf einer sehr langen Holzbank",
 }
 WORDS_BY_PLACE = (list(WORDS)[:3], list(WORDS)[3:6], list(WORDS)[6:])
-SETTINGS = {"size": "tiny", "epochs": 2, "vocabulary_size": 60, "batch_tokens": 64, "verbose": 0}
+SETTINGS = {
+    "size": "tiny",
+    "loss": "LS-0.1",
+    "epochs": 2,
+    "vocabulary_size": 60,
+    "batch_tokens": 64,
+    "verbose": 0,
+}
 
 
 def write_toy_pairs(folder):
@@ -47,8 +54,15 @@ def toy_data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished(toy_data, tmp_path_factory):
-    """Run folder of a tiny Transformer."""
-    return train(tmp_path_factory.mktemp("runs"), data_dir=toy_data, **SETTINGS)
+    """Run folder of a tiny Transformer that the command trained."""
+    out = tmp_path_factory.mktemp("runs")
+    options = (
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in {**SETTINGS, "data_dir": toy_data, "out": out}.items()
+    )
+    main(f"train {' '.join(options)}".split())
+    (folder,) = out.iterdir()
+    return folder
 
 
 @pytest.fixture

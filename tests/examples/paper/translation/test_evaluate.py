@@ -52,12 +52,13 @@ def test_command_writes_finite_figures(evaluated):
 def test_tables_and_figures_read_the_figures(evaluated):
     found = runs.read(evaluated.parent)
     (row,) = table3(found)
-    assert row["loss"] == "CE"
+    assert row["loss"] == "LS-0.1"
     assert all(np.isfinite(value) for name, value in row.items() if name != "loss")
-    temperatures, ece, bleu = curves(found[0])
-    assert {0.5, 1.0, 2.0} <= set(temperatures)
-    assert len(temperatures) == len(ece) == len(bleu)
-    assert bleu[list(temperatures).index(1.0)] == row["bleu_pre"]
+    temperatures, ece, bleu_temperatures, bleu = curves(found[0])
+    assert temperatures.tolist() == [0.5, 1.0, 1.5, 2.0]
+    assert len(ece) == len(temperatures)
+    assert {0.5, 1.0, 2.0} <= set(bleu_temperatures)
+    assert bleu[bleu_temperatures.tolist().index(1.0)] == row["bleu_pre"]
 
 
 def test_table_leaves_out_runs_that_were_not_evaluated(finished):
@@ -67,7 +68,7 @@ def test_table_leaves_out_runs_that_were_not_evaluated(finished):
 def test_unfinished_run_is_refused(finished, toy_data, tmp_path):
     settings = json.loads((finished / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps({**settings, "finished": False}))
-    with pytest.raises(ValueError, match="finished run.*Received"):
+    with pytest.raises(ValueError, match=r"finished run.*Received"):
         evaluate(tmp_path, data_dir=toy_data)
 
 

@@ -9,7 +9,6 @@ import pytest
 from examples.paper import runs
 from examples.paper.translation import pairs
 from examples.paper.translation import train as training
-from examples.paper.translation.__main__ import main
 from examples.paper.translation.model import SIZES, WarmUp, transformer
 from examples.paper.translation.tokens import END, PAD, START, Batches, load_tokenizer
 
@@ -23,24 +22,31 @@ def weights_of(folder):
 
 def test_run_folder_says_what_was_run(finished):
     (run,) = runs.read(finished.parent)
-    assert (run.dataset, run.network, run.loss, run.seed) == ("multi30k", "transformer", "CE", 1)
+    assert (run.dataset, run.network, run.loss, run.seed) == (
+        "multi30k",
+        "transformer",
+        "LS-0.1",
+        1,
+    )
     assert run.finished
-    assert run.settings["versions"]["keras"] == keras.__version__
+    assert run.settings["keras"] == keras.__version__
     assert len(run.log()["val_loss"]) == 2
     assert run.settings["seconds"] == pytest.approx(run.log()["seconds"].sum())
     assert not (finished / "backup").exists()
 
 
+# A process that is killed closes its log; this one goes on.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_stopped_run_goes_on_as_if_it_had_not_been_stopped(
     finished, settings, tmp_path, monkeypatch
 ):
     def stop(self, epoch, logs=None):
-        self._start = 0.0
+        self._began = 0.0
         if epoch == 1:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Seconds, "on_epoch_begin", stop)
+        patch.setattr(training.Stopwatch, "on_epoch_begin", stop)
         with pytest.raises(KeyboardInterrupt):
             training.train(tmp_path, **settings)
     (folder,) = tmp_path.iterdir()
@@ -62,15 +68,6 @@ def test_finished_run_is_left_as_it_is(finished, settings):
 def test_run_of_other_settings_is_not_overwritten(finished, settings):
     with pytest.raises(ValueError, match=r"other settings \(epochs\).*Received"):
         training.train(finished.parent, **{**settings, "epochs": 3})
-
-
-def test_command_trains_with_another_loss(toy_data, tmp_path, capsys):
-    main(
-        f"train --size tiny --loss LS-0.1 --seed 3 --epochs 1 --vocabulary-size 60 "
-        f"--verbose 0 --data-dir {toy_data} --out {tmp_path}".split()
-    )
-    assert capsys.readouterr().out.strip().endswith("multi30k_transformer-tiny_LS-0.1_seed3")
-    assert runs.read(tmp_path)[0].loss == "LS-0.1"
 
 
 @pytest.mark.parametrize(
@@ -150,8 +147,7 @@ def test_base_is_the_size_of_its_paper():
     size = SIZES["base"]
     assert (size.blocks, size.width, size.heads, size.hidden) == (6, 512, 8, 2048)
     assert size.dropout == 0.1
-    parts = {name: width for name, width in zip(("attention", "hidden"), (512, 2048), strict=True)}
-    attention = 4 * (parts["attention"] ** 2 + 512)
-    hidden = 2 * 512 * parts["hidden"] + 512 + 2048
+    attention = 4 * (512**2 + 512)
+    hidden = 2 * 512 * 2048 + 512 + 2048
     blocks = 6 * (attention + hidden + 2 * 1024) + 6 * (2 * attention + hidden + 3 * 1024)
     assert transformer(size, 100).count_params() == blocks + 100 * 512
