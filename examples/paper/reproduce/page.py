@@ -141,7 +141,13 @@ def _linear_model(result: dict[str, Any]) -> Iterator[str]:
         "focal loss with gamma 1, both decide alike, and cross-entropy is surer where it is wrong."
         "\n"
     )
-    names = ("weight_norm", "logit_norm", "test_error", "wrong_confidence")
+    names = (
+        "weight_norm",
+        "logit_norm",
+        "test_error",
+        "wrong_confidence",
+        "wrong_above_90_percent",
+    )
     yield _grid(
         ("seed", "loss", *(name.replace("_", " ") for name in names), "decided alike"),
         (
@@ -155,6 +161,7 @@ def _linear_model(result: dict[str, Any]) -> Iterator[str]:
             for loss in ("CE", "FL-1")
         ),
     )
+    yield REMARKS["linear model"]
 
 
 def _costs(found: list[Measured]) -> str:
