@@ -94,11 +94,11 @@ class TreeLSTM(keras.layers.Layer):
     def call(self, inputs: dict[str, Tensor]) -> Tensor:
         width = inputs["word"].shape[1]
         nodes = Nodes(inputs, self.levels)
-        vectors = ops.take(self.vectors, nodes.word, axis=0)
-        weights = (self.leaf_kernel, self.leaf_bias, self.kernel, self.bias)
-        # A function with a gradient of its own takes tensors on TensorFlow, not variables.
-        weights = [ops.reshape(weight, weight.shape) for weight in weights]
-        states = states_of(nodes, self.units)(vectors, *weights)
+        weights = (self.vectors, self.leaf_kernel, self.leaf_bias, self.kernel, self.bias)
+        # On TensorFlow a function with a gradient of its own takes tensors, not variables, and a
+        # sparse gradient of a variable is slow under XLA.
+        vectors, *weights = (ops.reshape(weight, weight.shape) for weight in weights)
+        states = states_of(nodes, self.units)(ops.take(vectors, nodes.word, axis=0), *weights)
         hidden = ops.take(states[:, : self.units], nodes.rank, axis=0)
         return ops.reshape(hidden, (-1, width, self.units))
 
