@@ -1,29 +1,13 @@
 """Figure 5: BLEU and calibration of translation against temperature."""
 
-import json
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from examples.paper.figures._looks import BLUE, RED, label, sheet
 from examples.paper.runs import Run
-
-
-class Curves(NamedTuple):
-    """Temperatures and what is found at them: ECE as a fraction, BLEU from 0 to 100."""
-
-    temperatures: np.ndarray
-    ece_validation: np.ndarray
-    bleu_temperatures: np.ndarray
-    bleu_test: np.ndarray
-
-
-def curves(run: Run) -> Curves:
-    """Return what the translation.json of a run holds."""
-    found = json.loads((run.folder / "translation.json").read_text())
-    return Curves(*(np.array(found[name]) for name in Curves._fields))
+from examples.paper.translation.results import curves
 
 
 def figure_5(runs: Mapping[str, Run]) -> Figure:
@@ -34,7 +18,7 @@ def figure_5(runs: Mapping[str, Run]) -> Figure:
         least = int(np.argmin(found.ece_validation))
         most = int(np.argmax(found.bleu_test))
         for ax, x, y, best, color in (
-            (above, found.temperatures, 100 * found.ece_validation, least, RED),
+            (above, found.temperatures, found.ece_validation, least, RED),
             (below, found.bleu_temperatures, found.bleu_test, most, BLUE),
         ):
             ax.plot(x, y, color=color, linewidth=1.8, marker="o", markevery=[best])
