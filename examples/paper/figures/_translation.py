@@ -13,15 +13,17 @@ def figure_5(runs: Mapping[str, Run]) -> Figure:
     """Draw ECE on validation and BLEU on test data against temperature; dots mark the best."""
     figure, axes = sheet(2, len(runs), (3.8, 2.7), sharex=True, sharey="row")
     for (above, below), letter, (loss, run) in zip(axes.T, "abc", runs.items(), strict=True):
-        temperatures, ece, bleu = curves(run)
-        for ax, y, best, color in (
-            (above, ece, ece.argmin(), RED),
-            (below, bleu, bleu.argmax(), BLUE),
+        found = curves(run)
+        least = int(np.argmin(found.ece_validation))
+        most = int(np.argmax(found.bleu_test))
+        for ax, x, y, best, color in (
+            (above, found.temperatures, found.ece_validation, least, RED),
+            (below, found.bleu_temperatures, found.bleu_test, most, BLUE),
         ):
-            ax.plot(temperatures, y, color=color, linewidth=1.8, marker="o", markevery=[best])
+            ax.plot(x, y, color=color, linewidth=1.8, marker="o", markevery=[best])
             # Opposite to the bend of the line.
             height, side = (0.95, "top") if ax is above else (0.05, "bottom")
-            words = f"best: {y[best]:.2f} at T = {temperatures[best]:.3g}"
+            words = f"best: {y[best]:.2f} at T = {x[best]:.3g}"
             ax.text(0.5, height, words, transform=ax.transAxes, ha="center", va=side)
             ax.margins(y=0.2)
         label(above, letter, loss)

@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 from examples.paper import runs
+from examples.paper.figures._translation import figure_5
 from examples.paper.translation.__main__ import main
 from examples.paper.translation.evaluate import TokenPredictions, evaluate, load, predict_tokens
 from examples.paper.translation.pairs import load_pairs
@@ -59,6 +60,13 @@ def test_tables_and_figures_read_the_figures(evaluated):
     assert len(ece) == len(temperatures)
     assert {0.5, 1.0, 2.0} <= set(bleu_temperatures)
     assert bleu[bleu_temperatures.tolist().index(1.0)] == row["bleu_pre"]
+
+
+def test_figure_5_is_drawn_of_the_figures(evaluated):
+    (run,) = runs.read(evaluated)
+    above, below = figure_5({"LS-0.1": run}).axes
+    np.testing.assert_array_equal(above.lines[0].get_ydata(), curves(run).ece_validation)
+    np.testing.assert_array_equal(below.lines[0].get_ydata(), curves(run).bleu_test)
 
 
 def test_table_leaves_out_runs_that_were_not_evaluated(finished):
