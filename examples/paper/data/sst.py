@@ -7,6 +7,7 @@ Source:
 
 import gzip
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -94,10 +95,11 @@ def encode(
     y = np.zeros((len(trees), width), np.int32)
     weight = np.zeros((len(trees), width), np.float32)
     for row, tree in enumerate(trees):
-        nodes = sorted(tree.subtrees(), key=Tree.height, reverse=True)
-        positions = {id(node): position for position, node in enumerate(nodes)}
-        for position, node in enumerate(nodes):
-            x["height"][row, position] = node.height() - 1
+        heights = [(node.height() - 1, node) for node in tree.subtrees()]
+        heights.sort(key=itemgetter(0), reverse=True)
+        positions = {id(node): position for position, (_, node) in enumerate(heights)}
+        for position, (height, node) in enumerate(heights):
+            x["height"][row, position] = height
             if len(node) == 1:
                 x["word"][row, position] = ids.get(node[0], VOCABULARY.index("<unknown>"))
             else:

@@ -73,7 +73,7 @@ class TreeLSTM(keras.layers.Layer):
         words: Number of word ids.
         units: Size of the hidden state and of the memory cell.
         embedding: Size of a word vector.
-        levels: Height of the highest tree, as the input `height` counts.
+        levels: Height of the highest tree, >= 2, as the input `height` counts.
     """
 
     def __init__(self, words: int, units: int, embedding: int, levels: int, **kwargs: Any):
@@ -164,9 +164,7 @@ class Nodes:
         blocks = (level_ends[1:] - level_ends[:-1] + BLOCK - 1) // BLOCK
         last = ops.cumsum(blocks)
         step = ops.arange(levels + self.phrases // BLOCK, dtype="int32")
-        level = ops.minimum(
-            ops.sum(ops.cast(step[:, None] >= last, "int32"), axis=1), max(levels - 2, 0)
-        )
+        level = ops.minimum(ops.sum(ops.cast(step[:, None] >= last, "int32"), axis=1), levels - 2)
         self.starts = ops.take(level_ends, level) + BLOCK * (step - ops.take(last - blocks, level))
         self.ends = ops.take(level_ends, level + 1)
         self.steps = last[-1]
@@ -174,7 +172,7 @@ class Nodes:
 
 
 def rows_of(array: Tensor, start: Tensor) -> Tensor:
-    """Return a block of rows: taken, since XLA needs minutes to find that `start` is not constant."""
+    """Return a block of rows: taken, since a slice makes TensorFlow's XLA compile for minutes."""
     return ops.take(array, start + ops.arange(BLOCK, dtype="int32"), axis=0)
 
 

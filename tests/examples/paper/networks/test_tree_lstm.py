@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from nltk import Tree
 
+import keras_focal
 from examples.paper.data._types import Data
 from examples.paper.data.sst import encode
+from examples.paper.networks import tree_lstm as module
 from examples.paper.networks.tree_lstm import tree_lstm
 
 BACKEND = keras.backend.backend()
@@ -72,7 +74,9 @@ def predict(model, x):
     return keras.ops.convert_to_numpy(model(x))
 
 
-def test_batch_equals_recursion(model, data):
+@pytest.mark.parametrize("block", [1, 2, 32])
+def test_batch_equals_recursion(model, data, block, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", block)
     logits = predict(model, data.train.x)
     for row, sentence in enumerate(SENTENCES):
         expected = expected_logits(sentence, weights_of(model))
@@ -114,7 +118,9 @@ def gradients(model, x, counts):
     return [keras.ops.convert_to_numpy(gradient) for gradient in found]
 
 
-def test_gradient_equals_differences_of_recursion(model, data, rng):
+@pytest.mark.parametrize("block", [2, 32])
+def test_gradient_equals_differences_of_recursion(model, data, rng, block, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", block)
     model.get_layer("tree_lstm").vectors.assign(rng.normal(size=(len(WORDS), 4)))
     counts = (rng.random((len(SENTENCES), WIDTH)) * (data.train.x["height"] > 0)).astype("float32")
     found = gradients(model, data.train.x, counts)
@@ -130,3 +136,80 @@ def test_gradient_equals_differences_of_recursion(model, data, rng):
             flat[entry] = value
             expected[entry] = (pair[0] - pair[1]) / 2e-5
         np.testing.assert_allclose(gradient.reshape(-1), expected, atol=1e-5)
+
+
+def test_result_does_not_depend_on_padding_nor_on_the_batch(model):
+    alone = predict(model, encoded(SENTENCES[1]).x)
+    together = predict(model, encoded(*SENTENCES, SENTENCES[1]).x)
+    np.testing.assert_allclose(together[[1, 4], :7], np.repeat(alone[:, :7], 2, 0), atol=1e-6)
+
+
+def test_words_without_weight_have_no_gradient(model):
+    split = encoded(SENTENCES[0], SENTENCES[1])
+    counts = split.weight.copy()
+    counts[1] = 0.0
+    of_words = gradients(model, split.x, counts)[0]
+    assert np.abs(of_words[[WORDS.index("a"), WORDS.index("good")]]).min() > 0
+    np.testing.assert_array_equal(of_words[[WORDS.index(word) for word in ("dull", "so")]], 0.0)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="XLA compiles for TensorFlow and JAX")
+def test_compiled_equals_eager(model, data):
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        compiled = tf.function(model, jit_compile=True)
+        x = {name: tf.constant(values) for name, values in data.train.x.items()}
+    else:
+        import jax
+
+        compiled, x = jax.jit(model), data.train.x
+    logits = keras.ops.convert_to_numpy(compiled(x))
+    np.testing.assert_allclose(logits, predict(model, data.train.x), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("loss", "options"),
+    [
+        ("CE", {}),
+        ("Brier", {}),
+        ("MMCE", {"weight": 8}),
+        ("LS-0.05", {}),
+        ("FLSc-531", {}),
+        ("FLSD-53", {}),
+    ],
+)
+def test_every_loss_takes_labels_and_weights_of_nodes(data, loss, options):
+    keras.utils.set_random_seed(0)
+    model = tree_lstm(data, units=3, embedding=4)
+    model.compile("sgd", keras_focal.losses.get(loss, from_logits=True, **options))
+    before = weights_of(model)
+    history = model.fit(
+        data.train.x, data.train.y, sample_weight=data.train.weight, batch_size=2, verbose=0
+    )
+    assert np.isfinite(history.history["loss"]).all()
+    for old, new in zip(before[:-1], weights_of(model), strict=False):
+        assert np.isfinite(new).all()
+        assert np.abs(new - old).max() > 0
+
+
+def test_training_under_xla_learns_the_roots(data):
+    keras.utils.set_random_seed(0)
+    model = tree_lstm(data, units=8, embedding=8)
+    model.get_layer("dropout").rate = 0.0
+    model.compile(
+        keras.optimizers.Adagrad(0.3),
+        keras_focal.losses.get("FLSD-53", from_logits=True),
+        jit_compile=BACKEND != "torch",
+    )
+    split = data.train
+    model.fit(split.x, split.y, sample_weight=split.weight, batch_size=4, epochs=20, verbose=0)
+    np.testing.assert_array_equal(predict(model, split.x)[:, 0].argmax(-1), split.y[:, 0])
+
+
+def test_saved_model_gives_the_same_logits(model, data, tmp_path):
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(
+        predict(again, data.train.x), predict(model, data.train.x), atol=1e-6
+    )
