@@ -95,7 +95,6 @@ def run(data_dir: Path, out: Path, datasets: list[str], jobs: int) -> None:
 
 
 def _trained(arguments: list[str], threads: int) -> int:
-    names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-    limits = dict.fromkeys(names, f"{threads}")
+    limits = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), f"{threads}")
     command = [sys.executable, "-m", "examples.paper.train", *arguments, "--verbose", "0"]
     return subprocess.run(command, env={**os.environ, **limits}, check=False).returncode
