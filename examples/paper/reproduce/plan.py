@@ -27,6 +27,7 @@ class Experiment:
     seeds: tuple[int, ...] = (1, 2)
     snapshots: str = ""
     no_augmentation: bool = False
+    xla: bool = False
 
     def commands(self) -> list[list[str]]:
         """Return the arguments of `examples.paper.train` for each run."""
@@ -41,8 +42,9 @@ class Experiment:
         for name in ("batch_size", "limit", "length", "snapshots"):
             if getattr(self, name):
                 shared += [f"--{name.replace('_', '-')}", f"{getattr(self, name)}"]
-        if self.no_augmentation:
-            shared.append("--no-augmentation")
+        for name in ("no_augmentation", "xla"):
+            if getattr(self, name):
+                shared.append(f"--{name.replace('_', '-')}")
         return [
             [*shared, "--loss", loss, "--seed", f"{seed}"]
             for seed in self.seeds
@@ -62,7 +64,7 @@ _SMALL_CIFAR = Experiment(
 
 PLAN = (
     Experiment("newsgroups20", "global-pooling-cnn-small", epochs=10, length=200),
-    Experiment("sst", "tree-lstm", epochs=6),
+    Experiment("sst", "tree-lstm", epochs=6, xla=True),
     _SMALL_CIFAR,
     replace(_SMALL_CIFAR, losses=("FL-1", "FL-2"), seeds=(1,)),
 )
