@@ -13,6 +13,7 @@ import csv
 import importlib
 import json
 import platform
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,11 @@ class Run:
         return self.settings["seed"]
 
     @property
+    def backup(self) -> Path:
+        """Return the folder from which training goes on after a kill."""
+        return self.folder / "backup"
+
+    @property
     def finished(self) -> bool:
         """Return whether training ended and the logits were written."""
         return bool(self.settings.get("finished"))
@@ -143,6 +149,41 @@ def read(directory: Path) -> list[Run]:
             f"writes them. Received: {directory}"
         )
     return [Run(file.parent, json.loads(file.read_text())) for file in files]
+
+
+def start(folder: Path, settings: dict[str, Any]) -> Run:
+    """Return the run of a folder, made if need be.
+
+    Raises:
+        ValueError: If the folder holds a run with other settings.
+    """
+    file = folder / "run.json"
+    if file.exists():
+        run = Run(folder, json.loads(file.read_text()))
+        other = {name for name, value in settings.items() if run.settings.get(name) != value}
+        if other:
+            raise ValueError(
+                f"`out` holds a run with other settings ({', '.join(sorted(other))}). Give the "
+                f"same settings to go on with it, or another folder. Received: {folder}"
+            )
+        return run
+    folder.mkdir(parents=True, exist_ok=True)
+    return _write(folder, {**settings, "seconds": 0.0, "finished": False, **environment()})
+
+
+def finish(run: Run) -> None:
+    """Write down that a run is finished and what it took; its backup has done its work."""
+    seconds = round(float(run.log()["seconds"].sum()), 1)
+    _write(run.folder, {**run.settings, "seconds": seconds, "finished": True})
+    shutil.rmtree(run.backup)
+
+
+def _write(folder: Path, settings: dict[str, Any]) -> Run:
+    """Write run.json, whole or not at all, and return the run."""
+    part = folder / "run.json.part"
+    part.write_text(json.dumps(settings, indent=1) + "\n")
+    part.replace(folder / "run.json")
+    return Run(folder, settings)
 
 
 def environment() -> dict[str, str]:

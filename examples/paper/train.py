@@ -5,26 +5,28 @@ nothing where the run is finished.
 """
 
 import argparse
-import json
-import shutil
-import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-from keras import ops
 
 from examples.paper import data, networks
-from examples.paper.data import Batches, Data, FollowEpochs, Split, crop_and_flip
+from examples.paper.callbacks import (
+    PREDICT_BATCH,
+    FreshDraws,
+    Snapshots,
+    Stopwatch,
+    backup,
+    best_weights,
+    first,
+    predict,
+)
+from examples.paper.data import Batches, Data, FollowEpochs, crop_and_flip
 from examples.paper.recipes import LOSSES, RECIPES, Recipe, gamma_callbacks, make_loss
-from examples.paper.runs import Logits, Run, Snapshot, environment
+from examples.paper.runs import Logits, Run, finish, start
 from keras_focal import metrics
-
-SNAPSHOT_SAMPLES = 10_000
-PREDICT_BATCH = 500
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -39,14 +41,15 @@ def main(arguments: list[str] | None = None) -> None:
     folder = options.out / "_".join(
         (options.dataset, options.network, options.loss, f"seed{options.seed}")
     )
-    run = start(folder, settings_of(options, recipe))
+    try:
+        run = start(folder, settings_of(options, recipe))
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     if run.finished:
         print(f"{folder} is finished: nothing to do.")
         return
     with scope():
-        train(
-            run, recipe, data.load(options.dataset, options.data_dir, limit=options.limit), options
-        )
+        train(run, recipe, load(options), options)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -89,34 +92,6 @@ def load(options: argparse.Namespace) -> Data:
     """Return the data that the options ask for."""
     extra = {} if options.length is None else {"length": options.length}
     return data.load(options.dataset, options.data_dir, options.limit, **extra)
-
-
-def start(folder: Path, settings: dict[str, Any]) -> Run:
-    """Return the run of a folder, made if need be.
-
-    Raises:
-        SystemExit: If the folder holds a run with other settings.
-    """
-    file = folder / "run.json"
-    if file.exists():
-        run = Run(folder, json.loads(file.read_text()))
-        other = {name for name, value in settings.items() if run.settings.get(name) != value}
-        if other:
-            raise SystemExit(
-                f"`--out` holds a run with other settings ({', '.join(sorted(other))}): {folder}. "
-                "Give the same settings to go on with it, or another --out."
-            )
-        return run
-    folder.mkdir(parents=True, exist_ok=True)
-    return write(folder, {**settings, "seconds": 0.0, "finished": False, **environment()})
-
-
-def write(folder: Path, settings: dict[str, Any]) -> Run:
-    """Write run.json, whole or not at all, and return the run."""
-    part = folder / "run.json.part"
-    part.write_text(json.dumps(settings, indent=1) + "\n")
-    part.replace(folder / "run.json")
-    return Run(folder, settings)
 
 
 def scope() -> AbstractContextManager:
@@ -165,9 +140,7 @@ def train(run: Run, recipe: Recipe, dataset: Data, options: argparse.Namespace) 
     parts = [(predict(model, part), first(part.y)) for part in (dataset.validation, dataset.test)]
     Logits(*(array for pair in parts for array in pair)).save(run.folder / "logits.npz")
     model.save(run.folder / "model.keras", include_optimizer=False)
-    seconds = round(float(run.log()["seconds"].sum()), 1)
-    write(run.folder, {**run.settings, "seconds": seconds, "finished": True})
-    shutil.rmtree(run.folder / "backup")
+    finish(run)
     best.unlink(missing_ok=True)
 
 
@@ -195,86 +168,7 @@ def callbacks_of(
         found.append(Snapshots(run.folder / "snapshots", options.snapshots, dataset))
     if options.tensorboard:
         found.append(keras.callbacks.TensorBoard(run.folder / "tensorboard"))
-    backup = keras.callbacks.BackupAndRestore(
-        run.folder / "backup", double_checkpoint=True, delete_checkpoint=False
-    )
-    return [*found, backup]
-
-
-def best_weights(run: Run) -> keras.callbacks.ModelCheckpoint:
-    """Return what keeps the weights of the best validation accuracy, over a break as well."""
-    return keras.callbacks.ModelCheckpoint(
-        run.folder / "best.weights.h5",
-        monitor="val_accuracy",
-        mode="max",
-        save_best_only=True,
-        save_weights_only=True,
-        initial_value_threshold=max(run.log().get("val_accuracy", ()), default=None),
-    )
-
-
-def first(values: np.ndarray) -> np.ndarray:
-    """Return what belongs to the whole sample: the first position where a sample has several."""
-    return values if values.ndim == 1 else values[:, 0]
-
-
-def predict(model: keras.Model, split: Split) -> np.ndarray:
-    """Return the logits of each sample, float32, shape (N, K)."""
-    logits = model.predict(split.x, batch_size=PREDICT_BATCH, verbose=0)
-    return logits if logits.ndim == 2 else logits[:, 0]
-
-
-class FreshDraws(keras.callbacks.Callback):
-    """Makes what dropout draws depend on the seed and the epoch alone.
-
-    A backup does not hold the state of random layers: a resumed run would draw otherwise.
-    """
-
-    def __init__(self, seed: int):
-        super().__init__()
-        self.seed = seed
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        for index, layer in enumerate(self.model.layers):
-            if hasattr(layer, "seed_generator"):
-                layer.seed_generator.state.assign([self.seed, (epoch << 16) + index])
-
-
-class Stopwatch(keras.callbacks.Callback):
-    """Adds the seconds that an epoch took, validation included, to its logs."""
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._began = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        logs["seconds"] = time.perf_counter() - self._began
-
-
-class Snapshots(keras.callbacks.Callback):
-    """Writes a `Snapshot` after chosen epochs: numbers with commas, 1 the first, or "all"."""
-
-    def __init__(self, folder: Path, epochs: str, dataset: Data):
-        super().__init__()
-        self.folder = folder
-        self.epochs = None if epochs == "all" else {int(epoch) for epoch in epochs.split(",")}
-        self.train_part = dataset.train.take(slice(SNAPSHOT_SAMPLES))
-        self.test = dataset.test
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if self.epochs is not None and epoch + 1 not in self.epochs:
-            return
-        last = self.model.get_layer("logits")
-        both = keras.Model(self.model.inputs, [self.model.outputs[0], last.input])
-        logits, features = both.predict(self.train_part.x, batch_size=PREDICT_BATCH, verbose=0)
-        Snapshot(
-            epoch=epoch + 1,
-            test_logits=predict(self.model, self.test),
-            test_labels=first(self.test.y),
-            train_logits=logits,
-            train_labels=first(self.train_part.y),
-            train_feature_norms=np.linalg.norm(features.astype("float32"), axis=-1),
-            kernel_norm=float(ops.norm(last.kernel)),
-        ).save(self.folder)
+    return [*found, backup(run)]
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ class Experiment:
     epochs: int
     batch_size: int | None = None
     limit: int | None = None
-    length: int | None = None
     losses: tuple[str, ...] = LOSSES
     seeds: tuple[int, ...] = (1, 2)
     snapshots: str = ""
@@ -39,7 +38,7 @@ class Experiment:
             "--epochs",
             f"{self.epochs}",
         ]
-        for name in ("batch_size", "limit", "length", "snapshots"):
+        for name in ("batch_size", "limit", "snapshots"):
             if getattr(self, name):
                 shared += [f"--{name.replace('_', '-')}", f"{getattr(self, name)}"]
         for name in ("no_augmentation", "xla"):
@@ -63,7 +62,7 @@ _SMALL_CIFAR = Experiment(
 )
 
 PLAN = (
-    Experiment("newsgroups20", "global-pooling-cnn-small", epochs=10, length=200),
+    Experiment("newsgroups20", "global-pooling-cnn-small", epochs=10),
     Experiment("sst", "tree-lstm", epochs=6, xla=True),
     _SMALL_CIFAR,
     replace(_SMALL_CIFAR, losses=("FL-1", "FL-2"), seeds=(1,)),

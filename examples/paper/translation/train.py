@@ -1,14 +1,12 @@
 """Training a Transformer, resumable: what is there after a kill is taken up again."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import keras
 
 import keras_focal
-from examples.paper.runs import Run, environment
-from examples.paper.train import Stopwatch
+from examples.paper.callbacks import FreshDraws, Stopwatch, backup
+from examples.paper.runs import finish, start
 from examples.paper.translation.model import SIZES, WarmUp, transformer
 from examples.paper.translation.pairs import load_pairs
 from examples.paper.translation.tokens import Batches, load_tokenizer, train_tokenizer
@@ -85,12 +83,9 @@ def train(
     }
     corpus = load_pairs(dataset, data_dir)
     folder = Path(out) / f"{dataset}_transformer-{size}_{loss}_seed{seed}"
-    file = folder / "run.json"
-    if file.is_file() and not _goes_on(json.loads(file.read_text()), settings, file):
+    run = start(folder, settings)
+    if run.finished:
         return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {**settings, **environment(), "finished": False}
-    file.write_text(json.dumps(record, indent=2))
 
     if not (folder / "tokens.model").is_file():
         train_tokenizer(corpus.train, settings["vocabulary_size"], folder / "tokens.model")
@@ -111,8 +106,7 @@ def train(
     )
     callbacks = [
         keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: batches.shuffle(epoch)),
-        keras.callbacks.BackupAndRestore(folder / "backup"),
-        FreshDropout(seed),
+        FreshDraws(seed),
         Stopwatch(),
         keras.callbacks.CSVLogger(folder / "log.csv", append=True),
     ]
@@ -123,14 +117,12 @@ def train(
         batches,
         validation_data=validation,
         epochs=epochs,
-        callbacks=callbacks,
+        callbacks=[*callbacks, backup(run)],
         shuffle=False,
         verbose=verbose,
     )
     model.save_weights(folder / "model.weights.h5")
-    seconds = Run(folder, record).log()["seconds"]
-    record |= {"parameters": model.count_params(), "seconds": sum(seconds), "finished": True}
-    file.write_text(json.dumps(record, indent=2))
+    finish(run)
     return folder
 
 
@@ -138,30 +130,3 @@ def jit_compile() -> bool | str:
     """Return what `compile` takes: no XLA for TensorFlow on a CPU, where each length costs more."""
     is_slow = keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
     return False if is_slow else "auto"
-
-
-class FreshDropout(keras.callbacks.Callback):
-    """Makes what dropout draws, also inside KerasHub's blocks, depend on seed and epoch alone.
-
-    A backup does not hold the state of random layers: a resumed run would draw otherwise.
-    """
-
-    def __init__(self, seed: int):
-        super().__init__()
-        self.seed = seed
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        states = (v for v in self.model.variables if v.name == "seed_generator_state")
-        for index, state in enumerate(states):
-            state.assign([self.seed, (epoch << 16) + index])
-
-
-def _goes_on(found: dict[str, Any], settings: dict[str, Any], file: Path) -> bool:
-    """Return whether a run is unfinished; its settings must be the same."""
-    other = {name for name, value in settings.items() if found.get(name) != value}
-    if other:
-        raise ValueError(
-            f"`out` holds a run of other settings ({', '.join(sorted(other))}): remove it or give "
-            f"another folder. Received: {file.parent}"
-        )
-    return not found["finished"]

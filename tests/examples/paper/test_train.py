@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from examples.paper.runs import read
 
 COMMAND = ["--dataset", "newsgroups20", "--network", "global-pooling-cnn-small", "--verbose", "0"]
 WORDS, LENGTH, CLASSES = 30, 12, 3
+PARTS = ("train", "validation", "test")
 
 
 @pytest.fixture
@@ -29,7 +31,14 @@ def texts(monkeypatch):
     names, vocabulary = ("a", "b", "c"), tuple(map(str, range(WORDS)))
     parts = [split(size) for size in (70, 20, 30)]
     toy = Data("newsgroups20", *parts, class_names=names, vocabulary=vocabulary)
-    monkeypatch.setattr(data, "load", lambda name, data_dir, limit, **_: toy)
+
+    def load(name, data_dir, limit, length=LENGTH):
+        def cut(part):
+            return Split(part.x[:, -length:], part.y)
+
+        return replace(toy, **{name: cut(getattr(toy, name)) for name in PARTS})
+
+    monkeypatch.setattr(data, "load", load)
     return toy
 
 
@@ -97,6 +106,12 @@ def test_the_weights_of_the_best_validation_accuracy_are_tested(tmp_path, texts)
     logits = found.logits()
     accuracy = np.mean(logits.val_logits.argmax(-1) == logits.val_labels)
     assert accuracy == pytest.approx(found.log()["val_accuracy"].max())
+
+
+def test_the_length_that_is_asked_for_is_the_length_of_the_texts(tmp_path, texts):
+    found = run(tmp_path, "--length", "8", epochs=1)
+    assert found.settings["length"] == 8
+    assert keras.models.load_model(found.folder / "model.keras").input_shape == (None, 8)
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path, texts, capsys):

@@ -1,0 +1,100 @@
+"""What happens between the epochs of a run, so that it can be resumed and looked at."""
+
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from examples.paper.data import Data, Split
+from examples.paper.runs import Run, Snapshot
+
+SNAPSHOT_SAMPLES = 10_000
+PREDICT_BATCH = 500
+
+
+def backup(run: Run) -> keras.callbacks.BackupAndRestore:
+    """Return the backup of each epoch: to come last, since what it has seen, the others wrote.
+
+    It stays when training ends, until `runs.finish` removes it: what follows may be killed too.
+    """
+    return keras.callbacks.BackupAndRestore(
+        run.backup, double_checkpoint=True, delete_checkpoint=False
+    )
+
+
+def best_weights(run: Run) -> keras.callbacks.ModelCheckpoint:
+    """Return what keeps the weights of the best validation accuracy, over a break as well."""
+    return keras.callbacks.ModelCheckpoint(
+        run.folder / "best.weights.h5",
+        monitor="val_accuracy",
+        mode="max",
+        save_best_only=True,
+        save_weights_only=True,
+        initial_value_threshold=max(run.log().get("val_accuracy", ()), default=None),
+    )
+
+
+def first(values: np.ndarray) -> np.ndarray:
+    """Return what belongs to the whole sample: the first position where a sample has several."""
+    return values if values.ndim == 1 else values[:, 0]
+
+
+def predict(model: keras.Model, split: Split) -> np.ndarray:
+    """Return the logits of each sample, float32, shape (N, K)."""
+    logits = model.predict(split.x, batch_size=PREDICT_BATCH, verbose=0)
+    return logits if logits.ndim == 2 else logits[:, 0]
+
+
+class FreshDraws(keras.callbacks.Callback):
+    """Makes what dropout draws depend on the seed and the epoch alone.
+
+    A backup does not hold the state of random layers: a resumed run would draw otherwise.
+    """
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        states = (v for v in self.model.variables if v.name == "seed_generator_state")
+        for index, state in enumerate(states):
+            state.assign([self.seed, (epoch << 16) + index])
+
+
+class Stopwatch(keras.callbacks.Callback):
+    """Adds the seconds that an epoch took, validation included, to its logs."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        logs["seconds"] = time.perf_counter() - self._began
+
+
+class Snapshots(keras.callbacks.Callback):
+    """Writes a `Snapshot` after chosen epochs: numbers with commas, 1 the first, or "all"."""
+
+    def __init__(self, folder: Path, epochs: str, dataset: Data):
+        super().__init__()
+        self.folder = folder
+        self.epochs = None if epochs == "all" else {int(epoch) for epoch in epochs.split(",")}
+        self.train_part = dataset.train.take(slice(SNAPSHOT_SAMPLES))
+        self.test = dataset.test
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if self.epochs is not None and epoch + 1 not in self.epochs:
+            return
+        last = self.model.get_layer("logits")
+        both = keras.Model(self.model.inputs, [self.model.outputs[0], last.input])
+        logits, features = both.predict(self.train_part.x, batch_size=PREDICT_BATCH, verbose=0)
+        Snapshot(
+            epoch=epoch + 1,
+            test_logits=predict(self.model, self.test),
+            test_labels=first(self.test.y),
+            train_logits=logits,
+            train_labels=first(self.train_part.y),
+            train_feature_norms=np.linalg.norm(features.astype("float32"), axis=-1),
+            kernel_norm=float(ops.norm(last.kernel)),
+        ).save(self.folder)
