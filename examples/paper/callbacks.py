@@ -1,6 +1,7 @@
 """What happens between the epochs of a run, so that it can be resumed and looked at."""
 
 import time
+from collections.abc import Container
 from pathlib import Path
 
 import keras
@@ -74,17 +75,17 @@ class Stopwatch(keras.callbacks.Callback):
 
 
 class Snapshots(keras.callbacks.Callback):
-    """Writes a `Snapshot` after chosen epochs: numbers with commas, 1 the first, or "all"."""
+    """Writes a `Snapshot` after chosen epochs, 1 being the first."""
 
-    def __init__(self, folder: Path, epochs: str, dataset: Data):
+    def __init__(self, folder: Path, epochs: Container[int], dataset: Data):
         super().__init__()
         self.folder = folder
-        self.epochs = None if epochs == "all" else {int(epoch) for epoch in epochs.split(",")}
+        self.epochs = epochs
         self.train_part = dataset.train.take(slice(SNAPSHOT_SAMPLES))
         self.test = dataset.test
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if self.epochs is not None and epoch + 1 not in self.epochs:
+        if epoch + 1 not in self.epochs:
             return
         last = self.model.get_layer("logits")
         both = keras.Model(self.model.inputs, [self.model.outputs[0], last.input])

@@ -152,38 +152,37 @@ def read(directory: Path) -> list[Run]:
 
 
 def start(folder: Path, settings: dict[str, Any]) -> Run:
-    """Return the run of a folder, made if need be.
+    """Return the run of a folder, or a new one, of which nothing is written yet: see `save`.
 
     Raises:
         ValueError: If the folder holds a run with other settings.
     """
     file = folder / "run.json"
-    if file.exists():
-        run = Run(folder, json.loads(file.read_text()))
-        other = {name for name, value in settings.items() if run.settings.get(name) != value}
-        if other:
-            raise ValueError(
-                f"`out` holds a run with other settings ({', '.join(sorted(other))}). Give the "
-                f"same settings to go on with it, or another folder. Received: {folder}"
-            )
-        return run
-    folder.mkdir(parents=True, exist_ok=True)
-    return _write(folder, {**settings, "seconds": 0.0, "finished": False, **environment()})
+    if not file.exists():
+        return Run(folder, {**settings, "seconds": 0.0, "finished": False, **environment()})
+    run = Run(folder, json.loads(file.read_text()))
+    other = {name for name, value in settings.items() if run.settings.get(name) != value}
+    if other:
+        raise ValueError(
+            f"`out` holds a run with other settings ({', '.join(sorted(other))}). Give the same "
+            f"settings to go on with it, or another folder. Received: {folder}"
+        )
+    return run
+
+
+def save(run: Run) -> None:
+    """Write run.json, whole or not at all, into the folder, which is made if need be."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    part = run.folder / "run.json.part"
+    part.write_text(json.dumps(run.settings, indent=1) + "\n")
+    part.replace(run.folder / "run.json")
 
 
 def finish(run: Run) -> None:
     """Write down that a run is finished and what it took; its backup has done its work."""
     seconds = round(float(run.log()["seconds"].sum()), 1)
-    _write(run.folder, {**run.settings, "seconds": seconds, "finished": True})
+    save(Run(run.folder, {**run.settings, "seconds": seconds, "finished": True}))
     shutil.rmtree(run.backup)
-
-
-def _write(folder: Path, settings: dict[str, Any]) -> Run:
-    """Write run.json, whole or not at all, and return the run."""
-    part = folder / "run.json.part"
-    part.write_text(json.dumps(settings, indent=1) + "\n")
-    part.replace(folder / "run.json")
-    return Run(folder, settings)
 
 
 def environment() -> dict[str, str]:

@@ -5,6 +5,8 @@ nothing where the run is finished.
 """
 
 import argparse
+import sys
+from collections.abc import Container
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +27,7 @@ from examples.paper.callbacks import (
 )
 from examples.paper.data import Batches, Data, FollowEpochs, crop_and_flip
 from examples.paper.recipes import LOSSES, RECIPES, Recipe, gamma_callbacks, make_loss
-from examples.paper.runs import Logits, Run, finish, start
+from examples.paper.runs import Logits, Run, finish, save, start
 from keras_focal import metrics
 
 
@@ -43,13 +45,16 @@ def main(arguments: list[str] | None = None) -> None:
     )
     try:
         run = start(folder, settings_of(options, recipe))
-    except ValueError as error:
+        if run.finished:
+            print(f"{folder} is finished: nothing to do.")
+            return
+        dataset = load(options)
+        networks.check(options.network, dataset)
+    except (FileNotFoundError, ValueError) as error:
         raise SystemExit(str(error)) from error
-    if run.finished:
-        print(f"{folder} is finished: nothing to do.")
-        return
+    save(run)
     with scope():
-        train(run, recipe, load(options), options)
+        train(run, recipe, dataset, options)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -69,12 +74,17 @@ def parser() -> argparse.ArgumentParser:
     add("--length", type=int, help="words of a text of 20 Newsgroups (default: 1000)")
     add("--data-dir", type=Path, help="folder of local copies (default: download)")
     add("--out", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
-    add("--snapshots", default="", help='epochs to keep for the figures: "1,10,20" or "all"')
+    add("--snapshots", type=epochs_of, help='epochs to keep for the figures: "1,10,20" or "all"')
     add("--mixed-precision", action="store_true", help="compute in bfloat16")
     add("--xla", action="store_true", help="compile the steps with XLA, also on CPUs")
     add("--tensorboard", action="store_true", help="write TensorBoard events")
     add("--verbose", type=int, default=1, choices=(0, 1, 2), help="progress, as in Keras")
     return parser
+
+
+def epochs_of(text: str) -> Container[int]:
+    """Return the epochs of "1,10,20" or "all", the first being 1."""
+    return range(1, sys.maxsize) if text == "all" else {int(epoch) for epoch in text.split(",")}
 
 
 def settings_of(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
@@ -164,7 +174,7 @@ def callbacks_of(
     ]
     if recipe.keep == "best":
         found.append(best_weights(run))
-    if options.snapshots:
+    if options.snapshots is not None:
         found.append(Snapshots(run.folder / "snapshots", options.snapshots, dataset))
     if options.tensorboard:
         found.append(keras.callbacks.TensorBoard(run.folder / "tensorboard"))

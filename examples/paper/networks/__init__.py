@@ -25,6 +25,32 @@ NETWORKS: dict[str, Callable[[Data], keras.Model]] = {
 }
 
 
+KINDS = {
+    "global-pooling-cnn": "texts",
+    "global-pooling-cnn-small": "texts",
+    "tree-lstm": "trees",
+}
+"""What a network takes, if not images."""
+
+
+def check(name: str, data: Data) -> None:
+    """Raise an error if there is no network of this name, or it takes other data.
+
+    Raises:
+        ValueError: In both cases.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"`name` must be one of {sorted(NETWORKS)}. Received: {name!r}")
+    x = data.train.x
+    kind = "trees" if isinstance(x, dict) else "images" if x.ndim == 4 else "texts"
+    if KINDS.get(name, "images") != kind:
+        fitting = [other for other in NETWORKS if KINDS.get(other, "images") == kind]
+        raise ValueError(
+            f"`name` must be a network of {kind} for {data.name}: {', '.join(fitting)}. "
+            f"Received: {name!r}"
+        )
+
+
 def build(name: str, data: Data) -> keras.Model:
     """Return a network for a data set, its weights drawn anew.
 
@@ -32,8 +58,7 @@ def build(name: str, data: Data) -> keras.Model:
     that layer takes is `model.get_layer("logits").input`.
 
     Raises:
-        ValueError: If no network has the name.
+        ValueError: If no network has the name, or it takes other data.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"`name` must be one of {', '.join(sorted(NETWORKS))}. Received: {name!r}")
+    check(name, data)
     return NETWORKS[name](data)

@@ -6,7 +6,7 @@ import keras
 
 import keras_focal
 from examples.paper.callbacks import FreshDraws, Stopwatch, backup
-from examples.paper.runs import finish, start
+from examples.paper.runs import finish, save, start
 from examples.paper.translation.model import SIZES, WarmUp, transformer
 from examples.paper.translation.pairs import load_pairs
 from examples.paper.translation.tokens import Batches, load_tokenizer, train_tokenizer
@@ -81,11 +81,12 @@ def train(
         "warm_up": warm_up,
         "dtype_policy": dtype_policy,
     }
-    corpus = load_pairs(dataset, data_dir)
     folder = Path(out) / f"{dataset}_transformer-{size}_{loss}_seed{seed}"
     run = start(folder, settings)
     if run.finished:
         return folder
+    corpus = load_pairs(dataset, data_dir)
+    save(run)
 
     if not (folder / "tokens.model").is_file():
         train_tokenizer(corpus.train, settings["vocabulary_size"], folder / "tokens.model")
