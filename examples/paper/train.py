@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
             return
         dataset = load(options)
         networks.check(options.network, dataset)
-    except (FileNotFoundError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         raise SystemExit(str(error)) from error
     save(run)
     with scope():

@@ -6,13 +6,15 @@ Source:
 """
 
 import gzip
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 from nltk import Tree
 
+from examples.paper.data._datasets import prepared
+from examples.paper.data._files import local_file
 from examples.paper.data._types import Data, Split
 
 PARTS = ("train", "dev", "test")
@@ -20,7 +22,7 @@ VOCABULARY = ("", "<unknown>")
 NEUTRAL = 2
 
 
-def load_sst(data_dir: Path) -> Data:
+def load_sst(data_dir: Path | None) -> Data:
     """Return the treebank with two classes: sentences that are neutral as a whole are left out.
 
     Words are those of the training sentences, as they are written. The inputs of a sentence are
@@ -29,41 +31,40 @@ def load_sst(data_dir: Path) -> Data:
 
     Args:
         data_dir: Folder that holds `sst/sst_trees_{train,dev,test}.txt.gz`: a sentence a line, in
-            brackets, with labels from 0, very negative, to 4, very positive.
+            brackets, with labels from 0, very negative, to 4, very positive; or what
+            tensorflow-datasets prepared. None downloads.
 
     Raises:
-        FileNotFoundError: If a file is absent.
+        FileNotFoundError: If the folder holds neither.
     """
-    trees = {
-        part: list(read_trees(data_dir / "sst" / f"sst_trees_{part}.txt.gz")) for part in PARTS
-    }
-    trees = {
-        part: [tree for tree in of_part if int(tree.label()) != NEUTRAL]
-        for part, of_part in trees.items()
-    }
-    vocabulary = (*VOCABULARY, *sorted({word for tree in trees["train"] for word in tree.leaves()}))
-    width = max(2 * len(tree.leaves()) - 1 for of_part in trees.values() for tree in of_part)
+    files = [local_file(data_dir, f"sst/sst_trees_{part}.txt.gz") for part in PARTS]
+    lines = _prepared(data_dir) if None in files else [_read(file) for file in files]
+    trees = [
+        [tree for tree in map(_tree, of_part) if int(tree.label()) != NEUTRAL] for of_part in lines
+    ]
+    vocabulary = (*VOCABULARY, *sorted({word for tree in trees[0] for word in tree.leaves()}))
+    width = max(2 * len(tree.leaves()) - 1 for of_part in trees for tree in of_part)
     train, validation, test = (
-        encode(trees[part], vocabulary, width, phrases=part == "train") for part in PARTS
+        encode(of_part, vocabulary, width, phrases=of_part is trees[0]) for of_part in trees
     )
     return Data("sst", train, validation, test, ("negative", "positive"), vocabulary)
 
 
-def read_trees(file: Path) -> Iterator[Tree]:
-    """Yield the trees of a file.
-
-    Raises:
-        FileNotFoundError: If the file is absent.
-    """
-    if not file.is_file():
-        raise FileNotFoundError(
-            "`data_dir` must hold sst/sst_trees_train.txt.gz, sst/sst_trees_dev.txt.gz and "
-            f"sst/sst_trees_test.txt.gz. Received: {file.parents[1]}, without {file.name}"
-        )
+def _read(file: Path) -> list[str]:
     with gzip.open(file, "rt", encoding="utf-8", newline="\n") as lines:
-        for line in lines:
-            # A word may hold a no-break space, which the pattern of nltk takes for a space.
-            yield Tree.fromstring(line, leaf_pattern=r"[^ ()\n]+")
+        return list(lines)
+
+
+def _prepared(data_dir: Path | None) -> list[list[str]]:
+    from examples.paper.data.builders.sst_trees.sst_trees_dataset_builder import Builder
+
+    parts, _ = prepared(Builder, ("train", "validation", "test"), data_dir)
+    return [[tree.decode() for tree in part["tree"]] for part in parts]
+
+
+def _tree(line: str) -> Tree:
+    # A word may hold a no-break space, which the pattern of nltk takes for a space.
+    return Tree.fromstring(line, leaf_pattern=r"[^ ()\n]+")
 
 
 def encode(

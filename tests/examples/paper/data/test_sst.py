@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from nltk import Tree
 
+from examples.paper.data import sst
 from examples.paper.data.sst import encode, load_sst
 
 SENTENCE = "(3 (2 (2 a) (1 dull)) (4 (2 but) (4 (2 so) (3 good))))"
@@ -77,6 +78,21 @@ def test_vocabulary_is_that_of_training_sentences_that_are_not_neutral(tmp_path)
     assert len(data.train) == 1
 
 
-def test_absent_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"`data_dir` must hold sst/.*sst_trees_train"):
+def test_absent_treebank_is_named(tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    with pytest.raises(FileNotFoundError, match=r"`data_dir` must hold sst_trees"):
         load_sst(tmp_path)
+
+
+def test_prepared_trees_are_those_of_the_local_copy(treebank, real_data, tmp_path, monkeypatch):
+    def prepared(builder, splits, data_dir):
+        parts = []
+        for part in ("train", "dev", "test"):
+            with gzip.open(real_data / "sst" / f"sst_trees_{part}.txt.gz") as lines:
+                parts.append({"tree": [line.strip(b" \n") for line in lines]})
+        return parts, ("negative", "positive")
+
+    monkeypatch.setattr(sst, "prepared", prepared)
+    again = load_sst(tmp_path)
+    assert again.vocabulary == treebank.vocabulary
+    np.testing.assert_array_equal(again.test.x["word"], treebank.test.x["word"])
