@@ -8,8 +8,8 @@ from examples.paper.data._types import Data
 from examples.paper.networks._densenet import densenet
 from examples.paper.networks._resnet import bottleneck_resnet, resnet
 from examples.paper.networks._text import global_pooling_cnn, small_global_pooling_cnn
+from examples.paper.networks._tree_lstm import tree_lstm
 from examples.paper.networks._wide_resnet import wide_resnet
-from examples.paper.networks.tree_lstm import tree_lstm
 
 NETWORKS: dict[str, Callable[[Data], keras.Model]] = {
     "resnet8": lambda data: resnet(data, depth=8),

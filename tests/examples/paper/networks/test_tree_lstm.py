@@ -8,8 +8,8 @@ from nltk import Tree
 import keras_focal
 from examples.paper.data._types import Data
 from examples.paper.data.sst import encode
-from examples.paper.networks import tree_lstm as module
-from examples.paper.networks.tree_lstm import tree_lstm
+from examples.paper.networks import _tree_lstm as module
+from examples.paper.networks._tree_lstm import tree_lstm
 
 BACKEND = keras.backend.backend()
 SENTENCES = (
