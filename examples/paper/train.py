@@ -111,8 +111,10 @@ def scope() -> AbstractContextManager:
 
         if len(tf.config.list_logical_devices("GPU")) > 1:
             return tf.distribute.MirroredStrategy().scope()
-    elif keras.backend.backend() == "jax" and len(keras.distribution.list_devices("gpu")) > 1:
-        keras.distribution.set_distribution(keras.distribution.DataParallel())
+    elif keras.backend.backend() == "jax":
+        devices = [name for name in keras.distribution.list_devices() if "cpu" not in name]
+        if len(devices) > 1:
+            keras.distribution.set_distribution(keras.distribution.DataParallel())
     return nullcontext()
 
 
