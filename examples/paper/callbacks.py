@@ -27,13 +27,14 @@ def backup(run: Run) -> keras.callbacks.BackupAndRestore:
 
 def best_weights(run: Run) -> keras.callbacks.ModelCheckpoint:
     """Return what keeps the weights of the best validation accuracy, over a break as well."""
+    accuracies = run.log().get("val_accuracy", ())
     return keras.callbacks.ModelCheckpoint(
         run.folder / "best.weights.h5",
         monitor="val_accuracy",
         mode="max",
         save_best_only=True,
         save_weights_only=True,
-        initial_value_threshold=max(run.log().get("val_accuracy", ()), default=None),
+        initial_value_threshold=np.nanmax(accuracies) if len(accuracies) else None,
     )
 
 

@@ -123,13 +123,17 @@ class Run:
     def log(self) -> dict[str, np.ndarray]:
         """Return the columns of log.csv, float64, one value an epoch, {} before the first.
 
+        It is NaN where there was no value, as in an epoch without validation.
         An epoch that a kill made run twice counts once, as it was the second time.
         """
         if not (self.folder / "log.csv").exists():
             return {}
         with open(self.folder / "log.csv", newline="") as file:
             rows = {row["epoch"]: row for row in csv.DictReader(file)}.values()
-        return {name: np.array([float(row[name]) for row in rows]) for name in next(iter(rows), {})}
+        return {
+            name: np.array([float(row[name].replace("NA", "nan")) for row in rows])
+            for name in next(iter(rows), {})
+        }
 
     def snapshots(self) -> list[Snapshot]:
         """Return the snapshots in the order of their epochs."""

@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     add("--no-augmentation", action="store_true", help="train on the images as they are")
     add("--limit", type=int, help="train on the first LIMIT training samples only")
     add("--length", type=int, help="words of a text of 20 Newsgroups (default: 1000)")
+    add("--validate-every", type=int, default=1, help="epochs from one validation to the next")
     add("--data-dir", type=Path, help="folder of local copies (default: download)")
     add("--out", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
     add("--snapshots", type=epochs_of, help='epochs to keep for the figures: "1,10,20" or "all"')
@@ -143,6 +144,7 @@ def train(run: Run, recipe: Recipe, dataset: Data, options: argparse.Namespace) 
         shuffle=False,
         validation_data=(validation.x, validation.y, validation.weight),
         validation_batch_size=PREDICT_BATCH,
+        validation_freq=options.validate_every,
         callbacks=[FollowEpochs(batches), *callbacks_of(run, recipe, dataset, options)],
         verbose=options.verbose,
     )

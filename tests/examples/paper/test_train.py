@@ -114,6 +114,12 @@ def test_the_length_that_is_asked_for_is_the_length_of_the_texts(tmp_path, texts
     assert keras.models.load_model(found.folder / "model.keras").input_shape == (None, 8)
 
 
+def test_epochs_without_validation_have_no_validation_figures(tmp_path, texts):
+    log = run(tmp_path, "--validate-every", "2", epochs=4).log()
+    assert np.isnan(log["val_loss"]).tolist() == [True, False, True, False]
+    assert np.isfinite(log["loss"]).all()
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path, texts, capsys):
     run(tmp_path)
     before = (read(tmp_path)[0].folder / "log.csv").read_text()
