@@ -40,6 +40,11 @@ def main(arguments: list[str] | None = None) -> None:
     recipe = RECIPES[options.dataset].scaled(options.epochs, options.batch_size)
     if options.no_augmentation:
         recipe = replace(recipe, crop=None)
+    if recipe.keep == "best" and options.validate_every != 1:
+        raise SystemExit(
+            f"`--validate-every` must be 1 for {options.dataset}, of which the best epoch on the "
+            f"validation data is kept. Received: {options.validate_every}"
+        )
     folder = options.out / "_".join(
         (options.dataset, options.network, options.loss, f"seed{options.seed}")
     )

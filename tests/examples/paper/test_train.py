@@ -114,10 +114,17 @@ def test_the_length_that_is_asked_for_is_the_length_of_the_texts(tmp_path, texts
     assert keras.models.load_model(found.folder / "model.keras").input_shape == (None, 8)
 
 
-def test_epochs_without_validation_have_no_validation_figures(tmp_path, texts):
+def test_epochs_without_validation_have_no_validation_figures(tmp_path, texts, monkeypatch):
+    recipe = replace(train.RECIPES["newsgroups20"], keep="last")
+    monkeypatch.setitem(train.RECIPES, "newsgroups20", recipe)
     log = run(tmp_path, "--validate-every", "2", epochs=4).log()
     assert np.isnan(log["val_loss"]).tolist() == [True, False, True, False]
     assert np.isfinite(log["loss"]).all()
+
+
+def test_the_best_epoch_needs_a_validation_of_every_epoch(tmp_path, texts):
+    with pytest.raises(SystemExit, match="must be 1 for newsgroups20"):
+        run(tmp_path, "--validate-every", "2")
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path, texts, capsys):
