@@ -52,7 +52,8 @@ def predict(model: keras.Model, split: Split) -> np.ndarray:
 class FreshDraws(keras.callbacks.Callback):
     """Makes what dropout draws depend on the seed and the epoch alone.
 
-    A backup does not hold the state of random layers: a resumed run would draw otherwise.
+    A backup does not hold the state of random layers: a resumed run would draw otherwise. On torch,
+    Keras leaves dropout to torch's own generator.
     """
 
     def __init__(self, seed: int):
@@ -63,6 +64,10 @@ class FreshDraws(keras.callbacks.Callback):
         states = (v for v in self.model.variables if v.name == "seed_generator_state")
         for index, state in enumerate(states):
             state.assign([self.seed, (epoch << 16) + index])
+        if keras.backend.backend() == "torch":
+            import torch
+
+            torch.manual_seed((self.seed << 16) + epoch)
 
 
 class Stopwatch(keras.callbacks.Callback):
