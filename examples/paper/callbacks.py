@@ -103,5 +103,5 @@ class Snapshots(keras.callbacks.Callback):
             train_logits=logits,
             train_labels=first(self.train_part.y),
             train_feature_norms=np.linalg.norm(features.astype("float32"), axis=-1),
-            kernel_norm=float(ops.norm(last.kernel)),
+            kernel_norm=float(np.linalg.norm(ops.convert_to_numpy(last.kernel))),
         ).save(self.folder)
