@@ -1,6 +1,8 @@
 import gzip
 import itertools
+import os
 
+import backends
 import pytest
 
 pytest.importorskip("keras_hub")
@@ -55,6 +57,8 @@ def toy_data(tmp_path_factory):
 @pytest.fixture(scope="session")
 def finished(toy_data, tmp_path_factory):
     """Run folder of a tiny Transformer that the command trained."""
+    if backends.BACKEND == "jax" and "KERAS_FOCAL_SLOW" not in os.environ:
+        pytest.skip("JAX compiles each length anew, for minutes; KERAS_FOCAL_SLOW=1 runs it")
     out = tmp_path_factory.mktemp("runs")
     options = (
         f"--{name.replace('_', '-')} {value}"
