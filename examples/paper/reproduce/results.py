@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from examples.paper.runs import Run, read
 from examples.paper.tables.build import Measured, measured
@@ -41,9 +42,10 @@ def by_experiment(found: Iterable[Measured]) -> dict[tuple[str, str], list[Measu
     return groups
 
 
-def _rounded(figures):
+def _rounded(figures: Any) -> Any:
+    """Return figures to 4 decimals, without translated sentences, which are others' data."""
     if isinstance(figures, dict):
-        return {name: _rounded(value) for name, value in figures.items()}
-    return (
-        [_rounded(value) for value in figures] if isinstance(figures, list) else round(figures, 4)
-    )
+        return {name: _rounded(value) for name, value in figures.items() if name != "examples"}
+    if isinstance(figures, list):
+        return [_rounded(value) for value in figures]
+    return round(figures, 4) if isinstance(figures, float) else figures
