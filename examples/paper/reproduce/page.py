@@ -23,6 +23,14 @@ a CPU trains, and with the theory. Made by `python -m examples.paper.reproduce p
 [examples/paper](../examples/paper/README.md).
 """
 TABLES = ("1", "5", "2", "6", "4", "7", "9", "10", "11", "12", "beyond")
+FIGURES = {
+    1: "Figure 1: reliability and confidence of the cross-entropy run on CIFAR-10 as it trains.",
+    3: "Figure 3: CIFAR-10 runs of cross-entropy and of focal losses.",
+    5: "Figure 5: translation against temperature.",
+    7: "Figure 7: the linear model.",
+    10: "Figure 10: norms of the features that the last layer takes, CIFAR-10 runs.",
+}
+"""Drawn by `python -m examples.paper.figures --figure 1 3 5 7 10 --out docs/images/paper`."""
 SETTINGS = ("epochs", "batch_size", "limit", "length", "size")
 
 
@@ -46,6 +54,9 @@ def sections() -> Iterator[str]:
     yield REMARKS["translation"]
     yield from _published_logits(json.loads((RESULTS / "published_logits.json").read_text()))
     yield from _linear_model(json.loads((RESULTS / "linear_model.json").read_text()))
+    yield "## Pictures of these runs\n"
+    for number, title in FIGURES.items():
+        yield f"{title}\n\n![{title}](images/paper/figure_{number:02d}.png)\n"
     yield "## Our runs beside the paper's tables\n"
     yield (
         "Our networks are smaller than the paper's and train for fewer epochs, from random word "
