@@ -7,34 +7,34 @@ Where the answers differ, the likeliest reasons:
 - **CIFAR-10**: the small network learns its 1,000 images by heart, as the paper's networks do
   their 45,000. There is over-confidence to take away, and the paper's order returns. Its level is
   another: so few images leave most test images wrong, and a gamma of 3 or 5 does not undo that.
-- **20 Newsgroups**: after ten epochs, of which the best on the validation data counts, cross-entropy
-  is far less over-confident than the paper's (compare the temperatures), and its error is lower. The
-  gammas of FLSD-53 and FL-3 then take away more confidence than there is to spare: their temperature
-  is below 1. FLSc-531, which ends at gamma 1, does not overshoot.
-- **Treebank**: FLSD-53 is under-confident in the paper too, at a temperature of 0.7. With two classes
-  a sentence is hard (p below 0.2) only when it is badly wrong, and gamma 3 alone, for all others,
-  pulls sentences towards one half. One temperature mends it; how far it is from 1 depends on the
-  epoch that is kept.
+- **20 Newsgroups**: after ten epochs, of which the best on the validation data counts, cross-
+  entropy is far less over-confident than the paper's (compare the temperatures), and its error is
+  lower. The gammas of FLSD-53 and FL-3 then take away more confidence than there is to spare:
+  their temperature is below 1. FLSc-531, which ends at gamma 1, does not overshoot.
+- **Treebank**: FLSD-53 is under-confident in the paper too, at a temperature of 0.7. With two
+  classes a sentence is hard (p below 0.2) only when it is badly wrong, and gamma 3 alone, for all
+  others, pulls sentences towards one half. One temperature mends it; how far it is from 1 depends
+  on the epoch that is kept.
 
-What all have in common: gamma takes away an amount of confidence, whatever there is to take. It helps
-where cross-entropy overfits, and overshoots where it does not; look at T on held-out data.
+What all have in common: gamma takes away an amount of confidence, whatever there is to take. It
+helps where cross-entropy overfits, and overshoots where it does not; look at T on held-out data.
 """,
     "translation": """
 Focal loss is calibrated best, as in the paper, and needs no temperature. That it also translates
 best is not seen: the BLEU of two seeds of one loss differs by as much as that of the losses. With
-label smoothing and T above 1, one of the two models ends many sentences before the first word: the
-end has its share of the smoothed mass, and a short sentence multiplies few probabilities.
+label smoothing and T above 1, one of the two models ends many sentences before the first word:
+the end has its share of the smoothed mass, and a short sentence multiplies few probabilities.
 """,
     "linear model": """
-What holds: both norms of cross-entropy are larger, the decisions are the same, and it is surer where
-it is wrong. What does not: that cross-entropy errs "almost always" with more than 90 % confidence,
-and that its norms blow up. With a tenth of the labels flipped its optimum is finite, and gradient
-descent has arrived there by the end.
+What holds: both norms of cross-entropy are larger, the decisions are the same, and it is surer
+where it is wrong. What does not: that cross-entropy errs "almost always" with more than 90 %
+confidence, and that its norms blow up. With a tenth of the labels flipped its optimum is finite,
+and gradient descent has arrived there by the end.
 """,
     "not measured": """
-Not measured: the paper's own networks at their full length, which need a GPU; WMT14; CIFAR-100 and
-Tiny-ImageNet, so Table 8 and the rows of these data sets stand empty; GloVe vectors, which the texts
-of the paper start from. Each is an argument of the same commands.
+Not measured: the paper's own networks at their full length, which need a GPU; WMT14; CIFAR-100
+and Tiny-ImageNet, so Table 8 and the rows of these data sets stand empty; GloVe vectors, which
+the texts of the paper start from. Each is an argument of the same commands.
 """,
 }
 """By the place on the page."""
