@@ -72,12 +72,12 @@ def parser() -> argparse.ArgumentParser:
     add("--network", required=True, choices=networks.NETWORKS)
     add("--loss", required=True, choices=LOSSES)
     add("--seed", type=int, default=1)
-    add("--epochs", type=int, help="epochs; schedules are scaled (default: the paper's)")
-    add("--batch-size", type=int, help="samples in a step (default: the paper's)")
+    add("--epochs", type=positive, help="epochs; schedules are scaled (default: the paper's)")
+    add("--batch-size", type=positive, help="samples in a step (default: the paper's)")
     add("--no-augmentation", action="store_true", help="train on the images as they are")
-    add("--limit", type=int, help="train on the first LIMIT training samples only")
-    add("--length", type=int, help="words of a text of 20 Newsgroups (default: 1000)")
-    add("--validate-every", type=int, default=1, help="epochs from one validation to the next")
+    add("--limit", type=positive, help="train on the first LIMIT training samples only")
+    add("--length", type=positive, help="words of a text of 20 Newsgroups (default: 1000)")
+    add("--validate-every", type=positive, default=1, help="epochs from one validation to the next")
     add("--data-dir", type=Path, help="folder of local copies (default: download)")
     add("--out", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
     add("--snapshots", type=epochs_of, help='epochs to keep for the figures: "1,10,20" or "all"')
@@ -88,9 +88,16 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+def positive(text: str) -> int:
+    """Return a whole number >= 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number >= 1. Received: {text!r}")
+    return int(text)
+
+
 def epochs_of(text: str) -> Container[int]:
     """Return the epochs of "1,10,20" or "all", the first being 1."""
-    return range(1, sys.maxsize) if text == "all" else {int(epoch) for epoch in text.split(",")}
+    return range(1, sys.maxsize) if text == "all" else {*map(positive, text.split(","))}
 
 
 def settings_of(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:

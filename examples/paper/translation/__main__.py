@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from examples.paper.translation import evaluate as evaluation
 from examples.paper.translation import train as training
@@ -9,7 +10,14 @@ from examples.paper.translation import train as training
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command."""
-    options = vars(parser().parse_args(arguments))
+    commands = parser()
+    try:
+        _run(vars(commands.parse_args(arguments)))
+    except (OSError, ValueError) as error:
+        commands.error(str(error))
+
+
+def _run(options: dict[str, Any]) -> None:
     if options.pop("command") == "train":
         print(training.train(**options))
         return

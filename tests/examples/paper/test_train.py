@@ -172,6 +172,15 @@ def test_half_precision_gives_float32_logits(tmp_path, texts):
     assert np.isfinite(logits).all()
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("--epochs", "0"), ("--limit", "-1"), ("--snapshots", "1,x")]
+)
+def test_numbers_below_1_are_refused(capsys, option, value):
+    with pytest.raises(SystemExit):
+        train.main([*COMMAND, "--loss", "CE", option, value])
+    assert f"{option}: must be a whole number >= 1" in capsys.readouterr().err
+
+
 def test_an_unknown_loss_names_the_known_ones(capsys):
     with pytest.raises(SystemExit):
         train.main([*COMMAND, "--loss", "hinge"])
