@@ -8,10 +8,10 @@ Where the answers differ, the likeliest reasons:
   paper's networks do their 45,000. There is over-confidence to take away, and the paper's order
   returns, label smoothing apart. Its level is another: so few images leave most test images wrong,
   and a gamma of 3 or 5 does not undo that.
-- **20 Newsgroups**: after ten epochs, of which the best on the validation data counts, cross-entropy
-  is far less over-confident than the paper's (compare the temperatures), and its error is
-  lower. The gammas of FLSD-53 and FL-3 then take away more confidence than there is to spare:
-  their temperature is below 1. FLSc-531, which ends at gamma 1, does not overshoot.
+- **20 Newsgroups**: after ten epochs, of which the best on the validation data counts,
+  cross-entropy is far less over-confident than the paper's (compare the temperatures), and its
+  error is lower. The gammas of FLSD-53 and FL-3 then take away more confidence than there is to
+  spare: their temperature is below 1. FLSc-531, which ends at gamma 1, does not overshoot.
 - **Treebank**: FLSD-53 is under-confident in the paper too: its T is below 1. With two classes a
   sentence is hard (p below 0.2) only when it is badly wrong, and gamma 3, for all others, pulls
   them towards one half. One temperature mends it. How far the temperature is from 1 depends on the
