@@ -101,7 +101,7 @@ def _published_logits(result: dict[str, Any]) -> Iterator[str]:
         for row in rows
         if row["note"]
     )
-    yield ""
+    yield REMARKS["published logits"]
 
 
 def _claims(claims: Sequence[Claim], found: list[Measured], table: str) -> str:
