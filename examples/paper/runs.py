@@ -137,7 +137,12 @@ class Run:
 
     def snapshots(self) -> list[Snapshot]:
         """Return the snapshots in the order of their epochs."""
-        return [Snapshot.load(file) for file in sorted(self.folder.glob("snapshots/epoch_*.npz"))]
+        return [Snapshot.load(file) for file in self.snapshot_files().values()]
+
+    def snapshot_files(self) -> dict[int, Path]:
+        """Return the file of each snapshot by its epoch, in their order."""
+        files = sorted(self.folder.glob("snapshots/epoch_*.npz"))
+        return {int(file.stem.removeprefix("epoch_")): file for file in files}
 
 
 def read(directory: Path) -> list[Run]:

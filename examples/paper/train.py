@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from examples.paper import data, networks
 from examples.paper.callbacks import (
@@ -26,6 +27,7 @@ from examples.paper.callbacks import (
     predict,
 )
 from examples.paper.data import Batches, Data, FollowEpochs, crop_and_flip
+from examples.paper.data.glove import glove
 from examples.paper.recipes import LOSSES, RECIPES, Recipe, gamma_callbacks, make_loss
 from examples.paper.runs import Logits, Run, finish, save, start
 from keras_focal import metrics
@@ -55,11 +57,12 @@ def main(arguments: list[str] | None = None) -> None:
             return
         dataset = load(options)
         networks.check(options.network, dataset)
+        extra = vectors_of(options, dataset)
     except (ImportError, OSError, ValueError) as error:
         raise SystemExit(str(error)) from error
     save(run)
     with scope():
-        train(run, recipe, dataset, options)
+        train(run, recipe, dataset, options, extra)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -78,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     add("--limit", type=positive, help="train on the first LIMIT training samples only")
     add("--length", type=positive, help="words of a text of 20 Newsgroups (default: 1000)")
     add("--validate-every", type=positive, default=1, help="epochs from one validation to the next")
+    add("--glove", type=Path, help="file of word vectors that global-pooling-cnn starts from")
     add("--data-dir", type=Path, help="folder of local copies (default: download)")
     add("--out", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
     add("--snapshots", type=epochs_of, help='epochs to keep for the figures: "1,10,20" or "all"')
@@ -105,6 +109,7 @@ def settings_of(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
     names = ("dataset", "network", "loss", "seed", "limit", "length", "mixed_precision")
     return {
         **{name: getattr(options, name) for name in names},
+        "glove": options.glove and options.glove.name,
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
         "crop": recipe.crop,
@@ -115,6 +120,21 @@ def load(options: argparse.Namespace) -> Data:
     """Return the data that the options ask for."""
     extra = {} if options.length is None else {"length": options.length}
     return data.load(options.dataset, options.data_dir, options.limit, **extra)
+
+
+def vectors_of(options: argparse.Namespace, dataset: Data) -> dict[str, np.ndarray]:
+    """Return the word vectors that a network starts from, by the name of its argument, if any.
+
+    Raises:
+        ValueError: If the network takes none.
+    """
+    if options.glove is None:
+        return {}
+    if options.network != "global-pooling-cnn":
+        raise ValueError(
+            f"`--glove` needs --network global-pooling-cnn. Received: {options.network}"
+        )
+    return {"vectors": glove(dataset.vocabulary, options.glove)}
 
 
 def scope() -> AbstractContextManager:
@@ -131,9 +151,18 @@ def scope() -> AbstractContextManager:
     return nullcontext()
 
 
-def train(run: Run, recipe: Recipe, dataset: Data, options: argparse.Namespace) -> None:
-    """Train a run to its end and write its logits and its model."""
-    model = networks.build(run.network, dataset)
+def train(
+    run: Run,
+    recipe: Recipe,
+    dataset: Data,
+    options: argparse.Namespace,
+    extra: dict[str, np.ndarray],
+) -> None:
+    """Train a run to its end and write its logits and its model.
+
+    `extra` are further arguments of the network.
+    """
+    model = networks.build(run.network, dataset, **extra)
     model.compile(
         optimizer=recipe.optimizer(recipe.learning_rate),
         loss=make_loss(run.loss, recipe),

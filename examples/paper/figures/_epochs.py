@@ -1,7 +1,6 @@
 """What the snapshots of a run say, epoch after epoch: one is in memory at a time."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from keras import ops
@@ -15,19 +14,13 @@ _OF_THE_PAPER = 350
 """Epochs that the paper trains for."""
 
 
-def snapshot_files(run: Run) -> dict[int, Path]:
-    """Return the file of each snapshot by its epoch."""
-    files = sorted(run.folder.glob("snapshots/epoch_*.npz"))
-    return {int(file.stem.removeprefix("epoch_")): file for file in files}
-
-
 def epochs_near(runs: Sequence[Run], *of_the_paper: int) -> list[int]:
     """Return the epochs nearest to some of the paper's 350 of which all runs have a snapshot.
 
     Raises:
         MissingRunsError: If there is no such epoch.
     """
-    common = sorted(set.intersection(*(set(snapshot_files(run)) for run in runs)))
+    common = sorted(set.intersection(*(set(run.snapshot_files()) for run in runs)))
     if not common:
         raise MissingRunsError(
             "snapshots of the same epochs of its runs: train with --snapshots all"
@@ -38,14 +31,14 @@ def epochs_near(runs: Sequence[Run], *of_the_paper: int) -> list[int]:
 
 def snapshot(run: Run, epoch: int) -> Snapshot:
     """Return the snapshot of an epoch."""
-    return Snapshot.load(snapshot_files(run)[epoch])
+    return Snapshot.load(run.snapshot_files()[epoch])
 
 
 def by_epoch(
     run: Run, measure: Callable[[Snapshot], dict[str, float]]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the epochs of the snapshots, shape (E,), and each measure at them, shape (E,)."""
-    files = snapshot_files(run)
+    files = run.snapshot_files()
     rows = [measure(Snapshot.load(file)) for file in files.values()]
     return np.array([*files]), {name: np.array([row[name] for row in rows]) for name in rows[0]}
 

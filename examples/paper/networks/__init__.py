@@ -1,6 +1,7 @@
 """The networks of the paper by name, and smaller ones that a processor trains."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -11,7 +12,7 @@ from examples.paper.networks._text import global_pooling_cnn, small_global_pooli
 from examples.paper.networks._tree_lstm import tree_lstm
 from examples.paper.networks._wide_resnet import wide_resnet
 
-NETWORKS: dict[str, Callable[[Data], keras.Model]] = {
+NETWORKS: dict[str, Callable[..., keras.Model]] = {
     "resnet8": lambda data: resnet(data, depth=8),
     "resnet20": lambda data: resnet(data, depth=20),
     "resnet50": lambda data: bottleneck_resnet(data, (3, 4, 6, 3)),
@@ -51,14 +52,15 @@ def check(name: str, data: Data) -> None:
         )
 
 
-def build(name: str, data: Data) -> keras.Model:
+def build(name: str, data: Data, **options: Any) -> keras.Model:
     """Return a network for a data set, its weights drawn anew.
 
     It takes what `data.train.x` holds and gives logits, float32, from its layer "logits"; what
-    that layer takes is `model.get_layer("logits").input`.
+    that layer takes is `model.get_layer("logits").input`. `options` are further arguments of the
+    network.
 
     Raises:
         ValueError: If no network has the name, or it takes other data.
     """
     check(name, data)
-    return NETWORKS[name](data)
+    return NETWORKS[name](data, **options)

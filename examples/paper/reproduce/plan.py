@@ -76,7 +76,7 @@ PLAN = (
 sums of MMCE take XLA on TensorFlow a time that is quadratic in the nodes of a batch."""
 
 
-def run(data_dir: Path, out: Path, datasets: list[str], jobs: int) -> None:
+def run(data_dir: Path | None, out: Path, datasets: list[str] | None, jobs: int) -> None:
     """Train every run of the plan that is not finished, `jobs` at a time, and say how it goes.
 
     Raises:

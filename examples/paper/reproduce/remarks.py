@@ -40,7 +40,8 @@ and gradient descent has arrived there by the end.
     "not measured": """
 Not measured: the paper's own networks at their full length, which need a GPU; WMT14; CIFAR-100
 and Tiny-ImageNet, so Table 8 and the rows of these data sets stand empty; GloVe vectors, which
-the texts of the paper start from. Each is an argument of the same commands.
+the texts of the paper start from. All but vectors for the Tree-LSTM are arguments of the same
+commands.
 """,
 }
 """By the place on the page."""

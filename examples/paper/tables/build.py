@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from examples.paper.recipes import BESIDE_THE_PAPER
 from examples.paper.runs import Run
-from examples.paper.tables.layout import BASELINES, BESIDE, FOCAL, PRINTED_LOSS, TABLES, Column
+from examples.paper.tables.layout import BASELINES, FOCAL, PRINTED_LOSS, TABLES, Column
 from examples.paper.tables.measure import Figures, figures_of, has_figures
 from examples.paper.tables.published import nearest_row, published
 
@@ -108,7 +109,7 @@ def build(number: str, found: list[Measured], criteria: tuple[str, ...] = ("ece"
         criteria: "ece", "nll" or both: how temperatures are found.
     """
     layout = TABLES[number].for_criteria(criteria)
-    losses = layout.losses or (*BASELINES, *FOCAL, *BESIDE)
+    losses = layout.losses or (*BASELINES, *FOCAL, *BESIDE_THE_PAPER)
     is_translation = number == "3"
     groups: dict[tuple[str, str], dict[str, list[Figures]]] = {}
     for run, figures in ((item.run, item.figures) for item in found):

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 BASELINES = ("CE", "Brier", "MMCE", "LS-0.05")
 FOCAL = ("FL-1", "FL-2", "FL-3", "FLSc-531", "FLSc-532", "FLSD-532", "FLSD-53")
-BESIDE = ("AdaFocal", "DualFocal")
 CRITERIA = ("ece", "nll")
 
 

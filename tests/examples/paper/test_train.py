@@ -140,18 +140,23 @@ def test_other_settings_in_the_same_folder_are_refused_and_named(tmp_path, texts
         run(tmp_path, epochs=4)
 
 
-def test_snapshots_hold_what_the_figures_need(tmp_path, texts):
+def test_snapshots_hold_what_the_figures_need(tmp_path, texts, monkeypatch):
+    recipe = replace(train.RECIPES["newsgroups20"], keep="last")
+    monkeypatch.setitem(train.RECIPES, "newsgroups20", recipe)
     found = run(tmp_path, "--snapshots", "1,3")
     first, last = found.snapshots()
     assert (first.epoch, last.epoch) == (1, 3)
-    assert last.train_logits.shape == (70, CLASSES)
     model = keras.models.load_model(found.folder / "model.keras")
     layer = model.get_layer("logits")
-    features = keras.Model(model.input, layer.input)(texts.train.x)
-    norms = np.linalg.norm(keras.ops.convert_to_numpy(features), axis=-1)
-    assert last.train_feature_norms.shape == norms.shape
+    logits = keras.ops.convert_to_numpy(model(texts.train.x))
+    features = keras.ops.convert_to_numpy(keras.Model(model.input, layer.input)(texts.train.x))
     kernel = keras.ops.convert_to_numpy(layer.kernel)
-    assert last.kernel_norm == pytest.approx(np.sqrt(np.sum(kernel**2)), rel=0.5)
+    np.testing.assert_allclose(last.train_logits, logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        last.train_feature_norms, np.linalg.norm(features, axis=-1), rtol=1e-4
+    )
+    np.testing.assert_array_equal(last.test_logits, found.logits().test_logits)
+    assert last.kernel_norm == pytest.approx(np.sqrt(np.sum(kernel**2)), rel=1e-5)
 
 
 def test_an_epoch_that_a_kill_made_run_twice_counts_once(tmp_path, texts):
@@ -194,6 +199,23 @@ def test_a_network_of_other_data_is_refused_before_anything_is_written(tmp_path,
     assert not (tmp_path / "runs").exists()
 
 
+def test_word_vectors_are_those_of_the_file(tmp_path, texts):
+    file = tmp_path / "glove.txt"
+    file.write_text("3 0.5 1.5\n29 -1.0 2.0\n")
+    named = ["--dataset", "newsgroups20", "--network", "global-pooling-cnn", "--loss", "CE"]
+    options = train.parser().parse_args([*named, "--glove", f"{file}"])
+    vectors = train.vectors_of(options, texts)["vectors"]
+    assert vectors.shape == (WORDS, 2)
+    assert vectors[3].tolist() == [0.5, 1.5]
+    assert train.settings_of(options, train.RECIPES["newsgroups20"])["glove"] == "glove.txt"
+
+
+def test_word_vectors_of_a_network_that_takes_none_are_refused(tmp_path, texts):
+    with pytest.raises(SystemExit, match="needs --network global-pooling-cnn"):
+        run(tmp_path / "runs", "--glove", "glove.txt")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_absent_data_are_said_before_anything_is_written(tmp_path):
     with pytest.raises(SystemExit, match="data_dir"):
         run(tmp_path / "runs", "--data-dir", f"{tmp_path}")
@@ -211,7 +233,7 @@ def test_settings_are_written_as_json(tmp_path, texts):
     assert settings["epochs"] == 3
 
 
-def test_a_run_on_several_devices_ends_as_on_one(tmp_path, texts, monkeypatch, mirrored):
+def test_a_run_on_several_devices_ends_with_finite_logits(tmp_path, texts, monkeypatch, mirrored):
     one = run(tmp_path / "one", epochs=2).logits()
     monkeypatch.setattr(train, "scope", mirrored.scope)
     two = run(tmp_path / "two", epochs=2).logits()
