@@ -22,6 +22,7 @@ class Experiment:
     epochs: int
     batch_size: int | None = None
     limit: int | None = None
+    length: int | None = None
     losses: tuple[str, ...] = LOSSES
     seeds: tuple[int, ...] = (1, 2)
     validate_every: int | None = None
@@ -39,7 +40,7 @@ class Experiment:
             "--epochs",
             f"{self.epochs}",
         ]
-        for name in ("batch_size", "limit", "validate_every", "snapshots"):
+        for name in ("batch_size", "limit", "length", "validate_every", "snapshots"):
             if getattr(self, name):
                 shared += [f"--{name.replace('_', '-')}", f"{getattr(self, name)}"]
         for name in ("no_augmentation", "xla"):
@@ -63,10 +64,10 @@ _SMALL_CIFAR = Experiment(
     snapshots="1,20,40,60,80",
 )
 
-_TREES = Experiment("sst", "tree-lstm", epochs=6)
+_TREES = Experiment("sst", "tree-lstm", epochs=25)
 
 PLAN = (
-    Experiment("newsgroups20", "global-pooling-cnn-small", epochs=10),
+    Experiment("newsgroups20", "global-pooling-cnn-small", epochs=50, length=500),
     replace(_TREES, losses=tuple(loss for loss in LOSSES if loss != "MMCE"), xla=True),
     replace(_TREES, losses=("MMCE",)),
     _SMALL_CIFAR,
