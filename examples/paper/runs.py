@@ -145,6 +145,11 @@ class Run:
         return {int(file.stem.removeprefix("epoch_")): file for file in files}
 
 
+def folder_of(out: Path, dataset: str, network: str, loss: str, seed: int) -> Path:
+    """Return the folder of a run below `out`."""
+    return out / f"{dataset}_{network}_{loss}_seed{seed}"
+
+
 def read(directory: Path) -> list[Run]:
     """Return the runs below a directory, in the order of their folders' names.
 

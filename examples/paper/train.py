@@ -29,7 +29,7 @@ from examples.paper.callbacks import (
 from examples.paper.data import Batches, Data, FollowEpochs, crop_and_flip
 from examples.paper.data.glove import glove
 from examples.paper.recipes import LOSSES, RECIPES, Recipe, gamma_callbacks, make_loss
-from examples.paper.runs import Logits, Run, finish, save, start
+from examples.paper.runs import Logits, Run, finish, folder_of, save, start
 from keras_focal import metrics
 
 
@@ -47,9 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
             f"`--validate-every` must be 1 for {options.dataset}, of which the best epoch on the "
             f"validation data is kept. Received: {options.validate_every}"
         )
-    folder = options.out / "_".join(
-        (options.dataset, options.network, options.loss, f"seed{options.seed}")
-    )
+    folder = folder_of(options.out, options.dataset, options.network, options.loss, options.seed)
     try:
         run = start(folder, settings_of(options, recipe))
         if run.finished:

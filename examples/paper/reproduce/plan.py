@@ -1,16 +1,34 @@
 """The experiments of docs/reproduction.md: the paper's losses at a scale that fits a CPU.
 
-Every run is a `python -m examples.paper.train` of its own, so a kill loses at most an epoch.
+Every run is made by commands of its own, so a kill loses at most an epoch.
 """
 
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
+
+from examples.paper.runs import folder_of
 
 LOSSES = ("CE", "Brier", "MMCE", "LS-0.05", "FL-3", "FLSc-531", "FLSD-53")
+
+
+class Job(NamedTuple):
+    """A run to make.
+
+    Attributes:
+        folder: Its folder.
+        seed: Its seed.
+        commands: What makes it, one after the other: arguments of `python -m`.
+    """
+
+    folder: Path
+    seed: int
+    commands: tuple[list[str], ...]
 
 
 @dataclass(frozen=True)
@@ -30,27 +48,54 @@ class Experiment:
     no_augmentation: bool = False
     xla: bool = False
 
-    def commands(self) -> list[list[str]]:
-        """Return the arguments of `examples.paper.train` for each run."""
-        shared = [
-            "--dataset",
-            self.dataset,
-            "--network",
-            self.network,
-            "--epochs",
-            f"{self.epochs}",
-        ]
+    def jobs(self, out: Path) -> Iterator[Job]:
+        """Yield the runs, their folders below `out`."""
+        asked = ["--network", self.network]
         for name in ("batch_size", "limit", "length", "validate_every", "snapshots"):
             if getattr(self, name):
-                shared += [f"--{name.replace('_', '-')}", f"{getattr(self, name)}"]
+                asked += [f"--{name.replace('_', '-')}", f"{getattr(self, name)}"]
         for name in ("no_augmentation", "xla"):
             if getattr(self, name):
-                shared.append(f"--{name.replace('_', '-')}")
-        return [
-            [*shared, "--loss", loss, "--seed", f"{seed}"]
-            for seed in self.seeds
-            for loss in self.losses
-        ]
+                asked.append(f"--{name.replace('_', '-')}")
+        for loss in self.losses:
+            for seed in self.seeds:
+                folder = folder_of(out, self.dataset, self.network, loss, seed)
+                train = ["examples.paper.train", *_shared(self, loss, seed, out), *asked]
+                yield Job(folder, seed, (train,))
+
+
+@dataclass(frozen=True)
+class Translation:
+    """Runs of the Transformer: one for each loss and seed, trained and then evaluated."""
+
+    dataset: str
+    size: str
+    epochs: int
+    losses: tuple[str, ...] = ("CE", "LS-0.1", "FL-1")
+    seeds: tuple[int, ...] = (1, 2)
+
+    def jobs(self, out: Path) -> Iterator[Job]:
+        """Yield the runs, their folders below `out`."""
+        module = "examples.paper.translation"
+        for loss in self.losses:
+            for seed in self.seeds:
+                folder = folder_of(out, self.dataset, f"transformer-{self.size}", loss, seed)
+                asked = [*_shared(self, loss, seed, out), "--size", self.size]
+                evaluate = [module, "evaluate", f"{folder}", "--missing"]
+                yield Job(folder, seed, ([module, "train", *asked], evaluate))
+
+
+def _shared(experiment: Experiment | Translation, loss: str, seed: int, out: Path) -> list[str]:
+    """Return the options of training that images, texts and translation have in common."""
+    options = {
+        "dataset": experiment.dataset,
+        "epochs": experiment.epochs,
+        "loss": loss,
+        "seed": seed,
+        "out": out,
+        "verbose": 0,
+    }
+    return [word for name, value in options.items() for word in (f"--{name}", f"{value}")]
 
 
 _SMALL_CIFAR = Experiment(
@@ -72,37 +117,45 @@ PLAN = (
     replace(_TREES, losses=("MMCE",)),
     _SMALL_CIFAR,
     replace(_SMALL_CIFAR, losses=("FL-1", "FL-2"), seeds=(1,)),
+    Translation("multi30k", "small", epochs=6),
 )
 """1,000 images without augmentation are few enough for the small network to overfit. The running
 sums of MMCE take XLA on TensorFlow a time that is quadratic in the nodes of a batch."""
 
 
 def run(data_dir: Path | None, out: Path, datasets: list[str] | None, jobs: int) -> None:
-    """Train every run of the plan that is not finished, `jobs` at a time, and say how it goes.
+    """Make every run of the plan that is not finished, `jobs` at a time, and say how it goes.
 
     Raises:
-        SystemExit: At the end, if a run failed; the others are trained then.
+        SystemExit: At the end, if a run failed; the others are made then.
     """
-    commands = [
-        [*arguments, "--out", str(out), *(["--data-dir", str(data_dir)] if data_dir else [])]
+    todo = [
+        job
         for experiment in PLAN
         if datasets is None or experiment.dataset in datasets
-        for arguments in experiment.commands()
+        for job in experiment.jobs(out)
     ]
-    commands.sort(key=lambda command: command[command.index("--seed") + 1])
+    todo.sort(key=lambda job: job.seed)
+    given = ["--data-dir", f"{data_dir}"] if data_dir else []
     threads = max(1, (os.cpu_count() or 1) // jobs)
     failed = 0
     with ThreadPoolExecutor(jobs) as pool:
-        codes = pool.map(lambda command: _trained(command, threads), commands)
-        for number, (command, code) in enumerate(zip(commands, codes, strict=True), start=1):
+        codes = pool.map(lambda job: _made(job, given, threads), todo)
+        for number, (job, code) in enumerate(zip(todo, codes, strict=True), start=1):
             failed += code != 0
             state = "done" if code == 0 else f"FAILED with exit status {code}"
-            print(f"{number}/{len(commands)} {state}: {' '.join(command)}", flush=True)
+            print(f"{number}/{len(todo)} {state}: {job.folder}", flush=True)
     if failed:
-        raise SystemExit(f"{failed} of {len(commands)} runs failed; the same command tries again.")
+        raise SystemExit(f"{failed} of {len(todo)} runs failed; the same command tries again.")
 
 
-def _trained(arguments: list[str], threads: int) -> int:
+def _made(job: Job, given: list[str], threads: int) -> int:
+    """Run the commands of a job up to the first that fails, and return the last exit status."""
     limits = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), f"{threads}")
-    command = [sys.executable, "-m", "examples.paper.train", *arguments, "--verbose", "0"]
-    return subprocess.run(command, env={**os.environ, **limits}, check=False).returncode
+    code = 0
+    for command in job.commands:
+        words = [sys.executable, "-m", *command, *given]
+        code = subprocess.run(words, env={**os.environ, **limits}, check=False).returncode
+        if code != 0:
+            break
+    return code

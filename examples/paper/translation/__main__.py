@@ -21,7 +21,10 @@ def _run(options: dict[str, Any]) -> None:
     if options.pop("command") == "train":
         print(training.train(**options))
         return
-    for folder in options.pop("folders"):
+    folders, missing = options.pop("folders"), options.pop("missing")
+    for folder in folders:
+        if missing and (folder / "translation.json").exists():
+            continue
         found = evaluation.evaluate(folder, **options)["ece"]
         print(
             f"{folder.name}: ECE {found['pre']['ece']:.2f} %, {found['post']['ece']:.2f} % at "
@@ -51,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="write translation.json into run folders")
     evaluate.add_argument("folders", type=Path, nargs="+", help="run folders")
     evaluate.add_argument("--data-dir", type=Path, help="folder of data sets")
+    evaluate.add_argument("--missing", action="store_true", help="leave measured folders alone")
     evaluate.add_argument(
         "--temperatures", type=float, nargs="+", default=evaluation.TEMPERATURES, help="of ECE"
     )

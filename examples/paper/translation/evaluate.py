@@ -148,10 +148,13 @@ def evaluate(
         num_bins: Bins of the ECE.
 
     Raises:
-        ValueError: If the run is not finished.
+        ValueError: If the run is not finished, or a temperature is not above 0.
     """
     import sacrebleu
 
+    for name, values in (("temperatures", temperatures), ("bleu_temperatures", bleu_temperatures)):
+        if not all(value > 0 for value in values):
+            raise ValueError(f"`{name}` must be above 0. Received: {name}={list(values)}")
     start = time.perf_counter()
     run = Run(Path(folder), json.loads((Path(folder) / "run.json").read_text()))
     model, tokenizer = load(run)

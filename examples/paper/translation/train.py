@@ -6,7 +6,7 @@ import keras
 
 import keras_focal
 from examples.paper.callbacks import FreshDraws, Stopwatch, backup
-from examples.paper.runs import finish, save, start
+from examples.paper.runs import finish, folder_of, save, start
 from examples.paper.translation.model import SIZES, WarmUp, transformer
 from examples.paper.translation.pairs import load_pairs
 from examples.paper.translation.tokens import Batches, load_tokenizer, train_tokenizer
@@ -81,7 +81,7 @@ def train(
         "warm_up": warm_up,
         "dtype_policy": dtype_policy,
     }
-    folder = Path(out) / f"{dataset}_transformer-{size}_{loss}_seed{seed}"
+    folder = folder_of(Path(out), dataset, f"transformer-{size}", loss, seed)
     run = start(folder, settings)
     if run.finished:
         return folder

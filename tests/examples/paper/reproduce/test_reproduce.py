@@ -1,18 +1,25 @@
 """The experiments: their commands, their results, and the page that is made of them."""
 
 import json
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from examples.paper import train as classifiers
 from examples.paper.reproduce import page, plan, results
 from examples.paper.reproduce.claims import CLAIMS, TRANSLATION_CLAIMS
 from examples.paper.reproduce.results import by_experiment
 from examples.paper.runs import Logits
-from examples.paper.train import parser
+from examples.paper.translation.__main__ import parser as translation_parser
 
 CLASSES = 4
+PARSERS = {
+    "examples.paper.train": classifiers.parser(),
+    "examples.paper.translation": translation_parser(),
+}
 COLUMNS = {"epochs": 2, "batch_size": 8, "backend": "numpy 1", "commit": "abc", "seconds": 3.0}
 
 
@@ -44,21 +51,51 @@ def published(runs, tmp_path, monkeypatch):
     return results.load()
 
 
-def test_every_command_of_the_plan_is_one_that_training_takes():
+def asked_for():
+    """Return what each training command of the plan asks for, and its job."""
     for experiment in plan.PLAN:
-        for command in experiment.commands():
-            assert parser().parse_args(command).dataset == experiment.dataset
+        for job in experiment.jobs(Path("runs")):
+            module, *words = job.commands[0]
+            yield PARSERS[module].parse_args(words), job
+
+
+def test_every_command_of_the_plan_is_one_that_training_takes():
+    for options, job in asked_for():
+        assert options.out == Path("runs")
+        assert options.seed == job.seed
 
 
 def test_the_plan_has_every_loss_and_two_seeds_of_each_data_set():
-    asked = {
-        (options.dataset, options.loss, options.seed)
-        for experiment in plan.PLAN
-        for options in map(parser().parse_args, experiment.commands())
-    }
+    asked = {(options.dataset, options.loss, options.seed) for options, _ in asked_for()}
     for dataset in ("cifar10", "newsgroups20", "sst"):
         for loss in ("CE", "Brier", "MMCE", "LS-0.05", "FL-3", "FLSc-531", "FLSD-53"):
             assert {(dataset, loss, 1), (dataset, loss, 2)} <= asked
+    for loss in ("CE", "LS-0.1", "FL-1"):
+        assert {("multi30k", loss, 1), ("multi30k", loss, 2)} <= asked
+
+
+def test_the_plan_says_in_which_folder_a_run_is(monkeypatch, tmp_path):
+    made = []
+
+    def train(run, *_):
+        made.append(run.folder)
+
+    monkeypatch.setattr(classifiers, "load", lambda options: None)
+    monkeypatch.setattr(classifiers.networks, "check", lambda *_: None)
+    monkeypatch.setattr(classifiers, "train", train)
+    job = next(plan.PLAN[0].jobs(tmp_path))
+    classifiers.main(job.commands[0][1:])
+    assert made == [job.folder]
+
+
+def test_translations_are_trained_and_then_measured_once():
+    (experiment,) = (entry for entry in plan.PLAN if isinstance(entry, plan.Translation))
+    for job in experiment.jobs(Path("runs")):
+        _, (module, *words) = job.commands
+        options = PARSERS[module].parse_args(words)
+        assert options.command == "evaluate"
+        assert options.folders == [job.folder]
+        assert options.missing
 
 
 def test_a_run_that_fails_is_said_and_the_others_go_on(monkeypatch, tmp_path, capsys):
@@ -69,6 +106,22 @@ def test_a_run_that_fails_is_said_and_the_others_go_on(monkeypatch, tmp_path, ca
         plan.run(None, tmp_path, None, jobs=2)
     told = capsys.readouterr().out
     assert told.count("FAILED with exit status 1") == 2
+
+
+def test_what_failed_to_train_is_not_measured(monkeypatch, tmp_path, capsys):
+    experiment = plan.Translation("multi30k", "small", 1, losses=("CE",), seeds=(1,))
+    monkeypatch.setattr(plan, "PLAN", (experiment,))
+    called = []
+
+    def fail(words, **_):
+        called.append(words[3])
+        return subprocess.CompletedProcess(words, 3)
+
+    monkeypatch.setattr(plan.subprocess, "run", fail)
+    with pytest.raises(SystemExit, match="1 of 1 runs failed"):
+        plan.run(None, tmp_path, None, jobs=1)
+    assert called == ["train"]
+    assert "FAILED with exit status 3" in capsys.readouterr().out
 
 
 def test_what_is_published_is_what_the_tables_measure(published):

@@ -80,6 +80,19 @@ def test_unfinished_run_is_refused(finished, toy_data, tmp_path):
         evaluate(tmp_path, data_dir=toy_data)
 
 
+@pytest.mark.parametrize("name", ["temperatures", "bleu_temperatures"])
+def test_a_temperature_of_0_is_refused_before_any_work(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"`{name}` must be above 0.*Received"):
+        evaluate(tmp_path, **{name: (1.0, 0.0)})
+
+
+def test_folders_that_were_measured_can_be_left_alone(evaluated, toy_data, capsys):
+    before = (evaluated / "translation.json").stat().st_mtime_ns
+    main(["evaluate", str(evaluated), "--data-dir", str(toy_data), "--missing"])
+    assert (evaluated / "translation.json").stat().st_mtime_ns == before
+    assert capsys.readouterr().out == ""
+
+
 def test_temperature_one_leaves_the_probabilities(parts):
     model, tokenizer, pairs = parts
     batches = Batches(pairs, tokenizer, 256, 64)
