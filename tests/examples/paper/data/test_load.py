@@ -133,11 +133,18 @@ def test_words_have_letters_and_digits_and_inner_apostrophes():
 def test_vectors_stand_in_the_rows_of_their_words(tmp_path):
     file = tmp_path / "glove.6B.2d.txt"
     file.write_text("the 1.5 -2\nnever 3 3\ncat 0.25 4\n")
-    vectors = glove(("", "<unknown>", "cat", "the", "dog"), file)
+    vectors = glove(("", "<unknown>", "cat", "the", "dog"), file, dimension=2)
     assert vectors.dtype == np.float32
     np.testing.assert_array_equal(vectors, [[0, 0], [0, 0], [0.25, 4], [1.5, -2], [0, 0]])
     with pytest.raises(FileNotFoundError, match=r"`file`.*glove.6B.100d.txt"):
         glove(("",), tmp_path / "none.txt")
+
+
+def test_vectors_of_another_length_are_refused(tmp_path):
+    file = tmp_path / "glove.6B.2d.txt"
+    file.write_text("the 1.5 -2\nnever 3\n")
+    with pytest.raises(ValueError, match=r"a word and 2 numbers.*Received: 1 on line 2"):
+        glove(("", "<unknown>", "the"), file, dimension=2)
 
 
 def test_an_unknown_name_lists_the_known_ones():
