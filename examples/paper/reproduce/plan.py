@@ -106,7 +106,7 @@ _SMALL_CIFAR = Experiment(
     limit=1000,
     no_augmentation=True,
     validate_every=10,
-    snapshots="1,20,40,60,80",
+    snapshots=",".join(map(str, (1, *range(5, 81, 5)))),
 )
 
 _TREES = Experiment("sst", "tree-lstm", epochs=25)
