@@ -26,12 +26,13 @@ a CPU trains, and with the theory. Made by `python -m examples.paper.reproduce p
 TABLES = ("1", "5", "2", "6", "4", "7", "9", "10", "11", "12", "beyond")
 FIGURES = {
     1: "Figure 1: reliability and confidence of the cross-entropy run on CIFAR-10 as it trains.",
+    2: "Figure 2: the same run. NLL and entropy of the right and the wrong, errors, ECE.",
     3: "Figure 3: runs on CIFAR-10, at the end in the paper's order.",
     5: "Figure 5: translation against temperature.",
     7: "Figure 7: the linear model.",
     10: "Figure 10: norms of the last layer's input, CIFAR-10, in the paper's order.",
 }
-"""Drawn by `python -m examples.paper.figures --figure 1 3 5 7 10 --out docs/images/paper`."""
+"""Drawn by `python -m examples.paper.figures --figure 1 2 3 5 7 10 --out docs/images/paper`."""
 SETTINGS = ("epochs", "batch_size", "limit", "length", "size")
 
 
