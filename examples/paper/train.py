@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from examples.paper import data, networks
+from examples.paper.arguments import positive
 from examples.paper.callbacks import (
     PREDICT_BATCH,
     FreshDraws,
@@ -88,13 +89,6 @@ def parser() -> argparse.ArgumentParser:
     add("--tensorboard", action="store_true", help="write TensorBoard events")
     add("--verbose", type=int, default=1, choices=(0, 1, 2), help="progress, as in Keras")
     return parser
-
-
-def positive(text: str) -> int:
-    """Return a whole number >= 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number >= 1. Received: {text!r}")
-    return int(text)
 
 
 def epochs_of(text: str) -> Container[int]:

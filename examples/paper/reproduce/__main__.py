@@ -8,6 +8,8 @@ python -m examples.paper.reproduce page                    write docs/reproducti
 import argparse
 from pathlib import Path
 
+from examples.paper.arguments import positive
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
@@ -25,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
     run = commands.add_parser("run", help="train what is not trained yet")
     run.add_argument("--data-dir", type=Path, help="folder of local copies (default: download)")
-    run.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    run.add_argument("--jobs", type=positive, default=1, help="runs at a time")
     run.add_argument("--dataset", nargs="+", help="data sets (default: all)")
     run.set_defaults(do=_run)
     publish = commands.add_parser("publish", help="write docs/results/reproduction.json")

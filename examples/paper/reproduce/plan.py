@@ -127,8 +127,12 @@ def run(data_dir: Path | None, out: Path, datasets: list[str] | None, jobs: int)
     """Make every run of the plan that is not finished, `jobs` at a time, and say how it goes.
 
     Raises:
-        SystemExit: At the end, if a run failed; the others are made then.
+        SystemExit: At once, if the plan has no such data set; at the end, if a run failed, with the
+            others made.
     """
+    known = {experiment.dataset for experiment in PLAN}
+    if not known.issuperset(datasets or ()):
+        raise SystemExit(f"`--dataset` must be of {', '.join(sorted(known))}. Received: {datasets}")
     todo = [
         job
         for experiment in PLAN

@@ -19,7 +19,7 @@ Where the answers differ, the likeliest reasons:
   epoch that is kept, so the two seeds differ widely.
 
 What all have in common: gamma takes away an amount of confidence, whatever there is to take. It
-helps where cross-entropy overfits, and overshoots where training is cut short; look at T on
+helps where cross-entropy overfits, and overshoots where an early epoch is kept; look at T on
 held-out data.
 """,
     "translation": """

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from examples.paper.arguments import positive
 from examples.paper.translation import evaluate as evaluation
 from examples.paper.translation import train as training
 
@@ -42,15 +43,23 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--size", default="small", help="base, small or tiny")
     train.add_argument("--loss", default="CE", help="CE, LS-0.1, FL-1, FLSD-53, ...")
     train.add_argument("--seed", type=int, default=1)
-    train.add_argument("--epochs", type=int, default=10)
+    train.add_argument("--epochs", type=positive, default=10)
     train.add_argument("--data-dir", type=Path, help="folder of data sets")
     train.add_argument("--out", type=Path, default=Path("runs"), help="folder of run folders")
-    train.add_argument("--vocabulary-size", type=int, help="4,000 for multi30k, 37,000 for wmt14")
-    train.add_argument("--batch-tokens", type=int, default=1536, help="positions of a batch")
-    train.add_argument("--max-length", type=int, default=32, help="tokens of a training sentence")
-    train.add_argument("--warm-up", type=int, default=1000, help="steps of a rising learning rate")
+    train.add_argument(
+        "--vocabulary-size", type=positive, help="4,000 for multi30k, 37,000 for wmt14"
+    )
+    train.add_argument("--batch-tokens", type=positive, default=1536, help="positions of a batch")
+    train.add_argument(
+        "--max-length", type=positive, default=32, help="tokens of a training sentence"
+    )
+    train.add_argument(
+        "--warm-up", type=positive, default=1000, help="steps of a rising learning rate"
+    )
     train.add_argument("--dtype-policy", default="float32", help="or mixed_bfloat16")
-    train.add_argument("--verbose", type=int, default=1, help="1: progress bar, 2: lines, 0")
+    train.add_argument(
+        "--verbose", type=int, default=1, choices=(0, 1, 2), help="1: progress bar, 2: lines, 0"
+    )
     evaluate = commands.add_parser("evaluate", help="write translation.json into run folders")
     evaluate.add_argument("folders", type=Path, nargs="+", help="run folders")
     evaluate.add_argument("--data-dir", type=Path, help="folder of data sets")
@@ -61,9 +70,9 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--bleu-temperatures", type=float, nargs="*", default=evaluation.BLEU_TEMPERATURES
     )
-    evaluate.add_argument("--beams", type=int, default=4)
+    evaluate.add_argument("--beams", type=positive, default=4)
     evaluate.add_argument("--alpha", type=float, default=0.6, help="length penalty")
-    evaluate.add_argument("--sentences", type=int, help="how many test sentences to translate")
+    evaluate.add_argument("--sentences", type=positive, help="how many test sentences to translate")
     return top
 
 

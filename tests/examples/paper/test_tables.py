@@ -206,7 +206,7 @@ def test_nearest_network(table, ours, papers):
     assert nearest_row(table, *ours.split("/")) == papers
 
 
-@pytest.mark.parametrize("change", [{"epochs": 9}, {"limit": 10}])
+@pytest.mark.parametrize("change", [{"epochs": 9}, {"limit": 10}, {"glove": "b"}, {"warm_up": 5}])
 def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(tmp_path, change):
     make_run(tmp_path, "cifar10", "resnet8", "CE")
     make_run(tmp_path, "cifar10", "resnet8", "CE", seed=2, **change)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from examples.paper import train as classifiers
+from examples.paper.reproduce import __main__ as reproduce
 from examples.paper.reproduce import page, plan, results
 from examples.paper.reproduce.claims import CLAIMS, TRANSLATION_CLAIMS
 from examples.paper.reproduce.results import by_experiment
@@ -106,6 +107,20 @@ def test_a_run_that_fails_is_said_and_the_others_go_on(monkeypatch, tmp_path, ca
         plan.run(None, tmp_path, None, jobs=2)
     told = capsys.readouterr().out
     assert told.count("FAILED with exit status 1") == 2
+
+
+def test_a_data_set_that_the_plan_lacks_is_refused_before_any_run(monkeypatch, tmp_path):
+    monkeypatch.setattr(plan, "_made", None)
+    with pytest.raises(
+        SystemExit, match=r"`--dataset` must be of cifar10, .*Received: \['mnist'\]"
+    ):
+        plan.run(None, tmp_path, ["mnist"], jobs=1)
+
+
+def test_no_jobs_at_a_time_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        reproduce.main(["run", "--jobs", "0"])
+    assert "--jobs: must be a whole number >= 1" in capsys.readouterr().err
 
 
 def test_what_failed_to_train_is_not_measured(monkeypatch, tmp_path, capsys):

@@ -86,6 +86,13 @@ def test_a_temperature_of_0_is_refused_before_any_work(tmp_path, name):
         evaluate(tmp_path, **{name: (1.0, 0.0)})
 
 
+@pytest.mark.parametrize("command", ["train --epochs 0", "evaluate runs --beams 0"])
+def test_numbers_below_1_are_refused(capsys, command):
+    with pytest.raises(SystemExit):
+        main(command.split())
+    assert "must be a whole number >= 1" in capsys.readouterr().err
+
+
 def test_folders_that_were_measured_can_be_left_alone(evaluated, toy_data, capsys):
     before = (evaluated / "translation.json").stat().st_mtime_ns
     main(["evaluate", str(evaluated), "--data-dir", str(toy_data), "--missing"])
