@@ -148,6 +148,7 @@ def evaluate(
         num_bins: Bins of the ECE.
 
     Raises:
+        FileNotFoundError: If the folder holds no run.
         ValueError: If the run is not finished, or a temperature is not above 0.
     """
     import sacrebleu
@@ -156,7 +157,13 @@ def evaluate(
         if not all(value > 0 for value in values):
             raise ValueError(f"`{name}` must be above 0. Received: {name}={list(values)}")
     start = time.perf_counter()
-    run = Run(Path(folder), json.loads((Path(folder) / "run.json").read_text()))
+    settings = Path(folder) / "run.json"
+    if not settings.is_file():
+        raise FileNotFoundError(
+            f"`folder` must be the folder of a run, with the run.json that training writes. "
+            f"Received: {folder}"
+        )
+    run = Run(settings.parent, json.loads(settings.read_text()))
     model, tokenizer = load(run)
     corpus = load_pairs(run.dataset, data_dir)
     temperatures = sorted({1.0, *temperatures})

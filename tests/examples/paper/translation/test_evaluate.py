@@ -86,6 +86,11 @@ def test_a_temperature_of_0_is_refused_before_any_work(tmp_path, name):
         evaluate(tmp_path, **{name: (1.0, 0.0)})
 
 
+def test_a_folder_without_a_run_is_a_clear_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"`folder` must be the folder of a run.*Received"):
+        evaluate(tmp_path)
+
+
 @pytest.mark.parametrize("command", ["train --epochs 0", "evaluate runs --beams 0"])
 def test_numbers_below_1_are_refused(capsys, command):
     with pytest.raises(SystemExit):
