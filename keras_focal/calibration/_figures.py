@@ -25,11 +25,11 @@ def figures(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, bins: i
     top = p.argmax(axis=1)
     others = p.copy()
     others[rows, top] = 0.0
-    doubt, wrong = others.sum(axis=1), top != labels
+    complement, wrong = others.sum(axis=1), top != labels
     return Figures(
         nll=reading.nll,
         ece=reading.ece,
-        ada_ece=_adaptive_error(doubt, weights * (wrong - doubt), weights, bins),
+        ada_ece=_adaptive_error(complement, weights * (wrong - complement), weights, bins),
         brier=float(weights @ squares / weights.sum()),
     )
 
@@ -39,11 +39,13 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
     return e / e.sum(axis=1, keepdims=True)
 
 
-def _adaptive_error(doubt: np.ndarray, gap: np.ndarray, weights: np.ndarray, bins: int) -> float:
+def _adaptive_error(
+    complement: np.ndarray, gap: np.ndarray, weights: np.ndarray, bins: int
+) -> float:
     """Return C4: the gaps of equal parts of the weight; ties are divided in proportion."""
-    order = np.argsort(doubt, kind="stable")
-    doubt, gap, weights = doubt[order], gap[order].cumsum(), weights[order].cumsum()
-    last = np.append(doubt[1:] > doubt[:-1], True)
+    order = np.argsort(complement, kind="stable")
+    complement, gap, weights = complement[order], gap[order].cumsum(), weights[order].cumsum()
+    last = np.append(complement[1:] > complement[:-1], True)
     mass, gap = np.append(0.0, weights[last]), np.append(0.0, gap[last])
     cuts = np.interp(np.linspace(0.0, mass[-1], bins + 1), mass, gap)
     return float(np.abs(np.diff(cuts)).sum() / mass[-1])

@@ -227,14 +227,14 @@ class _Top(NamedTuple):
         slope: Its derivative by beta: the mean of the others, relative to the top.
         curvature: Its second derivative.
         log_total: log(1 + rest).
-        doubt: 1 - q.
+        complement: 1 - q.
     """
 
     log_rest: np.ndarray
     slope: np.ndarray
     curvature: np.ndarray
     log_total: np.ndarray
-    doubt: np.ndarray
+    complement: np.ndarray
 
 
 class _Map(NamedTuple):
@@ -320,21 +320,21 @@ def _relative_to_top(below: np.ndarray, beta: float, gamma: float) -> _Map:
 
 def _top_map(row: _Top, rest: np.ndarray, gamma: float) -> _Map:
     """Return log h of the top class: by log of the rest, which stays finite where 1 - q is 0."""
-    log_rest, slope, curvature, log_total, doubt = row
+    log_rest, slope, curvature, log_total, complement = row
     # w as a function of log rest, and its two derivatives; 1, 0 and 0 where there is no rest.
     w = np.where(rest > 0, log_total / np.where(rest > 0, rest, 1.0), 1.0)
     w1 = 1.0 / (1.0 + rest) - w
-    w2 = -doubt * (1.0 - doubt) - w1
+    w2 = -complement * (1.0 - complement) - w1
     k = 1.0 / (1.0 + gamma * w)
-    bend = doubt * (1.0 - doubt) * slope * slope + doubt * curvature
+    bend = complement * (1.0 - complement) * slope * slope + complement * curvature
     return _Map(
         (gamma - 1.0) * log_total - gamma * log_rest + np.log(k),
-        (gamma - 1.0) * doubt * slope - gamma * slope - gamma * w1 * slope * k,
+        (gamma - 1.0) * complement * slope - gamma * slope - gamma * w1 * slope * k,
         log_total - log_rest - w * k,
         (gamma - 1.0) * bend
         - gamma * curvature
         - gamma * ((w2 * slope * slope + w1 * curvature) * k - gamma * (w1 * slope * k) ** 2),
-        doubt * slope - slope - w1 * slope * k * k,
+        complement * slope - slope - w1 * slope * k * k,
         (w * k) ** 2,
     )
 
@@ -353,8 +353,10 @@ def _other_map(below: np.ndarray, e: np.ndarray, row: _Top, beta: float, gamma: 
     log_complement = np.log1p(-q)
     slope = 1.0 + gamma * odds - gamma * w1 * k
     bend = gamma * odds1 - gamma * (w2 * k - gamma * (w1 * k) ** 2)
-    by_beta = below - row.doubt * row.slope
-    bend_of_row = row.doubt * (1.0 - row.doubt) * row.slope**2 + row.doubt * row.curvature
+    by_beta = below - row.complement * row.slope
+    bend_of_row = (
+        row.complement * (1.0 - row.complement) * row.slope**2 + row.complement * row.curvature
+    )
     return _Map(
         log_q - gamma * log_complement + np.log(k),
         slope * by_beta,

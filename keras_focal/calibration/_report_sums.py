@@ -46,7 +46,8 @@ class Sums(NamedTuple):
     """Float64 arrays. Those of two collections add up to those of both.
 
     Attributes:
-        bins: Weight, wrong weight and doubted weight of bins of equal width, shape (num_bins, 3).
+        bins: Sums of weight, of wrong weight and of weight (1 - confidence) of bins of equal width,
+            shape (num_bins, 3).
         cells: The same of the cells that bins of equal mass are cut from.
         classes: Weight, weight of class k, and weight times p_k, of the bins of p_k of each class,
             shape (K num_bins, 3).
@@ -135,8 +136,8 @@ def sums_of(batch: Batch, settings: Settings, num_rows: int) -> Sums:
     data = HeldOut.from_arrays(logits, labels, weights)
 
     num_bins, num_classes = settings.num_bins, rows.p.shape[1]
-    _, wrong, doubt = rows.amounts.T
-    confident = weights * (doubt < 1.0 - CONFIDENT)
+    _, wrong, complement = rows.amounts.T
+    confident = weights * (complement < 1.0 - CONFIDENT)
     amounts = weights[:, None] * rows.amounts
     of_classes = np.stack([np.ones_like(rows.p), rows.targets, rows.p], axis=-1)
     of_classes = weights[:, None, None] * of_classes
@@ -162,7 +163,7 @@ class Rows(NamedTuple):
     """What single predictions come to.
 
     Attributes:
-        amounts: Weight, wrong weight and doubted weight of the top label, shape (n, 3).
+        amounts: Weight, wrong weight and complement weight of the top label, shape (n, 3).
         bins: Bin of equal width, shape (n,).
         cells: Cell that bins of equal mass are cut from, shape (n,).
         brier: Brier score, shape (n,).
@@ -195,7 +196,7 @@ def _kernel(num_bins: int, from_logits: bool) -> Callable[..., Rows]:
         top = functional.top_label(labels, predictions, from_logits=from_logits)
         p = functional.class_probabilities(predictions, from_logits=from_logits)
         return Rows(
-            amounts=functional.amounts(top, ops.ones_like(top.doubt)),
+            amounts=functional.amounts(top, ops.ones_like(top.complement)),
             bins=functional.equal_width_bins(top.confidence, num_bins),
             cells=functional.logit_cells(top),
             brier=functional.brier_score(labels, predictions, from_logits=from_logits),
@@ -219,11 +220,11 @@ def _reading(num_bins: int) -> Callable[..., dict[str, Any]]:
     def kernel(*parts: Any) -> dict[str, Any]:
         bins, cells, classes = (BinStatistics(*parts[start : start + 3]) for start in (0, 3, 6))
         return {
-            "ece": functional.expected_error(bins),
-            "ada_ece": functional.expected_error(functional.equal_mass_bins(cells, num_bins)),
-            "mce": functional.maximum_error(bins),
+            "ece": functional.ece_from_bins(bins),
+            "ada_ece": functional.ece_from_bins(functional.equal_mass_bins(cells, num_bins)),
+            "mce": functional.mce_from_bins(bins),
             # Every class counts every prediction: their mean is the error of all their bins.
-            "classwise_ece": functional.expected_error(classes),
+            "classwise_ece": functional.ece_from_bins(classes),
         }
 
     return functional.jitted(kernel)
@@ -231,8 +232,8 @@ def _reading(num_bins: int) -> Callable[..., dict[str, Any]]:
 
 def _class_errors(sums: np.ndarray, num_bins: int) -> np.ndarray:
     """Return the calibration error of each class, shape (K,), of `Sums.classes`."""
-    count, wrong, doubt = sums.reshape(-1, num_bins, 3).transpose(2, 0, 1)
-    return np.abs(wrong - doubt).sum(axis=1) / count.sum(axis=1)
+    count, wrong, complement = sums.reshape(-1, num_bins, 3).transpose(2, 0, 1)
+    return np.abs(wrong - complement).sum(axis=1) / count.sum(axis=1)
 
 
 def _summed(index: np.ndarray, amounts: np.ndarray, size: int) -> np.ndarray:
@@ -243,5 +244,5 @@ def _summed(index: np.ndarray, amounts: np.ndarray, size: int) -> np.ndarray:
 
 def _statistics(sums: np.ndarray) -> BinStatistics:
     """Return what cells hold: their gap is the second of the sums less the third."""
-    count, wrong, doubt = sums.T
-    return BinStatistics(count, wrong, wrong - doubt)
+    count, wrong, complement = sums.T
+    return BinStatistics(count, wrong, wrong - complement)

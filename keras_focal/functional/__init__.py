@@ -1,58 +1,90 @@
 """The maths: tensors in, tensors out, keras.ops only, no state. Equations in docs/maths.md."""
 
-from keras_focal.functional._adaptive import (
-    BinGaps,
-    BinnedGamma,
-    adapted_gammas,
-    bin_gaps,
+from keras_focal.functional._backend.compilation import compiled, jitted
+from keras_focal.functional._backend.precision import compute_dtype
+from keras_focal.functional._inputs.labels import class_ids
+from keras_focal.functional._inputs.probabilities import (
+    check_distributions,
+    logits_from_binary_probabilities,
+    logits_from_probabilities,
+    logits_of,
 )
-from keras_focal.functional._binary import binary_focal_crossentropy
-from keras_focal.functional._bins import (
+from keras_focal.functional._inputs.weights import align_weights, effective_weights
+from keras_focal.functional.calibration._bins import (
     LOGIT_CELLS,
     BinStatistics,
     Predictions,
     amounts,
     bin_statistics,
-    class_ids,
     equal_width_bins,
     logit_cells,
     one_class,
     top_label,
 )
-from keras_focal.functional._brier import brier_loss, focal_calibration_loss
-from keras_focal.functional._calibration import (
-    accuracy,
-    adaptive_expected_calibration_error,
-    error_rate,
-    expected_calibration_error,
-    expected_error,
-    maximum_calibration_error,
-    maximum_error,
-    root_mean_square_error,
-)
-from keras_focal.functional._class_balance import class_balanced_alpha
-from keras_focal.functional._debiased import debiased_calibration_error
-from keras_focal.functional._decomposition import (
+from keras_focal.functional.calibration._debiased import debiased_calibration_error
+from keras_focal.functional.calibration._decomposition import (
     BrierParts,
     TopLabelBrierParts,
     brier_decomposition,
     top_label_brier_parts,
 )
-from keras_focal.functional._dual import dual_focal_crossentropy
-from keras_focal.functional._focal import (
-    categorical_focal_crossentropy,
-    sparse_categorical_focal_crossentropy,
+from keras_focal.functional.calibration._errors import (
+    accuracy_from_bins,
+    adaptive_expected_calibration_error,
+    ece_from_bins,
+    error_from_bins,
+    expected_calibration_error,
+    maximum_calibration_error,
+    mce_from_bins,
+    rmsce_from_bins,
 )
-from keras_focal.functional._gamma import (
+from keras_focal.functional.calibration._noise import NoiseFloor, noise_floor
+from keras_focal.functional.calibration._partitions import (
+    EqualMass,
+    EqualWidth,
+    Partition,
+    equal_mass_bins,
+)
+from keras_focal.functional.calibration._scores import (
+    PredictionScores,
+    brier_score,
+    class_probabilities,
+    class_targets,
+    entropy,
+    negative_log_likelihood,
+    prediction_scores,
+)
+from keras_focal.functional.calibration._smooth import smooth_calibration_error
+from keras_focal.functional.calibration._sums import Sums, Totals
+from keras_focal.functional.gammas._adaptive import BinGaps, BinnedGamma, adapted_gammas, bin_gaps
+from keras_focal.functional.gammas._theory import (
     continuous_gamma,
     gamma_star,
     gradient_ratio,
     step_gamma,
     threshold_probability,
 )
-from keras_focal.functional._kernels import compiled, jitted
-from keras_focal.functional._linear import linear_sparse_focal_crossentropy
-from keras_focal.functional._maps import (
+from keras_focal.functional.losses._binary import binary_focal_crossentropy
+from keras_focal.functional.losses._brier import brier_loss, focal_calibration_loss
+from keras_focal.functional.losses._class_balance import class_balanced_alpha
+from keras_focal.functional.losses._dual import dual_focal_crossentropy
+from keras_focal.functional.losses._focal import (
+    categorical_focal_crossentropy,
+    focal_crossentropy,
+    sparse_categorical_focal_crossentropy,
+)
+from keras_focal.functional.losses._linear import linear_sparse_focal_crossentropy
+from keras_focal.functional.losses._mmce import FORMS as MMCE_FORMS
+from keras_focal.functional.losses._mmce import maximum_mean_calibration_error
+from keras_focal.functional.losses._norms import focal_gradient_norm, logit_norm
+from keras_focal.functional.losses._outputs import asymmetric_loss, quality_focal_crossentropy
+from keras_focal.functional.losses._poly import poly_focal_crossentropy
+from keras_focal.functional.losses._smoothing import (
+    entropy_regularized_crossentropy,
+    label_smoothing_crossentropy,
+    margin_smoothing_crossentropy,
+)
+from keras_focal.functional.maps._maps import (
     beta_map,
     ensemble_map,
     linear_map,
@@ -62,40 +94,8 @@ from keras_focal.functional._maps import (
     piecewise_linear_map,
     platt_map,
 )
-from keras_focal.functional._mmce import FORMS as MMCE_FORMS
-from keras_focal.functional._mmce import maximum_mean_calibration_error
-from keras_focal.functional._noise import NoiseFloor, noise_floor
-from keras_focal.functional._norms import focal_gradient_norm, logit_norm
-from keras_focal.functional._outputs import asymmetric_loss, quality_focal_crossentropy
-from keras_focal.functional._partitions import EqualMass, EqualWidth, Partition, equal_mass_bins
-from keras_focal.functional._poly import poly_focal_crossentropy
-from keras_focal.functional._posterior import focal_posterior
-from keras_focal.functional._precision import compute_dtype
-from keras_focal.functional._probabilities import (
-    check_distributions,
-    logits_from_binary_probabilities,
-    logits_from_probabilities,
-    logits_of,
-)
-from keras_focal.functional._rows import focal_crossentropy
-from keras_focal.functional._scaling import scale_logits
-from keras_focal.functional._scores import (
-    PredictionScores,
-    brier_score,
-    class_probabilities,
-    class_targets,
-    entropy,
-    negative_log_likelihood,
-    prediction_scores,
-)
-from keras_focal.functional._smooth import smooth_calibration_error
-from keras_focal.functional._smoothing import (
-    entropy_regularized_crossentropy,
-    label_smoothing_crossentropy,
-    margin_smoothing_crossentropy,
-)
-from keras_focal.functional._sums import Sums, Totals
-from keras_focal.functional._weights import align_weights, effective_weights
+from keras_focal.functional.maps._posterior import focal_posterior
+from keras_focal.functional.maps._scaling import scale_logits
 
 __all__ = [
     "LOGIT_CELLS",
@@ -113,7 +113,7 @@ __all__ = [
     "Sums",
     "TopLabelBrierParts",
     "Totals",
-    "accuracy",
+    "accuracy_from_bins",
     "adapted_gammas",
     "adaptive_expected_calibration_error",
     "align_weights",
@@ -137,15 +137,15 @@ __all__ = [
     "continuous_gamma",
     "debiased_calibration_error",
     "dual_focal_crossentropy",
+    "ece_from_bins",
     "effective_weights",
     "ensemble_map",
     "entropy",
     "entropy_regularized_crossentropy",
     "equal_mass_bins",
     "equal_width_bins",
-    "error_rate",
+    "error_from_bins",
     "expected_calibration_error",
-    "expected_error",
     "focal_calibration_loss",
     "focal_crossentropy",
     "focal_gradient_norm",
@@ -165,8 +165,8 @@ __all__ = [
     "logits_of",
     "margin_smoothing_crossentropy",
     "maximum_calibration_error",
-    "maximum_error",
     "maximum_mean_calibration_error",
+    "mce_from_bins",
     "negative_log_likelihood",
     "noise_floor",
     "one_class",
@@ -176,7 +176,7 @@ __all__ = [
     "poly_focal_crossentropy",
     "prediction_scores",
     "quality_focal_crossentropy",
-    "root_mean_square_error",
+    "rmsce_from_bins",
     "scale_logits",
     "smooth_calibration_error",
     "sparse_categorical_focal_crossentropy",

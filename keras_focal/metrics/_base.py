@@ -159,7 +159,7 @@ class CellMetric(PredictionMetric):
 class BinnedMetric(CellMetric):
     """Base of the errors of the top label: bins of equal width, of equal mass, or both.
 
-    Each cell counts its predictions, the wrong ones, and their doubt (1 - confidence). A subclass
+    Each cell counts its predictions, the wrong ones, and the sum of 1 - confidence. A subclass
     names the kinds of bins that it reads, one or both, and gives `_reading`.
     """
 
@@ -202,7 +202,7 @@ class BinnedMetric(CellMetric):
             for part, start in zip(self._partitions, self._starts, strict=True)
         ]
         index = ops.concatenate(index, axis=-1)
-        is_finite = ops.expand_dims(ops.isfinite(top.doubt), -1)
+        is_finite = ops.expand_dims(ops.isfinite(top.complement), -1)
         index = ops.where(is_finite, index, self._num_cells)
         amounts = ops.repeat(functional.amounts(top, weights), index.shape[-1], axis=0)
         return Sums(whole, fraction).added(ops.reshape(index, (-1,)), amounts)

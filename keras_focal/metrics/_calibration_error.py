@@ -51,7 +51,7 @@ class ExpectedCalibrationError(BinnedMetric):
         super().__init__((EqualWidth,), num_bins, from_logits, ignore_class, name, dtype)
 
     def _reading(self, *bins: BinStatistics) -> Tensor:
-        return functional.expected_error(*bins)
+        return functional.ece_from_bins(*bins)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -92,7 +92,7 @@ class RootMeanSquareCalibrationError(ExpectedCalibrationError):
         super().__init__(num_bins, from_logits, ignore_class, name, dtype)
 
     def _reading(self, *bins: BinStatistics) -> Tensor:
-        return functional.root_mean_square_error(*bins)
+        return functional.rmsce_from_bins(*bins)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -133,7 +133,7 @@ class MaximumCalibrationError(ExpectedCalibrationError):
         super().__init__(num_bins, from_logits, ignore_class, name, dtype)
 
     def _reading(self, *bins: BinStatistics) -> Tensor:
-        return functional.maximum_error(*bins)
+        return functional.mce_from_bins(*bins)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -142,8 +142,8 @@ class AdaptiveExpectedCalibrationError(BinnedMetric):
 
     AdaECE = sum_i |B_i| / N |A_i - C_i| with all |B_i| equal. Not the class-wise ACE of Nixon et
     al. Bins of equal mass need all the confidences; the metric keeps 8192 cells of width 1/256 in
-    log2(confidence / doubt), 192 KB, and cuts the bins from them, dividing a cell at an edge in
-    proportion. `functional.adaptive_expected_calibration_error` is exact on whole arrays.
+    log2(confidence / (1 - confidence)), 192 KB, and cuts the bins from them, dividing a cell at an
+    edge in proportion. `functional.adaptive_expected_calibration_error` is exact on whole arrays.
 
     Args:
         num_bins: Number of bins, >= 1.
@@ -177,7 +177,7 @@ class AdaptiveExpectedCalibrationError(BinnedMetric):
         super().__init__((EqualMass,), num_bins, from_logits, ignore_class, name, dtype)
 
     def _reading(self, *bins: BinStatistics) -> Tensor:
-        return functional.expected_error(*bins)
+        return functional.ece_from_bins(*bins)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")

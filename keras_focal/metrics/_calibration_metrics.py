@@ -19,12 +19,12 @@ def _brier_part(name: str, bins: BinStatistics) -> Tensor:
 
 
 _READINGS: dict[str, tuple[type[Partition], Callable[[BinStatistics], Tensor]]] = {
-    "ece": (EqualWidth, functional.expected_error),
-    "ada_ece": (EqualMass, functional.expected_error),
-    "mce": (EqualWidth, functional.maximum_error),
-    "rmsce": (EqualWidth, functional.root_mean_square_error),
-    "accuracy": (EqualWidth, functional.accuracy),
-    "error": (EqualWidth, functional.error_rate),
+    "ece": (EqualWidth, functional.ece_from_bins),
+    "ada_ece": (EqualMass, functional.ece_from_bins),
+    "mce": (EqualWidth, functional.mce_from_bins),
+    "rmsce": (EqualWidth, functional.rmsce_from_bins),
+    "accuracy": (EqualWidth, functional.accuracy_from_bins),
+    "error": (EqualWidth, functional.error_from_bins),
     "top_label_brier_reliability": (EqualWidth, partial(_brier_part, "reliability")),
     "top_label_brier_resolution": (EqualWidth, partial(_brier_part, "resolution")),
     "top_label_brier_uncertainty": (EqualWidth, partial(_brier_part, "uncertainty")),

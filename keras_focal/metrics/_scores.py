@@ -186,10 +186,10 @@ class ConfidentCoverage(TotalsMetric):
 
     def _amounts(self, labels: Tensor, predictions: Tensor) -> list[Tensor]:
         top = functional.top_label(labels, predictions, from_logits=self.from_logits)
-        # By doubt: near 1 a confidence has fewer digits.
-        is_covered = ops.cast(top.doubt < 1.0 - self.threshold, top.doubt.dtype)
+        # By complement: near 1 a confidence has fewer digits.
+        is_covered = ops.cast(top.complement < 1.0 - self.threshold, top.complement.dtype)
         # One that is not finite stays so.
-        ones = ops.ones_like(top.doubt) + (top.doubt - top.doubt)
+        ones = ops.ones_like(top.complement) + (top.complement - top.complement)
         return [ones, is_covered, is_covered * (1.0 - top.wrong)]
 
     def _reading(self, *totals: Tensor) -> dict[str, Tensor]:

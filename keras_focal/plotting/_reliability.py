@@ -79,7 +79,7 @@ def reliability_diagram(
         from_logits=from_logits,
         sample_weight=sample_weight,
     )
-    ece = float(functional.expected_error(bins))
+    ece = float(functional.ece_from_bins(bins))
     filled = filled_bins(bins)
 
     if ax is None:

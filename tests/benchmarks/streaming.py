@@ -38,12 +38,12 @@ FEW = (
 # Distributions: from a generator and a size, the logit of the top label and its chance to be wrong
 
 
-def doubts(logit):
+def complements(logit):
     return 1 / (1 + np.exp(np.asarray(logit, "float64")))
 
 
 def over_confident_by(logit, gap):
-    return logit, (doubts(logit) + gap).clip(0, 1)
+    return logit, (complements(logit) + gap).clip(0, 1)
 
 
 def striped(logit, width):
@@ -71,7 +71,7 @@ def two_values(first, second):
 
 def uniformly_over_confident(rng, size):
     logit = wide(rng, size)
-    return logit, doubts(logit / 2.5)
+    return logit, complements(logit / 2.5)
 
 
 DISTRIBUTIONS = {
@@ -98,17 +98,17 @@ def sample(draw, seed, size):
 
 
 def exact(labels, logits):
-    """Return AdaECE in float64: a group of one doubt is divided in proportion over the bins."""
+    """Return AdaECE in float64: predictions of equal confidence are divided in proportion."""
     logits = logits.astype("float64")
-    doubt = doubts(np.abs(logits[:, 1] - logits[:, 0]))
-    gap = (logits.argmax(axis=1) != labels) - doubt
-    order = np.argsort(-doubt, kind="stable")
-    doubt, gap = doubt[order], gap[order]
-    ends = np.append(np.flatnonzero(np.diff(doubt)), len(doubt) - 1)
+    complement = complements(np.abs(logits[:, 1] - logits[:, 0]))
+    gap = (logits.argmax(axis=1) != labels) - complement
+    order = np.argsort(-complement, kind="stable")
+    complement, gap = complement[order], gap[order]
+    ends = np.append(np.flatnonzero(np.diff(complement)), len(complement) - 1)
     count, total = np.append(0, ends + 1), np.append(0, np.cumsum(gap)[ends])
     # Linear between the groups: an edge within one takes its share of it.
-    edges = np.linspace(0, len(doubt), NUM_BINS + 1)
-    return np.abs(np.diff(np.interp(edges, count, total))).sum() / len(doubt)
+    edges = np.linspace(0, len(complement), NUM_BINS + 1)
+    return np.abs(np.diff(np.interp(edges, count, total))).sum() / len(complement)
 
 
 def streamed():

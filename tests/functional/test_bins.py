@@ -122,7 +122,7 @@ def test_doubt_survives_where_confidence_rounds_to_one():
     logits = np.array([[gap, 0.0, -1.0] for gap in gaps], "float32")
     top = functional.top_label(np.zeros(len(gaps), int), logits, from_logits=True)
     expected = [float(sum(reference.softmax(row)[1:])) for row in logits]
-    np.testing.assert_allclose(to_numpy(top.doubt), expected, rtol=1e-6)
+    np.testing.assert_allclose(to_numpy(top.complement), expected, rtol=1e-6)
     assert to_numpy(top.confidence)[-1] == 1.0
 
 
@@ -142,8 +142,8 @@ def test_half_precision_is_computed_in_float32(rng, dtype, from_logits):
     labels = rng.integers(0, 4, 64)
     half = functional.top_label(labels, rows, from_logits=from_logits)
     full = functional.top_label(labels, ops.cast(rows, "float32"), from_logits=from_logits)
-    assert keras.backend.standardize_dtype(half.doubt.dtype) == "float32"
-    np.testing.assert_array_equal(to_numpy(half.doubt), to_numpy(full.doubt))
+    assert keras.backend.standardize_dtype(half.complement.dtype) == "float32"
+    np.testing.assert_array_equal(to_numpy(half.complement), to_numpy(full.complement))
 
 
 @pytest.mark.parametrize("jit", [False, True])
@@ -153,16 +153,20 @@ def test_prediction_that_is_not_finite_taints_its_own_row_alone(bad, from_logits
     rows = np.array([[0.6, 0.3, 0.1]] * 3, "float32")
     rows[1, 2] = bad
 
-    def doubt(x):
-        return functional.top_label([0, 0, 0], x, from_logits=from_logits).doubt
+    def complement(x):
+        return functional.top_label([0, 0, 0], x, from_logits=from_logits).complement
 
-    finite = np.isfinite(to_numpy((compiled(doubt) if jit else doubt)(ops.convert_to_tensor(rows))))
+    finite = np.isfinite(
+        to_numpy((compiled(complement) if jit else complement)(ops.convert_to_tensor(rows)))
+    )
     np.testing.assert_array_equal(finite, [True, False, True])
 
 
 def test_logit_cells_rise_with_confidence():
-    doubt = np.logspace(-9, -0.001, 5000).astype("float32")[::-1]
-    cells = functional.logit_cells(functional.Predictions(1 - doubt, doubt, 0 * doubt))
+    complement = np.logspace(-9, -0.001, 5000).astype("float32")[::-1]
+    cells = functional.logit_cells(
+        functional.Predictions(1 - complement, complement, 0 * complement)
+    )
     cells = ops.convert_to_numpy(cells)
     assert np.all(np.diff(cells) >= 0)
     assert cells[0] >= 0
@@ -173,8 +177,11 @@ def test_logit_cells_are_256_to_a_doubling_of_the_odds():
     # Cell k holds log2(odds) from -7 + k / 256 on; the middle of a cell is far from rounding.
     cell = np.array([0, 1, 1791, 1792, 4000, 6000])
     odds = 2.0 ** (-7 + (cell + 0.5) / 256)
-    confidence, doubt = odds / (1 + odds), 1 / (1 + odds)
-    parts = (ops.convert_to_tensor(part.astype("float32")) for part in (confidence, doubt, doubt))
+    confidence, complement = odds / (1 + odds), 1 / (1 + odds)
+    parts = (
+        ops.convert_to_tensor(part.astype("float32"))
+        for part in (confidence, complement, complement)
+    )
     got = functional.logit_cells(functional.Predictions(*parts))
     np.testing.assert_array_equal(ops.convert_to_numpy(got), cell)
 

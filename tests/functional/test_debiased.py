@@ -46,7 +46,7 @@ def test_square_of_a_calibrated_model_is_near_zero_on_average(rng):
     for _ in range(300):
         wrong = rng.binomial(count, 1 - confidence)
         bins = bins_of(count, wrong, wrong - count * (1 - confidence))
-        plain.append(float(functional.root_mean_square_error(bins)) ** 2)
+        plain.append(float(functional.rmsce_from_bins(bins)) ** 2)
         debiased.append(float(functional.debiased_calibration_error(bins)) ** 2)
     chance = np.mean(confidence * (1 - confidence) / count)
     assert np.mean(plain) == pytest.approx(chance, rel=0.1)
@@ -62,7 +62,7 @@ def test_square_of_an_overconfident_model_is_right_on_average(rng):
     for _ in range(300):
         wrong = rng.binomial(count, 1.2 - confidence)
         bins = bins_of(count, wrong, wrong - count * (1 - confidence))
-        plain.append(float(functional.root_mean_square_error(bins)) ** 2)
+        plain.append(float(functional.rmsce_from_bins(bins)) ** 2)
         debiased.append(float(functional.debiased_calibration_error(bins)) ** 2)
     assert np.mean(debiased) == pytest.approx(0.04, abs=0.0025)
     assert np.mean(plain) > 0.045
@@ -89,7 +89,7 @@ def test_bins_of_weight_below_one_have_no_error():
 def test_bins_without_variance_give_the_plain_error():
     bins = bins_of([5, 8], [5, 0], [4.0, -1.6])
     got = functional.debiased_calibration_error(bins)
-    np.testing.assert_allclose(float(got), float(functional.root_mean_square_error(bins)))
+    np.testing.assert_allclose(float(got), float(functional.rmsce_from_bins(bins)))
 
 
 def test_integer_weights_equal_repetition(rng):

@@ -6,7 +6,7 @@ from backends import BACKEND, value_and_gradient
 from keras import ops
 
 from keras_focal import functional, metrics
-from keras_focal.functional import _kernels
+from keras_focal.functional._backend import compilation, operations
 
 on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="islands are TensorFlow's")
 
@@ -136,7 +136,7 @@ def test_second_derivative_passes_through_an_island():
 
 
 def test_numbers_of_rows_are_rounded_up_by_an_eighth_at_most():
-    sizes = _kernels.SIZES
+    sizes = compilation.SIZES
     assert sizes[0] == 1
     assert np.all(np.diff(sizes) > 0)
     assert np.all(np.diff(sizes) <= np.maximum(sizes[:-1] / 8, 1))
@@ -153,9 +153,9 @@ def test_varying_batches_meet_few_compiled_sizes():
 
     for count in range(1, 200):
         arrays = ops.zeros((count,), "int32"), ops.ones((count, 3))
-        result = _kernels._padded(compiled, arrays, 1)
+        result = compilation._padded(compiled, arrays, 1)
         np.testing.assert_array_equal(result, np.full(count, 3.0))
-    assert sizes <= set(_kernels.SIZES)
+    assert sizes <= set(compilation.SIZES)
     assert len(sizes) <= 50
 
 
@@ -211,7 +211,7 @@ def test_rows_are_added_where_the_index_says(dtype, rng):
     index = rng.integers(0, 6, 40).astype("int32")
     expected = x.copy()
     np.add.at(expected, index, rows)
-    actual = _kernels.scatter_add(*map(ops.convert_to_tensor, (x, index, rows)))
+    actual = operations.scatter_add(*map(ops.convert_to_tensor, (x, index, rows)))
     np.testing.assert_array_equal(ops.convert_to_numpy(actual), expected)
 
 

@@ -108,4 +108,4 @@ def test_published_errors_are_no_noise(real_data):
         labels, logits = data["test_labels"], data["test_logits"]
     bins = functional.bin_statistics(labels, logits, from_logits=True)
     floor = functional.noise_floor(bins)
-    assert 0 < floor.expected < floor.upper < float(functional.expected_error(bins))
+    assert 0 < floor.expected < floor.upper < float(functional.ece_from_bins(bins))

@@ -4,7 +4,8 @@ import pytest
 from backends import BACKEND
 from keras import ops
 
-from keras_focal.functional import _precision, compute_dtype
+from keras_focal.functional import compute_dtype
+from keras_focal.functional._backend import precision
 
 
 @pytest.mark.parametrize(
@@ -40,17 +41,17 @@ def test_no_dtype_means_floatx(floatx, expected):
 
 @pytest.mark.parametrize("dtype", ["int32", "uint8", "bool", "float16", "bfloat16", "float32"])
 def test_to_float_gives_float32_and_keeps_values(dtype):
-    x = _precision.to_float(ops.cast(ops.convert_to_tensor([0.0, 1.0]), dtype))
+    x = precision.to_float(ops.cast(ops.convert_to_tensor([0.0, 1.0]), dtype))
     assert keras.backend.standardize_dtype(x.dtype) == "float32"
     np.testing.assert_array_equal(ops.convert_to_numpy(x), [0, 1])
 
 
 @pytest.mark.skipif(BACKEND == "jax", reason="JAX has no float64 unless jax_enable_x64 is set")
 def test_to_float_keeps_float64():
-    x = _precision.to_float(ops.cast(ops.convert_to_tensor([0.0, 1.0]), "float64"))
+    x = precision.to_float(ops.cast(ops.convert_to_tensor([0.0, 1.0]), "float64"))
     assert keras.backend.standardize_dtype(x.dtype) == "float64"
 
 
 def test_limits_are_those_of_normal_float32_numbers():
-    assert np.finfo("float32").tiny == _precision.TINY
-    assert np.finfo("float32").min == _precision.LOWEST
+    assert np.finfo("float32").tiny == precision.TINY
+    assert np.finfo("float32").min == precision.LOWEST

@@ -95,8 +95,8 @@ def test_gap_is_the_difference_of_wrong_and_doubt_to_a_rounding():
 
 @pytest.mark.parametrize("partition", [functional.EqualWidth(4), functional.EqualMass(4)])
 def test_every_prediction_adds_to_cells_of_its_partition(partition, rng):
-    doubt = rng.uniform(0, 1, 500).astype("float32")
-    parts = (ops.convert_to_tensor(part) for part in (1 - doubt, doubt, 0 * doubt))
+    complement = rng.uniform(0, 1, 500).astype("float32")
+    parts = (ops.convert_to_tensor(part) for part in (1 - complement, complement, 0 * complement))
     index = ops.convert_to_numpy(partition.index(functional.Predictions(*parts)))
     assert index.shape == (500, partition.cells_of_each)
     assert index.min() >= 0

@@ -55,12 +55,12 @@ def scores(labels: np.ndarray, logits: Any) -> dict[str, float]:
     coverage = metrics.ConfidentCoverage(from_logits=True)
     coverage.update_state(labels, logits)
     found = {
-        "error": functional.error_rate(bins),
-        "ece": functional.expected_error(bins),
+        "error": functional.error_from_bins(bins),
+        "ece": functional.ece_from_bins(bins),
         "ada_ece": functional.adaptive_expected_calibration_error(
             labels, logits, from_logits=True, binning="paper"
         ),
-        "mce": functional.maximum_error(bins),
+        "mce": functional.mce_from_bins(bins),
         "nll": ops.convert_to_numpy(nll).mean(dtype="float64"),
         "top1": functional.accuracy(bins),
         "top5": _top5(labels, logits),

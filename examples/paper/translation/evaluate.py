@@ -51,7 +51,7 @@ class TokenPredictions(NamedTuple):
         np.add.at(sums, ops.convert_to_numpy(bins), ops.convert_to_numpy(amounts))
         count, wrong, doubt = sums.T
         return float(
-            functional.expected_error(functional.BinStatistics(count, wrong, wrong - doubt))
+            functional.ece_from_bins(functional.BinStatistics(count, wrong, wrong - doubt))
         )
 
 

@@ -1,0 +1,133 @@
+"""Where a kernel is compiled: the one place that knows of a backend.
+
+JAX compiles what it is asked to, torch runs eagerly, and a TensorFlow function built with
+`jit_compile=True` is compiled whole. A TensorFlow graph that is not, which is what Keras trains
+with on a machine without a GPU, writes every intermediate array to memory. There a kernel becomes
+an island: compiled by XLA, inside the graph that is not (docs/decisions/kernels.md).
+"""
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_focal.functional._backend.precision import Tensor
+
+SMALLEST_ISLAND = 2**10
+"""Entries of the widest array below which starting compiled code costs more than it saves."""
+
+SIZES = np.array(sorted({step << octave for octave in range(27) for step in range(1, 17)}), "int32")
+"""Numbers of rows, 8 in each octave from 8 on, to the next of which an unknown one is padded."""
+
+
+def over_rows(kernel: Callable, *arrays: Tensor, axes: int) -> Any:
+    """Return kernel(*arrays), compiled where that is faster.
+
+    Args:
+        kernel: Function that treats every row alone. It takes the arrays, or the same rows under
+            one leading axis, and returns a tensor, or a tuple of them, with the same leading axes.
+        arrays: Tensors of shapes (...) or (..., K).
+        axes: Number of axes before K.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return kernel(*arrays)
+    import tensorflow as tf
+
+    leading = arrays[0].shape[:axes]
+    width = max(math.prod(array.shape[axes:]) for array in arrays)
+    is_known = None not in leading
+    is_small = is_known and math.prod(leading) * width < SMALLEST_ISLAND
+    if is_small or not tf.inside_function() or not _has_xla():
+        return kernel(*arrays)
+    compiled = tf.function(kernel, jit_compile=True)
+    return compiled(*arrays) if is_known else _padded(compiled, arrays, axes)
+
+
+def _padded(compiled: Callable, arrays: tuple[Tensor, ...], axes: int) -> Any:
+    """Return compiled(*arrays) for an unknown number of rows."""
+    import tensorflow as tf
+
+    leading = arrays[0].shape[:axes]
+    count, rows = _with_rows(arrays, axes)
+    results = compiled(*rows)
+
+    def restored(result: Tensor) -> Tensor:
+        shape = tf.concat([tf.shape(arrays[0])[:axes], result.shape[1:]], axis=0)
+        return tf.ensure_shape(tf.reshape(result[:count], shape), (*leading, *result.shape[1:]))
+
+    return tf.nest.map_structure(restored, results)
+
+
+def _with_rows(arrays: tuple[Tensor, ...], axes: int) -> tuple[Tensor, list[Tensor]]:
+    """Return the number of rows, and the arrays with their rows on one axis and rows of 0 added.
+
+    Code is compiled anew for each number of rows that comes: with those added, few numbers do.
+    """
+    import tensorflow as tf
+
+    rows = [tf.reshape(array, (-1, *array.shape[axes:])) for array in arrays]
+    count = tf.shape(rows[0])[0]
+    extra = tf.gather(SIZES, tf.searchsorted(SIZES, [count]))[0] - count
+    padded = [tf.pad(row, [[0, extra], *[[0, 0]] * (len(row.shape) - 1)]) for row in rows]
+    return count, padded
+
+
+def compiled(kernel: Callable, *arrays: Tensor, rows: tuple[Tensor, ...] = ()) -> Any:
+    """Return kernel(*arrays, *rows), compiled in a TensorFlow graph if the arrays are large.
+
+    Args:
+        kernel: Function of tensors.
+        arrays: Tensors. Nothing is compiled where a shape is not known.
+        rows: Tensors of shape (n,) or (n, ...), n known or not. Where it is not, rows of 0 are
+            added: they must not change what the kernel returns.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return kernel(*arrays, *rows)
+    import tensorflow as tf
+
+    is_known = all(None not in array.shape for array in arrays)
+    is_large = is_known and sum(math.prod(array.shape) for array in arrays) >= SMALLEST_ISLAND
+    if not is_large or not tf.inside_function() or not _has_xla():
+        return kernel(*arrays, *rows)
+    is_counted = all(row.shape[0] is not None for row in rows)
+    all_rows = rows if is_counted else _with_rows(rows, 1)[1]
+    # A variable is read here: its replicated kinds cannot be handed over.
+    inputs = map(tf.convert_to_tensor, (*arrays, *all_rows))
+    return tf.function(kernel, jit_compile=True)(*inputs)
+
+
+def jitted(kernel: Callable) -> Callable:
+    """Return a kernel of arrays that is compiled whole on JAX, which else compiles each operation.
+
+    The others run operations one by one without compiling them.
+    """
+    if keras.backend.backend() != "jax":
+        return kernel
+    import jax
+
+    return jax.jit(kernel)
+
+
+def is_compiled() -> bool:
+    """Return whether the code that is being traced will be compiled."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.inside_function()
+    return keras.backend.backend() == "jax"
+
+
+@cache
+def _has_xla() -> bool:
+    """Return whether this TensorFlow was built with XLA."""
+    import tensorflow as tf
+
+    with tf.init_scope():
+        try:
+            tf.function(tf.negative, jit_compile=True)(1.0)
+        except tf.errors.OpError:
+            return False
+    return True

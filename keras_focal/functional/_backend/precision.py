@@ -1,0 +1,40 @@
+"""The precision that the package computes in: float32 or better, whatever comes in."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+Tensor = Any
+
+TINY = 2.0**-126
+"""The smallest normal float32: what lies below is flushed to zero on some devices."""
+
+LOWEST = -(2.0 - 2.0**-23) * 2.0**127
+"""The lowest finite float32."""
+
+_HALF = ("float16", "bfloat16")
+
+
+def compute_dtype(dtype: Any) -> str:
+    """Return the dtype to compute in: `dtype` itself, or float32 in place of a half dtype.
+
+    `None` stands for `keras.config.floatx()`.
+    """
+    dtype = keras.dtype_policies.get(dtype or keras.config.floatx()).compute_dtype
+    return "float32" if dtype in _HALF else dtype
+
+
+def to_float(x: Any) -> Tensor:
+    """Return `x` as a float tensor: half precision and integers become float32."""
+    x = ops.convert_to_tensor(x)
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    if dtype in ("float32", "float64"):
+        return x
+    return ops.cast(x, "float32")
+
+
+def floating(x: Tensor) -> Tensor:
+    """Return `x` as a float tensor of its own precision: a kernel raises it row by row."""
+    x = ops.convert_to_tensor(x)
+    return x if "float" in keras.backend.standardize_dtype(x.dtype) else ops.cast(x, "float32")

@@ -1,0 +1,1 @@
+"""What comes in, each kind read in one file: labels, weights, predictions, gamma."""

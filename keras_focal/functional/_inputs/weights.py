@@ -1,0 +1,57 @@
+"""How much each prediction counts: sample weights and Keras masks in one tensor."""
+
+import keras
+from keras import ops
+
+from keras_focal.functional._backend.precision import Tensor
+
+
+class _Ones(keras.losses.Loss):
+    """Charge every prediction 1, so that unreduced it shows the weights Keras gives."""
+
+    def __init__(self, axis: int, dtype: str):
+        super().__init__(name="weights", reduction=None, dtype=dtype)
+        self.axis = axis
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return ops.ones_like(ops.sum(y_pred, axis=self.axis))
+
+
+def effective_weights(
+    y_pred: Tensor, sample_weight: Tensor | None, *, axis: int = -1, dtype: str = "float32"
+) -> Tensor:
+    """Return sample weight times mask of each prediction: the shape of `y_pred` without `axis`.
+
+    Keras itself is asked, because only it can see the mask of `y_pred` on every backend.
+
+    Args:
+        y_pred: Tensor, shape (..., K, ...), as the model gave it (a mask travels with the object).
+        sample_weight: None, or tensor that weighs samples or single predictions.
+        axis: The axis of `y_pred` that holds the classes of one prediction.
+        dtype: Dtype of the weights.
+    """
+    weights = _Ones(axis, dtype)(0.0, y_pred)
+    if sample_weight is None:
+        return weights
+    return weights * align_weights(ops.convert_to_tensor(sample_weight, dtype=dtype), weights)
+
+
+def align_weights(sample_weight: Tensor, values: Tensor) -> Tensor:
+    """Return sample weights with the rank of `values`: (B,), (B, 1) or the full shape.
+
+    Weights of fewer axes weigh whole samples: they are spread over the trailing axes.
+    """
+    surplus = len(sample_weight.shape) - len(values.shape)
+    if surplus == 1 and sample_weight.shape[-1] == 1:
+        return ops.squeeze(sample_weight, axis=-1)
+    for _ in range(-surplus):
+        sample_weight = ops.expand_dims(sample_weight, -1)
+    return sample_weight
+
+
+def weights_like(values: Tensor, sample_weight: Tensor | None) -> Tensor:
+    """Return weights of the shape of `values`: ones, or `sample_weight` spread over it."""
+    ones = ops.ones_like(values)
+    if sample_weight is None:
+        return ones
+    return ones * align_weights(ops.convert_to_tensor(sample_weight, dtype=ones.dtype), ones)

@@ -1,0 +1,152 @@
+"""One class set against all the others.
+
+Every focal loss needs three numbers of a class: its probability p, the complement 1 - p and
+-log p, each with a small *relative* error however close p comes to 0 or 1. They follow from the
+margin m = logsumexp(other logits) - logit, since p = sigmoid(-m), 1 - p = sigmoid(m) and
+-log p = softplus(m) (docs/maths.md, equation M1). Subtracting p from 1 would lose them: in float32
+1 - p is exactly 0 from a margin of -17 on.
+
+The margin is kept in parts, relative to the largest logit, because a sum of exponentials and a
+difference of logits are each exact to a rounding, and their sum is not. Where a difference of
+logits rounds, what it loses is put back: an exponential multiplies it by up to 87.
+"""
+
+import math
+from typing import NamedTuple
+
+from keras import ops
+
+from keras_focal.functional._backend.operations import log_of_one_plus
+from keras_focal.functional._backend.precision import LOWEST, TINY, Tensor
+
+LARGEST_GAP = 2.0**100
+"""A gap beyond this counts as this, so that the sum of a batch of hopeless samples is finite."""
+
+
+LOG_SCALE = 44.361419677734375
+"""64 log 2 in float32."""
+
+LOG_SCALE_ERROR = 64 * math.log(2.0) - LOG_SCALE
+
+
+class Margin(NamedTuple):
+    """The margin m = gap + gap_error + log(rest) of a class.
+
+    Attributes:
+        gap: Largest logit of all minus the logit of the class, in [0, 2**100].
+        gap_error: What rounding took from `gap`.
+        rest: Sum of exp(other logit - largest logit), in [0, K - 1].
+    """
+
+    gap: Tensor
+    gap_error: Tensor
+    rest: Tensor
+
+
+class Others(NamedTuple):
+    """Where the other classes stand: share = factor exp(logit - reference) of each.
+
+    Attributes:
+        reference: logsumexp(other logits), rounded.
+        factor: What rounding took from it, near 1.
+    """
+
+    reference: Tensor
+    factor: Tensor
+
+
+class StableProbability(NamedTuple):
+    """What a margin says of its class.
+
+    Attributes:
+        p: Probability of the class.
+        complement: 1 - p, accurate to a few roundings also where p rounds to 1.
+        neg_log_p: -log p in nats, accurate at both ends.
+    """
+
+    p: Tensor
+    complement: Tensor
+    neg_log_p: Tensor
+
+
+def chosen_class(index: Tensor, num_classes: int) -> Tensor:
+    """Return a bool tensor of shape index.shape + (num_classes,), true where the index points.
+
+    An index outside [0, num_classes) points nowhere.
+    """
+    return ops.equal(ops.expand_dims(index, -1), ops.arange(num_classes, dtype="int32"))
+
+
+def class_margin(index: Tensor, logits: Tensor) -> tuple[Margin, Others]:
+    """Return the margin of the class that `index` names in each row, and where the others stand.
+
+    Args:
+        index: int32 tensor, shape (...). Outside [0, K) it names no class: the margin then means
+            nothing.
+        logits: Float tensor, shape (..., K >= 2).
+
+    Returns:
+        Margin and Others with parts of shape (...).
+    """
+    num_classes = logits.shape[-1]
+    # The floor keeps -inf - (-inf) out where all logits are -inf.
+    largest = ops.max(logits, axis=-1, initial=LOWEST)
+    # Exponentials are taken 2**64 too large: a sum of tiny ones is a number where they are not.
+    reference, reference_error = _difference(largest, LOG_SCALE)
+    below, error = _difference(logits, ops.expand_dims(reference, -1))
+    # An overflowed difference has no meaningful error; the comparison is false for NaN too.
+    error = ops.where(ops.abs(error) < 1.0, error, 0.0)
+    weights = ops.exp(below)
+    weights = ops.where(chosen_class(index, num_classes), 0.0, weights + weights * error)
+    rest = ops.sum(weights, axis=-1) * ops.exp(LOG_SCALE_ERROR - reference_error) * 2.0**-64
+    nearest = ops.expand_dims(ops.clip(index, 0, num_classes - 1), -1)
+    logit = ops.squeeze(ops.take_along_axis(logits, nearest, axis=-1), axis=-1)
+    gap, gap_error = _difference(largest, logit)
+    gap_error = ops.where(ops.abs(gap_error) < 1.0, gap_error, 0.0)
+    margin = Margin(ops.clip(gap, 0.0, LARGEST_GAP), gap_error, rest)
+    positive = ops.clip(rest, TINY, float("inf"))
+    log_rest = ops.log(positive)
+    reference, reference_error = _difference(largest, -log_rest)
+    return margin, Others(reference, ops.exp(log_rest) / positive * ops.exp(-reference_error))
+
+
+def stable_probability(margin: Margin) -> StableProbability:
+    """Return p, 1 - p and -log p of a class from its margin."""
+    gap, gap_error, rest = margin
+    # As a factor, not as a summand: that would be flushed to zero before the exponential is.
+    own = ops.exp(-gap) * (1.0 - gap_error)
+    total = own + rest
+    # Near p = 1 the neg_log_p is log(1 + rest) with a small rest, which 1 + rest would round away.
+    is_sure = ops.logical_and(gap <= 0, rest <= 1)
+    neg_log_p = ops.where(
+        is_sure, log_of_one_plus(ops.clip(rest, 0.0, 1.0)), gap + (gap_error + ops.log(total))
+    )
+    return StableProbability(own / total, rest / total, neg_log_p)
+
+
+def stable_probabilities(logits: Tensor) -> StableProbability:
+    """Return the odds of every class, each part of shape (..., K).
+
+    Only the largest probability can be near 1 and lose its complement; it comes from the margin.
+    """
+    top = ops.cast(ops.argmax(logits, axis=-1), "int32")
+    is_top = chosen_class(top, logits.shape[-1])
+    margin, others = class_margin(top, logits)
+    of_top = StableProbability(*(ops.expand_dims(part, -1) for part in stable_probability(margin)))
+    below = ops.where(is_top, 0.0, logits - ops.expand_dims(others.reference, -1))
+    share = ops.exp(below) * ops.expand_dims(others.factor, -1)
+    p = ops.where(is_top, of_top.p, of_top.complement * share)
+    behind = ops.max(logits, axis=-1, keepdims=True) - logits
+    return StableProbability(
+        p=p,
+        complement=ops.where(is_top, of_top.complement, 1.0 - p),
+        neg_log_p=ops.clip(behind, 0.0, LARGEST_GAP) + of_top.neg_log_p,
+    )
+
+
+def _difference(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a - b and the error of its rounding (Knuth's TwoSum)."""
+    difference = a - b
+    b_part = a - difference
+    error = (a - (difference + b_part)) + (b_part - b)
+    return difference, error

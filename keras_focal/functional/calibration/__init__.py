@@ -1,0 +1,1 @@
+"""Bins of predictions, calibration errors and scores."""

@@ -1,0 +1,205 @@
+"""Predictions sorted by confidence into cells, and what each cell adds up to.
+
+A prediction is its confidence (the probability of its top label), the complement of that (1 -
+confidence, kept apart because it survives where confidence rounds to 1) and whether it is wrong.
+Bins are (a, b]: the first is closed on the left, confidence 1 is in the last (docs/maths.md,
+section C).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from keras import ops
+
+from keras_focal._validation import check_count
+from keras_focal.functional._backend.precision import Tensor, to_float
+from keras_focal.functional._inputs.labels import class_ids
+from keras_focal.functional._inputs.probabilities import (
+    check_distributions,
+    first_largest,
+    two_classes,
+)
+from keras_focal.functional._inputs.weights import weights_like
+from keras_focal.functional._stable.margin import chosen_class
+
+LOGIT_CELLS = 8192
+"""Cells of equal width in log2(confidence / complement) over [-7, 25]: 1 / 129 to 1 - 3e-8."""
+
+
+class Predictions(NamedTuple):
+    """Top-label predictions, each part of shape (...).
+
+    Attributes:
+        confidence: Probability of the top label, in [0, 1].
+        complement: 1 - confidence, not rounded through it.
+        wrong: 1.0 where the top label is not the true one, else 0.0.
+    """
+
+    confidence: Tensor
+    complement: Tensor
+    wrong: Tensor
+
+
+class BinStatistics(NamedTuple):
+    """What a set of bins holds, each part of shape (bins,).
+
+    Attributes:
+        count: Sum of the weights of the predictions in the bin: their number if unweighted.
+        wrong: Sum of the weights of the wrong ones.
+        gap: Sum of weight times (confidence - correctness): above 0 where over-confident.
+    """
+
+    count: Tensor
+    wrong: Tensor
+    gap: Tensor
+
+
+def top_label(labels: Tensor, predictions: Tensor, *, from_logits: bool = False) -> Predictions:
+    """Return confidence, complement and wrongness of the top label of each prediction.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or one-hot or soft rows, shape (..., K). An id
+            outside [0, K) is never predicted: it counts as wrong.
+        predictions: Float tensor, shape (..., K): probabilities, or logits. K = 1 is the
+            probability or the logit of the positive class of two.
+        from_logits: Whether `predictions` are logits.
+
+    Returns:
+        Predictions. Ties go to the lowest class. Not finite where the predictions are not.
+    """
+    predictions = to_float(predictions)
+    if 0 in predictions.shape:
+        nothing = ops.zeros(predictions.shape[:-1], dtype=predictions.dtype)
+        return Predictions(nothing, nothing, nothing)
+    labels = class_ids(labels, predictions.shape)
+    predictions = two_classes(predictions, from_logits)
+    top, confidence, complement = _most_likely(predictions, from_logits=from_logits)
+    wrong = ops.cast(ops.not_equal(top, labels), confidence.dtype)
+    return Predictions(confidence, complement, wrong)
+
+
+def _most_likely(predictions: Tensor, *, from_logits: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the class of the largest entry of each row, its probability, and 1 less it."""
+    top, largest = first_largest(predictions)
+    # NaN where an entry is not finite, which need not show in the sums.
+    taint = ops.sum(predictions - predictions, axis=-1)
+    if not from_logits:
+        return top, largest + taint, 1.0 - largest + taint
+    others = ops.exp(predictions - ops.expand_dims(largest, -1))
+    is_top = chosen_class(top, predictions.shape[-1])
+    rest = ops.sum(ops.where(is_top, 0.0, others), axis=-1) + taint
+    return top, 1.0 / (1.0 + rest), rest / (1.0 + rest)
+
+
+def one_class(
+    labels: Tensor, predictions: Tensor, class_id: int = 1, *, from_logits: bool = False
+) -> Predictions:
+    """Return the probability of one class as confidence, whichever class is the likeliest.
+
+    Args:
+        labels: As for `top_label`. Any other class counts as wrong.
+        predictions: As for `top_label`.
+        class_id: The class, in [0, K), or 0 or 1 where K = 1.
+        from_logits: Whether `predictions` are logits.
+
+    Returns:
+        Predictions: p of the class, 1 - p, and whether the label is another one. Not finite where
+        the predictions are not.
+    """
+    predictions = to_float(predictions)
+    wrong = ops.not_equal(class_ids(labels, predictions.shape), class_id)
+    rows = two_classes(predictions, from_logits)
+    taint = ops.sum(rows - rows, axis=-1)
+    is_it = chosen_class(ops.convert_to_tensor(class_id, dtype="int32"), rows.shape[-1])
+    p = ops.softmax(rows, axis=-1) if from_logits else rows
+    # Adding up the others loses nothing where p rounds to 1; given ones need not sum to 1.
+    confidence = ops.sum(ops.where(is_it, p, 0.0), axis=-1)
+    complement = ops.sum(ops.where(is_it, 0.0, p), axis=-1) if from_logits else 1.0 - confidence
+    return Predictions(confidence + taint, complement + taint, ops.cast(wrong, p.dtype))
+
+
+def equal_width_bins(confidence: Tensor, num_bins: int) -> Tensor:
+    """Return the bin of each confidence, int32 in [0, num_bins): bin i is (i/M, (i+1)/M].
+
+    An edge is i/M rounded to the dtype of the confidence, so that a confidence of i/M lies on it.
+    """
+    edges = ops.convert_to_tensor(np.arange(1, num_bins) / num_bins, dtype=confidence.dtype)
+    bins = ops.searchsorted(edges, ops.reshape(confidence, (-1,)), side="left")
+    return ops.reshape(ops.cast(bins, "int32"), ops.shape(confidence))
+
+
+def logit_cells(predictions: Predictions, num_cells: int = LOGIT_CELLS) -> Tensor:
+    """Return the cell of each prediction by log2(confidence / complement), int32 in [0, num_cells).
+
+    Cells are spaced in the logit, so that they stay narrow near confidence 1, where a trained
+    network puts most of its predictions.
+    """
+    # A row that is no distribution, as under a mask, still has a cell: the first or the last.
+    confidence, complement = ops.relu(predictions.confidence), ops.relu(predictions.complement)
+    position = (ops.log2(confidence) - ops.log2(complement) + 7.0) / 32.0
+    return ops.cast(ops.floor(ops.clip(position * num_cells, 0, num_cells - 1)), "int32")
+
+
+def confidence_at_cell(position: np.ndarray, num_cells: int = LOGIT_CELLS) -> np.ndarray:
+    """Return the confidence where `logit_cells` has a position, whole numbers where cells begin."""
+    return 1.0 / (1.0 + 2.0 ** (7.0 - 32.0 * position / num_cells))
+
+
+def amounts(predictions: Predictions, weights: Tensor) -> Tensor:
+    """Return what each prediction adds to its bin: weight, wrong weight, complement weight.
+
+    Args:
+        predictions: Predictions with parts of shape (...).
+        weights: Float tensor of the same shape.
+
+    Returns:
+        Tensor of shape (..., 3). The complement of a prediction that is not finite counts as 0.
+    """
+    weights = ops.cast(weights, predictions.complement.dtype)
+    complement = ops.where(ops.isfinite(predictions.complement), predictions.complement, 0.0)
+    return ops.stack([weights, weights * predictions.wrong, weights * complement], axis=-1)
+
+
+def bin_statistics(
+    labels: Tensor,
+    predictions: Tensor,
+    *,
+    num_bins: int = 15,
+    from_logits: bool = False,
+    sample_weight: Tensor | None = None,
+) -> BinStatistics:
+    """Return what each of `num_bins` bins of equal width holds.
+
+    Args:
+        labels: As for `top_label`.
+        predictions: As for `top_label`.
+        num_bins: Number of bins, a whole number >= 1.
+        from_logits: Whether `predictions` are logits.
+        sample_weight: None, or float tensor of the shape of `labels` as ids.
+
+    Returns:
+        BinStatistics with parts of shape (num_bins,). Predictions that are not finite are left
+        out.
+
+    Raises:
+        ValueError: If `num_bins` is not a whole number >= 1. Also if probabilities lie outside
+            [0, 1] or rows do not sum to 1, by more than 0.01; rows that are not finite or of
+            weight 0 pass, and inside a compiled step values are not checked.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> bins = functional.bin_statistics([0, 1], [[0.9, 0.1], [0.8, 0.2]], num_bins=5)
+        >>> [float(n) for n in bins.count]
+        [0.0, 0.0, 0.0, 1.0, 1.0]
+    """
+    num_bins = check_count("num_bins", num_bins)
+    top = top_label(labels, predictions, from_logits=from_logits)
+    weights = weights_like(top.wrong, sample_weight)
+    check_distributions("predictions", predictions, weights, from_logits=from_logits)
+    bins = equal_width_bins(top.confidence, num_bins)
+    # What is not finite goes after the last bin.
+    bins = ops.reshape(ops.where(ops.isfinite(top.complement), bins, num_bins), (-1,))
+    rows = ops.reshape(amounts(top, weights), (-1, 3))
+    sums = ops.segment_sum(rows, bins, num_bins + 1)
+    count, wrong, complement = (sums[:num_bins, column] for column in range(3))
+    return BinStatistics(count, wrong, wrong - complement)

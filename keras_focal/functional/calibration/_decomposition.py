@@ -1,0 +1,138 @@
+"""The Brier score in two parts: how well calibrated, and how sharp (docs/maths.md, C13 and C14)."""
+
+from typing import NamedTuple
+
+from keras import ops
+
+from keras_focal._validation import check_count
+from keras_focal.functional._backend.precision import Tensor, to_float
+from keras_focal.functional._inputs.probabilities import check_distributions
+from keras_focal.functional._inputs.weights import weights_like
+from keras_focal.functional.calibration._bins import BinStatistics, equal_width_bins
+from keras_focal.functional.calibration._scores import class_probabilities, class_targets
+
+
+class BrierParts(NamedTuple):
+    """The Brier score and what it is made of, each part a scalar: brier = calibration + refinement.
+
+    Attributes:
+        brier: Mean of sum_k (p_k - q_k)^2, in [0, 2].
+        calibration: What is lost because p_k is not the frequency of class k, in [0, brier].
+        refinement: What is lost because frequencies are not 0 or 1, in [0, brier].
+    """
+
+    brier: Tensor
+    calibration: Tensor
+    refinement: Tensor
+
+
+def brier_decomposition(
+    labels: Tensor,
+    predictions: Tensor,
+    *,
+    num_bins: int = 15,
+    from_logits: bool = False,
+    sample_weight: Tensor | None = None,
+) -> BrierParts:
+    """Return the Brier score and its calibration and refinement over bins of equal width.
+
+    calibration = sum_k sum_b n_bk / N (mean of p_k - frequency of class k)^2: the n_bk predictions
+    whose p_k lies in bin b, over all classes k. refinement = brier - calibration, the variance of
+    p_k - q_k within the bins. Forecasts of one value per bin make this the textbook decomposition;
+    otherwise the refinement also holds how p_k varies within a bin.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or one-hot or soft rows q, shape (..., K).
+        predictions: Probabilities or logits, shape (..., K); K = 1 is the positive class of two.
+        num_bins: Number of bins of each class, a whole number >= 1.
+        from_logits: Whether `predictions` are logits.
+        sample_weight: None, or float tensor of the shape of `labels` as ids.
+
+    Returns:
+        BrierParts, each in [0, 2] up to rounding; zeros for no predictions. Predictions that are
+        not finite and class ids outside [0, K) are left out.
+
+    Raises:
+        ValueError: As `bin_statistics`.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> parts = functional.brier_decomposition([0, 0, 0, 1], [[0.5, 0.5]] * 4)
+        >>> [round(float(part), 4) for part in parts]
+        [0.5, 0.125, 0.375]
+
+    Source:
+        Murphy, 1973, A New Vector Partition of the Probability Score; DeGroot and Fienberg, 1983,
+        The Comparison and Evaluation of Forecasters.
+    """
+    num_bins = check_count("num_bins", num_bins)
+    predictions = to_float(predictions)
+    p = class_probabilities(predictions, from_logits=from_logits)
+    bins = equal_width_bins(p, num_bins)
+    difference = p - ops.cast(class_targets(labels, predictions.shape), p.dtype)
+    score = ops.sum(difference * difference, axis=-1)
+    finite = ops.isfinite(score)
+    weights = ops.where(finite, weights_like(score, sample_weight), 0.0)
+    check_distributions("predictions", predictions, weights, from_logits=from_logits)
+    difference = ops.where(ops.expand_dims(finite, -1), difference, 0.0)
+    total = ops.sum(weights)
+    brier = ops.divide_no_nan(ops.sum(weights * ops.where(finite, score, 0.0)), total)
+    # Every class has bins of its own; what is not finite weighs nothing in any.
+    num_classes = p.shape[-1]
+    bins = ops.clip(bins, 0, num_bins - 1) + num_bins * ops.arange(num_classes, dtype="int32")
+    weights = ops.expand_dims(weights, -1) * ops.ones_like(difference)
+    rows = ops.reshape(ops.stack([weights, weights * difference], axis=-1), (-1, 2))
+    sums = ops.segment_sum(rows, ops.reshape(bins, (-1,)), num_bins * num_classes)
+    squares = ops.divide_no_nan(sums[:, 1] * sums[:, 1], sums[:, 0])
+    calibration = ops.divide_no_nan(ops.sum(squares), total)
+    return BrierParts(brier, calibration, brier - calibration)
+
+
+class TopLabelBrierParts(NamedTuple):
+    """The parts of the Brier score of the top label, each a scalar.
+
+    Attributes:
+        reliability: Mean squared gap between confidence and accuracy of a bin, in [0, 1].
+        resolution: Mean squared distance of the accuracy of a bin to that of all, in [0, 0.25].
+        uncertainty: Variance of correctness, accuracy (1 - accuracy), in [0, 0.25].
+    """
+
+    reliability: Tensor
+    resolution: Tensor
+    uncertainty: Tensor
+
+
+def top_label_brier_parts(bins: BinStatistics) -> TopLabelBrierParts:
+    """Return reliability, resolution and uncertainty of the top label, from what bins hold.
+
+    With C_i and A_i the mean confidence and accuracy of bin i and A the accuracy of all:
+    reliability = sum_i |B_i| / N (C_i - A_i)^2, the RMSCE squared; resolution =
+    sum_i |B_i| / N (A_i - A)^2; uncertainty = A (1 - A). reliability - resolution + uncertainty is
+    the mean of (C_i - correctness)^2: the Brier score of the top label where all confidences of a
+    bin are C_i, and without what they vary about it otherwise.
+
+    Args:
+        bins: BinStatistics, such as `bin_statistics` gives.
+
+    Returns:
+        TopLabelBrierParts; zeros for no predictions.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> bins = functional.bin_statistics([0, 0, 0, 1], [[0.75, 0.25]] * 2 + [[0.5, 0.5]] * 2)
+        >>> [round(float(part), 4) for part in functional.top_label_brier_parts(bins)]
+        [0.0312, 0.0625, 0.1875]
+
+    Source:
+        Murphy, 1973, A New Vector Partition of the Probability Score.
+    """
+    total = ops.sum(bins.count)
+    squares = ops.divide_no_nan(bins.gap * bins.gap, bins.count)
+    error = ops.divide_no_nan(ops.sum(bins.wrong), total)
+    # Of errors, whose distance is that of accuracies: few errors keep their digits.
+    distance = ops.divide_no_nan(bins.wrong, bins.count) - error
+    return TopLabelBrierParts(
+        reliability=ops.divide_no_nan(ops.sum(squares), total),
+        resolution=ops.divide_no_nan(ops.sum(bins.count * distance * distance), total),
+        uncertainty=error * (1.0 - error),
+    )

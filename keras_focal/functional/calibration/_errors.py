@@ -1,0 +1,200 @@
+"""Calibration errors as functions of what bins hold (docs/maths.md, section C)."""
+
+from keras import ops
+
+from keras_focal._validation import check_choice, check_count
+from keras_focal.functional._backend.precision import Tensor
+from keras_focal.functional._inputs.probabilities import check_distributions
+from keras_focal.functional._inputs.weights import weights_like
+from keras_focal.functional.calibration._bins import BinStatistics, bin_statistics, top_label
+from keras_focal.functional.calibration._partitions import equal_mass_bins
+
+
+def ece_from_bins(bins: BinStatistics) -> Tensor:
+    """Return sum of |gap| over sum of count: ECE of bins; 0 where they are empty (equation 1)."""
+    return ops.divide_no_nan(ops.sum(ops.abs(bins.gap)), ops.sum(bins.count))
+
+
+def rmsce_from_bins(bins: BinStatistics) -> Tensor:
+    """Return sqrt(sum of count (gap / count)^2 over sum of count): RMSCE of bins."""
+    squares = ops.divide_no_nan(bins.gap * bins.gap, bins.count)
+    return ops.sqrt(ops.divide_no_nan(ops.sum(squares), ops.sum(bins.count)))
+
+
+def mce_from_bins(bins: BinStatistics) -> Tensor:
+    """Return the largest |gap| / count over bins that hold something; 0 if none (equation 2)."""
+    return ops.max(ops.divide_no_nan(ops.abs(bins.gap), bins.count))
+
+
+def accuracy_from_bins(bins: BinStatistics) -> Tensor:
+    """Return the share of right predictions; 0 if none were made."""
+    total = ops.sum(bins.count)
+    return ops.divide_no_nan(total - ops.sum(bins.wrong), total)
+
+
+def error_from_bins(bins: BinStatistics) -> Tensor:
+    """Return the share of wrong predictions; 0 if none were made."""
+    return ops.divide_no_nan(ops.sum(bins.wrong), ops.sum(bins.count))
+
+
+def expected_calibration_error(
+    labels: Tensor,
+    predictions: Tensor,
+    *,
+    num_bins: int = 15,
+    from_logits: bool = False,
+    sample_weight: Tensor | None = None,
+) -> Tensor:
+    """Return ECE = sum_i |B_i| / N |A_i - C_i| over bins of equal width.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or rows, shape (..., K).
+        predictions: Probabilities or logits, shape (..., K); K = 1 for two classes.
+        num_bins: Number of bins, >= 1.
+        from_logits: Whether `predictions` are logits.
+        sample_weight: None, or float tensor of the shape of `labels` as ids.
+
+    Returns:
+        Scalar tensor, a fraction in [0, 1]; 0 for no predictions.
+
+    Raises:
+        ValueError: As `bin_statistics`.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> error = functional.expected_calibration_error([0, 1], [[0.9, 0.1], [0.9, 0.1]])
+        >>> round(float(error), 4)
+        0.4
+
+    Source:
+        Naeini et al., 2015; Mukhoti et al., 2020, eq. 1.
+    """
+    return ece_from_bins(
+        bin_statistics(
+            labels,
+            predictions,
+            num_bins=num_bins,
+            from_logits=from_logits,
+            sample_weight=sample_weight,
+        )
+    )
+
+
+def maximum_calibration_error(
+    labels: Tensor,
+    predictions: Tensor,
+    *,
+    num_bins: int = 15,
+    from_logits: bool = False,
+    sample_weight: Tensor | None = None,
+) -> Tensor:
+    """Return MCE = max_i |A_i - C_i| over the bins of equal width that are not empty.
+
+    Args, returns and raises as `expected_calibration_error`.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> error = functional.maximum_calibration_error([0, 1], [[0.9, 0.1], [0.3, 0.7]])
+        >>> round(float(error), 4)
+        0.3
+
+    Source:
+        Naeini et al., 2015; Mukhoti et al., 2020, eq. 2.
+    """
+    return mce_from_bins(
+        bin_statistics(
+            labels,
+            predictions,
+            num_bins=num_bins,
+            from_logits=from_logits,
+            sample_weight=sample_weight,
+        )
+    )
+
+
+def adaptive_expected_calibration_error(
+    labels: Tensor,
+    predictions: Tensor,
+    *,
+    num_bins: int = 15,
+    from_logits: bool = False,
+    sample_weight: Tensor | None = None,
+    binning: str = "tie-safe",
+) -> Tensor:
+    """Return AdaECE, the ECE over bins that hold equal numbers of predictions, exactly.
+
+    Args:
+        labels: Class ids, shape (N,) or (N, 1), or rows, shape (N, K).
+        predictions: Probabilities or logits, shape (N, K); K = 1 for two classes.
+        num_bins: Number of bins, >= 1.
+        from_logits: Whether `predictions` are logits.
+        sample_weight: None, or float tensor of shape (N,); "tie-safe" only.
+        binning: "tie-safe" cuts the sorted predictions into parts of exactly equal weight;
+            predictions of one confidence are divided in proportion, so that row order never
+            matters. "paper" reproduces the edges of the paper's code, interpolated between
+            sorted confidences and open at the lowest, which drops the smallest confidence.
+
+    Returns:
+        Scalar tensor, a fraction in [0, 1]; 0 for no predictions.
+
+    Raises:
+        ValueError: If `binning` is neither, or weights are given with "paper". Also as
+            `bin_statistics`.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> error = functional.adaptive_expected_calibration_error(
+        ...     [0, 1], [[0.9, 0.1], [0.7, 0.3]], num_bins=2)
+        >>> round(float(error), 4)
+        0.4
+
+    Source:
+        Mukhoti et al., 2020, eq. 3.
+    """
+    check_choice("binning", binning, ("tie-safe", "paper"))
+    num_bins = check_count("num_bins", num_bins)
+    if binning == "paper" and sample_weight is not None:
+        raise ValueError(
+            "`sample_weight` must be None with binning='paper', which counts samples. "
+            "Use binning='tie-safe' for weighted predictions."
+        )
+    top = top_label(labels, predictions, from_logits=from_logits)
+    weights = weights_like(top.wrong, sample_weight)
+    check_distributions("predictions", predictions, weights, from_logits=from_logits)
+    weights = ops.reshape(weights, (-1,))
+    confidence, complement, wrong = (ops.reshape(part, (-1,)) for part in top)
+    # A prediction that is not finite weighs nothing.
+    finite = ops.isfinite(complement)
+    weights, complement = ops.where(finite, weights, 0.0), ops.where(finite, complement, 1.0)
+    if confidence.shape[0] == 0:
+        return ops.zeros((), dtype=confidence.dtype)
+    order = ops.argsort(-complement)
+    confidence, complement, wrong, weights = (
+        ops.take(part, order) for part in (confidence, complement, wrong, weights)
+    )
+    gap = weights * (wrong - complement)
+    if binning == "paper":
+        return _paper_error(confidence, gap, num_bins)
+    # Predictions of equal confidence make one cell: its first row collects them all.
+    first = ops.searchsorted(-complement, -complement, side="left")
+    size = confidence.shape[0]
+    cells = BinStatistics(
+        *(ops.segment_sum(part, first, size) for part in (weights, weights * wrong, gap))
+    )
+    return ece_from_bins(equal_mass_bins(cells, num_bins))
+
+
+def _paper_error(confidence: Tensor, gap: Tensor, num_bins: int) -> Tensor:
+    """Return the error over bins whose edges interpolate the sorted confidences, as the paper's."""
+    size = confidence.shape[0]
+    position = ops.minimum(
+        size * ops.arange(num_bins + 1, dtype="float32") / num_bins, float(size - 1)
+    )
+    below = ops.cast(ops.floor(position), "int32")
+    above = ops.clip(below + 1, 0, size - 1)
+    low, high = ops.take(confidence, below), ops.take(confidence, above)
+    edges = low + ops.cast(position - ops.floor(position), low.dtype) * (high - low)
+    # Bin i is (edge i, edge i + 1]: what is not above the lowest edge is in none.
+    bins = ops.searchsorted(edges, confidence, side="left")
+    sums = ops.segment_sum(gap, ops.cast(bins, "int32"), num_bins + 1)
+    return ops.sum(ops.abs(sums[1:])) / size

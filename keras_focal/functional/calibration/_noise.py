@@ -1,0 +1,78 @@
+"""How large a calibration error a perfectly calibrated model shows, by chance alone.
+
+Computed on the host in float64: it is a figure for reports, not for a train step.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from keras import ops
+
+from keras_focal._validation import check_count, check_open_interval
+from keras_focal.functional.calibration._bins import BinStatistics
+
+
+class NoiseFloor(NamedTuple):
+    """What bins would show if every prediction were right as often as its confidence says.
+
+    Attributes:
+        expected: Mean of the calibration error.
+        upper: The error that chance exceeds with probability 1 - level.
+        low: Lower end of the accuracy of each bin, shape (bins,); NaN in an empty bin.
+        high: Upper end, the same shape.
+    """
+
+    expected: float
+    upper: float
+    low: np.ndarray
+    high: np.ndarray
+
+
+def noise_floor(
+    bins: BinStatistics, *, level: float = 0.95, num_draws: int = 2000, seed: int = 0
+) -> NoiseFloor:
+    """Return the calibration error and the accuracies that chance alone gives.
+
+    The number of right predictions of a bin is drawn from a binomial distribution with the bin's
+    count and mean confidence. An error below `upper` is no evidence of miscalibration.
+
+    Args:
+        bins: What the bins hold: the `bins()` of a metric or of `bin_statistics`. A weight counts
+            as so many predictions, rounded to a whole number in each bin.
+        level: Share of the draws that lie below `upper`, and between `low` and `high`, in (0, 1).
+        num_draws: Number of draws, >= 1.
+        seed: Seed of the draws.
+
+    Returns:
+        NoiseFloor; errors are 0 where the bins are empty.
+
+    Raises:
+        ValueError: If `level` is not in (0, 1) or `num_draws` is not a whole number >= 1.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> bins = functional.bin_statistics([0] * 50, [[0.8, 0.2]] * 50)
+        >>> floor = functional.noise_floor(bins)
+        >>> 0.03 < floor.expected < 0.06 < floor.upper
+        True
+
+    Source:
+        Broecker and Smith, 2007, Increasing the Reliability of Reliability Diagrams; Vaicenavicius
+        et al., 2019.
+    """
+    check_open_interval("level", level, 0.0, 1.0, "it is a share of the draws")
+    num_draws = check_count("num_draws", num_draws)
+    parts = (ops.convert_to_numpy(part).astype("float64") for part in bins)
+    count, wrong, gap = parts
+    filled = count > 0
+    confidence = np.zeros_like(count)
+    confidence[filled] = 1.0 - (wrong - gap)[filled] / count[filled]
+    confidence = np.clip(confidence, 0.0, 1.0)
+    size = np.rint(count).astype("int64")
+    right = np.random.default_rng(seed).binomial(size, confidence, (num_draws, len(count)))
+    errors = np.abs(right - size * confidence).sum(axis=1) / max(size.sum(), 1)
+    tails = (1.0 - level) / 2.0, (1.0 + level) / 2.0
+    low, high = np.full_like(count, np.nan), np.full_like(count, np.nan)
+    some = size > 0
+    low[some], high[some] = np.quantile(right[:, some] / size[some], tails, axis=0)
+    return NoiseFloor(float(errors.mean()), float(np.quantile(errors, level)), low, high)

@@ -1,0 +1,108 @@
+"""Smooth ECE: a calibration error without bins (docs/maths.md, C11).
+
+Computed on the host in float64: it is a figure for reports, not for a train step.
+"""
+
+import numpy as np
+from keras import ops
+
+from keras_focal.functional._backend.precision import Tensor
+from keras_focal.functional._inputs.probabilities import check_distributions
+from keras_focal.functional._inputs.weights import weights_like
+from keras_focal.functional.calibration._bins import top_label
+
+_NUM_CELLS = 2**15
+"""Cells of [0, 1]."""
+
+_NUM_HALVINGS = 30
+"""Halvings of [0, 1] in the search for the width: it is found to 1e-9."""
+
+
+def smooth_calibration_error(
+    labels: Tensor,
+    predictions: Tensor,
+    *,
+    from_logits: bool = False,
+    sample_weight: Tensor | None = None,
+) -> float:
+    """Return smECE, the calibration error of the top label without bins.
+
+    smECE_sigma is the integral over t in [0, 1] of |1/N sum_i K_sigma(t, c_i) (a_i - c_i)|: c_i is
+    the confidence, a_i the correctness, and K_sigma a Gaussian of width sigma reflected at 0 and 1.
+    It never rises with sigma, and smECE is its value where it equals sigma: the predictions choose
+    the width. It runs on the host: not inside a compiled step, and without a gradient.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or rows, shape (..., K).
+        predictions: Probabilities or logits, shape (..., K); K = 1 for two classes.
+        from_logits: Whether `predictions` are logits.
+        sample_weight: None, or float tensor of the shape of `labels` as ids.
+
+    Returns:
+        Python float, a fraction in [0, 1]; 0.0 for no predictions. Predictions that are not finite
+        are left out.
+
+    Raises:
+        ValueError: If probabilities lie outside [0, 1] or rows do not sum to 1, by more than 0.01.
+
+    Numerics:
+        A histogram of cells of width h = 2**-15 stands for the sum over predictions. That moves
+        smECE_sigma by at most mean |a_i - c_i| (h / sigma)^2 / 8, and smECE by less than 1e-4
+        where it is above 1e-3.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> error = functional.smooth_calibration_error([0, 1], [[0.9, 0.1], [0.9, 0.1]])
+        >>> round(error, 4)
+        0.4
+
+    Source:
+        Blasiok and Nakkiran, 2023, Smooth ECE: Principled Reliability Diagrams via Kernel
+        Smoothing.
+    """
+    top = top_label(labels, predictions, from_logits=from_logits)
+    parts = top.complement, top.wrong, weights_like(top.wrong, sample_weight)
+    check_distributions("predictions", predictions, parts[-1], from_logits=from_logits)
+    complement, wrong, weights = (
+        ops.convert_to_numpy(part).astype("float64").ravel() for part in parts
+    )
+    finite = np.isfinite(complement)
+    complement, wrong, weights = complement[finite], wrong[finite], weights[finite]
+    total = weights.sum()
+    if total == 0:
+        return 0.0
+    # Correctness - confidence, from the complement: confidence near 1 is rounded.
+    spectrum = _spectrum(1.0 - complement, weights / total * (complement - wrong))
+    low, high = 0.0, 1.0
+    for _ in range(_NUM_HALVINGS):
+        width = (low + high) / 2.0
+        if _smoothed_error(spectrum, width) > width:
+            low = width
+        else:
+            high = width
+    # The lower end: exactly 0 where every confidence is right as often as it says.
+    return low
+
+
+def _spectrum(position: np.ndarray, mass: np.ndarray) -> np.ndarray:
+    """Return the Fourier coefficients of masses at positions in [0, 1], mirrored to period 2."""
+    scaled = np.clip(position, 0.0, 1.0) * _NUM_CELLS
+    below = np.minimum(scaled.astype("int64"), _NUM_CELLS - 1)
+    # A mass is shared by the two nearest nodes, which keeps its centre.
+    share = scaled - below
+    nodes: np.ndarray = np.bincount(below, mass * (1.0 - share), _NUM_CELLS + 1)
+    nodes += np.bincount(below + 1, mass * share, _NUM_CELLS + 1)
+    # The images of 0 and 1 fall on themselves.
+    nodes[[0, -1]] *= 2.0
+    return np.fft.rfft(np.concatenate([nodes, nodes[-2:0:-1]]))
+
+
+def _smoothed_error(spectrum: np.ndarray, width: float) -> float:
+    """Return smECE of one width.
+
+    A Gaussian reflected at 0 and 1 is one repeated with period 2 over the mirrored masses: a
+    product in Fourier space.
+    """
+    frequency = np.pi * np.arange(len(spectrum))
+    smooth = np.fft.irfft(spectrum * np.exp(-0.5 * (frequency * width) ** 2))
+    return 0.5 * float(np.abs(smooth).sum())

@@ -1,0 +1,1 @@
+"""Which gamma to take, and what it does to the gradient."""

@@ -1,0 +1,1 @@
+"""Losses of labels and logits, without reduction."""

@@ -1,0 +1,87 @@
+"""The Brier score as a loss, and focal loss with it (docs/maths.md, equations L1 and L7)."""
+
+from keras import ops
+
+from keras_focal.functional._backend.precision import Tensor
+from keras_focal.functional._inputs.gamma import Gamma
+from keras_focal.functional._inputs.labels import targets_of
+from keras_focal.functional._stable.margin import chosen_class, stable_probabilities
+from keras_focal.functional.losses._focal import focal_crossentropy
+from keras_focal.functional.losses._terms import Terms, loss_of_rows, only_of_classes
+
+
+def brier_loss(labels: Tensor, logits: Tensor) -> Tensor:
+    """Return sum_c (p_c - q_c)^2 of each row of logits, without reduction.
+
+    p = softmax(logits). 0 where p = q, 2 where a wrong class has probability 1; the gradient of
+    such a hopeless row is 0, unlike that of cross-entropy.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside
+            [0, K) gives loss 0 and gradient 0.
+        logits: Float tensor, shape (..., K), K >= 2, any finite values; -inf is allowed for
+            classes that cannot be.
+
+    Returns:
+        Tensor of shape (...), in [0, 2]; float32 also for half-precision logits.
+
+    Numerics:
+        Relative error of a few roundings, also where p_t rounds to 1.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> round(float(functional.brier_loss([0], [[0.0, 0.0]])[0]), 4)
+        0.5
+
+    Source:
+        Brier, 1950; Mukhoti et al., 2020, section 5.1.
+    """
+
+    def kernel(labels: Tensor, z: Tensor) -> Terms:
+        of_each = stable_probabilities(z)
+        targets = targets_of(labels, z)
+        # p - q from the side on which it does not cancel.
+        difference = ops.where(
+            targets > 0.5, (1.0 - targets) - of_each.complement, of_each.p - targets
+        )
+        value = ops.sum(difference * difference, axis=-1)
+        mean = ops.sum(of_each.p * difference, axis=-1, keepdims=True)
+        gradient = 2.0 * of_each.p * (difference - mean)
+        # The gradient of a row adds up to 0: so the largest entry, whose difference may be near
+        # the mean, follows from the others.
+        top = ops.cast(ops.argmax(z, axis=-1), "int32")
+        others = ops.where(chosen_class(top, z.shape[-1]), 0.0, gradient)
+        gradient = ops.where(
+            chosen_class(top, z.shape[-1]), -ops.sum(others, axis=-1, keepdims=True), others
+        )
+        return only_of_classes(labels, Terms(value, gradient))
+
+    return loss_of_rows(kernel, labels, logits)
+
+
+def focal_calibration_loss(
+    labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, weight: float = 1.0
+) -> Tensor:
+    """Return focal loss + weight * sum_c (p_c - q_c)^2 of each row of logits.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside
+            [0, K) gives loss 0 and gradient 0.
+        logits: Float tensor, shape (..., K), K >= 2.
+        gamma: As for `focal_crossentropy`.
+        weight: Number >= 0; 0 leaves the focal loss.
+
+    Returns:
+        Tensor of shape (...), >= 0.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> loss = functional.focal_calibration_loss([0], [[0.0, 0.0]], gamma=0.0, weight=1.0)
+        >>> round(float(loss[0]), 4)
+        1.1931
+
+    Source:
+        Liang et al., 2024.
+    """
+    focal = focal_crossentropy(labels, logits, gamma=gamma)
+    return focal + weight * brier_loss(labels, logits)

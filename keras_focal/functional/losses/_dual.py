@@ -1,0 +1,90 @@
+"""Dual focal loss: the margin to the next class below the true one as well as the true one itself.
+
+docs/maths.md, equation L8.
+"""
+
+from keras import ops
+
+from keras_focal.functional._backend.precision import TINY, Tensor, floating
+from keras_focal.functional._inputs.gamma import Gamma, power, resolve, split_rows
+from keras_focal.functional._stable.margin import chosen_class, class_margin, stable_probability
+from keras_focal.functional.losses._terms import Terms, loss_of_rows, only_of_classes
+
+
+def dual_focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0) -> Tensor:
+    """Return -(1 - p_t + p_j)^gamma log p_t of each row of logits, without reduction.
+
+    p_j is the largest probability strictly below p_t, 0 if there is none; the gradient flows
+    through it. gamma = 0 gives cross-entropy; p_j = 0 gives focal loss.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K), of which the
+            largest entry is the true class. An id outside [0, K) gives loss 0 and gradient 0.
+        logits: Float tensor, shape (..., K), K >= 2, any finite values; -inf is allowed for
+            classes that cannot be.
+        gamma: Number, tensor broadcastable to (...), or function from p_t to gamma; >= 0. A gamma
+            that depends on p_t is a constant in the derivative.
+
+    Returns:
+        Tensor of shape (...), >= 0, in nats; float32 also for half-precision logits.
+
+    Numerics:
+        1 - p_t is added up from the other classes, so that 1 - p_t + p_j keeps its digits.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> loss = functional.dual_focal_crossentropy([0], [[1.0, 0.0, -1.0]], gamma=2.0)
+        >>> round(float(loss[0]), 4)
+        0.1369
+
+    Source:
+        Tao et al., 2023, "Dual Focal Loss for Calibration".
+    """
+    logits = floating(logits)
+    labels = ops.convert_to_tensor(labels)
+    if len(labels.shape) == len(logits.shape) and labels.shape[-1] != 1:
+        labels = ops.cast(ops.argmax(labels, axis=-1), "int32")
+    elif len(labels.shape) == len(logits.shape):
+        labels = ops.squeeze(labels, axis=-1)
+    gamma, gammas = split_rows(gamma, labels)
+
+    def kernel(labels: Tensor, z: Tensor, *of_rows: Tensor) -> Terms:
+        num_classes = z.shape[-1]
+        is_true = chosen_class(labels, num_classes)
+        margin, others = class_margin(labels, z)
+        p, complement, neg_log_p = stable_probability(margin)
+        reference = ops.expand_dims(others.reference, -1)
+        share = ops.exp(ops.where(is_true, 0.0, z - reference)) * ops.expand_dims(others.factor, -1)
+        p_others = ops.expand_dims(complement, -1) * share
+        is_next = _next_below(z, is_true)
+        p_next = ops.sum(ops.where(is_next, p_others, 0.0), axis=-1)
+
+        exponent = resolve(of_rows[0] if of_rows else gamma, p)
+        base = complement + p_next
+        modulation = power(base, exponent)
+        vanished = base < TINY
+        ratio = exponent * ops.where(vanished, 1.0, neg_log_p / ops.where(vanished, 1.0, base))
+        # Written so that every summand of an entry has one sign.
+        at_true = -modulation * ((1.0 + ratio * p) * complement + ratio * p * p_next)
+        at_others = modulation * (1.0 + ratio * (p - p_next))
+        at_next = modulation * (1.0 + ratio * (p + (1.0 - p_next)))
+        gradient = p_others * ops.where(
+            is_next, ops.expand_dims(at_next, -1), ops.expand_dims(at_others, -1)
+        )
+        gradient = ops.where(is_true, ops.expand_dims(at_true, -1), gradient)
+        return only_of_classes(labels, Terms(modulation * neg_log_p, gradient))
+
+    return loss_of_rows(kernel, labels, logits, *gammas)
+
+
+def _next_below(z: Tensor, is_true: Tensor) -> Tensor:
+    """Return where the largest logit strictly below the true one is: the first, or nowhere."""
+    num_classes = z.shape[-1]
+    true_logit = ops.sum(ops.where(is_true, z, 0.0), axis=-1, keepdims=True)
+    is_below = z < true_logit
+    largest = ops.max(ops.where(is_below, z, -float("inf")), axis=-1, keepdims=True)
+    is_candidate = ops.logical_and(is_below, z >= largest)
+    first = ops.min(
+        ops.where(is_candidate, ops.arange(num_classes, dtype="int32"), num_classes), axis=-1
+    )
+    return chosen_class(first, num_classes)

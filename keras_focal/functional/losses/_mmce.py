@@ -1,0 +1,157 @@
+"""Maximum mean calibration error: a distance between confidence and accuracy that can be trained.
+
+With e_i = w_i (c_i - r_i) it is the length of sum_i e_i phi(r_i) in the space of the kernel
+k(r, r') = exp(-|r - r'| / 0.4). Confidences sorted, the kernel falls apart into exp(r / 0.4) and
+exp(-r / 0.4), neither larger than 12.2: the double sum over pairs becomes running sums, in
+O(N log N) time and O(N) memory (docs/maths.md, equation L2).
+"""
+
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from keras_focal._validation import check_choice
+from keras_focal.functional._backend.derivative import with_gradient
+from keras_focal.functional._backend.precision import Tensor, to_float
+from keras_focal.functional._inputs.labels import class_ids
+from keras_focal.functional._inputs.weights import weights_like
+from keras_focal.functional._stable.margin import chosen_class
+
+FORMS = ("published", "weighted", "repository")
+
+WIDTH = 0.4
+"""The width of the kernel in confidence."""
+
+FLOOR = 1e-10
+"""A squared error below this divides a gradient as this: the square root has none at 0."""
+
+
+def maximum_mean_calibration_error(
+    labels: Tensor,
+    logits: Tensor,
+    *,
+    sample_weight: Tensor | None = None,
+    form: str = "published",
+) -> Tensor:
+    """Return MMCE = sqrt(sum_ij (c_i - r_i)(c_j - r_j) k(r_i, r_j)) / N of a batch.
+
+    r is the largest probability of a row, c whether it is that of the true class, and k(r, r') =
+    exp(-|r - r'| / 0.4).
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or rows, shape (..., K), of which the largest
+            entry is the true class. An id outside [0, K) does not count.
+        logits: Float tensor, shape (..., K), K >= 2.
+        sample_weight: None, or float tensor of the shape of `labels` as ids, >= 0.
+        form: "published" is the equation above. "weighted" divides the sum over the right
+            predictions by their number and that over the wrong ones by theirs, the form of
+            Kumar et al. for classes of unequal accuracy; where all are right, or all wrong, only
+            that sum is left. "repository" is what the code of Mukhoti et al. computes: it
+            divides by those numbers a second time, and is 0 where all are right, or all wrong.
+
+    Returns:
+        Scalar tensor, in [0, 1]; 0 for no predictions. Float32 also for half-precision logits.
+
+    Raises:
+        ValueError: If `form` is another.
+
+    Numerics:
+        The gradient is that of the square root while MMCE > 1e-5, and goes to 0 with MMCE below.
+        O(N log N) time and O(N) memory for N predictions. XLA on TensorFlow takes running sums
+        in quadratic time.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> error = functional.maximum_mean_calibration_error([0, 1], [[0.0, 0.0], [0.0, 0.0]])
+        >>> round(float(error), 4)
+        0.0
+
+    Source:
+        Kumar et al., 2018, "Trainable Calibration Measures for Neural Networks from Kernel Mean
+        Embeddings"; Mukhoti et al., 2020, section 5.1.
+    """
+    check_choice("form", form, FORMS)
+    logits = to_float(logits)
+    ids = class_ids(labels, logits.shape)
+    weights = weights_like(ops.zeros_like(ids, dtype=logits.dtype), sample_weight)
+    num_classes = logits.shape[-1]
+    weights = ops.where(ops.logical_and(ids >= 0, ids < num_classes), weights, 0.0)
+    if 0 in logits.shape:
+        return ops.sum(logits)
+    ids, weights = ops.reshape(ids, (-1,)), ops.reshape(weights, (-1,))
+    top, complement = _top_and_complement(ops.reshape(logits, (-1, num_classes)))
+    is_right = ops.cast(ops.equal(top, ids), logits.dtype)
+    scale, counts = (ops.stop_gradient(x) for x in _scale(is_right, weights, form))
+    is_right = ops.stop_gradient(is_right)
+
+    def forward(complement: Tensor) -> _Distance:
+        return _distance(complement, is_right, scale, FLOOR if form == "repository" else 0.0)
+
+    def differentiate(_: Tensor, distance: _Distance, upstream: Tensor) -> Tensor:
+        return upstream * distance.gradient
+
+    return counts * with_gradient(forward, differentiate)(complement)
+
+
+def _top_and_complement(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first class of the largest logit of each row, and 1 less its probability."""
+    num_classes = z.shape[-1]
+    largest = ops.stop_gradient(ops.max(z, axis=-1, keepdims=True))
+    classes = ops.arange(num_classes, dtype="int32")
+    top = ops.min(ops.where(z >= largest, classes, num_classes - 1), axis=-1)
+    is_top = chosen_class(top, num_classes)
+    weights = ops.exp(z - largest)
+    own = ops.sum(ops.where(is_top, weights, 0.0), axis=-1)
+    rest = ops.sum(ops.where(is_top, 0.0, weights), axis=-1)
+    return top, rest / (own + rest)
+
+
+def _scale(is_right: Tensor, weights: Tensor, form: str) -> tuple[Tensor, Any]:
+    """Return what each c - r is multiplied by, and a factor of the whole."""
+    if form == "published":
+        return ops.divide_no_nan(weights, ops.sum(weights)), ops.ones((), dtype=weights.dtype)
+    right, wrong = ops.sum(weights * is_right), ops.sum(weights * (1.0 - is_right))
+    number = ops.where(is_right > 0, right, wrong)
+    if form == "weighted":
+        return ops.divide_no_nan(weights, number), ops.ones((), dtype=weights.dtype)
+    has_both = ops.cast(ops.logical_and(right > 0, wrong > 0), weights.dtype)
+    return ops.divide_no_nan(weights, number * number), has_both
+
+
+class _Distance(NamedTuple):
+    """A length and its gradient with respect to the complements."""
+
+    value: Tensor
+    gradient: Tensor
+
+
+def _distance(complement: Tensor, is_right: Tensor, scale: Tensor, added: float) -> _Distance:
+    """Return sqrt(sum_ij e_i e_j k_ij + added), e = scale (c - r) with r = 1 - complement."""
+    error = scale * (complement - (1.0 - is_right))
+    below, same, above = _kernel_sums(complement, error)
+    field = below + same + above
+    square = ops.clip(ops.sum(error * field), 0.0, float("inf")) + added
+    slope = scale * field + error * (above - below) / WIDTH
+    return _Distance(ops.sqrt(square), slope / ops.sqrt(ops.clip(square, FLOOR, float("inf"))))
+
+
+def _kernel_sums(position: Tensor, mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return sum_j mass_j k_ij over the j below i, at the place of i, and above it."""
+    order = ops.argsort(position)
+    ordered, masses = ops.take(position, order), ops.take(mass, order)
+    first = ops.searchsorted(ordered, position, side="left")
+    end = ops.searchsorted(ordered, position, side="right")
+    # From the near side, so that no sum is the difference of two.
+    rising = _running_sum(masses * ops.exp(ordered / WIDTH))
+    falling = ops.flip(_running_sum(ops.flip(masses * ops.exp(-ordered / WIDTH))))
+    at_place = _running_sum(masses)
+    return (
+        ops.exp(-position / WIDTH) * ops.take(rising, first),
+        ops.take(at_place, end) - ops.take(at_place, first),
+        ops.exp(position / WIDTH) * ops.take(falling, end),
+    )
+
+
+def _running_sum(x: Tensor) -> Tensor:
+    """Return the sums of the first 0, 1, ... N entries."""
+    return ops.concatenate([ops.zeros((1,), dtype=x.dtype), ops.cumsum(x)])

@@ -1,0 +1,104 @@
+"""Norms of what the last layer gives, and of the gradient that it gets (docs/maths.md, F8 and C15).
+
+Squares leave the range of floats long before norms do: a row is divided by its largest entry first.
+"""
+
+from keras import ops
+
+from keras_focal._validation import check_same_shape
+from keras_focal.functional._backend.precision import LOWEST, TINY, Tensor, to_float
+from keras_focal.functional._inputs.gamma import Gamma, split_rows
+from keras_focal.functional._inputs.probabilities import two_classes
+from keras_focal.functional._stable.margin import chosen_class
+from keras_focal.functional.losses._focal import sparse_terms
+
+
+def logit_norm(logits: Tensor) -> Tensor:
+    """Return the L2 norm of each row of logits.
+
+    It grows with the confidence of a network. A constant added to all logits of a row changes it
+    too, though not the probabilities.
+
+    Args:
+        logits: Float tensor, shape (..., K).
+
+    Returns:
+        Float tensor, shape (...), >= 0; NaN for a row that is not finite.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> float(functional.logit_norm([[3.0, -4.0]])[0])
+        5.0
+
+    Source:
+        Mukhoti et al., 2020, Figure 7(a); of features in place of logits, Figure 10.
+    """
+    logits = to_float(logits)
+    largest = ops.clip(ops.max(ops.abs(logits), axis=-1, keepdims=True), TINY, float("inf"))
+    scaled = logits / largest
+    return ops.squeeze(largest, axis=-1) * ops.sqrt(ops.sum(scaled * scaled, axis=-1))
+
+
+def focal_gradient_norm(
+    labels: Tensor,
+    logits: Tensor,
+    *,
+    gamma: Gamma = 2.0,
+    alpha: Tensor | None = None,
+    features: Tensor | None = None,
+) -> Tensor:
+    """Return the L2 norm of the gradient of the sparse focal loss of each row of logits.
+
+    ||dL/dz|| = alpha_t g(p_t, gamma) ||p - e_t|| at the logits z. With the features h that the last
+    linear layer makes them of, z = h W + b, the norm of the gradient of W and b together:
+    ||dL/dz|| sqrt(||h||^2 + 1). No gradient is computed: it is known.
+
+    Args:
+        labels: Integer tensor, shape (...). An id outside [0, K) has gradient 0, as in the loss.
+        logits: Float tensor, shape (..., K), any finite values; K = 1 is the logit of the positive
+            class of two, with the gradient of that one logit.
+        gamma: As for `sparse_categorical_focal_crossentropy`; 0 gives cross-entropy.
+        alpha: None, a number, or a tensor of shape (max(K, 2),): weight of each class.
+        features: None, or float tensor of shape (..., D).
+
+    Returns:
+        Float tensor, shape (...), >= 0. Of one example, not divided by the size of a batch.
+
+    Raises:
+        ValueError: If the shapes of labels, logits and features do not match.
+
+    Numerics:
+        Relative error <= 1e-5 in float32 while the norm is a normal number, also where p_t rounds
+        to 1; 0 below.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> for gamma in (0.0, 3.0):
+        ...     norm = functional.focal_gradient_norm([0], [[2.0, 0.0]], gamma=gamma)
+        ...     print(round(float(norm[0]), 4))
+        0.1686
+        0.0011
+
+    Source:
+        Mukhoti et al., 2020, Proposition 1 and Figure 4(b-d).
+    """
+    labels, logits = ops.cast(labels, "int32"), to_float(logits)
+    check_same_shape("labels", labels.shape, logits.shape[:-1], "Give one class id per row.")
+    gamma, gammas = split_rows(gamma, labels)
+    z = two_classes(logits, True)
+    _, reference, pull, push = sparse_terms(labels, z, gammas[0] if gammas else gamma, alpha)
+    norm = pull
+    if logits.shape[-1] > 1:
+        # The true class aside, whose exponential may overflow.
+        below = z - ops.expand_dims(reference, -1)
+        below = ops.where(chosen_class(labels, z.shape[-1]), LOWEST, below)
+        share = ops.exp(below) * ops.expand_dims(ops.divide_no_nan(push, pull), -1)
+        norm = pull * ops.sqrt(1.0 + ops.sum(share * share, axis=-1))
+    if features is None:
+        return norm
+    features = to_float(features)
+    check_same_shape(
+        "features", features.shape[:-1], labels.shape, "Give the input of the last layer."
+    )
+    inputs = ops.concatenate([features, ops.ones_like(features[..., :1])], axis=-1)
+    return norm * ops.cast(logit_norm(inputs), norm.dtype)

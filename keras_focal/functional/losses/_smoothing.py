@@ -1,0 +1,133 @@
+"""Cross-entropies that hold confidence down: smoothed labels, entropy, a margin on logits.
+
+docs/maths.md, equations L3 to L5.
+"""
+
+from keras import ops
+
+from keras_focal.functional._backend.precision import Tensor
+from keras_focal.functional._inputs.labels import targets_of
+from keras_focal.functional._stable.margin import LARGEST_GAP, stable_probabilities
+from keras_focal.functional.losses._terms import (
+    Terms,
+    crossentropy_terms,
+    loss_of_rows,
+    only_of_classes,
+)
+
+
+def label_smoothing_crossentropy(
+    labels: Tensor, logits: Tensor, *, label_smoothing: float = 0.05
+) -> Tensor:
+    """Return the cross-entropy of each row of logits against smoothed labels.
+
+    Targets are (1 - s) q + s (1 - q) / (K - 1), as in the paper: the wrong classes share s. Keras
+    spreads s over all K classes, which is the same at s (K - 1) / K.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside
+            [0, K) gives loss 0 and gradient 0.
+        logits: Float tensor, shape (..., K), K >= 2.
+        label_smoothing: s, a number in [0, 1); 0 gives cross-entropy.
+
+    Returns:
+        Tensor of shape (...), >= 0, in nats; float32 also for half-precision logits.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> loss = functional.label_smoothing_crossentropy([0], [[2.0, 0.0, 0.0]])
+        >>> round(float(loss[0]), 4)
+        0.3395
+
+    Source:
+        Mukhoti et al., 2020, section 5.1; Szegedy et al., 2016.
+    """
+
+    def kernel(labels: Tensor, z: Tensor) -> Terms:
+        targets = targets_of(labels, z)
+        share = label_smoothing / (z.shape[-1] - 1)
+        smoothed = (1.0 - label_smoothing) * targets + share * (1.0 - targets)
+        return only_of_classes(labels, crossentropy_terms(smoothed, stable_probabilities(z)))
+
+    return loss_of_rows(kernel, labels, logits)
+
+
+def entropy_regularized_crossentropy(
+    labels: Tensor, logits: Tensor, *, weight: float = 0.1
+) -> Tensor:
+    """Return -sum_c q_c log p_c - weight * H(p) of each row of logits.
+
+    H(p) = -sum_c p_c log p_c: a confident prediction pays for its low entropy. Focal loss of
+    gamma >= 1 is never less than this with weight gamma (equation 4 of the paper).
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside
+            [0, K) gives loss 0 and gradient 0.
+        logits: Float tensor, shape (..., K), K >= 2.
+        weight: Number >= 0; 0 gives cross-entropy.
+
+    Returns:
+        Tensor of shape (...), >= -weight * log K, in nats.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> loss = functional.entropy_regularized_crossentropy([0], [[0.0, 0.0]], weight=0.5)
+        >>> round(float(loss[0]), 4)
+        0.3466
+
+    Source:
+        Pereyra et al., 2017, section 3; Mukhoti et al., 2020, eq. 4.
+    """
+
+    def kernel(labels: Tensor, z: Tensor) -> Terms:
+        of_each = stable_probabilities(z)
+        value, gradient = crossentropy_terms(targets_of(labels, z), of_each)
+        entropy = ops.sum(of_each.p * of_each.neg_log_p, axis=-1)
+        excess = ops.expand_dims(entropy, -1) - of_each.neg_log_p
+        terms = Terms(value - weight * entropy, gradient + weight * (of_each.p * excess))
+        return only_of_classes(labels, terms)
+
+    return loss_of_rows(kernel, labels, logits)
+
+
+def margin_smoothing_crossentropy(
+    labels: Tensor, logits: Tensor, *, weight: float = 0.1, margin: float = 10.0
+) -> Tensor:
+    """Return -sum_c q_c log p_c + weight * sum_c max(0, max_j z_j - z_c - margin).
+
+    Cross-entropy that pays for every logit further than `margin` below the largest. A margin of 0
+    is label smoothing up to a constant; one that no logit exceeds is cross-entropy.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside
+            [0, K) gives loss 0 and gradient 0.
+        logits: Float tensor, shape (..., K), K >= 2.
+        weight: Number >= 0; 0 gives cross-entropy.
+        margin: Number >= 0.
+
+    Returns:
+        Tensor of shape (...), >= 0. A gap beyond 2**100 counts as 2**100.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> loss = functional.margin_smoothing_crossentropy([0], [[20.0, 0.0]])
+        >>> round(float(loss[0]), 4)
+        1.0
+
+    Source:
+        Liu et al., 2022. The sum over classes is that of the paper; its code takes their mean.
+    """
+
+    def kernel(labels: Tensor, z: Tensor) -> Terms:
+        value, gradient = crossentropy_terms(targets_of(labels, z), stable_probabilities(z))
+        behind = ops.clip(ops.max(z, axis=-1, keepdims=True) - z, 0.0, LARGEST_GAP)
+        is_behind = behind > margin
+        value = value + weight * ops.sum(ops.where(is_behind, behind - margin, 0.0), axis=-1)
+        pull = weight * ops.cast(is_behind, z.dtype)
+        # Equal largest logits share the pull.
+        is_largest = ops.cast(behind <= 0, z.dtype)
+        is_largest = is_largest / ops.sum(is_largest, axis=-1, keepdims=True)
+        gradient = gradient + is_largest * ops.sum(pull, axis=-1, keepdims=True) - pull
+        return only_of_classes(labels, Terms(value, gradient))
+
+    return loss_of_rows(kernel, labels, logits)

@@ -1,0 +1,1 @@
+"""Maps from logits to calibrated logits."""

@@ -1,0 +1,167 @@
+"""Calibration maps beyond temperature: logits in, logits out (docs/maths.md, section Q).
+
+Every map gives logits whose softmax, or sigmoid for one class, are the calibrated probabilities.
+Inputs are logits, shape (..., K), or (..., 1) for the positive class of two.
+"""
+
+from keras import ops
+
+from keras_focal.functional._backend.precision import LOWEST, TINY, Tensor
+from keras_focal.functional._inputs.probabilities import logits_of
+
+
+def linear_map(logits: Tensor, matrix: Tensor, bias: Tensor) -> Tensor:
+    """Return W z + b, shape (..., K); w z + b of a vector w.
+
+    Args:
+        logits: Float tensor, shape (..., K).
+        matrix: W, shape (K, K), or w, shape (K,).
+        bias: b, shape (K,).
+
+    Source:
+        Guo et al., 2017, section 4.2.
+    """
+    if len(matrix.shape) == 1:
+        return logits * matrix + bias
+    return ops.matmul(logits, ops.transpose(matrix)) + bias
+
+
+def log_probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log p and log(1 - p) of each class, finite for finite logits, both (..., K)."""
+    if logits.shape[-1] == 1:
+        return ops.log_sigmoid(logits), ops.log_sigmoid(-logits)
+    largest = ops.max(logits, axis=-1, keepdims=True)
+    below = logits - ops.stop_gradient(largest)
+    is_top = ops.one_hot(ops.argmax(below, axis=-1), logits.shape[-1], dtype="bool")
+    lowest = ops.cast(LOWEST, below.dtype)
+    others = ops.where(is_top, lowest, below)
+    # The others of the likeliest class are added up: 1 - p rounds to 0 past a gap of 17.
+    second = ops.stop_gradient(ops.max(others, axis=-1, keepdims=True))
+    shares = ops.exp(ops.where(is_top, lowest, below - second))
+    rest = second + ops.log(ops.sum(shares, axis=-1, keepdims=True))
+    top = ops.sum(ops.where(is_top, below, ops.zeros_like(below)), axis=-1, keepdims=True)
+    log_total = top + ops.softplus(rest - top)
+    log_p = below - log_total
+    half = ops.cast(0.5, below.dtype)
+    small = ops.where(is_top, half, ops.exp(log_p))
+    return log_p, ops.where(is_top, rest - log_total, ops.log1p(-small))
+
+
+def log_odds(logits: Tensor) -> Tensor:
+    """Return log(p / (1 - p)) of each class against all the others, shape (..., K).
+
+    It does not change when a number is added to all logits of a row.
+    """
+    if logits.shape[-1] == 1:
+        return logits
+    log_p, log_q = log_probabilities(logits)
+    return log_p - log_q
+
+
+def platt_map(logits: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
+    """Return logits of sigmoid(a s + b), s the log-odds of each class; K > 1 is normalised.
+
+    Args:
+        logits: Float tensor, shape (..., K) or (..., 1).
+        slope: a, a scalar or shape (K,).
+        intercept: b, of the shape of `slope`.
+
+    Source:
+        Platt, 1999; one-vs-rest as Zadrozny and Elkan, 2002.
+    """
+    return _normalisable(log_odds(logits) * slope + intercept)
+
+
+def beta_map(logits: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Return logits of sigmoid(a log p - b log(1 - p) + c) of each class; K > 1 is normalised.
+
+    Args:
+        logits: Float tensor, shape (..., K) or (..., 1).
+        a: Scalar or shape (K,), >= 0.
+        b: The same.
+        c: Any real numbers, of the same shape.
+
+    Source:
+        Kull, Silva Filho and Flach, 2017.
+    """
+    log_p, log_q = log_probabilities(logits)
+    return _normalisable(a * log_p - b * log_q + c)
+
+
+def ensemble_map(logits: Tensor, temperature: Tensor, weights: Tensor) -> Tensor:
+    """Return the log of w1 softmax(z / T) + w2 softmax(z) + w3 / K; the log-odds for K = 1.
+
+    Args:
+        logits: Float tensor, shape (..., K) or (..., 1).
+        temperature: Scalar > 0.
+        weights: Shape (3,), >= 0, of sum 1. A weight counts as 2**-126 at least.
+
+    Source:
+        Zhang, Kailkhura and Han, 2020, eq. 8.
+    """
+    is_binary = logits.shape[-1] == 1
+    if is_binary:
+        logits = ops.concatenate([ops.zeros_like(logits), logits], axis=-1)
+    flat = ops.zeros_like(logits) - ops.log(ops.cast(logits.shape[-1], logits.dtype))
+    parts = [
+        ops.log_softmax(logits / temperature, axis=-1),
+        ops.log_softmax(logits, axis=-1),
+        flat,
+    ]
+    log_weights = ops.log(ops.clip(weights, TINY, 1.0))
+    mixed = ops.logsumexp(ops.stack(parts, axis=-1) + log_weights, axis=-1)
+    return mixed[..., 1:] - mixed[..., :1] if is_binary else mixed
+
+
+def piecewise_constant_map(logits: Tensor, edges: Tensor, values: Tensor) -> Tensor:
+    """Return logits of values[k, j], where edges[k, j - 1] < log-odds of class k <= edges[k, j].
+
+    Args:
+        logits: Float tensor, shape (..., K) or (..., 1).
+        edges: Log-odds, shape (K, M - 1), rising in each row.
+        values: Probabilities, shape (K, M).
+
+    Source:
+        Zadrozny and Elkan, 2001.
+    """
+    _, inside = _pieces(log_odds(logits), edges)
+    return logits_of(_chosen(inside, values))
+
+
+def piecewise_linear_map(logits: Tensor, knots: Tensor, values: Tensor) -> Tensor:
+    """Return logits of the line from (knots[k, j], values[k, j]) to the next knot; ends are flat.
+
+    Args:
+        logits: Float tensor, shape (..., K) or (..., 1).
+        knots: Log-odds, shape (K, M), rising in each row. Equal knots make a jump.
+        values: Probabilities, shape (K, M).
+
+    Source:
+        Zadrozny and Elkan, 2002.
+    """
+    x, inside = _pieces(log_odds(logits), knots)
+    width, rise = knots[:, 1:] - knots[:, :-1], values[:, 1:] - values[:, :-1]
+    slopes = ops.where(width > 0, rise / ops.where(width > 0, width, 1.0), 0.0)
+    slopes = ops.pad(slopes, ((0, 0), (1, 1)))
+    starts = ops.concatenate([knots[:, :1], knots], axis=-1)
+    lows = ops.concatenate([values[:, :1], values], axis=-1)
+    return logits_of(_chosen(inside, lows + slopes * (x - starts)))
+
+
+def _pieces(x: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x with an axis for the pieces, and in which of M + 1 pieces (a, b] each number is."""
+    x = ops.expand_dims(x, -1)
+    is_above = x > edges
+    ones = ops.ones_like(is_above[..., :1])
+    above_lower = ops.concatenate([ones, is_above], axis=-1)
+    below_upper = ops.concatenate([ops.logical_not(is_above), ones], axis=-1)
+    return x, ops.logical_and(above_lower, below_upper)
+
+
+def _chosen(inside: Tensor, values: Tensor) -> Tensor:
+    return ops.sum(ops.where(inside, values, ops.zeros_like(values)), axis=-1)
+
+
+def _normalisable(log_odds: Tensor) -> Tensor:
+    """Return logits of sigmoids: their logs, which a softmax divides by the sum; one as it is."""
+    return log_odds if log_odds.shape[-1] == 1 else ops.log_sigmoid(log_odds)
