@@ -2,7 +2,8 @@
 
 A folder holds
 
-- `run.json`: the settings, the seed, versions, device, commit, seconds, and whether it is finished;
+- `run.json`: the settings, the seed, sizes and checksum of the data, versions, device, commit,
+  seconds, and whether it is finished;
 - `log.csv`: a row for each epoch;
 - `logits.npz`: `val_logits`, `val_labels`, `test_logits`, `test_labels`, as the logits that the
   authors' models are published with;
@@ -15,7 +16,7 @@ import json
 import platform
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,21 @@ def start(folder: Path, settings: dict[str, Any]) -> Run:
             f"settings to go on with it, or another folder. Received: {folder}"
         )
     return run
+
+
+def of_data(run: Run, fingerprint: dict[str, Any]) -> Run:
+    """Return the run with what `Data.fingerprint` says of its data, not yet written.
+
+    Raises:
+        ValueError: If the run began with other data.
+    """
+    known = run.settings.get("data", fingerprint)
+    if known != fingerprint:
+        raise ValueError(
+            f"`out` holds a run that began with other data: {known}. Go on with the same data, or "
+            f"give another folder. Received: {fingerprint}"
+        )
+    return replace(run, settings={**run.settings, "data": fingerprint})
 
 
 def save(run: Run) -> None:

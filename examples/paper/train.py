@@ -29,8 +29,8 @@ from examples.paper.callbacks import (
 )
 from examples.paper.data import Batches, Data, FollowEpochs, crop_and_flip
 from examples.paper.data.glove import glove
-from examples.paper.recipes import LOSSES, RECIPES, Recipe, gamma_callbacks, make_loss
-from examples.paper.runs import Logits, Run, finish, folder_of, save, start
+from examples.paper.recipes import LOSSES, OBJECTIVES, RECIPES, Recipe, gamma_callbacks, make_loss
+from examples.paper.runs import Logits, Run, finish, folder_of, of_data, save, start
 from keras_focal import metrics
 
 
@@ -43,6 +43,8 @@ def main(arguments: list[str] | None = None) -> None:
     recipe = RECIPES[options.dataset].scaled(options.epochs, options.batch_size)
     if options.no_augmentation:
         recipe = replace(recipe, crop=None)
+    if options.objective:
+        recipe = replace(recipe, objective=options.objective)
     if recipe.keep == "best" and options.validate_every != 1:
         raise SystemExit(
             f"`--validate-every` must be 1 for {options.dataset}, of which the best epoch on the "
@@ -55,6 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{folder} is finished: nothing to do.")
             return
         dataset = load(options)
+        run = of_data(run, dataset.fingerprint())
         networks.check(options.network, dataset)
         extra = vectors_of(options, dataset)
     except (ImportError, OSError, ValueError) as error:
@@ -76,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=1)
     add("--epochs", type=positive, help="epochs; schedules are scaled (default: the paper's)")
     add("--batch-size", type=positive, help="samples in a step (default: the paper's)")
+    add("--objective", choices=OBJECTIVES, help="mean or sum of a batch (default: the authors')")
     add("--no-augmentation", action="store_true", help="train on the images as they are")
     add("--limit", type=positive, help="train on the first LIMIT training samples only")
     add("--length", type=positive, help="words of a text of 20 Newsgroups (default: 1000)")
@@ -105,6 +109,7 @@ def settings_of(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
         "crop": recipe.crop,
+        "objective": recipe.objective,
     }
 
 
@@ -143,6 +148,15 @@ def scope() -> AbstractContextManager:
     return nullcontext()
 
 
+def replicas() -> float:
+    """Return by what number TensorFlow divides a loss that is computed on several devices."""
+    if keras.backend.backend() != "tensorflow":
+        return 1.0
+    import tensorflow as tf
+
+    return float(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
 def train(
     run: Run,
     recipe: Recipe,
@@ -158,6 +172,7 @@ def train(
     model.compile(
         optimizer=recipe.optimizer(recipe.learning_rate),
         loss=make_loss(run.loss, recipe),
+        loss_weights=[replicas() if recipe.objective == "sum" else 1.0],
         weighted_metrics=[
             keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
             calibration_metric(run.loss),

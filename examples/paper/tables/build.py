@@ -13,7 +13,7 @@ from examples.paper.tables.layout import BASELINES, FOCAL, PRINTED_LOSS, TABLES,
 from examples.paper.tables.measure import Figures, figures_of, has_figures
 from examples.paper.tables.published import nearest_row, published
 
-_OF_CLASSIFIERS = ("batch_size", "crop", "limit", "length", "mixed_precision", "glove")
+_OF_CLASSIFIERS = ("batch_size", "objective", "crop", "limit", "length", "mixed_precision", "glove")
 _OF_TRANSLATORS = (
     "size",
     "vocabulary_size",
@@ -22,7 +22,7 @@ _OF_TRANSLATORS = (
     "warm_up",
     "dtype_policy",
 )
-ALIKE = ("epochs", *_OF_CLASSIFIERS, *_OF_TRANSLATORS)
+ALIKE = ("epochs", "data", *_OF_CLASSIFIERS, *_OF_TRANSLATORS)
 """Settings that runs which are averaged must share."""
 
 

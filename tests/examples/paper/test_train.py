@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 
 import keras
@@ -184,6 +185,27 @@ def test_numbers_below_1_are_refused(capsys, option, value):
     with pytest.raises(SystemExit):
         train.main([*COMMAND, "--loss", "CE", option, value])
     assert f"{option}: must be a whole number >= 1" in capsys.readouterr().err
+
+
+def test_the_objective_is_a_setting_of_the_run_and_decides_its_loss(tmp_path, texts):
+    mean = run(tmp_path / "mean", "--objective", "mean", epochs=1)
+    summed = run(tmp_path / "sum", "--objective", "sum", "--batch-size", "35", epochs=1)
+    assert (mean.settings["objective"], summed.settings["objective"]) == ("mean", "sum")
+    assert summed.log()["loss"] > 10 * mean.log()["loss"]
+    with pytest.raises(SystemExit, match=r"other settings \(batch_size, objective\)"):
+        run(tmp_path / "sum", "--objective", "mean", epochs=1)
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
+def test_a_run_says_which_data_it_is_of_and_goes_on_with_no_others(tmp_path, texts, monkeypatch):
+    killed(tmp_path, monkeypatch, epoch=1)
+    (begun,) = read(tmp_path)
+    found = begun.settings["data"]
+    assert [found[part] for part in PARTS] == [70, 20, 30]
+    assert re.fullmatch("[0-9a-f]{64}", found["sha256"])
+    texts.test.y[0] = (texts.test.y[0] + 1) % CLASSES
+    with pytest.raises(SystemExit, match="other data"):
+        run(tmp_path)
 
 
 def test_an_unknown_loss_names_the_known_ones(capsys):
