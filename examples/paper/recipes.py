@@ -10,7 +10,6 @@ from keras import ops
 import keras_focal
 from keras_focal import callbacks, gammas, losses
 
-
 OBJECTIVES = {"mean": "sum_over_batch_size", "sum": "sum"}
 """Keras's `reduction` by the name of the objective: the mean of the losses of a batch, or their
 sum, as in the authors' code (whose Brier loss alone is a mean). Both meet the same bound on the

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from examples.paper import data, networks
-from examples.paper.arguments import positive
+from examples.paper.arguments import not_negative, positive
 from examples.paper.callbacks import (
     PREDICT_BATCH,
     FreshDraws,
@@ -40,11 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     keras.utils.set_random_seed(options.seed)
     if options.mixed_precision:
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    recipe = RECIPES[options.dataset].scaled(options.epochs, options.batch_size)
-    if options.no_augmentation:
-        recipe = replace(recipe, crop=None)
-    if options.objective:
-        recipe = replace(recipe, objective=options.objective)
+    recipe = recipe_of(options)
     if recipe.keep == "best" and options.validate_every != 1:
         raise SystemExit(
             f"`--validate-every` must be 1 for {options.dataset}, of which the best epoch on the "
@@ -80,7 +76,16 @@ def parser() -> argparse.ArgumentParser:
     add("--epochs", type=positive, help="epochs; schedules are scaled (default: the paper's)")
     add("--batch-size", type=positive, help="samples in a step (default: the paper's)")
     add("--objective", choices=OBJECTIVES, help="mean or sum of a batch (default: the authors')")
-    add("--no-augmentation", action="store_true", help="train on the images as they are")
+    augmentation = parser.add_mutually_exclusive_group()
+    augmentation.add_argument(
+        "--crop",
+        type=not_negative,
+        help="pixels of zeros around an image that is cropped and flipped at random; 0 flips alone "
+        "(default: the paper's 4)",
+    )
+    augmentation.add_argument(
+        "--no-augmentation", action="store_true", help="train on the images as they are"
+    )
     add("--limit", type=positive, help="train on the first LIMIT training samples only")
     add("--length", type=positive, help="words of a text of 20 Newsgroups (default: 1000)")
     add("--validate-every", type=positive, default=1, help="epochs from one validation to the next")
@@ -93,6 +98,14 @@ def parser() -> argparse.ArgumentParser:
     add("--tensorboard", action="store_true", help="write TensorBoard events")
     add("--verbose", type=int, default=1, choices=(0, 1, 2), help="progress, as in Keras")
     return parser
+
+
+def recipe_of(options: argparse.Namespace) -> Recipe:
+    """Return the recipe of the data set with what the options change of it."""
+    recipe = RECIPES[options.dataset].scaled(options.epochs, options.batch_size)
+    changes = {name: getattr(options, name) for name in ("crop", "objective")}
+    recipe = replace(recipe, **{name: new for name, new in changes.items() if new is not None})
+    return replace(recipe, crop=None) if options.no_augmentation else recipe
 
 
 def epochs_of(text: str) -> Container[int]:

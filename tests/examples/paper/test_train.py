@@ -196,6 +196,15 @@ def test_the_objective_is_a_setting_of_the_run_and_decides_its_loss(tmp_path, te
         run(tmp_path / "sum", "--objective", "mean", epochs=1)
 
 
+@pytest.mark.parametrize(
+    ("words", "crop"), [((), 4), (("--crop", "0"), 0), (("--no-augmentation",), None)]
+)
+def test_the_augmentation_is_a_setting_of_the_run(words, crop):
+    named = ["--dataset", "cifar10", "--network", "resnet8", "--loss", "CE", *words]
+    options = train.parser().parse_args(named)
+    assert train.settings_of(options, train.recipe_of(options))["crop"] == crop
+
+
 @pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
 def test_a_run_says_which_data_it_is_of_and_goes_on_with_no_others(tmp_path, texts, monkeypatch):
     killed(tmp_path, monkeypatch, epoch=1)
