@@ -48,17 +48,25 @@ class Recipe:
     def scaled(self, epochs: int | None = None, batch_size: int | None = None) -> "Recipe":
         """Return the recipe for other numbers, if any: schedules keep their proportions."""
         epochs = epochs or self.epochs
-
-        def marks(of_the_paper: tuple[int, ...]) -> tuple[int, ...]:
-            return tuple(round(mark * epochs / self.epochs) for mark in of_the_paper)
-
+        switches = self.gamma_switches
         return replace(
             self,
             epochs=epochs,
             batch_size=batch_size or self.batch_size,
-            drops=marks(self.drops),
-            gamma_switches=None if self.gamma_switches is None else marks(self.gamma_switches),
+            drops=self._marks(self.drops, epochs),
+            gamma_switches=None if switches is None else self._marks(switches, epochs),
         )
+
+    def fewest_epochs(self, loss: str) -> int:
+        """Return the epochs that a loss needs for each of its gammas to have one."""
+        if not loss.startswith("FLSc") or self.gamma_switches is None:
+            return 1
+        counts = range(1, self.epochs + 1)
+        marks = ((count, self._marks(self.gamma_switches, count)) for count in counts)
+        return next(count for count, (first, last) in marks if 0 < first < last < count)
+
+    def _marks(self, of_the_paper: tuple[int, ...], epochs: int) -> tuple[int, ...]:
+        return tuple(round(mark * epochs / self.epochs) for mark in of_the_paper)
 
     def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of an epoch, 0 being the first."""

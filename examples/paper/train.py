@@ -30,7 +30,7 @@ from examples.paper.callbacks import (
 from examples.paper.data import Batches, Data, FollowEpochs, crop_and_flip
 from examples.paper.data.glove import glove
 from examples.paper.recipes import LOSSES, OBJECTIVES, RECIPES, Recipe, gamma_callbacks, make_loss
-from examples.paper.runs import Logits, Run, finish, folder_of, of_data, save, start
+from examples.paper.runs import Logits, Run, finish, folder_of, of_data, restart, save, start
 from keras_focal import metrics
 
 
@@ -41,26 +41,26 @@ def main(arguments: list[str] | None = None) -> None:
     if options.mixed_precision:
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
     recipe = recipe_of(options)
-    if recipe.keep == "best" and options.validate_every != 1:
-        raise SystemExit(
-            f"`--validate-every` must be 1 for {options.dataset}, of which the best epoch on the "
-            f"validation data is kept. Received: {options.validate_every}"
-        )
     folder = folder_of(options.out, options.dataset, options.network, options.loss, options.seed)
     try:
+        check(options, recipe)
         run = start(folder, settings_of(options, recipe))
-        if run.finished:
+        missing = missing_snapshots(run, options.snapshots)
+        if run.finished and not missing:
             print(f"{folder} is finished: nothing to do.")
             return
         dataset = load(options)
         run = of_data(run, dataset.fingerprint())
         networks.check(options.network, dataset)
         extra = vectors_of(options, dataset)
+        if run.finished:
+            print(f"{folder} is trained again, to keep snapshots of epochs {missing}.")
+            run = restart(run)
+        save(run)
+        with scope():
+            train(run, recipe, dataset, options, extra)
     except (ImportError, OSError, ValueError) as error:
         raise SystemExit(str(error)) from error
-    save(run)
-    with scope():
-        train(run, recipe, dataset, options, extra)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -106,6 +106,41 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
     changes = {name: getattr(options, name) for name in ("crop", "objective")}
     recipe = replace(recipe, **{name: new for name, new in changes.items() if new is not None})
     return replace(recipe, crop=None) if options.no_augmentation else recipe
+
+
+def check(options: argparse.Namespace, recipe: Recipe) -> None:
+    """Raise an error if options do not go together.
+
+    Raises:
+        ValueError: Which option, and what it must be.
+    """
+    dataset, network, loss = options.dataset, options.network, options.loss
+    if recipe.keep == "best" and options.validate_every != 1:
+        raise ValueError(
+            f"`--validate-every` must be 1 for {dataset}, of which the best epoch on the "
+            f"validation data is kept. Received: {options.validate_every}"
+        )
+    if options.crop is not None and RECIPES[dataset].crop is None:
+        raise ValueError(f"`--crop` needs a data set of images. Received: {dataset}")
+    if options.length is not None and dataset != "newsgroups20":
+        raise ValueError(f"`--length` needs the texts of newsgroups20. Received: {dataset}")
+    words = networks.FEWEST_WORDS.get(network, 1)
+    if options.length is not None and options.length < words:
+        raise ValueError(
+            f"`--length` must be at least {words} for {network}. Received: {options.length}"
+        )
+    fewest = RECIPES[dataset].fewest_epochs(loss)
+    if recipe.epochs < fewest:
+        raise ValueError(
+            f"`--epochs` must be at least {fewest} for {loss} on {dataset}, so that each of its "
+            f"gammas has an epoch. Received: {recipe.epochs}"
+        )
+
+
+def missing_snapshots(run: Run, wanted: Container[int] | None) -> list[int]:
+    """Return the epochs of a run whose snapshots are wanted and absent."""
+    have, epochs = run.snapshot_files(), range(1, run.settings["epochs"] + 1)
+    return [epoch for epoch in epochs if epoch in (wanted or ()) and epoch not in have]
 
 
 def epochs_of(text: str) -> Container[int]:
@@ -213,7 +248,10 @@ def train(
     if recipe.keep == "best":
         model.load_weights(best)
     parts = [(predict(model, part), first(part.y)) for part in (dataset.validation, dataset.test)]
-    Logits(*(array for pair in parts for array in pair)).save(run.folder / "logits.npz")
+    logits = Logits(*(array for pair in parts for array in pair))
+    logits.save(run.folder / "logits.npz")
+    if not logits.finite:
+        print(f"{run.folder} diverged: its logits are not finite.", file=sys.stderr)
     model.save(run.folder / "model.keras", include_optimizer=False)
     finish(run)
     best.unlink(missing_ok=True)

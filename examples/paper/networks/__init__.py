@@ -27,6 +27,9 @@ NETWORKS: dict[str, Callable[..., keras.Model]] = {
 }
 
 
+FEWEST_WORDS = {"global-pooling-cnn": 21, "global-pooling-cnn-small": 5}
+"""Words that a text must have for a network of texts."""
+
 KINDS = {
     "global-pooling-cnn": "texts",
     "global-pooling-cnn-small": "texts",

@@ -1,12 +1,12 @@
 """docs/reproduction.md: made of docs/results/*.json, so that no figure in it is typed."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from examples.paper.files import read_json
 from examples.paper.reproduce.claims import CLAIMS, TRANSLATION_CLAIMS, Claim, Means
 from examples.paper.reproduce.remarks import REMARKS
 from examples.paper.reproduce.results import COMMAND, RESULTS, by_experiment, load
@@ -54,8 +54,8 @@ def sections() -> Iterator[str]:
     yield _claims(TRANSLATION_CLAIMS, translations, "3")
     yield grid_of(build("3", found))
     yield REMARKS["translation"]
-    yield from _published_logits(json.loads((RESULTS / "published_logits.json").read_text()))
-    yield from _linear_model(json.loads((RESULTS / "linear_model.json").read_text()))
+    yield from _published_logits(read_json(RESULTS / "published_logits.json"))
+    yield from _linear_model(read_json(RESULTS / "linear_model.json"))
     yield "## Pictures of these runs\n"
     for number, title in FIGURES.items():
         yield f"{title}\n\n![{title}](images/paper/figure_{number:02d}.png)\n"
@@ -128,7 +128,10 @@ def _claims(claims: Sequence[Claim], found: list[Measured], table: str) -> str:
 
 
 def means(items: Iterable[Measured]) -> Means:
-    """Return what claims are about, the mean over the seeds of each loss."""
+    """Return what claims are about, the mean over the seeds of each loss.
+
+    A loss of which a seed diverged has none.
+    """
     by_loss: dict[str, list[dict[str, float]]] = {}
     for item in items:
         figures = item.figures["ece"]
@@ -141,6 +144,7 @@ def means(items: Iterable[Measured]) -> Means:
     return {
         loss: {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         for loss, rows in by_loss.items()
+        if not any(np.isnan(row["T"]) for row in rows)
     }
 
 

@@ -1,10 +1,10 @@
 """docs/results/reproduction.json: every run of the plan with its figures."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from examples.paper.files import read_json, write_json
 from examples.paper.runs import Run, read
 from examples.paper.tables.build import Measured, measured
 
@@ -24,13 +24,13 @@ def publish(directory: Path) -> int:
     if not found:
         raise FileNotFoundError(f"`--runs` must hold finished runs. Received: {directory}")
     rows = [{"settings": item.run.settings, "figures": _rounded(item.figures)} for item in found]
-    FILE.write_text(json.dumps({"command": COMMAND, "rows": rows}, indent=1) + "\n")
+    write_json(FILE, {"command": COMMAND, "rows": rows})
     return len(rows)
 
 
 def load() -> list[Measured]:
     """Return the runs as they were published."""
-    rows = json.loads(FILE.read_text())["rows"]
+    rows = read_json(FILE)["rows"]
     return [Measured(Run(Path(), row["settings"]), row["figures"]) for row in rows]
 
 
@@ -38,7 +38,7 @@ def by_experiment(found: Iterable[Measured]) -> dict[tuple[str, str], list[Measu
     """Return runs by data set and network, in the order in which they come."""
     groups: dict[tuple[str, str], list[Measured]] = {}
     for item in found:
-        groups.setdefault((item.run.dataset, item.run.network), []).append(item)
+        groups.setdefault((item.run.dataset, item.run.label), []).append(item)
     return groups
 
 

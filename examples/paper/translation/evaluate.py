@@ -1,6 +1,5 @@
 """ECE of the next token and BLEU of a trained Transformer, before and after temperature scaling."""
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from examples.paper.files import read_json, write_json
 from examples.paper.runs import Run
 from examples.paper.translation.model import SIZES, transformer
 from examples.paper.translation.pairs import load_pairs
@@ -163,7 +163,7 @@ def evaluate(
             f"`folder` must be the folder of a run, with the run.json that training writes. "
             f"Received: {folder}"
         )
-    run = Run(settings.parent, json.loads(settings.read_text()))
+    run = Run(settings.parent, read_json(settings))
     model, tokenizer = load(run)
     corpus = load_pairs(run.dataset, data_dir)
     temperatures = sorted({1.0, *temperatures})
@@ -209,7 +209,7 @@ def evaluate(
         "examples": examples[1.0],
         "seconds": time.perf_counter() - start,
     }
-    (run.folder / "translation.json").write_text(json.dumps(found, indent=2, ensure_ascii=False))
+    write_json(run.folder / "translation.json", found)
     return found
 
 

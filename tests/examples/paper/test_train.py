@@ -1,6 +1,7 @@
 """One run: its folder, its resumption after a kill, its refusals."""
 
 import csv
+import gc
 import json
 import re
 from dataclasses import replace
@@ -71,6 +72,7 @@ def killed(out, monkeypatch, *arguments, epoch, **options):
         patch.setattr(train, "callbacks_of", lambda *given: [*callbacks_of(*given), Kill(epoch)])
         with pytest.raises(KeyboardInterrupt):
             run(out, *arguments, **options)
+    gc.collect()  # here, where the warning on the log that stayed open is awaited
 
 
 def test_a_finished_run_holds_logits_labels_log_model_and_settings(tmp_path, texts):
@@ -133,6 +135,71 @@ def test_a_finished_run_is_not_trained_again(tmp_path, texts, capsys):
     before = (read(tmp_path)[0].folder / "log.csv").read_text()
     assert (run(tmp_path).folder / "log.csv").read_text() == before
     assert "nothing to do" in capsys.readouterr().out
+
+
+def test_a_finished_run_without_the_snapshots_that_are_asked_for_is_trained_again(
+    tmp_path, texts, capsys
+):
+    before = run(tmp_path, epochs=2)
+    again = run(tmp_path, "--snapshots", "all", epochs=2)
+    assert [*again.snapshot_files()] == [1, 2]
+    assert "trained again" in capsys.readouterr().out
+    np.testing.assert_allclose(again.log()["loss"], before.log()["loss"], rtol=1e-3)
+    run(tmp_path, "--snapshots", "all", epochs=2)
+    assert "nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            "--dataset tiny_imagenet --network resnet8 --loss FLSc-531 --epochs 1",
+            "`--epochs` .* 3 for FLSc-531",
+        ),
+        ("--dataset cifar10 --network resnet8 --loss CE --length 9", "`--length` .* texts"),
+        ("--dataset sst --network tree-lstm --loss CE --crop 4", "`--crop` .* images"),
+        (
+            "--dataset newsgroups20 --network global-pooling-cnn --loss CE --length 20",
+            "`--length` must be at least 21",
+        ),
+        (
+            "--dataset newsgroups20 --network global-pooling-cnn-small --loss CE --length 4",
+            "`--length` must be at least 5",
+        ),
+    ],
+)
+def test_an_option_that_cannot_be_is_named_before_anything_is_read_or_written(
+    tmp_path, monkeypatch, words, says
+):
+    monkeypatch.setattr(data, "load", lambda *_, **__: pytest.fail("data are read"))
+    with pytest.raises(SystemExit, match=says):
+        train.main([*words.split(), "--out", f"{tmp_path / 'runs'}"])
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
+def test_a_damaged_backup_is_named_in_one_line(tmp_path, texts, monkeypatch):
+    killed(tmp_path, monkeypatch, epoch=1)
+    (begun,) = read(tmp_path)
+    for name in ("training_metadata.json", "latest.weights.h5"):
+        whole = (begun.backup / name).read_bytes()
+        (begun.backup / name).write_bytes(b"{")
+        with pytest.raises(SystemExit) as stopped:
+            run(tmp_path)
+        (line,) = f"{stopped.value}".splitlines()
+        assert f"{begun.backup / name}" in line
+        (begun.backup / name).write_bytes(whole)
+    del stopped
+    gc.collect()
+
+
+def test_a_run_that_diverges_says_so(tmp_path, texts, monkeypatch, capsys):
+    def diverge(*_):
+        return np.full((20, CLASSES), np.nan, "float32")
+
+    monkeypatch.setattr(train, "predict", diverge)
+    assert run(tmp_path, epochs=1).diverged
+    assert "diverged" in capsys.readouterr().err
 
 
 def test_other_settings_in_the_same_folder_are_refused_and_named(tmp_path, texts):

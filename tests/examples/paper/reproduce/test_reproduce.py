@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from examples.paper import train as classifiers
+from examples.paper.data import Data, Split
 from examples.paper.reproduce import __main__ as reproduce
 from examples.paper.reproduce import page, plan, results
 from examples.paper.reproduce.claims import CLAIMS, TRANSLATION_CLAIMS
@@ -81,7 +82,9 @@ def test_the_plan_says_in_which_folder_a_run_is(monkeypatch, tmp_path):
     def train(run, *_):
         made.append(run.folder)
 
-    monkeypatch.setattr(classifiers, "load", lambda options: None)
+    empty = Split(np.zeros((0, 1)), np.zeros(0))
+    toy = Data("newsgroups20", empty, empty, empty, class_names=())
+    monkeypatch.setattr(classifiers, "load", lambda options: toy)
     monkeypatch.setattr(classifiers.networks, "check", lambda *_: None)
     monkeypatch.setattr(classifiers, "train", train)
     job = next(plan.PLAN[0].jobs(tmp_path))
