@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 
@@ -15,8 +16,8 @@ class DamagedFileError(ValueError):
     def __init__(self, file: Path, what: str, error: Exception):
         words = " ".join(str(error).split()) or type(error).__name__
         super().__init__(
-            f"`{file}` must be {what}; it is damaged. Delete it, and make it again or move its "
-            f"folder away. Received: {words}"
+            f"`{file}` must be {what}; it is damaged. Put a whole one in its place, or move it "
+            f"away. Received: {words}"
         )
 
 
@@ -40,6 +41,18 @@ def read_json(file: Path) -> dict[str, Any]:
     except (OSError, TypeError, ValueError) as error:
         raise DamagedFileError(file, "an object in JSON", error) from error
     return found
+
+
+def load_weights(model: keras.Model, file: Path) -> None:
+    """Load the weights of a model.
+
+    Raises:
+        DamagedFileError: If the file does not hold them.
+    """
+    try:
+        model.load_weights(file)
+    except (KeyError, OSError, ValueError) as error:
+        raise DamagedFileError(file, "the weights of this network", error) from error
 
 
 def read_arrays(file: Path, names: Iterable[str]) -> dict[str, np.ndarray]:

@@ -29,6 +29,7 @@ from examples.paper.callbacks import (
 )
 from examples.paper.data import Batches, Data, FollowEpochs, crop_and_flip
 from examples.paper.data.glove import glove
+from examples.paper.files import load_weights
 from examples.paper.recipes import LOSSES, OBJECTIVES, RECIPES, Recipe, gamma_callbacks, make_loss
 from examples.paper.runs import Logits, Run, finish, folder_of, of_data, restart, save, start
 from keras_focal import metrics
@@ -196,13 +197,17 @@ def scope() -> AbstractContextManager:
     return nullcontext()
 
 
-def replicas() -> float:
-    """Return by what number TensorFlow divides a loss that is computed on several devices."""
-    if keras.backend.backend() != "tensorflow":
-        return 1.0
-    import tensorflow as tf
-
-    return float(tf.distribute.get_strategy().num_replicas_in_sync)
+def compile_model(model: keras.Model, loss: str, recipe: Recipe, *, xla: bool) -> None:
+    """Compile a model for a loss and a recipe, in `scope`."""
+    model.compile(
+        optimizer=recipe.optimizer(recipe.learning_rate),
+        loss=make_loss(loss, recipe),
+        weighted_metrics=[
+            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+            calibration_metric(loss),
+        ],
+        jit_compile=True if xla else "auto",
+    )
 
 
 def train(
@@ -217,16 +222,7 @@ def train(
     `extra` are further arguments of the network.
     """
     model = networks.build(run.network, dataset, **extra)
-    model.compile(
-        optimizer=recipe.optimizer(recipe.learning_rate),
-        loss=make_loss(run.loss, recipe),
-        loss_weights=[replicas() if recipe.objective == "sum" else 1.0],
-        weighted_metrics=[
-            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
-            calibration_metric(run.loss),
-        ],
-        jit_compile=True if options.xla else "auto",
-    )
+    compile_model(model, run.loss, recipe, xla=options.xla)
     validation = dataset.validation
     batches = Batches(
         dataset.train,
@@ -246,7 +242,7 @@ def train(
     )
     best = run.folder / "best.weights.h5"
     if recipe.keep == "best":
-        model.load_weights(best)
+        load_weights(model, best)
     parts = [(predict(model, part), first(part.y)) for part in (dataset.validation, dataset.test)]
     logits = Logits(*(array for pair in parts for array in pair))
     logits.save(run.folder / "logits.npz")

@@ -12,6 +12,7 @@ from examples.paper.data._datasets import prepared
 from examples.paper.data._files import decode, local_file
 from examples.paper.data._split import shuffled
 from examples.paper.data._types import Data, Split
+from examples.paper.files import read_arrays
 
 VALIDATION = 0.1
 
@@ -31,10 +32,11 @@ def load_cifar10(data_dir: Path | None) -> Data:
         return _load("cifar10", data_dir)
     parts = []
     for part in ("train", "test"):
-        with np.load(file.with_name(f"cifar10_{part}_jpeg.npz"), allow_pickle=False) as arrays:
-            x = decode(arrays["bytes"], arrays["offsets"])
-            parts.append(Split(x, arrays["labels"].astype(np.int32)))
-            class_names = tuple(arrays["class_names"].tolist())
+        names = ("bytes", "offsets", "labels", "class_names")
+        arrays = read_arrays(file.with_name(f"cifar10_{part}_jpeg.npz"), names)
+        x = decode(arrays["bytes"], arrays["offsets"])
+        parts.append(Split(x, arrays["labels"].astype(np.int32)))
+        class_names = tuple(arrays["class_names"].tolist())
     return _data("cifar10", *parts, class_names)
 
 

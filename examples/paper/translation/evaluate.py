@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from examples.paper.files import read_json, write_json
+from examples.paper.files import load_weights, read_json, write_json
 from examples.paper.runs import Run
 from examples.paper.translation.model import SIZES, transformer
 from examples.paper.translation.pairs import load_pairs
@@ -171,6 +171,8 @@ def evaluate(
     for name, pairs in (("validation", corpus.validation), ("test", corpus.test)):
         batches = Batches(pairs, tokenizer, run.settings["batch_tokens"], MAX_LENGTH)
         parts[name] = predict_tokens(model, batches, temperatures)
+    if not all(np.isfinite(part.nll).all() for part in parts.values()):
+        raise ValueError(f"`folder` must hold a run that did not diverge. Received: {folder}")
     ece = {name: 100.0 * part.errors(num_bins) for name, part in parts.items()}
     nll = {name: part.nll.mean(axis=0, dtype="float64") for name, part in parts.items()}
     chosen = {
@@ -223,5 +225,5 @@ def load(run: Run) -> tuple[keras.Model, Any]:
     tokenizer = load_tokenizer(run.folder / "tokens.model")
     keras.config.set_dtype_policy(run.settings["dtype_policy"])
     model = transformer(SIZES[run.settings["size"]], tokenizer.get_piece_size())
-    model.load_weights(run.folder / "model.weights.h5")
+    load_weights(model, run.folder / "model.weights.h5")
     return model, tokenizer

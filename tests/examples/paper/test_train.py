@@ -4,6 +4,7 @@ import csv
 import gc
 import json
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 
 import keras
@@ -329,6 +330,25 @@ def test_settings_are_written_as_json(tmp_path, texts):
     settings = json.loads((run(tmp_path).folder / "run.json").read_text())
     assert settings["loss"] == "CE"
     assert settings["epochs"] == 3
+
+
+def test_the_sum_over_two_devices_is_that_of_the_whole_batch(mirrored):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 3)).astype("float32"), np.arange(8) % 3
+
+    recipe = replace(train.RECIPES["cifar10"], optimizer=keras.optimizers.SGD)
+    kernels = []
+    for scope in (nullcontext(), mirrored.scope()):
+        with scope:
+            layer = keras.layers.Dense(3, kernel_initializer="zeros")
+            model = keras.Sequential([keras.Input((3,)), layer])
+            train.compile_model(model, "CE", recipe, xla=False)
+        model.fit(x, y, batch_size=8, shuffle=False, verbose=0)
+        kernels.append(keras.ops.convert_to_numpy(layer.kernel))
+    # From zero, the gradient is x' (1/3 - one-hot).
+    wanted = -recipe.learning_rate * x.T @ (1 / 3 - np.eye(3)[y])
+    for kernel in kernels:
+        np.testing.assert_allclose(kernel, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_a_run_on_several_devices_ends_with_finite_logits(tmp_path, texts, monkeypatch, mirrored):

@@ -159,6 +159,14 @@ def test_a_folder_without_the_data_set_is_named(name, tmp_path):
         load(name, tmp_path)
 
 
+def test_a_damaged_copy_is_named(tmp_path):
+    folder = tmp_path / "cifar10_jpeg"
+    folder.mkdir()
+    (folder / "cifar10_train_jpeg.npz").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"cifar10_train_jpeg\.npz.*damaged"):
+        load("cifar10", tmp_path)
+
+
 def test_a_limit_below_1_is_refused():
     with pytest.raises(ValueError, match=r"`limit`.*Received: 0"):
         load("cifar10", limit=0)
