@@ -119,6 +119,7 @@ RECIPES = {
 """By data set. Batch sizes of the text data and the norm that gradients are clipped to are not in
 the paper: the latter is that of the authors' code."""
 
+IMAGES = tuple(name for name, recipe in RECIPES.items() if recipe.crop is not None)
 BESIDE_THE_PAPER = ("AdaFocal", "DualFocal")
 LOSSES = (*(row.name for row in losses.list()), *BESIDE_THE_PAPER)
 

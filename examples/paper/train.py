@@ -30,7 +30,15 @@ from examples.paper.callbacks import (
 from examples.paper.data import Batches, Data, FollowEpochs, crop_and_flip
 from examples.paper.data.glove import glove
 from examples.paper.files import load_weights
-from examples.paper.recipes import LOSSES, OBJECTIVES, RECIPES, Recipe, gamma_callbacks, make_loss
+from examples.paper.recipes import (
+    IMAGES,
+    LOSSES,
+    OBJECTIVES,
+    RECIPES,
+    Recipe,
+    gamma_callbacks,
+    make_loss,
+)
 from examples.paper.runs import Logits, Run, finish, folder_of, of_data, restart, save, start
 from keras_focal import metrics
 
@@ -121,7 +129,7 @@ def check(options: argparse.Namespace, recipe: Recipe) -> None:
             f"`--validate-every` must be 1 for {dataset}, of which the best epoch on the "
             f"validation data is kept. Received: {options.validate_every}"
         )
-    if options.crop is not None and RECIPES[dataset].crop is None:
+    if options.crop is not None and dataset not in IMAGES:
         raise ValueError(f"`--crop` needs a data set of images. Received: {dataset}")
     if options.length is not None and dataset != "newsgroups20":
         raise ValueError(f"`--length` needs the texts of newsgroups20. Received: {dataset}")

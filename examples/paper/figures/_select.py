@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from examples.paper.recipes import IMAGES
 from examples.paper.runs import ALIKE, Run
-
-_IMAGES = ("cifar10", "cifar100", "tiny_imagenet")
 
 
 class MissingRunsError(Exception):
@@ -74,7 +73,8 @@ def _words(settings: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
     """Yield the options of a command that gives a run these settings."""
     for name in names:
         value = settings.get(name)
-        if name == "crop" and name in settings and value is None:
+        unchanged = name == "crop" and value is None and settings["dataset"] in IMAGES
+        if unchanged and name in settings:
             yield "--no-augmentation"
         elif value is True:
             yield f"--{name.replace('_', '-')}"
@@ -106,7 +106,7 @@ def with_snapshots(*losses: str) -> Need:
 
 def of_images(*losses: str) -> Need:
     """Return the need of runs on images."""
-    return Need(losses, "logits.npz", "on images", _TRAIN, _OPTIONS, _DEFAULT, _IMAGES)
+    return Need(losses, "logits.npz", "on images", _TRAIN, _OPTIONS, _DEFAULT, IMAGES)
 
 
 def of_translation(*losses: str) -> Need:

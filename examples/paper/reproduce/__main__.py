@@ -51,7 +51,7 @@ def _run(options: argparse.Namespace) -> None:
 def _publish(options: argparse.Namespace) -> None:
     from examples.paper.reproduce.results import FILE, publish
 
-    print(f"{publish(options.runs)} runs in {FILE}")
+    print(f"{publish(options.runs)} runs written to {FILE}")
 
 
 def _page(options: argparse.Namespace) -> None:

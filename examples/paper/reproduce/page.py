@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from examples.paper.files import read_json
+from examples.paper.recipes import IMAGES
 from examples.paper.reproduce.claims import CLAIMS, TRANSLATION_CLAIMS, Claim, Means
 from examples.paper.reproduce.remarks import REMARKS
 from examples.paper.reproduce.results import COMMAND, RESULTS, by_experiment, load
-from examples.paper.tables.build import Measured, Table, build
+from examples.paper.tables.build import Measured, Row, Table, build
 from examples.paper.tables.published import nearest_row, published
 from examples.paper.tables.write import caption, grid_of
 
@@ -34,6 +35,8 @@ FIGURES = {
 }
 """Drawn by `python -m examples.paper.figures --figure 1 2 3 5 7 10 --out docs/images/paper`."""
 SETTINGS = ("epochs", "batch_size", "limit", "length", "size")
+AUGMENTATIONS = {None: "no augmentation", 0: "flips alone"}
+"""By the crop of a run, if not the paper's."""
 
 
 def write() -> None:
@@ -50,6 +53,10 @@ def sections() -> Iterator[str]:
     yield "## Claims, held against our runs\n"
     yield _claims(CLAIMS, others, "1")
     yield REMARKS["claims"]
+    if grid := objectives(others):
+        yield f"## The mean of the losses of a batch, or their sum\n\n{grid}"
+        yield REMARKS["objectives"]
+    yield REMARKS["recipes"]
     yield "## Translation\n"
     yield _claims(TRANSLATION_CLAIMS, translations, "3")
     yield grid_of(build("3", found))
@@ -76,9 +83,13 @@ def sections() -> Iterator[str]:
 
 
 def _ran(table: Table) -> Table:
-    """Return a table without the losses that were not run, and the paper's rows on them."""
-    ran = {(row.dataset, row.loss) for row in table.rows if row.seeds}
-    return replace(table, rows=tuple(row for row in table.rows if (row.dataset, row.loss) in ran))
+    """Return a table without the losses that were not run, and the paper's rows below them."""
+    rows: list[Row] = []
+    was_run = False
+    for row in table.rows:
+        was_run = was_run if row.seeds is None else row.seeds > 0
+        rows += [row] if was_run else []
+    return replace(table, rows=tuple(rows))
 
 
 def _published_logits(result: dict[str, Any]) -> Iterator[str]:
@@ -148,6 +159,25 @@ def means(items: Iterable[Measured]) -> Means:
     }
 
 
+def objectives(found: list[Measured]) -> str:
+    """Return the figures of losses that were trained with both objectives, "" if none was."""
+    names = ("error", "pre", "post", "T", "nll")
+    rows = []
+    by_network: dict[tuple[str, str], dict[str, Means]] = {}
+    for items in by_experiment(found).values():
+        run = items[0].run
+        by_network.setdefault((run.dataset, run.network), {})[run.objective] = means(items)
+    for (dataset, network), forms in by_network.items():
+        of_mean, of_sum = forms.get("mean", {}), forms.get("sum", {})
+        for loss in (loss for loss in of_mean if loss in of_sum):
+            for form in ("mean", "sum"):
+                figures = forms[form][loss]
+                cells = (f"{figures[name]:.2f}" for name in names)
+                rows.append((dataset, network, loss, form, *cells))
+    headings = ("data", "network", "loss", "objective", "error", "ECE before T", "ECE after T", "T")
+    return _grid((*headings, "NLL before T"), rows) if rows else ""
+
+
 def paper(place: str) -> Means:
     """Return the same figures of the paper for "dataset/network"."""
     rows = {number: table["rows"].get(place, {}) for number, table in published().items()}
@@ -193,12 +223,11 @@ def _costs(found: list[Measured]) -> str:
     for (dataset, network), items in by_experiment(found).items():
         settings = items[0].run.settings
         seconds = sorted(item.run.settings["seconds"] for item in items)
-        asked = [f"{name} {settings[name]}" for name in SETTINGS if settings.get(name)]
         rows.append(
             (
                 dataset,
                 network,
-                ", ".join(asked),
+                trained(settings),
                 ", ".join(str(seed) for seed in sorted({item.run.seed for item in items})),
                 f"{len(items)}",
                 f"{seconds[0]:.0f} to {seconds[-1]:.0f}",
@@ -210,6 +239,19 @@ def _costs(found: list[Measured]) -> str:
     return f"`{COMMAND}`; seconds on 2 CPU cores shared with other work.\n\n" + _grid(
         headings, rows
     )
+
+
+def trained(settings: dict[str, Any]) -> str:
+    """Return how a run was trained, in words."""
+    words = [f"{name} {settings[name]}" for name in SETTINGS if settings.get(name)]
+    if settings["dataset"] in IMAGES:
+        crop = settings.get("crop")
+        words.append(AUGMENTATIONS.get(crop, f"crops of {crop} pixels and flips"))
+    if settings.get("objective") == "sum":
+        words.append("sum of the losses")
+    if settings.get("mixed_precision"):
+        words.append("bfloat16")
+    return ", ".join(words)
 
 
 def _answer(holds: bool) -> str:

@@ -1,5 +1,7 @@
 """What the figures of the page do not say by themselves."""
 
+from examples.paper.reproduce.recipes import RECIPES
+
 REMARKS = {
     "claims": """
 Where the answers differ, the likeliest reasons:
@@ -22,6 +24,7 @@ What all have in common: gamma takes away an amount of confidence, whatever ther
 helps where cross-entropy overfits, and overshoots where an early epoch is kept; look at T on
 held-out data.
 """,
+    "recipes": RECIPES,
     "translation": """
 Focal loss is calibrated best, as in the paper, and needs no temperature. That it also translates
 best is not seen: the BLEU of two seeds of one loss differs by as much as that of the losses. With

@@ -85,8 +85,18 @@ def measured(
     runs = [run for run in runs if has_figures(run)]
     _check_alike([(run, run.settings) for run in runs], ALIKE)
     found = [Measured(run, figures_of(run, criteria)) for run in track(runs)]
-    _check_alike([(item.run, item.figures.get("ece", {})) for item in found], EVALUATED)
+    check_alike(found)
     return found
+
+
+def check_alike(found: list[Measured]) -> None:
+    """Raise an error if runs of one loss were trained or measured otherwise than by their seed.
+
+    Raises:
+        ValueError: Which two runs, and in what they differ.
+    """
+    _check_alike([(item.run, item.run.settings) for item in found], ALIKE)
+    _check_alike([(item.run, item.figures.get("ece", {})) for item in found], EVALUATED)
 
 
 def _check_alike(described: list[tuple[Run, dict[str, Any]]], names: Sequence[str]) -> None:

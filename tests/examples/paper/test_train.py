@@ -13,7 +13,7 @@ import pytest
 
 from examples.paper import data, train
 from examples.paper.data import Data, Split
-from examples.paper.runs import read
+from examples.paper.runs import Run, of_data, read
 
 COMMAND = ["--dataset", "newsgroups20", "--network", "global-pooling-cnn-small", "--verbose", "0"]
 WORDS, LENGTH, CLASSES = 30, 12, 3
@@ -85,6 +85,8 @@ def test_a_finished_run_holds_logits_labels_log_model_and_settings(tmp_path, tex
     assert len(found.log()["loss"]) == 3
     assert found.finished
     assert found.settings["seconds"] > 0
+    assert [found.settings["data"][part] for part in PARTS] == [70, 20, 30]
+    assert re.fullmatch("[0-9a-f]{64}", found.settings["data"]["sha256"])
     assert {"python", "keras", "backend", "device", "commit"} <= found.settings.keys()
     model = keras.models.load_model(found.folder / "model.keras")
     again = keras.ops.convert_to_numpy(model(texts.test.x))
@@ -255,34 +257,27 @@ def test_numbers_below_1_are_refused(capsys, option, value):
     assert f"{option}: must be a whole number >= 1" in capsys.readouterr().err
 
 
-def test_the_objective_is_a_setting_of_the_run_and_decides_its_loss(tmp_path, texts):
-    mean = run(tmp_path / "mean", "--objective", "mean", epochs=1)
-    summed = run(tmp_path / "sum", "--objective", "sum", "--batch-size", "35", epochs=1)
-    assert (mean.settings["objective"], summed.settings["objective"]) == ("mean", "sum")
-    assert summed.log()["loss"] > 10 * mean.log()["loss"]
-    with pytest.raises(SystemExit, match=r"other settings \(batch_size, objective\)"):
-        run(tmp_path / "sum", "--objective", "mean", epochs=1)
-
-
 @pytest.mark.parametrize(
-    ("words", "crop"), [((), 4), (("--crop", "0"), 0), (("--no-augmentation",), None)]
+    ("words", "crop", "objective"),
+    [
+        ((), 4, "sum"),
+        (("--crop", "0"), 0, "sum"),
+        (("--no-augmentation", "--objective", "mean"), None, "mean"),
+    ],
 )
-def test_the_augmentation_is_a_setting_of_the_run(words, crop):
+def test_augmentation_and_objective_are_settings_of_the_run(words, crop, objective):
     named = ["--dataset", "cifar10", "--network", "resnet8", "--loss", "CE", *words]
     options = train.parser().parse_args(named)
-    assert train.settings_of(options, train.recipe_of(options))["crop"] == crop
+    settings = train.settings_of(options, train.recipe_of(options))
+    assert (settings["crop"], settings["objective"]) == (crop, objective)
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
-def test_a_run_says_which_data_it_is_of_and_goes_on_with_no_others(tmp_path, texts, monkeypatch):
-    killed(tmp_path, monkeypatch, epoch=1)
-    (begun,) = read(tmp_path)
-    found = begun.settings["data"]
-    assert [found[part] for part in PARTS] == [70, 20, 30]
-    assert re.fullmatch("[0-9a-f]{64}", found["sha256"])
+def test_a_run_goes_on_with_the_data_that_it_began_with_alone(tmp_path, texts):
+    begun = of_data(Run(tmp_path, {}), texts.fingerprint())
+    assert of_data(begun, texts.fingerprint()) == begun
     texts.test.y[0] = (texts.test.y[0] + 1) % CLASSES
-    with pytest.raises(SystemExit, match="other data"):
-        run(tmp_path)
+    with pytest.raises(ValueError, match="other data"):
+        of_data(begun, texts.fingerprint())
 
 
 def test_an_unknown_loss_names_the_known_ones(capsys):

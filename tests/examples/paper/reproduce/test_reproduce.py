@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ def asked_for():
 
 def test_every_command_of_the_plan_is_one_that_training_takes():
     for options, job in asked_for():
-        assert options.out == Path("runs")
+        assert options.out == job.folder.parent
         assert options.seed == job.seed
 
 
@@ -148,6 +149,58 @@ def test_what_is_published_is_what_the_tables_measure(published):
     assert of_loss["CE"]["pre"] > of_loss["FLSD-53"]["pre"]
     assert of_loss["CE"]["error"] == pytest.approx(of_loss["FLSD-53"]["error"])
     assert of_loss["CE"]["T"] > of_loss["FLSD-53"]["T"]
+
+
+def test_what_was_published_before_stays_and_the_same_runs_are_written_anew(
+    runs, published, tmp_path
+):
+    before = {(item.run.loss, item.run.seed) for item in published}
+    for folder in runs.iterdir():
+        if folder.name.endswith("CE_seed1"):
+            settings = json.loads((folder / "run.json").read_text())
+            (folder / "run.json").write_text(json.dumps({**settings, "seconds": 9.0}))
+        else:
+            (folder / "run.json").unlink()
+    assert results.publish(runs) == 1
+    after = {(item.run.loss, item.run.seed): item.run.settings for item in results.load()}
+    assert after.keys() == before
+    assert [key for key, settings in after.items() if settings["seconds"] == 9.0] == [("CE", 1)]
+
+
+def test_runs_unlike_those_published_are_not_mixed_with_them(runs, published):
+    for file in runs.glob("*CE_seed1/run.json"):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "seed": 3, "epochs": 5}))
+    with pytest.raises(ValueError, match="differ in epochs"):
+        results.publish(runs)
+
+
+def test_a_loss_of_which_a_seed_diverged_is_in_no_claim(published):
+    (items,) = by_experiment(published).values()
+    one = next(item for item in items if item.run.loss == "CE")
+    lost = {"T": float("nan"), "pre": {"ece": float("nan")}, "post": {"ece": float("nan")}}
+    found = page.means([*items, replace(one, figures={"ece": lost})])
+    assert found.keys() == {"FLSD-53", "FLSc-531"}
+
+
+def test_the_two_objectives_stand_side_by_side_where_both_were_run(published):
+    (items,) = by_experiment(published).values()
+    summed = [
+        replace(item, run=replace(item.run, settings={**item.run.settings, "objective": "sum"}))
+        for item in items
+        if item.run.loss == "CE"
+    ]
+    rows = [line.split(" | ") for line in page.objectives([*items, *summed]).splitlines()[2:]]
+    assert [row[2:4] for row in rows] == [["CE", "mean"], ["CE", "sum"]]
+    assert rows[0][4:] == rows[1][4:]
+    assert page.objectives(items) == ""
+
+
+def test_how_runs_were_trained_is_said_with_their_cost():
+    image = {"dataset": "cifar10", "epochs": 21, "crop": 0, "mixed_precision": True}
+    words = page.trained({**image, "objective": "sum", "limit": None})
+    assert words == "epochs 21, flips alone, sum of the losses, bfloat16"
+    assert page.trained({"dataset": "cifar10", "crop": None}) == "no augmentation"
+    assert page.trained({"dataset": "newsgroups20", "crop": None, "length": 500}) == "length 500"
 
 
 def test_a_claim_is_answered_by_the_figures_and_not_by_hope(published):
