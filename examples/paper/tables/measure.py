@@ -24,8 +24,13 @@ def measure(logits: Logits, criterion: str) -> Figures:
             or "nll"; or "focal": focal temperature scaling, a temperature and a gamma by "nll".
 
     Returns:
-        `T`, with "focal" also `gamma`; `pre` and `post`, as `scores` gives them.
+        `T`, with "focal" also `gamma`; `pre` and `post`, as `scores` gives them. All are NaN if
+        training diverged.
     """
+    if not logits.finite:
+        names = ("T", "gamma") if criterion == "focal" else ("T",)
+        lost = scores(logits.test_labels, np.full_like(logits.test_logits, np.nan))
+        return {**dict.fromkeys(names, float("nan")), "pre": lost, "post": lost}
     fitted, scale = _fit(logits, criterion)
     return {
         **fitted,
@@ -35,9 +40,7 @@ def measure(logits: Logits, criterion: str) -> Figures:
 
 
 def _fit(logits: Logits, criterion: str) -> tuple[dict[str, float], Callable]:
-    """Return what was fitted, and the map of logits that it makes; NaN if training diverged."""
-    if not logits.finite:
-        return dict.fromkeys(("T", "gamma"), np.nan), lambda z: np.full_like(z, np.nan)
+    """Return what was fitted, and the map of logits that it makes."""
     if criterion == "focal":
         fit = fit_focal_temperature(logits.val_logits, logits.val_labels)
         fitted = {"T": fit.temperature, "gamma": fit.gamma}
@@ -69,7 +72,7 @@ def scores(labels: np.ndarray, logits: Any) -> dict[str, float]:
         **coverage.result(),
     }
     found = {name: 100.0 * float(value) for name, value in found.items()}
-    if not np.isfinite(logits).all():
+    if np.isnan(ops.convert_to_numpy(logits)).any():
         return dict.fromkeys(found, float("nan"))
     if found["confident"] == 0.0:
         found["confident_accuracy"] = float("nan")
