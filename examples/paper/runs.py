@@ -44,6 +44,8 @@ _OF_TRANSLATORS = (
 )
 ALIKE = ("epochs", "data", *_OF_CLASSIFIERS, *_OF_TRANSLATORS)
 """Settings that runs which are averaged, or drawn together, must share."""
+EVALUATED = ("temperatures", "bleu_temperatures", "search")
+"""How translations were measured, which must be shared too: in translation.json, by criterion."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from examples.paper.files import read_json
 from examples.paper.recipes import IMAGES
-from examples.paper.runs import ALIKE, Run
+from examples.paper.runs import ALIKE, EVALUATED, Run
 
 
 class MissingRunsError(Exception):
@@ -43,9 +44,7 @@ class Need:
         """
         groups: dict[str, dict[str, Run]] = {}
         for run in filter(self._takes, runs):
-            names = ("dataset", "network", "seed", *ALIKE)
-            key = json.dumps([run.settings.get(name) for name in names])
-            groups.setdefault(key, {})[run.loss] = run
+            groups.setdefault(_alike(run), {})[run.loss] = run
         group = max(groups.values(), key=len, default={})
         missing = [loss for loss in self.losses if loss not in group]
         if missing:
@@ -67,6 +66,15 @@ class Need:
             and any(run.folder.glob(self.files))
             and not run.diverged
         )
+
+
+def _alike(run: Run) -> str:
+    """Return what runs that are drawn together share."""
+    shared = [run.settings.get(name) for name in ("dataset", "network", "seed", *ALIKE)]
+    if run.is_translation:
+        measured = read_json(run.folder / "translation.json")["ece"]
+        shared += [measured.get(name) for name in EVALUATED]
+    return json.dumps(shared)
 
 
 def _words(settings: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:

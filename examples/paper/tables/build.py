@@ -8,13 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from examples.paper.recipes import BESIDE_THE_PAPER
-from examples.paper.runs import ALIKE, Run
+from examples.paper.runs import ALIKE, EVALUATED, Run
 from examples.paper.tables.layout import BASELINES, FOCAL, PRINTED_LOSS, TABLES, Column
 from examples.paper.tables.measure import Figures, figures_of, has_figures
 from examples.paper.tables.published import nearest_row, published
-
-EVALUATED = ("temperatures", "bleu_temperatures", "search")
-"""How translations were measured: runs that are averaged must share it too."""
 
 
 class Cell(NamedTuple):

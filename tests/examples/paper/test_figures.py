@@ -319,6 +319,15 @@ def test_runs_of_other_data_or_training_are_not_drawn_together(tmp_path, change)
         with_snapshots("CE", "FL-1").pick(read(tmp_path))
 
 
+def test_translations_that_were_measured_otherwise_are_not_drawn_together(tmp_path):
+    for loss, beams in (("CE", 4), ("FL-1", 5)):
+        folder = write_run(tmp_path, loss, "multi30k", network="transformer")
+        found = {"ece": {"search": {"beams": beams}}}
+        (folder / "translation.json").write_text(json.dumps(found))
+    with pytest.raises(MissingRunsError):
+        of_translation("CE", "FL-1").pick(read(tmp_path))
+
+
 def test_a_run_that_diverged_is_not_drawn_but_named(tmp_path):
     folder = write_run(tmp_path, "CE")
     write_snapshots(folder, 0)
