@@ -140,7 +140,7 @@ class Run:
     @property
     def label(self) -> str:
         """Return the name of the network, with the objective if that is a sum."""
-        return f"{self.network} (sum)" if self.objective == "sum" else self.network
+        return f"{self.network}, sum" if self.objective == "sum" else self.network
 
     @property
     def is_translation(self) -> bool:

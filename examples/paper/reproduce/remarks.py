@@ -24,6 +24,13 @@ What all have in common: gamma takes away an amount of confidence, whatever ther
 helps where cross-entropy overfits, and overshoots where an early epoch is kept; look at T on
 held-out data.
 """,
+    "objectives": """
+The gradient of the sum is clipped at nearly every step, so that steps stay as long as the learning
+rate says when hardly anything is left to learn, and confidence goes on growing. Cross-entropy and
+the focal losses are more over-confident, with higher ECE before T and higher T; label smoothing,
+whose targets are not certain, is less so. Errors and ECE after T hardly move, and FLSD-53 is below
+cross-entropy in both forms.
+""",
     "recipes": RECIPES,
     "translation": """
 Focal loss is calibrated best, as in the paper, and needs no temperature. That it also translates

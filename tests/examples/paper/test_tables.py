@@ -195,6 +195,7 @@ def test_translation_stands_beside_the_papers_own_data_set(found):
     [
         ("1", "cifar10/resnet50", "cifar10/resnet50"),
         ("1", "cifar10/resnet110-bottleneck", "cifar10/resnet110"),
+        ("1", "cifar10/resnet50, sum", "cifar10/resnet50"),
         ("13", "cifar10/resnet18", "cifar10/resnet50"),
         ("1", "cifar100/wide-resnet-10-2", "cifar100/wide-resnet-26-10"),
         ("1", "cifar10/densenet40", "cifar10/densenet121"),
@@ -206,6 +207,15 @@ def test_translation_stands_beside_the_papers_own_data_set(found):
 )
 def test_nearest_network(table, ours, papers):
     assert nearest_row(table, *ours.split("/")) == papers
+
+
+@pytest.mark.parametrize(
+    ("network", "says"), [("resnet110", True), ("resnet110-bottleneck", False)]
+)
+def test_a_row_of_another_resnet110_than_the_papers_says_so(tmp_path, network, says):
+    make_run(tmp_path, "cifar10", network, "CE", objective="sum")
+    table = build("4", measured(runs.read(tmp_path), ("ece",)))
+    assert any("1.7 M parameters" in remark for remark in table.remarks) == says
 
 
 @pytest.mark.parametrize("change", [{"epochs": 9}, {"limit": 10}, {"glove": "b"}, {"warm_up": 5}])
@@ -228,7 +238,7 @@ def test_runs_of_other_data_or_training_never_share_a_row(tmp_path, change):
         return
     rows = rows_of(build("4", measured(runs.read(tmp_path), ("ece",))))
     ours = [(row.network, row.seeds) for row in rows if row.seeds is not None]
-    assert ours == [("resnet8", 1), ("resnet8 (sum)", 1)]
+    assert ours == [("resnet8", 1), ("resnet8, sum", 1)]
 
 
 def test_translations_that_were_measured_otherwise_are_not_averaged(tmp_path):
