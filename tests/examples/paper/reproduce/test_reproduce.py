@@ -1,5 +1,6 @@
 """The experiments: their commands, their results, and the page that is made of them."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -196,6 +197,18 @@ def test_the_two_objectives_stand_side_by_side_where_both_were_run(published):
     assert page.objectives(items) == ""
 
 
+def test_the_summary_has_a_row_for_each_experiment_by_the_temperature_of_cross_entropy(published):
+    other = copy.deepcopy(published)
+    for item in other:
+        item.run.settings["dataset"] = "sst"
+        item.figures["ece"]["T"] *= 2
+    rows = [line.split(" | ") for line in page.summary([*other, *published]).splitlines()[2:]]
+    assert [row[0].strip("| ") for row in rows] == ["cifar10", "sst"]
+    ours = page.means(published)
+    gain = ours["CE"]["pre"] - ours["FLSD-53"]["pre"]
+    assert rows[0][-1].strip(" |") == f"{gain:+.2f}"
+
+
 def test_how_runs_were_trained_is_said_with_their_cost():
     image = {"dataset": "cifar10", "epochs": 21, "crop": 0, "mixed_precision": True}
     words = page.trained({**image, "objective": "sum", "limit": None})
@@ -233,6 +246,20 @@ def test_no_finished_run_is_a_clear_error(tmp_path, runs):
         file.write_text(file.read_text().replace("true", "false"))
     with pytest.raises(FileNotFoundError, match="finished runs"):
         results.publish(runs)
+
+
+def test_what_the_page_concludes_of_the_objectives_is_in_its_figures():
+    of = {key: page.means(items) for key, items in by_experiment(results.load()).items()}
+    mean, summed = of["cifar10", "resnet8"], of["cifar10", "resnet8, sum"]
+    for loss in ("CE", "FL-3", "FLSD-53"):
+        assert summed[loss]["pre"] > mean[loss]["pre"]
+        assert summed[loss]["T"] > mean[loss]["T"]
+    assert summed["LS-0.05"]["pre"] < mean["LS-0.05"]["pre"]
+    for figures in (mean, summed):
+        assert figures["FLSD-53"]["pre"] < figures["CE"]["pre"]
+    for loss, figures in summed.items():
+        assert abs(figures["error"] - mean[loss]["error"]) < 1.5
+        assert abs(figures["post"] - mean[loss]["post"]) < 0.5
 
 
 def test_the_page_is_what_the_results_give():
