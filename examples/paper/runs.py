@@ -252,9 +252,11 @@ def save(run: Run) -> None:
 
 
 def restart(run: Run) -> Run:
-    """Return a finished run as one that begins anew, not yet written, without its log."""
+    """Return a finished run as one that begins anew, and write it so."""
+    run = replace(run, settings={**run.settings, "seconds": 0.0, "finished": False})
+    save(run)
     (run.folder / "log.csv").unlink(missing_ok=True)
-    return replace(run, settings={**run.settings, "seconds": 0.0, "finished": False})
+    return run
 
 
 def finish(run: Run) -> None:

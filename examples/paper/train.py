@@ -29,7 +29,7 @@ from examples.paper.callbacks import (
 )
 from examples.paper.data import Batches, Data, FollowEpochs, crop_and_flip
 from examples.paper.data.glove import glove
-from examples.paper.files import load_weights
+from examples.paper.files import DamagedFileError, load_weights
 from examples.paper.recipes import (
     IMAGES,
     LOSSES,
@@ -62,13 +62,16 @@ def main(arguments: list[str] | None = None) -> None:
         run = of_data(run, dataset.fingerprint())
         networks.check(options.network, dataset)
         extra = vectors_of(options, dataset)
-        if run.finished:
-            print(f"{folder} is trained again, to keep snapshots of epochs {missing}.")
-            run = restart(run)
-        save(run)
+    except (ImportError, OSError, ValueError) as error:
+        raise SystemExit(str(error)) from error
+    if run.finished:
+        print(f"{folder} is trained again, to keep snapshots of epochs {missing}.")
+        run = restart(run)
+    save(run)
+    try:
         with scope():
             train(run, recipe, dataset, options, extra)
-    except (ImportError, OSError, ValueError) as error:
+    except DamagedFileError as error:
         raise SystemExit(str(error)) from error
 
 
