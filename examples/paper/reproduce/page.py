@@ -32,8 +32,8 @@ FIGURES = {
     7: "Figure 7: the linear model.",
     10: "Figure 10: norms of the last layer's input, the same runs, in the paper's order.",
 }
-"""Drawn by `python -m examples.paper.figures --figure 1 2 3 5 7 10 --out docs/images/paper`; 1 and 2
-with the run on all of CIFAR-10 as `--runs`."""
+"""Drawn by `python -m examples.paper.figures --figure 1 2 3 5 7 10 --out docs/images/paper`, 1
+and 2 with the run on all of CIFAR-10 as `--runs`."""
 SETTINGS = ("epochs", "batch_size", "limit", "length", "size")
 AUGMENTATIONS = {None: "no augmentation", 0: "flips alone"}
 """By the crop of a run, if not the paper's."""

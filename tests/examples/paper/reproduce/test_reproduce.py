@@ -262,6 +262,26 @@ def test_what_the_page_concludes_of_the_objectives_is_in_its_figures():
         assert abs(figures["post"] - mean[loss]["post"]) < 0.5
 
 
+def test_what_the_page_concludes_of_when_focal_loss_helps_is_in_its_figures():
+    of = {key: page.means(items) for key, items in by_experiment(results.load()).items()}
+    of = {key: figures for key, figures in of.items() if {"CE", "FLSD-53"} <= figures.keys()}
+    assert len(of) == 5
+    gains = {key: m["CE"]["pre"] - m["FLSD-53"]["pre"] for key, m in of.items()}
+    assert [key[0] for key, gain in gains.items() if gain < 0] == ["sst"]
+    temperatures = sorted(of, key=lambda key: of[key]["CE"]["T"])
+    assert set(temperatures[-2:]) == set(sorted(gains, key=gains.get)[-2:])
+    for key, m in of.items():
+        assert (m["CE"]["pre"] - m["CE"]["post"] > gains[key]) == (key[0] != "newsgroups20")
+        assert (m["FLSD-53"]["post"] < m["CE"]["post"] - 0.5) == (key[0] == "newsgroups20")
+    for key in (("cifar10", "resnet6-wide, sum"), ("sst", "tree-lstm")):
+        ce, flsd = of[key]["CE"], of[key]["FLSD-53"]
+        assert flsd["T"] < 1 < ce["T"]
+        assert flsd["post"] > ce["post"]
+        assert flsd["error"] > ce["error"]
+    whole = of["cifar10", "resnet6-wide, sum"]
+    assert whole["FLSD-53"]["pre"] < 0.5 * whole["CE"]["pre"]
+
+
 def test_the_page_is_what_the_results_give():
     """The committed page, made anew from the committed results."""
     assert page.FILE.read_text() == "\n".join(page.sections())
