@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from examples.paper.data import Data, Split
+from examples.paper.files import DamagedFileError, read_json
 from examples.paper.runs import Run, Snapshot
 
 SNAPSHOT_SAMPLES = 10_000
@@ -20,9 +21,21 @@ def backup(run: Run) -> keras.callbacks.BackupAndRestore:
 
     It stays when training ends, until `runs.finish` removes it: what follows may be killed too.
     """
-    return keras.callbacks.BackupAndRestore(
-        run.backup, double_checkpoint=True, delete_checkpoint=False
-    )
+    return _Backup(run.backup, double_checkpoint=True, delete_checkpoint=False)
+
+
+class _Backup(keras.callbacks.BackupAndRestore):
+    """A backup that names the file from which it cannot be restored."""
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        try:
+            super().on_train_begin(logs)
+        except (KeyError, OSError, ValueError) as error:
+            state = Path(self._training_metadata_path)
+            if state.is_file():
+                read_json(state)
+            what = "the weights of an epoch"
+            raise DamagedFileError(Path(self._weights_path), what, error) from error
 
 
 def best_weights(run: Run) -> keras.callbacks.ModelCheckpoint:

@@ -10,6 +10,12 @@ from keras import ops
 import keras_focal
 from keras_focal import callbacks, gammas, losses
 
+OBJECTIVES = {"mean": "sum_over_batch_size", "sum": "sum"}
+"""Keras's `reduction` by the name of the objective: the mean of the losses of a batch, or their
+sum, as in the authors' code (whose Brier loss alone is a mean). Both meet the same bound on the
+norm of the gradient, 2: a sum of 128 losses exceeds it at nearly every step, which makes all steps
+of one length."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -25,6 +31,7 @@ class Recipe:
         keep: Whose weights are tested: those of the "last" epoch, or of the "best" accuracy on the
             validation data.
         crop: Pixels of zeros around an image that is cropped at random, None for no augmentation.
+        objective: A name in `OBJECTIVES`: what is differentiated, of the losses of a batch.
     """
 
     epochs: int
@@ -36,21 +43,30 @@ class Recipe:
     mmce_weight: float = 2.0
     keep: str = "last"
     crop: int | None = None
+    objective: str = "mean"
 
     def scaled(self, epochs: int | None = None, batch_size: int | None = None) -> "Recipe":
         """Return the recipe for other numbers, if any: schedules keep their proportions."""
         epochs = epochs or self.epochs
-
-        def marks(of_the_paper: tuple[int, ...]) -> tuple[int, ...]:
-            return tuple(round(mark * epochs / self.epochs) for mark in of_the_paper)
-
+        switches = self.gamma_switches
         return replace(
             self,
             epochs=epochs,
             batch_size=batch_size or self.batch_size,
-            drops=marks(self.drops),
-            gamma_switches=None if self.gamma_switches is None else marks(self.gamma_switches),
+            drops=self._marks(self.drops, epochs),
+            gamma_switches=None if switches is None else self._marks(switches, epochs),
         )
+
+    def fewest_epochs(self, loss: str) -> int:
+        """Return the epochs that a loss needs for each of its gammas to have one."""
+        if not loss.startswith("FLSc") or self.gamma_switches is None:
+            return 1
+        counts = range(1, self.epochs + 1)
+        marks = ((count, self._marks(self.gamma_switches, count)) for count in counts)
+        return next(count for count, (first, last) in marks if 0 < first < last < count)
+
+    def _marks(self, of_the_paper: tuple[int, ...], epochs: int) -> tuple[int, ...]:
+        return tuple(round(mark * epochs / self.epochs) for mark in of_the_paper)
 
     def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of an epoch, 0 being the first."""
@@ -91,30 +107,35 @@ def _adagrad(learning_rate: float) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adagrad(learning_rate, initial_accumulator_value=0.0)
 
 
-_CIFAR = Recipe(350, 128, _sgd, 0.1, (150, 250), crop=4)
+_CIFAR = Recipe(350, 128, _sgd, 0.1, (150, 250), crop=4, objective="sum")
 
 RECIPES = {
     "cifar10": _CIFAR,
     "cifar100": _CIFAR,
-    "tiny_imagenet": Recipe(100, 64, _sgd, 0.1, (40, 60), (30, 70), crop=4),
+    "tiny_imagenet": Recipe(100, 64, _sgd, 0.1, (40, 60), (30, 70), crop=4, objective="sum"),
     "newsgroups20": Recipe(50, 128, _adam, 0.001, mmce_weight=8.0, keep="best"),
     "sst": Recipe(25, 25, _adagrad, 0.05, mmce_weight=8.0, keep="best"),
 }
 """By data set. Batch sizes of the text data and the norm that gradients are clipped to are not in
 the paper: the latter is that of the authors' code."""
 
+IMAGES = tuple(name for name, recipe in RECIPES.items() if recipe.crop is not None)
 BESIDE_THE_PAPER = ("AdaFocal", "DualFocal")
 LOSSES = (*(row.name for row in losses.list()), *BESIDE_THE_PAPER)
 
 
 def make_loss(name: str, recipe: Recipe) -> keras.losses.Loss:
     """Return a loss for logits and class ids by its name in `LOSSES`."""
+    given = {
+        "from_logits": True,
+        "reduction": OBJECTIVES["mean" if name == "Brier" else recipe.objective],
+    }
     if name == "AdaFocal":
-        return losses.SparseCategoricalFocalCrossentropy(gammas.AdaptiveBins(), from_logits=True)
+        return losses.SparseCategoricalFocalCrossentropy(gammas.AdaptiveBins(), **given)
     if name == "DualFocal":
-        return losses.DualFocalCrossentropy(gamma=2.0, from_logits=True)
+        return losses.DualFocalCrossentropy(gamma=2.0, **given)
     extra = {"weight": recipe.mmce_weight} if name == "MMCE" else {}
-    return keras_focal.losses.get(name, from_logits=True, **extra)
+    return keras_focal.losses.get(name, **given, **extra)
 
 
 def gamma_callbacks(name: str, recipe: Recipe, directory: str) -> list[keras.callbacks.Callback]:

@@ -2,7 +2,8 @@
 
 A folder holds
 
-- `run.json`: the settings, the seed, versions, device, commit, seconds, and whether it is finished;
+- `run.json`: the settings, the seed, sizes and checksum of the data, versions, device, commit,
+  seconds, and whether it is finished;
 - `log.csv`: a row for each epoch;
 - `logits.npz`: `val_logits`, `val_labels`, `test_logits`, `test_labels`, as the logits that the
   authors' models are published with;
@@ -11,11 +12,10 @@ A folder holds
 
 import csv
 import importlib
-import json
 import platform
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,29 @@ import keras
 import numpy as np
 
 import keras_focal
+from examples.paper.files import read_arrays, read_json, write_json
+
+_OF_CLASSIFIERS = (
+    "batch_size",
+    "objective",
+    "crop",
+    "limit",
+    "length",
+    "mixed_precision",
+    "glove",
+)
+_OF_TRANSLATORS = (
+    "size",
+    "vocabulary_size",
+    "batch_tokens",
+    "max_length",
+    "warm_up",
+    "dtype_policy",
+)
+ALIKE = ("epochs", "data", *_OF_CLASSIFIERS, *_OF_TRANSLATORS)
+"""Settings that runs which are averaged, or drawn together, must share."""
+EVALUATED = ("temperatures", "bleu_temperatures", "search")
+"""How translations were measured, which must be shared too: in translation.json, by criterion."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +60,12 @@ class Logits:
     @classmethod
     def load(cls, file: Path) -> "Logits":
         """Return the logits that an .npz file holds under the names above."""
-        with np.load(file, allow_pickle=False) as arrays:
-            return cls(*(arrays[name] for name in cls.__dataclass_fields__))
+        return cls(**read_arrays(file, cls.__dataclass_fields__))
+
+    @property
+    def finite(self) -> bool:
+        """Return whether all logits are finite: training did not diverge."""
+        return bool(np.isfinite(self.val_logits).all() and np.isfinite(self.test_logits).all())
 
     def save(self, file: Path) -> None:
         """Write an .npz file that `load` reads."""
@@ -68,8 +95,7 @@ class Snapshot:
     @classmethod
     def load(cls, file: Path) -> "Snapshot":
         """Return the snapshot of an .npz file."""
-        with np.load(file, allow_pickle=False) as arrays:
-            values = {name: arrays[name] for name in cls.__dataclass_fields__}
+        values: dict[str, Any] = read_arrays(file, cls.__dataclass_fields__)
         values["epoch"], values["kernel_norm"] = int(values["epoch"]), float(values["kernel_norm"])
         return cls(**values)
 
@@ -107,6 +133,21 @@ class Run:
         return self.settings["seed"]
 
     @property
+    def objective(self) -> str:
+        """Return what was differentiated: the "mean" or the "sum" of the losses of a batch."""
+        return self.settings.get("objective", "mean")
+
+    @property
+    def label(self) -> str:
+        """Return the name of the network, with the objective if that is a sum."""
+        return f"{self.network}, sum" if self.objective == "sum" else self.network
+
+    @property
+    def is_translation(self) -> bool:
+        """Return whether a Transformer was trained, which `translation` measures."""
+        return self.network == "transformer"
+
+    @property
     def backup(self) -> Path:
         """Return the folder from which training goes on after a kill."""
         return self.folder / "backup"
@@ -115,6 +156,11 @@ class Run:
     def finished(self) -> bool:
         """Return whether training ended and the logits were written."""
         return bool(self.settings.get("finished"))
+
+    @property
+    def diverged(self) -> bool:
+        """Return whether training ended with logits that are not finite."""
+        return (self.folder / "logits.npz").is_file() and not self.logits().finite
 
     def logits(self) -> Logits:
         """Return the held-out logits."""
@@ -162,7 +208,7 @@ def read(directory: Path) -> list[Run]:
             f"`directory` must hold folders with a run.json, as `python -m examples.paper.train` "
             f"writes them. Received: {directory}"
         )
-    return [Run(file.parent, json.loads(file.read_text())) for file in files]
+    return [Run(file.parent, read_json(file)) for file in files]
 
 
 def start(folder: Path, settings: dict[str, Any]) -> Run:
@@ -174,7 +220,7 @@ def start(folder: Path, settings: dict[str, Any]) -> Run:
     file = folder / "run.json"
     if not file.exists():
         return Run(folder, {**settings, "seconds": 0.0, "finished": False, **environment()})
-    run = Run(folder, json.loads(file.read_text()))
+    run = Run(folder, read_json(file))
     other = {name for name, value in settings.items() if run.settings.get(name) != value}
     if other:
         raise ValueError(
@@ -184,12 +230,33 @@ def start(folder: Path, settings: dict[str, Any]) -> Run:
     return run
 
 
+def of_data(run: Run, fingerprint: dict[str, Any]) -> Run:
+    """Return the run with what `Data.fingerprint` says of its data, not yet written.
+
+    Raises:
+        ValueError: If the run began with other data.
+    """
+    known = run.settings.get("data", fingerprint)
+    if known != fingerprint:
+        raise ValueError(
+            f"`out` holds a run that began with other data: {known}. Go on with the same data, or "
+            f"give another folder. Received: {fingerprint}"
+        )
+    return replace(run, settings={**run.settings, "data": fingerprint})
+
+
 def save(run: Run) -> None:
-    """Write run.json, whole or not at all, into the folder, which is made if need be."""
+    """Write run.json into the folder, which is made if need be."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    part = run.folder / "run.json.part"
-    part.write_text(json.dumps(run.settings, indent=1) + "\n")
-    part.replace(run.folder / "run.json")
+    write_json(run.folder / "run.json", run.settings)
+
+
+def restart(run: Run) -> Run:
+    """Return a finished run as one that begins anew, and write it so."""
+    run = replace(run, settings={**run.settings, "seconds": 0.0, "finished": False})
+    save(run)
+    (run.folder / "log.csv").unlink(missing_ok=True)
+    return run
 
 
 def finish(run: Run) -> None:

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from examples.paper import data, networks
-from examples.paper.arguments import positive
+from examples.paper.arguments import not_negative, positive
 from examples.paper.callbacks import (
     PREDICT_BATCH,
     FreshDraws,
@@ -29,8 +29,17 @@ from examples.paper.callbacks import (
 )
 from examples.paper.data import Batches, Data, FollowEpochs, crop_and_flip
 from examples.paper.data.glove import glove
-from examples.paper.recipes import LOSSES, RECIPES, Recipe, gamma_callbacks, make_loss
-from examples.paper.runs import Logits, Run, finish, folder_of, save, start
+from examples.paper.files import DamagedFileError, load_weights
+from examples.paper.recipes import (
+    IMAGES,
+    LOSSES,
+    OBJECTIVES,
+    RECIPES,
+    Recipe,
+    gamma_callbacks,
+    make_loss,
+)
+from examples.paper.runs import Logits, Run, finish, folder_of, of_data, restart, save, start
 from keras_focal import metrics
 
 
@@ -40,28 +49,30 @@ def main(arguments: list[str] | None = None) -> None:
     keras.utils.set_random_seed(options.seed)
     if options.mixed_precision:
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    recipe = RECIPES[options.dataset].scaled(options.epochs, options.batch_size)
-    if options.no_augmentation:
-        recipe = replace(recipe, crop=None)
-    if recipe.keep == "best" and options.validate_every != 1:
-        raise SystemExit(
-            f"`--validate-every` must be 1 for {options.dataset}, of which the best epoch on the "
-            f"validation data is kept. Received: {options.validate_every}"
-        )
+    recipe = recipe_of(options)
     folder = folder_of(options.out, options.dataset, options.network, options.loss, options.seed)
     try:
+        check(options, recipe)
         run = start(folder, settings_of(options, recipe))
-        if run.finished:
+        missing = missing_snapshots(run, options.snapshots)
+        if run.finished and not missing:
             print(f"{folder} is finished: nothing to do.")
             return
         dataset = load(options)
+        run = of_data(run, dataset.fingerprint())
         networks.check(options.network, dataset)
         extra = vectors_of(options, dataset)
     except (ImportError, OSError, ValueError) as error:
         raise SystemExit(str(error)) from error
+    if run.finished:
+        print(f"{folder} is trained again, to keep snapshots of epochs {missing}.")
+        run = restart(run)
     save(run)
-    with scope():
-        train(run, recipe, dataset, options, extra)
+    try:
+        with scope():
+            train(run, recipe, dataset, options, extra)
+    except DamagedFileError as error:
+        raise SystemExit(str(error)) from error
 
 
 def parser() -> argparse.ArgumentParser:
@@ -76,7 +87,17 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=1)
     add("--epochs", type=positive, help="epochs; schedules are scaled (default: the paper's)")
     add("--batch-size", type=positive, help="samples in a step (default: the paper's)")
-    add("--no-augmentation", action="store_true", help="train on the images as they are")
+    add("--objective", choices=OBJECTIVES, help="mean or sum of a batch (default: the authors')")
+    augmentation = parser.add_mutually_exclusive_group()
+    augmentation.add_argument(
+        "--crop",
+        type=not_negative,
+        help="pixels of zeros around an image that is cropped and flipped at random; 0 flips alone "
+        "(default: the paper's 4)",
+    )
+    augmentation.add_argument(
+        "--no-augmentation", action="store_true", help="train on the images as they are"
+    )
     add("--limit", type=positive, help="train on the first LIMIT training samples only")
     add("--length", type=positive, help="words of a text of 20 Newsgroups (default: 1000)")
     add("--validate-every", type=positive, default=1, help="epochs from one validation to the next")
@@ -89,6 +110,49 @@ def parser() -> argparse.ArgumentParser:
     add("--tensorboard", action="store_true", help="write TensorBoard events")
     add("--verbose", type=int, default=1, choices=(0, 1, 2), help="progress, as in Keras")
     return parser
+
+
+def recipe_of(options: argparse.Namespace) -> Recipe:
+    """Return the recipe of the data set with what the options change of it."""
+    recipe = RECIPES[options.dataset].scaled(options.epochs, options.batch_size)
+    changes = {name: getattr(options, name) for name in ("crop", "objective")}
+    recipe = replace(recipe, **{name: new for name, new in changes.items() if new is not None})
+    return replace(recipe, crop=None) if options.no_augmentation else recipe
+
+
+def check(options: argparse.Namespace, recipe: Recipe) -> None:
+    """Raise an error if options do not go together.
+
+    Raises:
+        ValueError: Which option, and what it must be.
+    """
+    dataset, network, loss = options.dataset, options.network, options.loss
+    if recipe.keep == "best" and options.validate_every != 1:
+        raise ValueError(
+            f"`--validate-every` must be 1 for {dataset}, of which the best epoch on the "
+            f"validation data is kept. Received: {options.validate_every}"
+        )
+    if options.crop is not None and dataset not in IMAGES:
+        raise ValueError(f"`--crop` needs a data set of images. Received: {dataset}")
+    if options.length is not None and dataset != "newsgroups20":
+        raise ValueError(f"`--length` needs the texts of newsgroups20. Received: {dataset}")
+    words = networks.FEWEST_WORDS.get(network, 1)
+    if options.length is not None and options.length < words:
+        raise ValueError(
+            f"`--length` must be at least {words} for {network}. Received: {options.length}"
+        )
+    fewest = RECIPES[dataset].fewest_epochs(loss)
+    if recipe.epochs < fewest:
+        raise ValueError(
+            f"`--epochs` must be at least {fewest} for {loss} on {dataset}, so that each of its "
+            f"gammas has an epoch. Received: {recipe.epochs}"
+        )
+
+
+def missing_snapshots(run: Run, wanted: Container[int] | None) -> list[int]:
+    """Return the epochs of a run whose snapshots are wanted and absent."""
+    have, epochs = run.snapshot_files(), range(1, run.settings["epochs"] + 1)
+    return [epoch for epoch in epochs if epoch in (wanted or ()) and epoch not in have]
 
 
 def epochs_of(text: str) -> Container[int]:
@@ -105,6 +169,7 @@ def settings_of(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
         "crop": recipe.crop,
+        "objective": recipe.objective,
     }
 
 
@@ -143,6 +208,19 @@ def scope() -> AbstractContextManager:
     return nullcontext()
 
 
+def compile_model(model: keras.Model, loss: str, recipe: Recipe, *, xla: bool) -> None:
+    """Compile a model for a loss and a recipe, in `scope`."""
+    model.compile(
+        optimizer=recipe.optimizer(recipe.learning_rate),
+        loss=make_loss(loss, recipe),
+        weighted_metrics=[
+            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+            calibration_metric(loss),
+        ],
+        jit_compile=True if xla else "auto",
+    )
+
+
 def train(
     run: Run,
     recipe: Recipe,
@@ -155,15 +233,7 @@ def train(
     `extra` are further arguments of the network.
     """
     model = networks.build(run.network, dataset, **extra)
-    model.compile(
-        optimizer=recipe.optimizer(recipe.learning_rate),
-        loss=make_loss(run.loss, recipe),
-        weighted_metrics=[
-            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
-            calibration_metric(run.loss),
-        ],
-        jit_compile=True if options.xla else "auto",
-    )
+    compile_model(model, run.loss, recipe, xla=options.xla)
     validation = dataset.validation
     batches = Batches(
         dataset.train,
@@ -183,9 +253,12 @@ def train(
     )
     best = run.folder / "best.weights.h5"
     if recipe.keep == "best":
-        model.load_weights(best)
+        load_weights(model, best)
     parts = [(predict(model, part), first(part.y)) for part in (dataset.validation, dataset.test)]
-    Logits(*(array for pair in parts for array in pair)).save(run.folder / "logits.npz")
+    logits = Logits(*(array for pair in parts for array in pair))
+    logits.save(run.folder / "logits.npz")
+    if not logits.finite:
+        print(f"{run.folder} diverged: its logits are not finite.", file=sys.stderr)
     model.save(run.folder / "model.keras", include_optimizer=False)
     finish(run)
     best.unlink(missing_ok=True)

@@ -22,7 +22,27 @@ def prepared(
         data_dir: Folder where the data set was prepared; None prepares it where need be.
 
     Raises:
-        FileNotFoundError: If the folder does not hold the data set.
+        As `source_of`.
+    """
+    source = source_of(builder, data_dir)
+    import tensorflow_datasets as tfds
+
+    parts = []
+    for name in splits:
+        batches = list(tfds.as_numpy(source.as_dataset(split=name, batch_size=READ_AT_ONCE)))
+        arrays = {
+            feature: np.concatenate([batch[feature] for batch in batches]) for feature in batches[0]
+        }
+        rows = np.argsort(arrays["id"])
+        parts.append({feature: array[rows] for feature, array in arrays.items()})
+    return parts, tuple(source.info.features["label"].names)
+
+
+def source_of(builder: Any, data_dir: Path | None) -> Any:
+    """Return a data set of tensorflow-datasets that is prepared; arguments are as above.
+
+    Raises:
+        FileNotFoundError: If the folder does not hold the data set: nothing is downloaded to it.
         ImportError: If tensorflow-datasets is not installed.
         OSError: If the download fails.
     """
@@ -42,15 +62,7 @@ def prepared(
             f"`data_dir` must hold {source.name}, as a local copy or as tensorflow-datasets "
             f"prepares it; None downloads it. Received: {data_dir}"
         )
-    parts = []
-    for name in splits:
-        batches = list(tfds.as_numpy(source.as_dataset(split=name, batch_size=READ_AT_ONCE)))
-        arrays = {
-            feature: np.concatenate([batch[feature] for batch in batches]) for feature in batches[0]
-        }
-        rows = np.argsort(arrays["id"])
-        parts.append({feature: array[rows] for feature, array in arrays.items()})
-    return parts, tuple(source.info.features["label"].names)
+    return source
 
 
 def _download(source: Any) -> None:

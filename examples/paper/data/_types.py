@@ -1,7 +1,9 @@
 """What a data set is to the rest of the reproduction."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +52,17 @@ class Data:
     test: Split
     class_names: tuple[str, ...]
     vocabulary: Sequence[str] | None = None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the sizes of the parts and a checksum of all samples and labels, "sha256"."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        digest = hashlib.sha256()
+        for part in parts.values():
+            x = part.x if isinstance(part.x, dict) else {"": part.x}
+            for array in (*(x[name] for name in sorted(x)), part.y):
+                digest.update(f"{array.dtype}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return {**{name: len(part) for name, part in parts.items()}, "sha256": digest.hexdigest()}
 
     @property
     def num_classes(self) -> int:

@@ -15,6 +15,7 @@ from examples.paper.data._datasets import prepared
 from examples.paper.data._files import decode, local_file
 from examples.paper.data._split import tenth_of_each_class
 from examples.paper.data._types import Data, Split
+from examples.paper.files import read_arrays
 
 
 def load_tiny_imagenet(data_dir: Path | None) -> Data:
@@ -34,14 +35,16 @@ def load_tiny_imagenet(data_dir: Path | None) -> Data:
         parts, class_names = prepared(Builder, ("train", "validation"), data_dir)
         train, test = (Split(part["image"], part["label"].astype(np.int32)) for part in parts)
     else:
-        with np.load(file, allow_pickle=False) as arrays:
-            train, test = (
-                Split(
-                    decode(arrays[f"{part}_bytes"], arrays[f"{part}_offsets"]),
-                    arrays[f"{part}_labels"].astype(np.int32),
-                )
-                for part in ("train", "val")
+        kinds = ("bytes", "offsets", "labels")
+        names = (f"{part}_{kind}" for part in ("train", "val") for kind in kinds)
+        arrays = read_arrays(file, (*names, "words"))
+        train, test = (
+            Split(
+                decode(arrays[f"{part}_bytes"], arrays[f"{part}_offsets"]),
+                arrays[f"{part}_labels"].astype(np.int32),
             )
-            class_names = tuple(arrays["words"].tolist())
+            for part in ("train", "val")
+        )
+        class_names = tuple(arrays["words"].tolist())
     kept, held_out = tenth_of_each_class(train.y)
     return Data("tiny_imagenet", train.take(kept), train.take(held_out), test, class_names)

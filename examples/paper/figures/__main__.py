@@ -19,6 +19,7 @@ from examples.paper.figures._select import (
     of_translation,
     with_snapshots,
 )
+from examples.paper.files import DamagedFileError
 from examples.paper.runs import Run, read
 
 RESULTS = Path(__file__).resolve().parents[3] / "docs/results"
@@ -33,6 +34,8 @@ def _figure_9(runs: Sequence[Run], data_dir: Path | None) -> Figure:
     picked = _IMAGES.pick(runs)
     try:
         return _samples.figure_9(picked, data.load(picked["CE"].dataset, data_dir))
+    except DamagedFileError:
+        raise
     except (FileNotFoundError, ValueError) as error:
         raise MissingRunsError(f"the images of its runs: {error}") from error
 
@@ -57,10 +60,24 @@ def main(arguments: list[str] | None = None) -> None:
     matplotlib.use("Agg")
     options = parser().parse_args(arguments)
     try:
+        drawn = _draw(options)
+    except DamagedFileError as error:
+        raise SystemExit(str(error)) from error
+    if not drawn:
+        raise SystemExit(1)
+    if options.publish:
+        file = RESULTS / "linear_model.json"
+        _linear_model.publish(file)
+        print(f"norms of the linear model: {file}")
+
+
+def _draw(options: argparse.Namespace) -> int:
+    """Draw what there are runs for, and return how many figures that is."""
+    try:
         runs = read(options.runs)
     except FileNotFoundError:
         runs = []
-    options.out.mkdir(parents=True, exist_ok=True)
+    drawn = 0
     for number in sorted(set(options.figure)):
         file = options.out / f"figure_{number:02d}.png"
         try:
@@ -70,13 +87,12 @@ def main(arguments: list[str] | None = None) -> None:
             if number != 4:
                 continue
             figure = _theory.figure_4()
+        options.out.mkdir(parents=True, exist_ok=True)
         figure.savefig(file, dpi=150)
         plt.close(figure)
         print(f"figure {number}: {file}")
-    if options.publish:
-        file = RESULTS / "linear_model.json"
-        _linear_model.publish(file)
-        print(f"norms of the linear model: {file}")
+        drawn += 1
+    return drawn
 
 
 def parser() -> argparse.ArgumentParser:

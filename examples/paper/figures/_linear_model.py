@@ -1,6 +1,5 @@
 """Figures 7 and 8, Appendix B: cross-entropy and focal loss train a model of two weights."""
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 from sklearn.datasets import make_classification
 
 from examples.paper.figures._looks import BLUE, RED, label, legend, look, sheet
+from examples.paper.files import write_json
 from examples.paper.runs import environment
 from keras_focal import losses
 
@@ -191,7 +191,7 @@ def publish(file: Path, seeds: tuple[int, ...] = SEEDS) -> None:
         },
         "seeds": {f"{seed}": figures_of(seed) for seed in seeds},
     }
-    file.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(file, result)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

@@ -1,12 +1,13 @@
 """Which runs a figure is drawn of."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from examples.paper.runs import Run
-
-_IMAGES = ("cifar10", "cifar100", "tiny_imagenet")
+from examples.paper.files import read_json
+from examples.paper.recipes import IMAGES
+from examples.paper.runs import ALIKE, EVALUATED, Run
 
 
 class MissingRunsError(Exception):
@@ -22,7 +23,7 @@ class Need:
         files: Pattern of the files that each run must hold.
         words: What those files are.
         command: What makes them, with a place for the options.
-        options: Names of the settings that must be alike, which are options of the command.
+        options: Names of the settings that are options of the command.
         default: Those settings where there is no run yet.
         datasets: The data sets that will do, () for all.
     """
@@ -41,25 +42,19 @@ class Need:
         Raises:
             MissingRunsError: If no settings have all.
         """
-        groups: dict[tuple, dict[str, Run]] = {}
-        for run in runs:
-            if self._takes(run):
-                key = tuple(run.settings.get(name) for name in self.options)
-                groups.setdefault(key, {})[run.loss] = run
-        default = tuple(self.default.get(name) for name in self.options)
-        key = max(groups, key=lambda key: len(groups[key]), default=default)
-        group = groups.get(key, {})
+        groups: dict[str, dict[str, Run]] = {}
+        for run in filter(self._takes, runs):
+            groups.setdefault(_alike(run), {})[run.loss] = run
+        group = max(groups.values(), key=len, default={})
         missing = [loss for loss in self.losses if loss not in group]
         if missing:
-            given = {**dict(zip(self.options, key, strict=True)), "loss": missing[0]}
-            options = " ".join(
-                f"--{name.replace('_', '-')} {value}"
-                for name, value in given.items()
-                if value is not None
-            )
+            some = next((run.settings for run in group.values()), self.default)
+            options = " ".join(_words({**some, "loss": missing[0]}, (*self.options, "loss")))
+            diverged = [f"{run.folder}" for run in runs if run.loss in missing and run.diverged]
             raise MissingRunsError(
                 f"finished runs of {', '.join(missing)} {self.words}: "
                 f"{self.command.format(options=options)}"
+                + (f" (diverged: {', '.join(diverged)})" if diverged else "")
             )
         return {loss: group[loss] for loss in self.losses}
 
@@ -69,11 +64,45 @@ class Need:
             and run.loss in self.losses
             and (not self.datasets or run.dataset in self.datasets)
             and any(run.folder.glob(self.files))
+            and not run.diverged
         )
 
 
+def _alike(run: Run) -> str:
+    """Return what runs that are drawn together share."""
+    shared = [run.settings.get(name) for name in ("dataset", "network", "seed", *ALIKE)]
+    if run.is_translation:
+        measured = read_json(run.folder / "translation.json")["ece"]
+        shared += [measured.get(name) for name in EVALUATED]
+    return json.dumps(shared)
+
+
+def _words(settings: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
+    """Yield the options of a command that gives a run these settings."""
+    for name in names:
+        value = settings.get(name)
+        unchanged = name == "crop" and value is None and settings["dataset"] in IMAGES
+        if unchanged and name in settings:
+            yield "--no-augmentation"
+        elif value is True:
+            yield f"--{name.replace('_', '-')}"
+        elif value is not None and value is not False:
+            yield f"--{name.replace('_', '-')} {value}"
+
+
 _TRAIN = "python -m examples.paper.train {options}"
-_OPTIONS = ("dataset", "network", "seed", "epochs", "batch_size", "limit", "length")
+_OPTIONS = (
+    "dataset",
+    "network",
+    "seed",
+    "epochs",
+    "batch_size",
+    "objective",
+    "crop",
+    "limit",
+    "length",
+    "mixed_precision",
+)
 _DEFAULT = {"dataset": "cifar10", "network": "resnet50"}
 
 
@@ -85,7 +114,7 @@ def with_snapshots(*losses: str) -> Need:
 
 def of_images(*losses: str) -> Need:
     """Return the need of runs on images."""
-    return Need(losses, "logits.npz", "on images", _TRAIN, _OPTIONS, _DEFAULT, _IMAGES)
+    return Need(losses, "logits.npz", "on images", _TRAIN, _OPTIONS, _DEFAULT, IMAGES)
 
 
 def of_translation(*losses: str) -> Need:

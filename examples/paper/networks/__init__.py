@@ -7,12 +7,13 @@ import keras
 
 from examples.paper.data._types import Data
 from examples.paper.networks._densenet import densenet
-from examples.paper.networks._resnet import bottleneck_resnet, resnet
+from examples.paper.networks._resnet import bottleneck_resnet, pooled_resnet, resnet
 from examples.paper.networks._text import global_pooling_cnn, small_global_pooling_cnn
 from examples.paper.networks._tree_lstm import tree_lstm
 from examples.paper.networks._wide_resnet import wide_resnet
 
 NETWORKS: dict[str, Callable[..., keras.Model]] = {
+    "resnet6-wide": lambda data: pooled_resnet(data, (64, 128, 256)),
     "resnet8": lambda data: resnet(data, depth=8),
     "resnet20": lambda data: resnet(data, depth=20),
     "resnet50": lambda data: bottleneck_resnet(data, (3, 4, 6, 3)),
@@ -25,6 +26,9 @@ NETWORKS: dict[str, Callable[..., keras.Model]] = {
     "tree-lstm": tree_lstm,
 }
 
+
+FEWEST_WORDS = {"global-pooling-cnn": 21, "global-pooling-cnn-small": 5}
+"""Words that a text must have for a network of texts."""
 
 KINDS = {
     "global-pooling-cnn": "texts",

@@ -13,8 +13,12 @@ from examples.paper.arguments import positive
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
-    options = parser().parse_args(arguments)
-    options.do(options)
+    commands = parser()
+    options = commands.parse_args(arguments)
+    try:
+        options.do(options)
+    except (FileNotFoundError, ValueError) as error:
+        commands.error(str(error))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,7 +51,7 @@ def _run(options: argparse.Namespace) -> None:
 def _publish(options: argparse.Namespace) -> None:
     from examples.paper.reproduce.results import FILE, publish
 
-    print(f"{publish(options.runs)} runs in {FILE}")
+    print(f"{publish(options.runs)} runs written to {FILE}")
 
 
 def _page(options: argparse.Namespace) -> None:

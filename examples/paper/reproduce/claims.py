@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 Means = dict[str, dict[str, float]]
-"""By loss: `pre` and `post` (ECE %), `T` of least validation ECE; `error` (%) and `nll` (x 100); of
-translation `bleu_pre`."""
+"""By loss: `pre` and `post` (ECE %), `T` of least validation ECE; `ada_pre` (AdaECE %), `error`
+(%), `nll` (x 100), `sure_post` (% of confidences above 0.99 after T); of translation `bleu_pre`."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,20 @@ class Claim:
         figures: The figures that it is about, of a data set, as they are shown.
         holds: Whether the claim is true of them.
         losses: The losses that it is about.
+        needs: A figure that the paper has not for every data set, "" for none.
     """
 
     text: str
     figures: Callable[[Means], str]
     holds: Callable[[Means], bool]
     losses: tuple[str, ...] = ("CE", "FLSD-53")
+    needs: str = ""
+
+    def can_be_asked(self, means: Means) -> bool:
+        """Return whether there are the figures that the claim is about."""
+        return all(
+            loss in means and (not self.needs or self.needs in means[loss]) for loss in self.losses
+        )
 
 
 def _below(text: str, figure: str, ours: str, other: str, share: float = 1.0) -> Claim:
@@ -34,6 +42,7 @@ def _below(text: str, figure: str, ours: str, other: str, share: float = 1.0) ->
         lambda m: f"{m[ours][figure]:.2f} against {m[other][figure]:.2f}",
         lambda m: m[ours][figure] < share * m[other][figure],
         (other, ours),
+        needs=figure,
     )
 
 
@@ -76,6 +85,13 @@ CLAIMS = (
     ),
     _below(
         "its NLL before T is below cross-entropy's (Table 9, NLL x 100)", "nll", "FLSD-53", "CE"
+    ),
+    _below("its AdaECE before T is below cross-entropy's (Table 2)", "ada_pre", "FLSD-53", "CE"),
+    _below(
+        "after T it is surer than 0.99 more often than cross-entropy (Table 13)",
+        "sure_post",
+        "CE",
+        "FLSD-53",
     ),
     _below("FL-3's ECE before T is below cross-entropy's (Tables 1 and 5)", "pre", "FL-3", "CE"),
     _below("FLSD-53's ECE before T is below FLSc-531's (Table 5)", "pre", "FLSD-53", "FLSc-531"),

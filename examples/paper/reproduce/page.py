@@ -1,17 +1,17 @@
 """docs/reproduction.md: made of docs/results/*.json, so that no figure in it is typed."""
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from examples.paper.reproduce.claims import CLAIMS, TRANSLATION_CLAIMS, Claim, Means
+from examples.paper.files import read_json
+from examples.paper.recipes import IMAGES
+from examples.paper.reproduce.claims import CLAIMS, TRANSLATION_CLAIMS, Claim
+from examples.paper.reproduce.compare import grid, means, objectives, paper, summary
 from examples.paper.reproduce.remarks import REMARKS
 from examples.paper.reproduce.results import COMMAND, RESULTS, by_experiment, load
-from examples.paper.tables.build import Measured, Table, build
-from examples.paper.tables.published import nearest_row, published
+from examples.paper.tables.build import Measured, Row, Table, build
+from examples.paper.tables.published import nearest_row
 from examples.paper.tables.write import caption, grid_of
 
 FILE = RESULTS.parent / "reproduction.md"
@@ -25,15 +25,18 @@ a CPU trains, and with the theory. Made by `python -m examples.paper.reproduce p
 """
 TABLES = ("1", "5", "2", "6", "4", "7", "9", "10", "11", "12", "beyond")
 FIGURES = {
-    1: "Figure 1: reliability and confidence of the cross-entropy run on CIFAR-10 as it trains.",
+    1: "Figure 1: reliability and confidence of the cross-entropy run on all of CIFAR-10.",
     2: "Figure 2: the same run. NLL and entropy of the right and the wrong, errors, ECE.",
-    3: "Figure 3: runs on CIFAR-10, at the end in the paper's order.",
+    3: "Figure 3: runs on 1,000 images of CIFAR-10, at the end in the paper's order.",
     5: "Figure 5: translation against temperature.",
     7: "Figure 7: the linear model.",
-    10: "Figure 10: norms of the last layer's input, CIFAR-10, in the paper's order.",
+    10: "Figure 10: norms of the last layer's input, the same runs, in the paper's order.",
 }
-"""Drawn by `python -m examples.paper.figures --figure 1 2 3 5 7 10 --out docs/images/paper`."""
+"""Drawn by `python -m examples.paper.figures --figure 1 2 3 5 7 10 --out docs/images/paper`, 1
+and 2 with the run on all of CIFAR-10 as `--runs`."""
 SETTINGS = ("epochs", "batch_size", "limit", "length", "size")
+AUGMENTATIONS = {None: "no augmentation", 0: "flips alone"}
+"""By the crop of a run, if not the paper's."""
 
 
 def write() -> None:
@@ -47,15 +50,21 @@ def sections() -> Iterator[str]:
     found = load()
     translations = [item for item in found if "bleu" in item.figures["ece"]["pre"]]
     others = [item for item in found if item not in translations]
+    yield f"## In short\n\n{summary(others)}"
+    yield REMARKS["summary"]
     yield "## Claims, held against our runs\n"
     yield _claims(CLAIMS, others, "1")
     yield REMARKS["claims"]
+    if both := objectives(others):
+        yield f"## The mean of the losses of a batch, or their sum\n\n{both}"
+        yield REMARKS["objectives"]
+    yield REMARKS["recipes"]
     yield "## Translation\n"
     yield _claims(TRANSLATION_CLAIMS, translations, "3")
     yield grid_of(build("3", found))
     yield REMARKS["translation"]
-    yield from _published_logits(json.loads((RESULTS / "published_logits.json").read_text()))
-    yield from _linear_model(json.loads((RESULTS / "linear_model.json").read_text()))
+    yield from _published_logits(read_json(RESULTS / "published_logits.json"))
+    yield from _linear_model(read_json(RESULTS / "linear_model.json"))
     yield "## Pictures of these runs\n"
     for number, title in FIGURES.items():
         yield f"{title}\n\n![{title}](images/paper/figure_{number:02d}.png)\n"
@@ -76,9 +85,13 @@ def sections() -> Iterator[str]:
 
 
 def _ran(table: Table) -> Table:
-    """Return a table without the losses that were not run, and the paper's rows on them."""
-    ran = {(row.dataset, row.loss) for row in table.rows if row.seeds}
-    return replace(table, rows=tuple(row for row in table.rows if (row.dataset, row.loss) in ran))
+    """Return a table without the losses that were not run, and the paper's rows below them."""
+    rows: list[Row] = []
+    was_run = False
+    for row in table.rows:
+        was_run = was_run if row.seeds is None else row.seeds > 0
+        rows += [row] if was_run else []
+    return replace(table, rows=tuple(rows))
 
 
 def _published_logits(result: dict[str, Any]) -> Iterator[str]:
@@ -86,7 +99,7 @@ def _published_logits(result: dict[str, Any]) -> Iterator[str]:
     met = sum(row["is_met"] for row in rows)
     yield f"## The authors' own logits\n\n`{result['command']}`\n"
     yield f"{met} of {len(rows)} published figures are met to the last digit printed.\n"
-    yield _grid(
+    yield grid(
         ("table", "loss", "figure", "paper", "ours", "met"),
         (
             (
@@ -112,7 +125,7 @@ def _claims(claims: Sequence[Claim], found: list[Measured], table: str) -> str:
         for (dataset, network), items in by_experiment(found).items():
             place = nearest_row(table, dataset, network)
             ours, theirs = means(items), paper(place)
-            if not set(claim.losses) <= ours.keys():
+            if not (claim.can_be_asked(ours) and claim.can_be_asked(theirs)):
                 continue
             rows.append(
                 (
@@ -124,34 +137,7 @@ def _claims(claims: Sequence[Claim], found: list[Measured], table: str) -> str:
                     _answer(claim.holds(ours)),
                 )
             )
-    return _grid(("claim", "data", "paper", "holds there", "ours", "holds here"), rows)
-
-
-def means(items: Iterable[Measured]) -> Means:
-    """Return what claims are about, the mean over the seeds of each loss."""
-    by_loss: dict[str, list[dict[str, float]]] = {}
-    for item in items:
-        figures = item.figures["ece"]
-        pre = figures["pre"]
-        row = {"pre": pre["ece"], "post": figures["post"]["ece"], "T": figures["T"]}
-        row |= {name: pre[name] for name in ("error", "nll") if name in pre}
-        if "bleu" in pre:
-            row["bleu_pre"] = pre["bleu"]
-        by_loss.setdefault(item.run.loss, []).append(row)
-    return {
-        loss: {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-        for loss, rows in by_loss.items()
-    }
-
-
-def paper(place: str) -> Means:
-    """Return the same figures of the paper for "dataset/network"."""
-    rows = {number: table["rows"].get(place, {}) for number, table in published().items()}
-    found: Means = {}
-    for number in ("3", "5", "1", "7", "4", "9"):
-        for loss, figures in rows[number].items():
-            found.setdefault(loss, {}).update(figures)
-    return found
+    return grid(("claim", "data", "paper", "holds there", "ours", "holds here"), rows)
 
 
 def _linear_model(result: dict[str, Any]) -> Iterator[str]:
@@ -168,7 +154,7 @@ def _linear_model(result: dict[str, Any]) -> Iterator[str]:
         "wrong_confidence",
         "wrong_above_90_percent",
     )
-    yield _grid(
+    yield grid(
         ("seed", "loss", *(name.replace("_", " ") for name in names), "decided alike"),
         (
             (
@@ -189,12 +175,11 @@ def _costs(found: list[Measured]) -> str:
     for (dataset, network), items in by_experiment(found).items():
         settings = items[0].run.settings
         seconds = sorted(item.run.settings["seconds"] for item in items)
-        asked = [f"{name} {settings[name]}" for name in SETTINGS if settings.get(name)]
         rows.append(
             (
                 dataset,
                 network,
-                ", ".join(asked),
+                trained(settings),
                 ", ".join(str(seed) for seed in sorted({item.run.seed for item in items})),
                 f"{len(items)}",
                 f"{seconds[0]:.0f} to {seconds[-1]:.0f}",
@@ -203,16 +188,21 @@ def _costs(found: list[Measured]) -> str:
             )
         )
     headings = ("data", "network", "settings", "seeds", "runs", "seconds", "backend", "commit")
-    return f"`{COMMAND}`; seconds on 2 CPU cores shared with other work.\n\n" + _grid(
-        headings, rows
-    )
+    return f"`{COMMAND}`; seconds on 2 CPU cores shared with other work.\n\n" + grid(headings, rows)
+
+
+def trained(settings: dict[str, Any]) -> str:
+    """Return how a run was trained, in words."""
+    words = [f"{name} {settings[name]}" for name in SETTINGS if settings.get(name)]
+    if settings["dataset"] in IMAGES:
+        crop = settings.get("crop")
+        words.append(AUGMENTATIONS.get(crop, f"crops of {crop} pixels and flips"))
+    if settings.get("objective") == "sum":
+        words.append("sum of the losses")
+    if settings.get("mixed_precision"):
+        words.append("bfloat16")
+    return ", ".join(words)
 
 
 def _answer(holds: bool) -> str:
     return "yes" if holds else "**no**"
-
-
-def _grid(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = [tuple(headings), *map(tuple, rows)]
-    lines.insert(1, ("---",) * len(lines[0]))
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)

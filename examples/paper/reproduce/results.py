@@ -1,12 +1,12 @@
 """docs/results/reproduction.json: every run of the plan with its figures."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from examples.paper.files import read_json, write_json
 from examples.paper.runs import Run, read
-from examples.paper.tables.build import Measured, measured
+from examples.paper.tables.build import Measured, check_alike, measured
 
 RESULTS = Path(__file__).resolve().parents[3] / "docs" / "results"
 FILE = RESULTS / "reproduction.json"
@@ -17,20 +17,32 @@ CRITERIA = ("ece", "nll", "focal")
 def publish(directory: Path) -> int:
     """Measure the finished runs of a directory, write them down and return how many there are.
 
+    What was published of other runs stays; a run that was published before is written anew.
+
     Raises:
         FileNotFoundError: If the directory holds no finished run.
+        ValueError: If runs of one experiment, those published included, are not alike.
     """
     found = measured(read(directory), CRITERIA)
     if not found:
         raise FileNotFoundError(f"`--runs` must hold finished runs. Received: {directory}")
-    rows = [{"settings": item.run.settings, "figures": _rounded(item.figures)} for item in found]
-    FILE.write_text(json.dumps({"command": COMMAND, "rows": rows}, indent=1) + "\n")
-    return len(rows)
+    rounded = [Measured(item.run, _rounded(item.figures)) for item in found]
+    rows = {_key(item): item for item in (*(load() if FILE.is_file() else ()), *rounded)}
+    check_alike([*rows.values()])
+    items = (rows[key] for key in sorted(rows))
+    published = [{"settings": item.run.settings, "figures": item.figures} for item in items]
+    write_json(FILE, {"command": COMMAND, "rows": published})
+    return len(found)
+
+
+def _key(item: Measured) -> tuple[str, str, str, int]:
+    """Return what tells a run from others, in the order in which they are written."""
+    return item.run.dataset, item.run.label, item.run.loss, item.run.seed
 
 
 def load() -> list[Measured]:
     """Return the runs as they were published."""
-    rows = json.loads(FILE.read_text())["rows"]
+    rows = read_json(FILE)["rows"]
     return [Measured(Run(Path(), row["settings"]), row["figures"]) for row in rows]
 
 
@@ -38,7 +50,7 @@ def by_experiment(found: Iterable[Measured]) -> dict[tuple[str, str], list[Measu
     """Return runs by data set and network, in the order in which they come."""
     groups: dict[tuple[str, str], list[Measured]] = {}
     for item in found:
-        groups.setdefault((item.run.dataset, item.run.network), []).append(item)
+        groups.setdefault((item.run.dataset, item.run.label), []).append(item)
     return groups
 
 

@@ -3,27 +3,20 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from examples.paper.recipes import BESIDE_THE_PAPER
-from examples.paper.runs import Run
+from examples.paper.runs import ALIKE, EVALUATED, Run
 from examples.paper.tables.layout import BASELINES, FOCAL, PRINTED_LOSS, TABLES, Column
 from examples.paper.tables.measure import Figures, figures_of, has_figures
 from examples.paper.tables.published import nearest_row, published
 
-_OF_CLASSIFIERS = ("batch_size", "crop", "limit", "length", "mixed_precision", "glove")
-_OF_TRANSLATORS = (
-    "size",
-    "vocabulary_size",
-    "batch_tokens",
-    "max_length",
-    "warm_up",
-    "dtype_policy",
+_RESNET110 = (
+    "its ResNet-110 has 45.9 M parameters, as `resnet110-bottleneck` here; `resnet110` is the "
+    "network of He et al., of 1.7 M parameters."
 )
-ALIKE = ("epochs", *_OF_CLASSIFIERS, *_OF_TRANSLATORS)
-"""Settings that runs which are averaged must share."""
 
 
 class Cell(NamedTuple):
@@ -39,6 +32,7 @@ class Row:
 
     Attributes:
         cells: One for each column, None where there is no figure.
+        diverged: How many of the seeds ended with logits that are not finite.
     """
 
     dataset: str
@@ -46,13 +40,15 @@ class Row:
     loss: str
     seeds: int | None
     cells: tuple[Cell | None, ...]
+    diverged: int = 0
 
     @property
     def source(self) -> str:
         """Return whose row it is."""
         if self.seeds is None:
             return "paper"
-        return {0: "no run", 1: "1 seed"}.get(self.seeds, f"{self.seeds} seeds")
+        seeds = {0: "no run", 1: "1 seed"}.get(self.seeds, f"{self.seeds} seeds")
+        return f"{seeds}, {self.diverged} diverged" if self.diverged else seeds
 
 
 @dataclass(frozen=True)
@@ -66,8 +62,12 @@ class Table:
 
     @property
     def remarks(self) -> list[str]:
-        """Return what is wrong with the paper's own figures."""
-        return published().get(self.number, {}).get("remarks", [])
+        """Return what is wrong with the paper's own figures, or with setting ours beside them."""
+        others = any(row.network.split(",")[0] == "resnet110" and row.seeds for row in self.rows)
+        return [
+            *published().get(self.number, {}).get("remarks", []),
+            *([_RESNET110] if others else []),
+        ]
 
 
 @dataclass(frozen=True)
@@ -89,24 +89,36 @@ def measured(
         ValueError: If two runs of a loss differ in more than their seed, or in nothing.
     """
     runs = [run for run in runs if has_figures(run)]
-    _check_alike(runs)
-    return [Measured(run, figures_of(run, criteria)) for run in track(runs)]
+    _check_alike([(run, run.settings) for run in runs], ALIKE)
+    found = [Measured(run, figures_of(run, criteria)) for run in track(runs)]
+    check_alike(found)
+    return found
 
 
-def _check_alike(runs: list[Run]) -> None:
-    seen: dict[tuple[str, ...], list[Run]] = {}
-    for run in runs:
-        others = seen.setdefault((run.dataset, run.network, run.loss), [])
-        for other in others:
+def check_alike(found: list[Measured]) -> None:
+    """Raise an error if runs of one loss were trained or measured otherwise than by their seed.
+
+    Raises:
+        ValueError: Which two runs, and in what they differ.
+    """
+    _check_alike([(item.run, item.run.settings) for item in found], ALIKE)
+    _check_alike([(item.run, item.figures.get("ece", {})) for item in found], EVALUATED)
+
+
+def _check_alike(described: list[tuple[Run, dict[str, Any]]], names: Sequence[str]) -> None:
+    seen: dict[tuple[str, ...], list[tuple[Run, dict[str, Any]]]] = {}
+    for run, settings in described:
+        others = seen.setdefault((run.dataset, run.label, run.loss), [])
+        for other, known in others:
             same_seed = run.seed == other.seed
-            unlike = [n for n in ALIKE if run.settings.get(n) != other.settings.get(n)]
+            unlike = [name for name in names if settings.get(name) != known.get(name)]
             if same_seed or unlike:
                 raise ValueError(
                     f"Runs of one loss must differ in the seed alone. {other.folder} and "
                     f"{run.folder} {'share it' if same_seed else 'differ in ' + ', '.join(unlike)}."
                     " Give a directory that holds one of them."
                 )
-        others.append(run)
+        others.append((run, settings))
 
 
 def build(number: str, found: list[Measured], criteria: tuple[str, ...] = ("ece",)) -> Table:
@@ -123,7 +135,7 @@ def build(number: str, found: list[Measured], criteria: tuple[str, ...] = ("ece"
     groups: dict[tuple[str, str], dict[str, list[Figures]]] = {}
     for run, figures in ((item.run, item.figures) for item in found):
         if run.loss in losses and _is_translation(figures) == is_translation:
-            group = groups.setdefault((run.dataset, run.network), {})
+            group = groups.setdefault((run.dataset, run.label), {})
             group.setdefault(run.loss, []).append(figures)
     rows = []
     for (dataset, network), group in groups.items():
@@ -132,7 +144,8 @@ def build(number: str, found: list[Measured], criteria: tuple[str, ...] = ("ece"
                 continue
             of_seeds = group.get(loss, [])
             cells = tuple(_cell(of_seeds, column) for column in layout.columns)
-            rows.append(Row(dataset, network, loss, len(of_seeds), cells))
+            diverged = sum(any(np.isnan(of["T"]) for of in each.values()) for each in of_seeds)
+            rows.append(Row(dataset, network, loss, len(of_seeds), cells, diverged))
             rows += _paper_row(number, rows[-1], layout.columns)
     headings = tuple(column.heading for column in layout.columns)
     return Table(number, layout.title, headings, tuple(rows))

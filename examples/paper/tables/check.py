@@ -1,6 +1,5 @@
 """The paper's own models: their published logits against every figure of the paper on them."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cache, reduce
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
+from examples.paper.files import write_json
 from examples.paper.runs import Logits, environment
 from examples.paper.tables.layout import PRINTED_LOSS, TABLES, Column
 from examples.paper.tables.measure import measure, scores
@@ -141,4 +141,4 @@ def publish(found: list[Check]) -> None:
     """Write checks as JSON, with the command and what it ran on."""
     rows = [asdict(replace(check, ours=round(check.ours, 4))) for check in found]
     result = {"command": COMMAND, "environment": environment(), "rows": rows}
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(RESULTS, result)

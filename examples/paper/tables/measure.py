@@ -1,6 +1,5 @@
 """What a run's logits come to: every figure of the paper's tables, before and after scaling."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from examples.paper.files import read_json
 from examples.paper.runs import Logits, Run
 from keras_focal import functional, metrics
 from keras_focal.calibration import fit_focal_temperature, fit_temperature
@@ -24,8 +24,13 @@ def measure(logits: Logits, criterion: str) -> Figures:
             or "nll"; or "focal": focal temperature scaling, a temperature and a gamma by "nll".
 
     Returns:
-        `T`, with "focal" also `gamma`; `pre` and `post`, as `scores` gives them.
+        `T`, with "focal" also `gamma`; `pre` and `post`, as `scores` gives them. All are NaN if
+        training diverged.
     """
+    if not logits.finite:
+        names = ("T", "gamma") if criterion == "focal" else ("T",)
+        lost = scores(logits.test_labels, np.full_like(logits.test_logits, np.nan))
+        return {**dict.fromkeys(names, float("nan")), "pre": lost, "post": lost}
     fitted, scale = _fit(logits, criterion)
     return {
         **fitted,
@@ -45,7 +50,7 @@ def _fit(logits: Logits, criterion: str) -> tuple[dict[str, float], Callable]:
 
 
 def scores(labels: np.ndarray, logits: Any) -> dict[str, float]:
-    """Return figures in per cent, of 15 bins; NaN where there is none.
+    """Return figures in per cent, of 15 bins; NaN where there is none, as of logits that are NaN.
 
     `error`, `ece`, `ada_ece` (of the paper's bins), `mce`, `nll`, `top1`, `top5` (with more than 5
     classes), `confident` (|S99|: the share with a confidence above 0.99) and `confident_accuracy`.
@@ -67,6 +72,8 @@ def scores(labels: np.ndarray, logits: Any) -> dict[str, float]:
         **coverage.result(),
     }
     found = {name: 100.0 * float(value) for name, value in found.items()}
+    if np.isnan(ops.convert_to_numpy(logits)).any():
+        return dict.fromkeys(found, float("nan"))
     if found["confident"] == 0.0:
         found["confident_accuracy"] = float("nan")
     return found
@@ -85,14 +92,12 @@ def figures_of(run: Run, criteria: Sequence[str]) -> dict[str, Figures]:
     A run of translation has measured itself: its translation.json holds, by criterion, `T`, `pre`
     and `post` with `ece` and `bleu`.
     """
-    translation = run.folder / "translation.json"
-    if translation.is_file():
-        return json.loads(translation.read_text())
+    if run.is_translation:
+        return read_json(run.folder / "translation.json")
     logits = run.logits()
     return {criterion: measure(logits, criterion) for criterion in criteria}
 
 
 def has_figures(run: Run) -> bool:
-    """Return whether a run is finished and wrote what is measured."""
-    names = ("logits.npz", "translation.json")
-    return run.finished and any((run.folder / name).is_file() for name in names)
+    """Return whether a run is finished, and evaluated if it is one of translation."""
+    return run.finished and (not run.is_translation or (run.folder / "translation.json").is_file())

@@ -1,6 +1,5 @@
 """ECE of the next token and BLEU of a trained Transformer, before and after temperature scaling."""
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from examples.paper.files import load_weights, read_json, write_json
 from examples.paper.runs import Run
 from examples.paper.translation.model import SIZES, transformer
 from examples.paper.translation.pairs import load_pairs
@@ -163,7 +163,7 @@ def evaluate(
             f"`folder` must be the folder of a run, with the run.json that training writes. "
             f"Received: {folder}"
         )
-    run = Run(settings.parent, json.loads(settings.read_text()))
+    run = Run(settings.parent, read_json(settings))
     model, tokenizer = load(run)
     corpus = load_pairs(run.dataset, data_dir)
     temperatures = sorted({1.0, *temperatures})
@@ -171,6 +171,8 @@ def evaluate(
     for name, pairs in (("validation", corpus.validation), ("test", corpus.test)):
         batches = Batches(pairs, tokenizer, run.settings["batch_tokens"], MAX_LENGTH)
         parts[name] = predict_tokens(model, batches, temperatures)
+    if not all(np.isfinite(part.nll).all() for part in parts.values()):
+        raise ValueError(f"`folder` must hold a run that did not diverge. Received: {folder}")
     ece = {name: 100.0 * part.errors(num_bins) for name, part in parts.items()}
     nll = {name: part.nll.mean(axis=0, dtype="float64") for name, part in parts.items()}
     chosen = {
@@ -209,7 +211,7 @@ def evaluate(
         "examples": examples[1.0],
         "seconds": time.perf_counter() - start,
     }
-    (run.folder / "translation.json").write_text(json.dumps(found, indent=2, ensure_ascii=False))
+    write_json(run.folder / "translation.json", found)
     return found
 
 
@@ -223,5 +225,5 @@ def load(run: Run) -> tuple[keras.Model, Any]:
     tokenizer = load_tokenizer(run.folder / "tokens.model")
     keras.config.set_dtype_policy(run.settings["dtype_policy"])
     model = transformer(SIZES[run.settings["size"]], tokenizer.get_piece_size())
-    model.load_weights(run.folder / "model.weights.h5")
+    load_weights(model, run.folder / "model.weights.h5")
     return model, tokenizer

@@ -1,8 +1,12 @@
 """Sentence pairs, English to German."""
 
 import gzip
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from examples.paper.data._datasets import source_of
 
 DATASETS = ("multi30k", "wmt14")
 
@@ -31,6 +35,15 @@ class Corpus:
     validation: Pairs
     test: Pairs
 
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the sizes of the parts and a checksum of all sentences, "sha256"."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        digest = hashlib.sha256()
+        for part in parts.values():
+            for sentence in (*part.source, *part.target):
+                digest.update(f"{sentence}\n".encode())
+        return {**{name: len(part) for name, part in parts.items()}, "sha256": digest.hexdigest()}
+
 
 def load_pairs(name: str, data_dir: Path | None = None) -> Corpus:
     """Return a parallel corpus, English to German.
@@ -38,8 +51,9 @@ def load_pairs(name: str, data_dir: Path | None = None) -> Corpus:
     Args:
         name: "multi30k" (29,000 pairs; 1,014; 1,000 of the 2016 Flickr test set), or "wmt14"
             (4.5 million pairs; newstest2013; newstest2014), through tensorflow-datasets.
-        data_dir: Folder with the folder multi30k, which has train.en.gz, train.de.gz and so on;
-            or the folder of tensorflow-datasets, None for its own.
+        data_dir: Folder with the folder multi30k, which has train.en.gz, train.de.gz and so on,
+            None for the working directory; or where tensorflow-datasets prepared wmt14, None to
+            download it to its own folder.
 
     Raises:
         ValueError: If the name is unknown.
@@ -73,10 +87,11 @@ def _lines(file: Path) -> list[str]:
 
 
 def _wmt14(data_dir: Path | None) -> Corpus:
+    source = source_of("wmt14_translate/de-en", data_dir)
     import tensorflow_datasets as tfds
 
     def pairs(part: str) -> Pairs:
-        rows = tfds.as_numpy(tfds.load("wmt14_translate/de-en", split=part, data_dir=data_dir))
+        rows = tfds.as_numpy(source.as_dataset(split=part))
         texts = [(row["en"].decode(), row["de"].decode()) for row in rows]
         return Pairs([source for source, _ in texts], [target for _, target in texts])
 

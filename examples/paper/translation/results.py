@@ -1,11 +1,11 @@
 """What Table 3 and Figure 5 are made of, read from the run folders."""
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from examples.paper.files import read_json
 from examples.paper.runs import Run
 
 
@@ -54,4 +54,4 @@ def curves(run: Run) -> Curves:
 
 
 def _read(run: Run) -> dict[str, Any]:
-    return json.loads((run.folder / "translation.json").read_text())["ece"]
+    return read_json(run.folder / "translation.json")["ece"]

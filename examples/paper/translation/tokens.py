@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from examples.paper.files import DamagedFileError
 from examples.paper.translation.pairs import Pairs
 
 PAD, START, END, UNKNOWN = range(4)
@@ -19,32 +20,49 @@ LENGTHS = (8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256)
 """The lengths that batches have: few, for each is compiled once."""
 
 
-def train_tokenizer(pairs: Pairs, vocabulary_size: int, file: Path) -> None:
-    """Write a SentencePiece model of byte pairs, trained on sources and targets together."""
+def train_tokenizer(pairs: Pairs, vocabulary_size: int) -> bytes:
+    """Return a SentencePiece model of byte pairs, trained on sources and targets together.
+
+    Raises:
+        ValueError: If the vocabulary is too small for the characters of the sentences.
+    """
     import sentencepiece
 
     model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(pairs.source + pairs.target),
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=vocabulary_size,
-        hard_vocab_limit=False,
-        character_coverage=1.0,
-        pad_id=PAD,
-        bos_id=START,
-        eos_id=END,
-        unk_id=UNKNOWN,
-        minloglevel=2,
-    )
-    file.write_bytes(model.getvalue())
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(pairs.source + pairs.target),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocabulary_size,
+            hard_vocab_limit=False,
+            character_coverage=1.0,
+            pad_id=PAD,
+            bos_id=START,
+            eos_id=END,
+            unk_id=UNKNOWN,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise ValueError(
+            f"`vocabulary_size` must be enough for every character of the sentences "
+            f"({' '.join(f'{error}'.split())}). Received: vocabulary_size={vocabulary_size}"
+        ) from error
+    return model.getvalue()
 
 
 def load_tokenizer(file: Path) -> Any:
-    """Return the SentencePieceProcessor of a file that `train_tokenizer` wrote."""
+    """Return the SentencePieceProcessor of a file that holds what `train_tokenizer` gave.
+
+    Raises:
+        DamagedFileError: If the file is absent or not whole.
+    """
     import sentencepiece
 
-    return sentencepiece.SentencePieceProcessor(model_proto=file.read_bytes())
+    try:
+        return sentencepiece.SentencePieceProcessor(model_proto=file.read_bytes())
+    except (OSError, RuntimeError) as error:
+        raise DamagedFileError(file, "a SentencePiece model", error) from error
 
 
 def encode(tokenizer: Any, sentences: Sequence[str], max_length: int) -> list[list[int]]:

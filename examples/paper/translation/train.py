@@ -6,7 +6,7 @@ import keras
 
 import keras_focal
 from examples.paper.callbacks import FreshDraws, Stopwatch, backup
-from examples.paper.runs import finish, folder_of, save, start
+from examples.paper.runs import finish, folder_of, of_data, save, start
 from examples.paper.translation.model import SIZES, WarmUp, transformer
 from examples.paper.translation.pairs import load_pairs
 from examples.paper.translation.tokens import Batches, load_tokenizer, train_tokenizer
@@ -67,6 +67,17 @@ def train(
     """
     if size not in SIZES:
         raise ValueError(f"`size` must be one of {tuple(SIZES)}. Received: size={size!r}")
+    if max_length < 2:
+        raise ValueError(
+            f"`max_length` must be at least 2: a token and the end. Received: {max_length}"
+        )
+    try:
+        keras.dtype_policies.get(dtype_policy)
+    except ValueError as error:
+        raise ValueError(
+            f"`dtype_policy` must be a policy of Keras, as float32 or mixed_bfloat16. "
+            f"Received: {dtype_policy!r}"
+        ) from error
     loss_function = make_loss(loss)
     settings = {
         "dataset": dataset,
@@ -86,11 +97,15 @@ def train(
     if run.finished:
         return folder
     corpus = load_pairs(dataset, data_dir)
-    save(run)
-
-    if not (folder / "tokens.model").is_file():
-        train_tokenizer(corpus.train, settings["vocabulary_size"], folder / "tokens.model")
-    tokenizer = load_tokenizer(folder / "tokens.model")
+    run = of_data(run, corpus.fingerprint())
+    tokens = folder / "tokens.model"
+    if tokens.is_file():
+        save(run)
+    else:
+        trained = train_tokenizer(corpus.train, settings["vocabulary_size"])
+        save(run)
+        tokens.write_bytes(trained)
+    tokenizer = load_tokenizer(tokens)
     batches = Batches(corpus.train, tokenizer, batch_tokens, max_length, seed)
     validation = Batches(corpus.validation, tokenizer, batch_tokens, max_length)
 

@@ -298,14 +298,43 @@ def test_figure_9_refuses_the_labels_of_other_data(images):
 
 
 def test_missing_images_do_not_stop_the_command(images, tmp_path, capsys):
-    __main__.main(
-        [
-            *f"--runs {tmp_path} --out {tmp_path} --data-dir {tmp_path / 'none'}".split(),
-            "--figure",
-            "9",
-        ]
-    )
+    words = f"--runs {tmp_path} --out {tmp_path} --data-dir {tmp_path / 'none'} --figure 6 9"
+    __main__.main(words.split())
     assert "figure 9 needs the images of its runs: " in capsys.readouterr().out
+
+
+def test_nothing_drawn_is_no_success(tmp_path):
+    with pytest.raises(SystemExit) as stopped:
+        __main__.main(["--runs", f"{tmp_path}", "--out", f"{tmp_path / 'out'}", "--figure", "1"])
+    assert stopped.value.code == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"crop": 0}, {"objective": "sum"}, {"mixed_precision": True}, {"data": {"train": 9}}]
+)
+def test_runs_of_other_data_or_training_are_not_drawn_together(tmp_path, change):
+    write_snapshots(write_run(tmp_path, "CE"), 0)
+    write_snapshots(write_run(tmp_path, "FL-1", **change), 0)
+    with pytest.raises(MissingRunsError):
+        with_snapshots("CE", "FL-1").pick(read(tmp_path))
+
+
+def test_translations_that_were_measured_otherwise_are_not_drawn_together(tmp_path):
+    for loss, beams in (("CE", 4), ("FL-1", 5)):
+        folder = write_run(tmp_path, loss, "multi30k", network="transformer")
+        found = {"ece": {"search": {"beams": beams}}}
+        (folder / "translation.json").write_text(json.dumps(found))
+    with pytest.raises(MissingRunsError):
+        of_translation("CE", "FL-1").pick(read(tmp_path))
+
+
+def test_a_run_that_diverged_is_not_drawn_but_named(tmp_path):
+    folder = write_run(tmp_path, "CE")
+    write_snapshots(folder, 0)
+    z, y = np.full((4, CLASSES), np.nan, "float32"), np.zeros(4, "int32")
+    Logits(z, y, z, y).save(folder / "logits.npz")
+    with pytest.raises(MissingRunsError, match=f"diverged: {folder}"):
+        with_snapshots("CE").pick(read(tmp_path))
 
 
 def test_figure_10_draws_the_mean_norm_of_the_features(four):

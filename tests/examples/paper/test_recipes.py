@@ -1,5 +1,7 @@
 """Recipes: the schedules of Appendix D, at any length, and weight decay as PyTorch means it."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -32,6 +34,21 @@ def test_a_recipe_scaled_by_nothing_stays_as_it_is():
 def test_mmce_weighs_2_for_images_and_8_for_text():
     assert make_loss("MMCE", RECIPES["cifar10"]).weight == 2
     assert make_loss("MMCE", RECIPES["newsgroups20"]).weight == 8
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_objective_sum_adds_the_losses_of_a_batch_but_brier_stays_a_mean(name):
+    labels, logits = np.array([0, 2, 1]), np.random.default_rng(0).normal(size=(3, 4))
+    mean, summed = (
+        float(make_loss(name, replace(RECIPES["cifar10"], objective=form))(labels, logits))
+        for form in ("mean", "sum")
+    )
+    assert summed == pytest.approx(mean if name == "Brier" else 3 * mean, rel=1e-5)
+
+
+def test_images_have_the_objective_of_the_authors_code():
+    objectives = {name: recipe.objective for name, recipe in RECIPES.items()}
+    assert [objectives[name] for name in ("cifar10", "cifar100", "tiny_imagenet")] == ["sum"] * 3
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import backends
@@ -40,12 +41,13 @@ def make_run(root, dataset, network, loss, seed=1, classes=8, **settings):
     return logits
 
 
-def make_translation(root, dataset="multi30k", loss="CE"):
-    folder = root / f"{dataset}_transformer_{loss}"
+def make_translation(root, dataset="multi30k", loss="CE", seed=1, search=None):
+    folder = root / f"{dataset}_transformer_{loss}_seed{seed}"
     folder.mkdir(parents=True)
-    names = {"dataset": dataset, "network": "transformer", "loss": loss, "seed": 1}
+    names = {"dataset": dataset, "network": "transformer", "loss": loss, "seed": seed}
     (folder / "run.json").write_text(json.dumps({**names, "finished": True}))
     figures = {"T": 1.2, "pre": {"ece": 9.0, "bleu": 30.0}, "post": {"ece": 2.0, "bleu": 29.5}}
+    figures["search"] = search
     (folder / "translation.json").write_text(json.dumps(dict.fromkeys(CRITERIA, figures)))
 
 
@@ -193,6 +195,7 @@ def test_translation_stands_beside_the_papers_own_data_set(found):
     [
         ("1", "cifar10/resnet50", "cifar10/resnet50"),
         ("1", "cifar10/resnet110-bottleneck", "cifar10/resnet110"),
+        ("1", "cifar10/resnet50, sum", "cifar10/resnet50"),
         ("13", "cifar10/resnet18", "cifar10/resnet50"),
         ("1", "cifar100/wide-resnet-10-2", "cifar100/wide-resnet-26-10"),
         ("1", "cifar10/densenet40", "cifar10/densenet121"),
@@ -206,12 +209,55 @@ def test_nearest_network(table, ours, papers):
     assert nearest_row(table, *ours.split("/")) == papers
 
 
+@pytest.mark.parametrize(
+    ("network", "says"), [("resnet110", True), ("resnet110-bottleneck", False)]
+)
+def test_a_row_of_another_resnet110_than_the_papers_says_so(tmp_path, network, says):
+    make_run(tmp_path, "cifar10", network, "CE", objective="sum")
+    table = build("4", measured(runs.read(tmp_path), ("ece",)))
+    assert any("1.7 M parameters" in remark for remark in table.remarks) == says
+
+
 @pytest.mark.parametrize("change", [{"epochs": 9}, {"limit": 10}, {"glove": "b"}, {"warm_up": 5}])
 def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(tmp_path, change):
     make_run(tmp_path, "cifar10", "resnet8", "CE")
     make_run(tmp_path, "cifar10", "resnet8", "CE", seed=2, **change)
     with pytest.raises(ValueError, match=f"differ in {next(iter(change))}"):
         measured(runs.read(tmp_path), ("ece",))
+
+
+@pytest.mark.parametrize(
+    "change", [{"data": {"train": 9}}, {"crop": 0}, {"mixed_precision": True}, {"objective": "sum"}]
+)
+def test_runs_of_other_data_or_training_never_share_a_row(tmp_path, change):
+    make_run(tmp_path, "cifar10", "resnet8", "CE")
+    make_run(tmp_path, "cifar10", "resnet8", "CE", seed=2, **change)
+    if "objective" not in change:
+        with pytest.raises(ValueError, match=f"differ in {next(iter(change))}"):
+            measured(runs.read(tmp_path), ("ece",))
+        return
+    rows = rows_of(build("4", measured(runs.read(tmp_path), ("ece",))))
+    ours = [(row.network, row.seeds) for row in rows if row.seeds is not None]
+    assert ours == [("resnet8", 1), ("resnet8, sum", 1)]
+
+
+def test_translations_that_were_measured_otherwise_are_not_averaged(tmp_path):
+    for seed, beams in ((1, 4), (2, 5)):
+        make_translation(tmp_path, seed=seed, search={"beams": beams})
+    with pytest.raises(ValueError, match="differ in search"):
+        measured(runs.read(tmp_path), ("ece",))
+
+
+def test_a_run_that_diverged_has_no_figures_and_is_named(tmp_path):
+    good = make_run(tmp_path, "cifar10", "resnet8", "CE")
+    folder = tmp_path / "cifar10_resnet8_CE_seed2"
+    make_run(tmp_path, "cifar10", "resnet8", "CE", seed=2)
+    replace(good, test_logits=np.full_like(good.test_logits, np.nan)).save(folder / "logits.npz")
+    found = measured(runs.read(tmp_path), ("ece", "nll", "focal"))
+    for number in ("1", "4", "13", "beyond"):
+        row = rows_of(build(number, found))[0]
+        assert row.source == "2 seeds, 1 diverged"
+        assert set(row.cells) == {None}
 
 
 def test_a_run_is_not_counted_twice(tmp_path):
@@ -248,7 +294,7 @@ def test_files_are_written_for_tables_with_runs(directory, tmp_path, capsys):
     assert (table["headings"], table["rows"][0]["seeds"]) == (["error"], 2)
     assert table["rows"][2] == {
         **dict(zip(("dataset", "network", "loss"), ("cifar100", "resnet8", "Brier"), strict=True)),
-        **{"seeds": 0, "cells": [None]},
+        **{"seeds": 0, "cells": [None], "diverged": 0},
     }
 
 

@@ -1,7 +1,10 @@
 """One run: its folder, its resumption after a kill, its refusals."""
 
 import csv
+import gc
 import json
+import re
+from contextlib import nullcontext
 from dataclasses import replace
 
 import keras
@@ -10,7 +13,7 @@ import pytest
 
 from examples.paper import data, train
 from examples.paper.data import Data, Split
-from examples.paper.runs import read
+from examples.paper.runs import Run, of_data, read
 
 COMMAND = ["--dataset", "newsgroups20", "--network", "global-pooling-cnn-small", "--verbose", "0"]
 WORDS, LENGTH, CLASSES = 30, 12, 3
@@ -70,6 +73,7 @@ def killed(out, monkeypatch, *arguments, epoch, **options):
         patch.setattr(train, "callbacks_of", lambda *given: [*callbacks_of(*given), Kill(epoch)])
         with pytest.raises(KeyboardInterrupt):
             run(out, *arguments, **options)
+    gc.collect()  # here, where the warning on the log that stayed open is awaited
 
 
 def test_a_finished_run_holds_logits_labels_log_model_and_settings(tmp_path, texts):
@@ -81,6 +85,8 @@ def test_a_finished_run_holds_logits_labels_log_model_and_settings(tmp_path, tex
     assert len(found.log()["loss"]) == 3
     assert found.finished
     assert found.settings["seconds"] > 0
+    assert [found.settings["data"][part] for part in PARTS] == [70, 20, 30]
+    assert re.fullmatch("[0-9a-f]{64}", found.settings["data"]["sha256"])
     assert {"python", "keras", "backend", "device", "commit"} <= found.settings.keys()
     model = keras.models.load_model(found.folder / "model.keras")
     again = keras.ops.convert_to_numpy(model(texts.test.x))
@@ -132,6 +138,71 @@ def test_a_finished_run_is_not_trained_again(tmp_path, texts, capsys):
     before = (read(tmp_path)[0].folder / "log.csv").read_text()
     assert (run(tmp_path).folder / "log.csv").read_text() == before
     assert "nothing to do" in capsys.readouterr().out
+
+
+def test_a_finished_run_without_the_snapshots_that_are_asked_for_is_trained_again(
+    tmp_path, texts, capsys
+):
+    before = run(tmp_path, epochs=2)
+    again = run(tmp_path, "--snapshots", "all", epochs=2)
+    assert [*again.snapshot_files()] == [1, 2]
+    assert "trained again" in capsys.readouterr().out
+    np.testing.assert_allclose(again.log()["loss"], before.log()["loss"], rtol=1e-3)
+    run(tmp_path, "--snapshots", "all", epochs=2)
+    assert "nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            "--dataset tiny_imagenet --network resnet8 --loss FLSc-531 --epochs 1",
+            "`--epochs` .* 3 for FLSc-531",
+        ),
+        ("--dataset cifar10 --network resnet8 --loss CE --length 9", "`--length` .* texts"),
+        ("--dataset sst --network tree-lstm --loss CE --crop 4", "`--crop` .* images"),
+        (
+            "--dataset newsgroups20 --network global-pooling-cnn --loss CE --length 20",
+            "`--length` must be at least 21",
+        ),
+        (
+            "--dataset newsgroups20 --network global-pooling-cnn-small --loss CE --length 4",
+            "`--length` must be at least 5",
+        ),
+    ],
+)
+def test_an_option_that_cannot_be_is_named_before_anything_is_read_or_written(
+    tmp_path, monkeypatch, words, says
+):
+    monkeypatch.setattr(data, "load", lambda *_, **__: pytest.fail("data are read"))
+    with pytest.raises(SystemExit, match=says):
+        train.main([*words.split(), "--out", f"{tmp_path / 'runs'}"])
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
+def test_a_damaged_backup_is_named_in_one_line(tmp_path, texts, monkeypatch):
+    killed(tmp_path, monkeypatch, epoch=1)
+    (begun,) = read(tmp_path)
+    for name in ("training_metadata.json", "latest.weights.h5"):
+        whole = (begun.backup / name).read_bytes()
+        (begun.backup / name).write_bytes(b"{")
+        with pytest.raises(SystemExit) as stopped:
+            run(tmp_path)
+        (line,) = f"{stopped.value}".splitlines()
+        assert f"{begun.backup / name}" in line
+        (begun.backup / name).write_bytes(whole)
+    del stopped
+    gc.collect()
+
+
+def test_a_run_that_diverges_says_so(tmp_path, texts, monkeypatch, capsys):
+    def diverge(*_):
+        return np.full((20, CLASSES), np.nan, "float32")
+
+    monkeypatch.setattr(train, "predict", diverge)
+    assert run(tmp_path, epochs=1).diverged
+    assert "diverged" in capsys.readouterr().err
 
 
 def test_other_settings_in_the_same_folder_are_refused_and_named(tmp_path, texts):
@@ -186,6 +257,29 @@ def test_numbers_below_1_are_refused(capsys, option, value):
     assert f"{option}: must be a whole number >= 1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "crop", "objective"),
+    [
+        ((), 4, "sum"),
+        (("--crop", "0"), 0, "sum"),
+        (("--no-augmentation", "--objective", "mean"), None, "mean"),
+    ],
+)
+def test_augmentation_and_objective_are_settings_of_the_run(words, crop, objective):
+    named = ["--dataset", "cifar10", "--network", "resnet8", "--loss", "CE", *words]
+    options = train.parser().parse_args(named)
+    settings = train.settings_of(options, train.recipe_of(options))
+    assert (settings["crop"], settings["objective"]) == (crop, objective)
+
+
+def test_a_run_goes_on_with_the_data_that_it_began_with_alone(tmp_path, texts):
+    begun = of_data(Run(tmp_path, {}), texts.fingerprint())
+    assert of_data(begun, texts.fingerprint()) == begun
+    texts.test.y[0] = (texts.test.y[0] + 1) % CLASSES
+    with pytest.raises(ValueError, match="other data"):
+        of_data(begun, texts.fingerprint())
+
+
 def test_an_unknown_loss_names_the_known_ones(capsys):
     with pytest.raises(SystemExit):
         train.main([*COMMAND, "--loss", "hinge"])
@@ -231,6 +325,25 @@ def test_settings_are_written_as_json(tmp_path, texts):
     settings = json.loads((run(tmp_path).folder / "run.json").read_text())
     assert settings["loss"] == "CE"
     assert settings["epochs"] == 3
+
+
+def test_the_sum_over_two_devices_is_that_of_the_whole_batch(mirrored):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 3)).astype("float32"), np.arange(8) % 3
+
+    recipe = replace(train.RECIPES["cifar10"], optimizer=keras.optimizers.SGD)
+    kernels = []
+    for scope in (nullcontext(), mirrored.scope()):
+        with scope:
+            layer = keras.layers.Dense(3, kernel_initializer="zeros")
+            model = keras.Sequential([keras.Input((3,)), layer])
+            train.compile_model(model, "CE", recipe, xla=False)
+        model.fit(x, y, batch_size=8, shuffle=False, verbose=0)
+        kernels.append(keras.ops.convert_to_numpy(layer.kernel))
+    # From zero, the gradient is x' (1/3 - one-hot).
+    wanted = -recipe.learning_rate * x.T @ (1 / 3 - np.eye(3)[y])
+    for kernel in kernels:
+        np.testing.assert_allclose(kernel, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_a_run_on_several_devices_ends_with_finite_logits(tmp_path, texts, monkeypatch, mirrored):

@@ -159,6 +159,70 @@ def test_a_folder_without_the_data_set_is_named(name, tmp_path):
         load(name, tmp_path)
 
 
+def records(labels, images):
+    """Records of the binary archive: labels, then the pixels of each channel."""
+    pixels = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
+    return np.concatenate([labels, pixels], axis=1).astype(np.uint8).tobytes()
+
+
+def images_of(count):
+    return np.random.default_rng(count).integers(0, 256, (count, 32, 32, 3), "uint8")
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_the_binary_archive_is_read_in_its_order(tmp_path, name):
+    x, x_test = images_of(40), images_of(6)
+    y, y_test = np.arange(40)[:, None] % 3, np.arange(6)[:, None] % 3
+    names = "one\ntwo\nthree\n"
+    if name == "cifar10":
+        folder = tmp_path / "cifar-10-batches-bin"
+        folder.mkdir()
+        for number in range(5):
+            part = slice(8 * number, 8 * number + 8)
+            (folder / f"data_batch_{number + 1}.bin").write_bytes(records(y[part], x[part]))
+        (folder / "test_batch.bin").write_bytes(records(y_test, x_test))
+        (folder / "batches.meta.txt").write_text(f"{names}\n")
+    else:
+        folder = tmp_path / "cifar-100-binary"
+        folder.mkdir()
+        for part, labels, images in (("train", y, x), ("test", y_test, x_test)):
+            both = np.concatenate([labels + 7, labels], axis=1)
+            (folder / f"{part}.bin").write_bytes(records(both, images))
+        (folder / "fine_label_names.txt").write_text(names)
+    data = load(name, tmp_path)
+    assert data.class_names == ("one", "two", "three")
+    rows = _split.shuffled(40)
+    np.testing.assert_array_equal(data.validation.x, x[rows[:4]])
+    np.testing.assert_array_equal(data.train.x, x[rows[4:]])
+    np.testing.assert_array_equal(data.train.y, y[rows[4:], 0])
+    np.testing.assert_array_equal(data.test.x, x_test)
+    np.testing.assert_array_equal(data.test.y, y_test[:, 0])
+    next(folder.glob("*.bin")).write_bytes(b"\0" * 100)
+    _load.cache_clear()
+    with pytest.raises(ValueError, match=r"\.bin.*damaged"):
+        load(name, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
+def test_arrays_by_the_names_of_keras_are_read(tmp_path, name, classes):
+    x, x_test = images_of(40), images_of(6)
+    y = np.arange(40, dtype="uint8")[:, None] % classes
+    np.savez(tmp_path / f"{name}.npz", x_train=x, y_train=y, x_test=x_test, y_test=y[:6])
+    data = load(name, tmp_path)
+    assert data.num_classes == classes
+    np.testing.assert_array_equal(data.test.x, x_test)
+    np.testing.assert_array_equal(data.train.y, y[_split.shuffled(40)[4:], 0])
+    assert data.train.y.dtype == np.int32
+
+
+def test_a_damaged_copy_is_named(tmp_path):
+    folder = tmp_path / "cifar10_jpeg"
+    folder.mkdir()
+    (folder / "cifar10_train_jpeg.npz").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"cifar10_train_jpeg\.npz.*damaged"):
+        load("cifar10", tmp_path)
+
+
 def test_a_limit_below_1_is_refused():
     with pytest.raises(ValueError, match=r"`limit`.*Received: 0"):
         load("cifar10", limit=0)

@@ -52,6 +52,7 @@ def zeros(monkeypatch):
 @pytest.mark.parametrize(
     ("network", "size", "num_classes", "parameters", "features"),
     [
+        ("resnet6-wide", 32, 10, 1_111_882, 256),
         ("resnet8", 32, 10, 75_290, 64),
         ("resnet20", 32, 10, 269_722, 64),
         ("resnet50", 32, 10, 23_520_842, 2048),

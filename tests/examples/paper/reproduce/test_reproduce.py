@@ -1,14 +1,17 @@
 """The experiments: their commands, their results, and the page that is made of them."""
 
+import copy
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from examples.paper import train as classifiers
+from examples.paper.data import Data, Split
 from examples.paper.reproduce import __main__ as reproduce
 from examples.paper.reproduce import page, plan, results
 from examples.paper.reproduce.claims import CLAIMS, TRANSLATION_CLAIMS
@@ -62,7 +65,7 @@ def asked_for():
 
 def test_every_command_of_the_plan_is_one_that_training_takes():
     for options, job in asked_for():
-        assert options.out == Path("runs")
+        assert options.out == job.folder.parent
         assert options.seed == job.seed
 
 
@@ -81,7 +84,9 @@ def test_the_plan_says_in_which_folder_a_run_is(monkeypatch, tmp_path):
     def train(run, *_):
         made.append(run.folder)
 
-    monkeypatch.setattr(classifiers, "load", lambda options: None)
+    empty = Split(np.zeros((0, 1)), np.zeros(0))
+    toy = Data("newsgroups20", empty, empty, empty, class_names=())
+    monkeypatch.setattr(classifiers, "load", lambda options: toy)
     monkeypatch.setattr(classifiers.networks, "check", lambda *_: None)
     monkeypatch.setattr(classifiers, "train", train)
     job = next(plan.PLAN[0].jobs(tmp_path))
@@ -147,6 +152,71 @@ def test_what_is_published_is_what_the_tables_measure(published):
     assert of_loss["CE"]["T"] > of_loss["FLSD-53"]["T"]
 
 
+def test_what_was_published_before_stays_and_the_same_runs_are_written_anew(
+    runs, published, tmp_path
+):
+    before = {(item.run.loss, item.run.seed) for item in published}
+    for folder in runs.iterdir():
+        if folder.name.endswith("CE_seed1"):
+            settings = json.loads((folder / "run.json").read_text())
+            (folder / "run.json").write_text(json.dumps({**settings, "seconds": 9.0}))
+        else:
+            (folder / "run.json").unlink()
+    assert results.publish(runs) == 1
+    after = {(item.run.loss, item.run.seed): item.run.settings for item in results.load()}
+    assert after.keys() == before
+    assert [key for key, settings in after.items() if settings["seconds"] == 9.0] == [("CE", 1)]
+
+
+def test_runs_unlike_those_published_are_not_mixed_with_them(runs, published):
+    for file in runs.glob("*CE_seed1/run.json"):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "seed": 3, "epochs": 5}))
+    with pytest.raises(ValueError, match="differ in epochs"):
+        results.publish(runs)
+
+
+def test_a_loss_of_which_a_seed_diverged_is_in_no_claim(published):
+    (items,) = by_experiment(published).values()
+    one = next(item for item in items if item.run.loss == "CE")
+    lost = dict.fromkeys(("ece", "ada_ece", "confident"), float("nan"))
+    lost = {"T": float("nan"), "pre": lost, "post": lost}
+    found = page.means([*items, replace(one, figures={"ece": lost})])
+    assert found.keys() == {"FLSD-53", "FLSc-531"}
+
+
+def test_the_two_objectives_stand_side_by_side_where_both_were_run(published):
+    (items,) = by_experiment(published).values()
+    summed = [
+        replace(item, run=replace(item.run, settings={**item.run.settings, "objective": "sum"}))
+        for item in items
+        if item.run.loss == "CE"
+    ]
+    rows = [line.split(" | ") for line in page.objectives([*items, *summed]).splitlines()[2:]]
+    assert [row[2:4] for row in rows] == [["CE", "mean"], ["CE", "sum"]]
+    assert rows[0][4:] == rows[1][4:]
+    assert page.objectives(items) == ""
+
+
+def test_the_summary_has_a_row_for_each_experiment_by_the_temperature_of_cross_entropy(published):
+    other = copy.deepcopy(published)
+    for item in other:
+        item.run.settings["dataset"] = "sst"
+        item.figures["ece"]["T"] *= 2
+    rows = [line.split(" | ") for line in page.summary([*other, *published]).splitlines()[2:]]
+    assert [row[0].strip("| ") for row in rows] == ["cifar10", "sst"]
+    ours = page.means(published)
+    gain = ours["CE"]["pre"] - ours["FLSD-53"]["pre"]
+    assert rows[0][-1].strip(" |") == f"{gain:+.2f}"
+
+
+def test_how_runs_were_trained_is_said_with_their_cost():
+    image = {"dataset": "cifar10", "epochs": 21, "crop": 0, "mixed_precision": True}
+    words = page.trained({**image, "objective": "sum", "limit": None})
+    assert words == "epochs 21, flips alone, sum of the losses, bfloat16"
+    assert page.trained({"dataset": "cifar10", "crop": None}) == "no augmentation"
+    assert page.trained({"dataset": "newsgroups20", "crop": None, "length": 500}) == "length 500"
+
+
 def test_a_claim_is_answered_by_the_figures_and_not_by_hope(published):
     (items,) = by_experiment(published).values()
     ours = page.means(items)
@@ -167,6 +237,7 @@ def test_every_claim_can_be_asked_of_the_papers_own_figures(claim):
 def test_the_papers_figures_are_those_of_its_tables():
     assert page.paper("cifar10/resnet50")["FLSD-53"] == {
         "pre": 1.55, "post": 0.95, "T": 1.1, "error": 4.98, "nll": 17.55,
+        "ada_pre": 1.56, "sure_post": 14.27,
     }  # fmt: skip
 
 
@@ -175,6 +246,40 @@ def test_no_finished_run_is_a_clear_error(tmp_path, runs):
         file.write_text(file.read_text().replace("true", "false"))
     with pytest.raises(FileNotFoundError, match="finished runs"):
         results.publish(runs)
+
+
+def test_what_the_page_concludes_of_the_objectives_is_in_its_figures():
+    of = {key: page.means(items) for key, items in by_experiment(results.load()).items()}
+    mean, summed = of["cifar10", "resnet8"], of["cifar10", "resnet8, sum"]
+    for loss in ("CE", "FL-3", "FLSD-53"):
+        assert summed[loss]["pre"] > mean[loss]["pre"]
+        assert summed[loss]["T"] > mean[loss]["T"]
+    assert summed["LS-0.05"]["pre"] < mean["LS-0.05"]["pre"]
+    for figures in (mean, summed):
+        assert figures["FLSD-53"]["pre"] < figures["CE"]["pre"]
+    for loss, figures in summed.items():
+        assert abs(figures["error"] - mean[loss]["error"]) < 1.5
+        assert abs(figures["post"] - mean[loss]["post"]) < 0.5
+
+
+def test_what_the_page_concludes_of_when_focal_loss_helps_is_in_its_figures():
+    of = {key: page.means(items) for key, items in by_experiment(results.load()).items()}
+    of = {key: figures for key, figures in of.items() if {"CE", "FLSD-53"} <= figures.keys()}
+    assert len(of) == 5
+    gains = {key: m["CE"]["pre"] - m["FLSD-53"]["pre"] for key, m in of.items()}
+    assert [key[0] for key, gain in gains.items() if gain < 0] == ["sst"]
+    temperatures = sorted(of, key=lambda key: of[key]["CE"]["T"])
+    assert set(temperatures[-2:]) == set(sorted(gains, key=gains.get)[-2:])
+    for key, m in of.items():
+        assert (m["CE"]["pre"] - m["CE"]["post"] > gains[key]) == (key[0] != "newsgroups20")
+        assert (m["FLSD-53"]["post"] < m["CE"]["post"] - 0.5) == (key[0] == "newsgroups20")
+    for key in (("cifar10", "resnet6-wide, sum"), ("sst", "tree-lstm")):
+        ce, flsd = of[key]["CE"], of[key]["FLSD-53"]
+        assert flsd["T"] < 1 < ce["T"]
+        assert flsd["post"] > ce["post"]
+        assert flsd["error"] > ce["error"]
+    whole = of["cifar10", "resnet6-wide, sum"]
+    assert whole["FLSD-53"]["pre"] < 0.5 * whole["CE"]["pre"]
 
 
 def test_the_page_is_what_the_results_give():

@@ -50,6 +50,22 @@ def test_command_writes_finite_figures(evaluated):
     assert found["ece"]["search"]["sentences"] == 3
 
 
+def test_a_damaged_or_diverged_model_is_named(finished, toy_data, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / finished.name)
+    (folder / "tokens.model").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"tokens\.model.*damaged"):
+        evaluate(folder, data_dir=toy_data)
+    shutil.copy(finished / "tokens.model", folder)
+    model, _ = load(runs.read(folder)[0])
+    model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+    model.save_weights(folder / "model.weights.h5")
+    with pytest.raises(ValueError, match="did not diverge"):
+        evaluate(folder, data_dir=toy_data, temperatures=[1.0])
+    (folder / "model.weights.h5").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"model\.weights\.h5.*damaged"):
+        evaluate(folder, data_dir=toy_data)
+
+
 def test_tables_and_figures_read_the_figures(evaluated):
     found = runs.read(evaluated.parent)
     (row,) = table3(found)

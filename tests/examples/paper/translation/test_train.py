@@ -76,6 +76,9 @@ def test_run_of_other_settings_is_not_overwritten(finished, settings):
         ({"loss": "XE"}, "FL-1"),
         ({"dataset": "wmt99"}, "multi30k"),
         ({"size": "huge"}, "small"),
+        ({"dtype_policy": "float7"}, "mixed_bfloat16"),
+        ({"vocabulary_size": 3}, "vocabulary_size"),
+        ({"max_length": 1}, "max_length"),
     ],
 )
 def test_unknown_names_are_named(settings, tmp_path, wrong, names):
@@ -87,6 +90,23 @@ def test_unknown_names_are_named(settings, tmp_path, wrong, names):
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"multi30k/train\.en\.gz"):
         pairs.load_pairs("multi30k", tmp_path)
+
+
+def test_a_folder_of_data_is_never_downloaded_to(tmp_path, monkeypatch):
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    def download(self, **_):
+        pytest.fail("downloads")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", download)
+    with pytest.raises(FileNotFoundError, match=r"`data_dir` must hold wmt14_translate"):
+        pairs.load_pairs("wmt14", tmp_path)
+
+
+def test_run_says_which_pairs_it_is_of(finished, toy_data):
+    (run,) = runs.read(finished)
+    assert run.settings["data"] == pairs.load_pairs("multi30k", toy_data).fingerprint()
+    assert run.settings["data"]["train"] == 27
 
 
 def test_multi30k_has_the_sizes_of_the_paper_that_made_it(real_data):
