@@ -17,9 +17,10 @@ def check_number(name: str, value: Any, rule: str, holds: bool, fix: str = "") -
 
 def is_number(value: Any) -> bool:
     """Tell whether `value` is a real scalar: a Python or NumPy number, not a bool, not a string."""
-    if isinstance(value, bool | str | bytes):
+    if isinstance(value, bool):
         return False
-    return np.ndim(value) == 0 and isinstance(value, int | float | np.number)
+    is_scalar = isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "fiu"
+    return is_scalar or isinstance(value, int | float | np.number)
 
 
 def check_gamma(name: str, value: Any) -> float:
@@ -27,10 +28,20 @@ def check_gamma(name: str, value: Any) -> float:
     return check_at_least(name, value, 0, "0 gives cross-entropy, 1 to 5 are usual.")
 
 
+def check_exponent(name: str, value: Any, *, signed: bool) -> float:
+    """Return `value` as a finite float, the exponent of a loss: >= 0 unless `signed`."""
+    if not signed:
+        return check_gamma(name, value)
+    fits = is_number(value) and bool(np.isfinite(value))
+    check_number(name, value, "a finite number", fits, "0 gives cross-entropy, 1 to 5 are usual.")
+    return float(value)
+
+
 def _as_floats(value: Any) -> np.ndarray:
     """Return a float64 array of `value`; NaN, which no rule admits, if it holds no numbers."""
     try:
-        return np.asarray(value, "float64")
+        array = np.asarray(value)
+        return array.astype("float64") if array.dtype.kind in "fiu" else np.array(np.nan)
     except (TypeError, ValueError):
         return np.array(np.nan)
 

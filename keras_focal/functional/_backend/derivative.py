@@ -1,26 +1,111 @@
-"""Values with a gradient of their own."""
+"""Values with a gradient of their own, on every backend and under every transformation of it.
 
-from collections.abc import Callable
+All that may be traced is an argument: what a custom derivative closes over belongs to the
+transformation that was innermost when it was built, and leaks from it under an outer one.
+"""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
 from keras import ops
 
 from keras_focal.functional._backend.precision import Tensor
 
+Backward = Callable[[tuple[Tensor, ...], tuple[Tensor, ...], Tensor], Sequence[Tensor | None]]
 
-def with_gradient(forward: Callable, differentiate: Callable) -> Callable[[Tensor], Tensor]:
-    """Return z -> forward(z)[0] with the gradient `differentiate(z, forward(z), upstream)`."""
 
-    @ops.custom_gradient
-    def value_of(z: Tensor) -> tuple[Tensor, Callable]:
-        terms = forward(z)
+def with_gradient(
+    forward: Callable[..., tuple[Tensor, ...]], backward: Backward
+) -> Callable[..., Tensor]:
+    """Return the function arguments -> forward(*arguments)[0], with a gradient of its own.
 
-        def gradient(*args: Tensor, upstream: Tensor | None = None) -> Tensor:
-            if upstream is None:
-                return differentiate(z, terms, args[0])
-            # torch hands the inputs back; only what is recomputed from them can be
-            # differentiated a second time.
-            return differentiate(args[0], forward(args[0]), upstream)
+    Args:
+        forward: Function of tensors that returns the value and whatever `backward` needs.
+        backward: Function (arguments, what `forward` returned, gradient of the value) -> one
+            gradient for each argument, None where there is none. Differentiated again, it gives
+            second derivatives; forward-mode derivatives do not exist.
 
-        return terms[0], gradient
+    Returns:
+        Function of as many tensors.
+    """
+    makers = {"jax": _on_jax, "tensorflow": _on_tensorflow, "torch": _on_torch}
+    return makers[keras.backend.backend()](forward, backward)
 
+
+def _on_jax(forward: Callable, backward: Backward) -> Callable[..., Tensor]:
+    import jax
+
+    @jax.custom_vjp
+    def value_of(*arguments: Tensor) -> Tensor:
+        return forward(*arguments)[0]
+
+    def save(*arguments: Tensor) -> tuple[Tensor, Any]:
+        terms = forward(*arguments)
+        return terms[0], (arguments, terms)
+
+    def differentiate(saved: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        return tuple(backward(*saved, upstream))
+
+    value_of.defvjp(save, differentiate)
     return value_of
+
+
+def _on_tensorflow(forward: Callable, backward: Backward) -> Callable[..., Tensor]:
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def value_of(*arguments: Tensor) -> tuple[Tensor, Callable]:
+        terms = forward(*arguments)
+
+        def differentiate(upstream: Tensor) -> list[Tensor | None]:
+            return list(backward(arguments, terms, upstream))
+
+        return terms[0], differentiate
+
+    # A variable must not be read inside.
+    return lambda *arguments: value_of(*map(tf.convert_to_tensor, arguments))
+
+
+def _on_torch(forward: Callable, backward: Backward) -> Callable[..., Tensor]:
+    import torch
+
+    class Value(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(*arguments: Tensor) -> Tensor:
+            return forward(*arguments)[0]
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+            arguments = ctx.saved_tensors
+            # Only what is computed from the arguments here can be differentiated again.
+            gradients = backward(arguments, forward(*arguments), upstream)
+            return tuple(
+                gradient if needed else None
+                for gradient, needed in zip(gradients, ctx.needs_input_grad, strict=True)
+            )
+
+    return Value.apply
+
+
+def once(x: Tensor, name: str) -> Tensor:
+    """Return x, of which no derivative can be taken: it would be wrong in silence.
+
+    Args:
+        x: Float tensor, part of a gradient.
+        name: Name of the function that the gradient belongs to.
+    """
+
+    def refuse(*_: Any) -> Any:
+        raise ValueError(
+            f"`{name}` must be differentiated once. Received: a second derivative. Take it of the "
+            "linear layer and the loss one after the other."
+        )
+
+    return with_gradient(lambda x: (ops.multiply(x, 1.0),), refuse)(x)

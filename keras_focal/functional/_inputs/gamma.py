@@ -1,10 +1,17 @@
-"""What the focal losses take: logits of any precision, and a gamma in three forms."""
+"""gamma and alpha: read once, handed to a kernel as tensors, put together again inside it.
 
-from collections.abc import Callable
-from typing import Any
+A number stays a number, so that a whole exponent becomes products. Whatever may be traced, a
+tensor or the tensors of a rule, goes into the kernel as an argument (`_backend/derivative.py`).
+"""
 
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
 from keras import ops
 
+from keras_focal._validation import check_exponent, is_number
 from keras_focal.functional._backend.precision import Tensor
 
 LARGEST_PRODUCT = 8
@@ -13,30 +20,140 @@ LARGEST_PRODUCT = 8
 Gamma = float | Tensor | Callable[[Tensor], Tensor]
 
 
-def split_rows(value: Any, like: Tensor) -> tuple[Any, tuple[Tensor, ...]]:
-    """Return a gamma or an alpha, and its entries for `like` where it is a tensor of rank > 0."""
-    if value is None or callable(value) or isinstance(value, int | float):
-        return value, ()
-    # Also reads a variable, which must not be read inside a custom gradient.
-    value = ops.stop_gradient(ops.convert_to_tensor(value))
-    if len(value.shape) == 0:
-        return value, ()
-    return value, (ops.broadcast_to(value, ops.shape(like)),)
+class Parameter(NamedTuple):
+    """A gamma or an alpha, taken apart.
+
+    Attributes:
+        build: Gives it back from its tensors.
+        rows: Tensors with an entry for each row, or each output.
+        shared: Tensors that all rows have in common.
+        is_learned: Whether a gradient may be asked for: it is a tensor of the caller's.
+        is_signed: Whether it may be negative.
+    """
+
+    build: Callable[..., Any]
+    rows: tuple[Tensor, ...] = ()
+    shared: tuple[Tensor, ...] = ()
+    is_learned: bool = False
+    is_signed: bool = False
+
+
+def constant(value: Any) -> Parameter:
+    """Return a number, a vector of numbers, or None as a parameter without tensors."""
+    return Parameter(lambda: value, is_signed=isinstance(value, float) and value < 0)
+
+
+def held(tensor: Tensor) -> Parameter:
+    """Return a scalar that a callback may change and nobody differentiates by."""
+    return Parameter(lambda x: x, shared=(tensor,))
+
+
+def read_gamma(gamma: Any, like: Tensor, *, signed: bool = True) -> Parameter:
+    """Return a gamma as a parameter.
+
+    Args:
+        gamma: Number, tensor that broadcasts to `like`, function from p to gamma, or a parameter.
+        like: Tensor with one entry for each gamma.
+        signed: Whether the loss has a form for negative gammas.
+
+    Raises:
+        ValueError: If gamma is none of these, not finite, or negative where it must not be.
+    """
+    if isinstance(gamma, Parameter):
+        read = gamma
+    elif dataclasses.is_dataclass(gamma) and not isinstance(gamma, type):
+        # A rule with state: its tensors are arguments.
+        tensors = tuple(getattr(gamma, field.name) for field in dataclasses.fields(gamma))
+        sign = bool(getattr(gamma, "is_signed", False))
+        read = Parameter(type(gamma), shared=tensors, is_signed=sign)
+    elif callable(gamma):
+        read = Parameter(lambda: gamma, is_signed=getattr(gamma, "is_signed", False) is True)
+    elif is_number(gamma):
+        read = constant(check_exponent("gamma", gamma, signed=signed))
+    else:
+        read = _of_tensor("gamma", gamma, like)
+    if read.is_signed and not signed:
+        raise ValueError(
+            "`gamma` must be >= 0: this loss has no form for a negative exponent. Received: "
+            f"gamma={gamma!r}, which may be negative. Use a focal loss, or a rule with gammas >= 0."
+        )
+    return read
+
+
+def read_alpha(alpha: Any, like: Tensor | None) -> Parameter:
+    """Return an alpha as a parameter.
+
+    Args:
+        alpha: None, number, or tensor; of shape (K,) where `like` is None, else one that
+            broadcasts to `like`.
+        like: Tensor of independent outputs, or None where alpha weighs classes.
+    """
+    if isinstance(alpha, Parameter):
+        return alpha
+    if alpha is None or is_number(alpha):
+        return constant(None if alpha is None else float(alpha))
+    if isinstance(alpha, list | tuple | np.ndarray):
+        alpha = np.asarray(alpha)
+        return _broadcast(ops.convert_to_tensor(alpha.astype("float32")), like, learned=False)
+    return _of_tensor("alpha", alpha, like)
+
+
+def _of_tensor(name: str, value: Any, like: Tensor | None) -> Parameter:
+    if value is None or isinstance(value, str | dict | bool):
+        raise ValueError(
+            f"`{name}` must be a number, a tensor or a function of p. Received: {name}={value!r}. "
+            'Names such as "FLSD-53" are read by `keras_focal.losses`; here give '
+            "`keras_focal.gammas.SampleDependentGamma([0.2], [5.0, 3.0])`."
+        )
+    return _broadcast(ops.convert_to_tensor(value), like, learned=True)
+
+
+def _broadcast(value: Tensor, like: Tensor | None, *, learned: bool) -> Parameter:
+    if len(value.shape) == 0 or like is None:
+        return Parameter(lambda x: x, shared=(value,), is_learned=learned)
+    rows = (ops.broadcast_to(value, ops.shape(like)),)
+    return Parameter(lambda x: x, rows=rows, is_learned=learned)
+
+
+class Parameters:
+    """The parameters of a loss: their tensors in one line, and back."""
+
+    def __init__(self, *parameters: Parameter):
+        self._parameters = parameters
+        self.rows = tuple(tensor for each in parameters for tensor in each.rows)
+        self.shared = tuple(tensor for each in parameters for tensor in each.shared)
+
+    def values(self, *tensors: Tensor) -> list[Any]:
+        """Return the parameters that the tensors of `rows`, then of `shared`, make."""
+        rows: Iterator = iter(tensors[: len(self.rows)])
+        shared: Iterator = iter(tensors[len(self.rows) :])
+        return [
+            each.build(*(next(rows) for _ in each.rows), *(next(shared) for _ in each.shared))
+            for each in self._parameters
+        ]
+
+    def gradients(self, *of_each: Tensor | None) -> list[Tensor | None]:
+        """Return gradients by `rows`, then by `shared`, from one for each entry of a parameter."""
+        rows: list[Tensor | None] = []
+        shared: list[Tensor | None] = []
+        for each, gradient in zip(self._parameters, of_each, strict=True):
+            if not each.is_learned:
+                rows += [None] * len(each.rows)
+                shared += [None] * len(each.shared)
+            elif each.rows:
+                rows.append(ops.cast(gradient, each.rows[0].dtype))
+            else:
+                shared.append(ops.cast(gradient, each.shared[0].dtype))
+        return rows + shared
 
 
 def resolve(gamma: Gamma, p: Tensor) -> Any:
-    """Return the gamma of each p, a constant in the derivative; a number stays one."""
+    """Return the gamma of each p; a number stays one, a function is constant in the derivative."""
     if isinstance(gamma, int | float):
         return float(gamma)
-    value = gamma(p) if callable(gamma) else gamma
-    return ops.stop_gradient(ops.cast(value, p.dtype))
-
-
-def is_signed(gamma: Any) -> bool:
-    """Return whether a gamma may be negative: a number that is, or a function that says so."""
-    if isinstance(gamma, int | float):
-        return gamma < 0
-    return getattr(gamma, "is_signed", False)
+    if callable(gamma):
+        return ops.stop_gradient(ops.cast(gamma(p), p.dtype))
+    return ops.cast(gamma, p.dtype)
 
 
 def is_product(gamma: Any) -> bool:
