@@ -298,6 +298,15 @@ def check_whole_labels(labels: Any) -> None:
         )
 
 
+def check_no_ragged(name: str, value: Any) -> None:
+    """Raise where a tensor has rows of unlike lengths."""
+    if type(value).__name__ == "RaggedTensor":
+        raise ValueError(
+            f"`{name}` must have rows of one length. Received: a RaggedTensor. Pad it with "
+            "`.to_tensor()` and give the padding weight 0."
+        )
+
+
 def check_labels_fit(name: str, labels_shape: Any, predictions_shape: Any) -> None:
     """Raise unless labels are ids (...) or (..., 1), or rows (..., K), for predictions (..., K)."""
     labels_shape, predictions_shape = tuple(labels_shape), tuple(predictions_shape)

@@ -19,21 +19,27 @@ from keras_focal.functional._backend.precision import Tensor
 SMALLEST_ISLAND = 2**10
 """Entries of the widest array below which starting compiled code costs more than it saves."""
 
-SIZES = np.array(sorted({step << octave for octave in range(27) for step in range(1, 17)}), "int32")
-"""Numbers of rows, 8 in each octave from 8 on, to the next of which an unknown one is padded."""
+_SMALL = {1 << octave for octave in range(11)}
+_LARGE = {step << octave for octave in range(9, 29) for step in range(4, 8)}
+SIZES = np.array(sorted(_SMALL | _LARGE), "int32")
+"""Numbers of rows to the next of which an unknown one is padded: code is compiled for each size.
+
+Powers of two up to 1,024, then four in each octave.
+"""
 
 
-def over_rows(kernel: Callable, *arrays: Tensor, axes: int) -> Any:
-    """Return kernel(*arrays), compiled where that is faster.
+def over_rows(kernel: Callable, *arrays: Tensor, axes: int, shared: tuple[Tensor, ...] = ()) -> Any:
+    """Return kernel(*arrays, *shared), compiled where that is faster.
 
     Args:
         kernel: Function that treats every row alone. It takes the arrays, or the same rows under
             one leading axis, and returns a tensor, or a tuple of them, with the same leading axes.
         arrays: Tensors of shapes (...) or (..., K).
         axes: Number of axes before K.
+        shared: Tensors that all rows have in common.
     """
     if keras.backend.backend() != "tensorflow":
-        return kernel(*arrays)
+        return kernel(*arrays, *shared)
     import tensorflow as tf
 
     leading = arrays[0].shape[:axes]
@@ -41,18 +47,20 @@ def over_rows(kernel: Callable, *arrays: Tensor, axes: int) -> Any:
     is_known = None not in leading
     is_small = is_known and math.prod(leading) * width < SMALLEST_ISLAND
     if is_small or not tf.inside_function() or not _has_xla():
-        return kernel(*arrays)
+        return kernel(*arrays, *shared)
     compiled = tf.function(kernel, jit_compile=True)
-    return compiled(*arrays) if is_known else _padded(compiled, arrays, axes)
+    return compiled(*arrays, *shared) if is_known else _padded(compiled, arrays, axes, shared)
 
 
-def _padded(compiled: Callable, arrays: tuple[Tensor, ...], axes: int) -> Any:
-    """Return compiled(*arrays) for an unknown number of rows."""
+def _padded(
+    compiled: Callable, arrays: tuple[Tensor, ...], axes: int, shared: tuple[Tensor, ...]
+) -> Any:
+    """Return compiled(*arrays, *shared) for an unknown number of rows."""
     import tensorflow as tf
 
     leading = arrays[0].shape[:axes]
     count, rows = _with_rows(arrays, axes)
-    results = compiled(*rows)
+    results = compiled(*rows, *shared)
 
     def restored(result: Tensor) -> Tensor:
         shape = tf.concat([tf.shape(arrays[0])[:axes], result.shape[1:]], axis=0)

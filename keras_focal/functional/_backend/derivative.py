@@ -21,7 +21,7 @@ def with_gradient(
     """Return the function arguments -> forward(*arguments)[0], with a gradient of its own.
 
     Args:
-        forward: Function of tensors that returns the value and whatever `backward` needs.
+        forward: Function of tensors that returns the value and whatever else `backward` needs.
         backward: Function (arguments, what `forward` returned, gradient of the value) -> one
             gradient for each argument, None where there is none. Differentiated again, it gives
             second derivatives; forward-mode derivatives do not exist.
@@ -74,24 +74,28 @@ def _on_torch(forward: Callable, backward: Backward) -> Callable[..., Tensor]:
         generate_vmap_rule = True
 
         @staticmethod
-        def forward(*arguments: Tensor) -> Tensor:
-            return forward(*arguments)[0]
+        def forward(*arguments: Tensor) -> tuple[Tensor, ...]:
+            return tuple(forward(*arguments))
 
         @staticmethod
-        def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            ctx.save_for_backward(*inputs)
+        def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+            ctx.set_materialize_grads(False)
+            ctx.mark_non_differentiable(*output[1:])
+            ctx.save_for_backward(*inputs, *output[1:])
+            ctx.number = len(inputs)
 
         @staticmethod
-        def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-            arguments = ctx.saved_tensors
-            # Only what is computed from the arguments here can be differentiated again.
-            gradients = backward(arguments, forward(*arguments), upstream)
+        def backward(ctx: Any, upstream: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+            arguments, terms = ctx.saved_tensors[: ctx.number], ctx.saved_tensors[ctx.number :]
+            # What is differentiated again has to be computed from the arguments here.
+            terms = forward(*arguments) if torch.is_grad_enabled() else (None, *terms)
+            gradients = backward(arguments, terms, upstream)
             return tuple(
                 gradient if needed else None
                 for gradient, needed in zip(gradients, ctx.needs_input_grad, strict=True)
             )
 
-    return Value.apply
+    return lambda *arguments: Value.apply(*arguments)[0]
 
 
 def once(x: Tensor, name: str) -> Tensor:

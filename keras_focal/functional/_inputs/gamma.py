@@ -5,14 +5,14 @@ tensor or the tensors of a rule, goes into the kernel as an argument (`_backend/
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
-from keras_focal._validation import check_exponent, is_number
-from keras_focal.functional._backend.precision import Tensor
+from keras_focal._validation import check_alpha, check_alpha_length, check_exponent, is_number
+from keras_focal.functional._backend.precision import Tensor, floating, to_float
 
 LARGEST_PRODUCT = 8
 """A power with a whole exponent up to this is a product."""
@@ -80,21 +80,31 @@ def read_gamma(gamma: Any, like: Tensor, *, signed: bool = True) -> Parameter:
     return read
 
 
-def read_alpha(alpha: Any, like: Tensor | None) -> Parameter:
+def read_alpha(
+    alpha: Any, *, num_classes: int | None = None, like: Tensor | None = None
+) -> Parameter:
     """Return an alpha as a parameter.
 
     Args:
-        alpha: None, number, or tensor; of shape (K,) where `like` is None, else one that
-            broadcasts to `like`.
-        like: Tensor of independent outputs, or None where alpha weighs classes.
+        alpha: None, number, or tensor.
+        num_classes: K, where alpha weighs classes: it has shape () or (K,).
+        like: Tensor of independent outputs to whose shape it broadcasts.
+
+    Raises:
+        ValueError: If alpha is none of these or has another shape.
     """
     if isinstance(alpha, Parameter):
         return alpha
     if alpha is None or is_number(alpha):
         return constant(None if alpha is None else float(alpha))
-    if isinstance(alpha, list | tuple | np.ndarray):
-        alpha = np.asarray(alpha)
-        return _broadcast(ops.convert_to_tensor(alpha.astype("float32")), like, learned=False)
+    is_array = isinstance(alpha, list | tuple | np.ndarray)
+    if is_array:
+        alpha = check_alpha(alpha)
+    if num_classes is not None:
+        check_alpha_length(alpha, num_classes)
+        return constant(np.asarray(alpha)) if is_array else _of_tensor("alpha", alpha, None)
+    if is_array:
+        return _broadcast(ops.convert_to_tensor(alpha, dtype=to_float(like).dtype), like, False)
     return _of_tensor("alpha", alpha, like)
 
 
@@ -105,10 +115,10 @@ def _of_tensor(name: str, value: Any, like: Tensor | None) -> Parameter:
             'Names such as "FLSD-53" are read by `keras_focal.losses`; here give '
             "`keras_focal.gammas.SampleDependentGamma([0.2], [5.0, 3.0])`."
         )
-    return _broadcast(ops.convert_to_tensor(value), like, learned=True)
+    return _broadcast(floating(value), like, True)
 
 
-def _broadcast(value: Tensor, like: Tensor | None, *, learned: bool) -> Parameter:
+def _broadcast(value: Tensor, like: Tensor | None, learned: bool) -> Parameter:
     if len(value.shape) == 0 or like is None:
         return Parameter(lambda x: x, shared=(value,), is_learned=learned)
     rows = (ops.broadcast_to(value, ops.shape(like)),)
@@ -132,18 +142,31 @@ class Parameters:
             for each in self._parameters
         ]
 
-    def gradients(self, *of_each: Tensor | None) -> list[Tensor | None]:
-        """Return gradients by `rows`, then by `shared`, from one for each entry of a parameter."""
+    def gradients(self, upstream: Tensor, slopes: Sequence[Tensor]) -> list[Tensor | None]:
+        """Return gradients by `rows`, then by `shared`; None where none may be asked for.
+
+        Args:
+            upstream: Gradient of each value.
+            slopes: Derivative of the values by each learned parameter, of the shape of the values
+                or with one axis more.
+        """
         rows: list[Tensor | None] = []
         shared: list[Tensor | None] = []
-        for each, gradient in zip(self._parameters, of_each, strict=True):
+        left = iter(slopes)
+        for each in self._parameters:
             if not each.is_learned:
                 rows += [None] * len(each.rows)
                 shared += [None] * len(each.shared)
-            elif each.rows:
+                continue
+            slope = next(left)
+            factor = upstream if len(slope.shape) == len(upstream.shape) else upstream[..., None]
+            gradient = slope * factor
+            if each.rows:
                 rows.append(ops.cast(gradient, each.rows[0].dtype))
             else:
-                shared.append(ops.cast(gradient, each.shared[0].dtype))
+                (parameter,) = each.shared
+                leading = tuple(range(len(gradient.shape) - len(parameter.shape)))
+                shared.append(ops.cast(ops.sum(gradient, axis=leading), parameter.dtype))
         return rows + shared
 
 

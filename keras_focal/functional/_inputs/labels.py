@@ -32,13 +32,15 @@ class Labels(NamedTuple):
 
     Attributes:
         values: int32 class ids, shape (...), INVALID where there is none; or targets, (..., K).
-        counts: Bool tensor, shape (...): where a label counts. None if all do.
+        counts: Bool tensor, shape (...) or of the targets: where a label counts. None if all do.
+        weights: Float tensor, shape (...): how much each counts. None if all count 1.
         given: The labels as they came, for an error to show.
         name: What the caller calls them.
     """
 
     values: Tensor
     counts: Tensor | None = None
+    weights: Tensor | None = None
     given: Any = None
     name: str = "labels"
 
@@ -78,7 +80,7 @@ def read_ids(labels: Any, logits_shape: tuple, name: str = "labels") -> Labels:
     values = _without_last_one(given, logits_shape)
     fix = "Give one class id for each row of predictions; for one-hot rows use the categorical loss."
     check_same_shape(name, values.shape, logits_shape[:-1], fix)
-    return Labels(ids_in_range(values, logits_shape[-1]), None, given, name)
+    return Labels(ids_in_range(values, logits_shape[-1]), given=given, name=name)
 
 
 def read_labels(labels: Any, logits_shape: tuple, name: str = "labels") -> Labels:
@@ -92,7 +94,7 @@ def read_labels(labels: Any, logits_shape: tuple, name: str = "labels") -> Label
     given = as_labels(labels, name)
     check_labels_fit(name, given.shape, logits_shape)
     if len(given.shape) == len(logits_shape) and given.shape[-1] != 1:
-        return Labels(as_targets(given), None, given, name)
+        return Labels(as_targets(given), given=given, name=name)
     return read_ids(labels, logits_shape, name)
 
 
@@ -106,13 +108,40 @@ def read_targets(targets: Any, logits_shape: tuple, fix: str, name: str = "targe
         return targets
     given = as_labels(targets, name)
     check_same_shape(name, given.shape, logits_shape, fix)
-    return Labels(as_targets(given), None, given, name)
+    return Labels(as_targets(given), given=given, name=name)
 
 
 def read_class(labels: Any, logits_shape: tuple, name: str = "labels") -> Labels:
     """Return class ids from ids or from rows that mean one class, their largest entry."""
     read = read_labels(labels, logits_shape, name)
-    return read if read.are_ids else read._replace(values=class_of_rows(read.values))
+    if read.are_ids:
+        return read
+    ids = class_of_rows(read.values)
+    is_label = ids != IGNORED
+    counts = is_label if read.counts is None else ops.logical_and(read.counts, is_label)
+    return read._replace(values=ids, counts=counts)
+
+
+def is_left_out(labels: Labels, ignore_class: int) -> Tensor:
+    """Return where labels are of the class to leave out, shape (...)."""
+    if not labels.are_ids:
+        return ops.equal(ops.cast(ops.argmax(labels.values, axis=-1), "int32"), ignore_class)
+    given = labels.given
+    if len(given.shape) > len(labels.values.shape):
+        given = ops.squeeze(given, axis=-1)
+    return is_id(given, ignore_class)
+
+
+def smoothed(labels: Labels, share: float, target: float, *, are_outputs: bool = False) -> Labels:
+    """Return targets (1 - share) q + share * target; what is invalid or unlabelled stays so."""
+    values = labels.values
+    factor = label_factor(values, are_outputs=are_outputs)
+    is_label = factor > 0
+    if not are_outputs:
+        is_label = ops.expand_dims(is_label, -1)
+    return labels._replace(
+        values=ops.where(is_label, values * (1.0 - share) + share * target, values)
+    )
 
 
 def as_targets(targets: Tensor) -> Tensor:
@@ -206,8 +235,8 @@ def targets_like(values: Tensor, z: Tensor) -> Tensor:
     return ops.cast(values, z.dtype)
 
 
-def nan_where_invalid(values: Tensor, *, are_outputs: bool = False) -> Tensor:
-    """Return 0 for labels that can be, NaN for others.
+def label_factor(values: Tensor, *, are_outputs: bool = False) -> Tensor:
+    """Return what the result of each label is multiplied by: 1, 0 without a label, NaN if invalid.
 
     Args:
         values: Class ids, shape (...), whose result has that shape; rows (..., K), which give
@@ -215,14 +244,12 @@ def nan_where_invalid(values: Tensor, *, are_outputs: bool = False) -> Tensor:
         are_outputs: Whether each entry stands for itself.
     """
     if keras.backend.standardize_dtype(values.dtype) == "int32":
-        is_valid = values != INVALID
-    elif are_outputs:
-        is_valid = ops.logical_and(values >= 0, values <= 1)
-    else:
-        is_valid = ops.logical_and(
-            ops.min(values, axis=-1) >= 0, ops.max(values, axis=-1) < float("inf")
-        )
-    return ops.where(is_valid, 0.0, float("nan"))
+        return ops.where(values == INVALID, float("nan"), 1.0)
+    if are_outputs:
+        return ops.where(ops.logical_and(values >= 0, values <= 1), 1.0, float("nan"))
+    largest = ops.max(values, axis=-1)
+    is_valid = ops.logical_and(ops.min(values, axis=-1) >= 0, largest < float("inf"))
+    return ops.where(is_valid, ops.where(largest > 0, 1.0, 0.0), float("nan"))
 
 
 def check_labels(labels: Labels, num_classes: int, *, are_outputs: bool = False) -> None:
@@ -233,7 +260,7 @@ def check_labels(labels: Labels, num_classes: int, *, are_outputs: bool = False)
         num_classes: K.
         are_outputs: Whether each entry is a target of its own.
     """
-    wrong = value_now(nan_where_invalid(labels.values, are_outputs=are_outputs))
+    wrong = value_now(label_factor(labels.values, are_outputs=are_outputs))
     counts = True if labels.counts is None else value_now(labels.counts)
     given = value_now(labels.given)
     if wrong is None or counts is None or given is None:

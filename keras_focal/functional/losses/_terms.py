@@ -1,19 +1,21 @@
-"""How a loss reads its labels, and hands over the gradient that it works out with its value.
+"""How a loss is computed: labels, logits and parameters go in, a value with its gradient comes out.
 
-Labels are class ids or rows. A kernel returns the value and the gradient together, both from the
-odds of the classes (docs/maths.md, section M), so that neither is lost to a difference of numbers
-near 1.
+A kernel returns the value and the gradient together, both from stable probabilities
+(docs/maths.md, section M), so that neither is lost to a difference of numbers near 1.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 from keras import ops
 
 from keras_focal.functional._backend.compilation import over_rows
 from keras_focal.functional._backend.derivative import with_gradient
+from keras_focal.functional._backend.operations import value_now
 from keras_focal.functional._backend.precision import Tensor, floating, to_float
-from keras_focal.functional._inputs.labels import are_ids, ids_or_rows
+from keras_focal.functional._inputs.gamma import Parameter, Parameters
+from keras_focal.functional._inputs.labels import Labels, check_labels, label_factor
 from keras_focal.functional._stable.margin import StableProbability
 
 
@@ -23,74 +25,155 @@ class Terms(NamedTuple):
     Attributes:
         value: The loss of each row of logits, shape (...), or of each logit.
         gradient: Its gradient, the shape of the logits.
+        slopes: Its derivative by each learned parameter, the shape of the value or one axis more.
     """
 
     value: Tensor
     gradient: Tensor
+    slopes: tuple[Tensor, ...] = ()
 
 
-def only_of_classes(labels: Tensor, terms: Terms) -> Terms:
-    """Return the terms, 0 where an id names no class."""
-    if not are_ids(labels, terms.gradient):
-        return terms
-    num_classes = terms.gradient.shape[-1]
-    is_class = ops.cast(ops.logical_and(labels >= 0, labels < num_classes), terms.value.dtype)
-    return Terms(terms.value * is_class, terms.gradient * ops.expand_dims(is_class, -1))
+class Arguments:
+    """All that a kernel computes from, in one line of tensors, and back.
+
+    Attributes:
+        arrays: Labels, logits, and what else has an entry for each row.
+        shared: Tensors that all rows have in common.
+    """
+
+    def __init__(self, labels: Labels, logits: Tensor, *parameters: Parameter):
+        self._parameters = Parameters(*parameters)
+        self._counts = () if labels.counts is None else (labels.counts,)
+        self.arrays = (labels.values, logits, *self._counts, *self._parameters.rows)
+        self.shared = self._parameters.shared
+
+    def unpack(
+        self, values: Tensor, z: Tensor, *tensors: Tensor, are_outputs: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor, list[Any]]:
+        """Return labels, float32 logits, the factor of each result, and the parameters.
+
+        The factor is 0 where nothing counts, and NaN for a label that cannot be.
+        """
+        counts = tensors[: len(self._counts)]
+        parameters = self._parameters.values(*tensors[len(self._counts) :])
+        z = to_float(z)
+        if not counts:
+            return values, z, _of(label_factor(values, are_outputs=are_outputs), z), parameters
+        values, z = blank(values, *counts), blank(z, *counts)
+        factor = label_factor(values, are_outputs=are_outputs)
+        return values, z, _of(ops.where(counts[0], factor, 0.0), z), parameters
+
+    def counts(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return where labels count, of all arguments: one tensor or none."""
+        return tensors[2 : 2 + len(self._counts)]
+
+    def gradients(
+        self, of_logits: Tensor, upstream: Tensor, slopes: tuple[Tensor, ...]
+    ) -> list[Tensor | None]:
+        """Return the gradient by each argument."""
+        before = [None, of_logits, *([None] * len(self._counts))]
+        return before + self._parameters.gradients(upstream, slopes)
 
 
-def loss_of_rows(kernel: Callable, labels: Tensor, logits: Tensor, *of_rows: Tensor) -> Tensor:
+def _of(x: Tensor, z: Tensor) -> Tensor:
+    return ops.cast(x, z.dtype)
+
+
+def blank(x: Tensor, *counts: Tensor) -> Tensor:
+    """Return x with 0 where nothing counts, so that nothing that stands there is computed with."""
+    for is_counted in counts:
+        for _ in range(len(x.shape) - len(is_counted.shape)):
+            is_counted = ops.expand_dims(is_counted, -1)
+        x = ops.where(is_counted, x, ops.zeros((), dtype=x.dtype))
+    return x
+
+
+def loss_of_rows(
+    kernel: Callable, labels: Labels, logits: Tensor, *parameters: Parameter
+) -> Tensor:
     """Return the value that a kernel gives each row of logits, with the gradient it gives.
 
     Args:
-        kernel: Function (labels, z, *of_rows) -> Terms that treats every row alone.
-        labels: Class ids, shape (...) or (..., 1), or rows, shape (..., K).
-        logits: Float tensor, shape (..., K); the kernel gets float32 or better.
-        of_rows: More tensors of shape (...) or (..., K) for the kernel.
+        kernel: Function (labels, z, *parameters) -> Terms that treats every row alone. It gets
+            class ids, -1 for an invalid one, or rows of targets; and logits in float32 or better.
+        labels: Labels of shape (...) or (..., K).
+        logits: Float tensor, shape (..., K).
+        parameters: What else it gets: gamma, alpha.
 
     Returns:
-        Tensor of shape (...).
+        Tensor of shape (...): 0 where a label does not count, NaN where it is invalid.
+
+    Raises:
+        ValueError: If a label that counts is invalid and can be read.
     """
-    logits = floating(logits)
-    labels = ids_or_rows(labels, logits.shape)
-    if 0 in logits.shape:
-        return ops.sum(to_float(logits), axis=-1)
-    return _with_terms(kernel, labels, logits, *of_rows, axes=len(logits.shape) - 1)
+    return _loss(kernel, labels, logits, parameters, len(logits.shape) - 1)
 
 
 def loss_of_outputs(
-    kernel: Callable, targets: Tensor, logits: Tensor, *of_outputs: Tensor
+    kernel: Callable, targets: Labels, logits: Tensor, *parameters: Parameter
 ) -> Tensor:
     """Return the value that a kernel gives each independent logit, with the gradient it gives.
 
     Args:
-        kernel: Function (targets, z, *of_outputs) -> Terms that treats every entry alone.
-        targets: Tensor of the shape of `logits`.
+        kernel: Function (targets, z, *parameters) -> Terms that treats every entry alone.
+        targets: Labels of the shape of `logits`.
         logits: Float tensor of any shape; the kernel gets float32 or better.
-        of_outputs: More tensors of that shape for the kernel.
+        parameters: What else it gets: gamma, alpha.
 
     Returns:
-        Tensor of the shape of `logits`.
+        Tensor of the shape of `logits`: 0 where a target does not count, NaN where it is invalid.
+
+    Raises:
+        ValueError: If a target that counts is invalid and can be read.
     """
-    logits = floating(logits)
-    targets = ops.stop_gradient(ops.convert_to_tensor(targets))
-    return _with_terms(kernel, targets, logits, *of_outputs, axes=len(logits.shape))
+    return _loss(kernel, targets, logits, parameters, len(logits.shape))
 
 
-def _with_terms(
-    kernel: Callable, labels: Tensor, logits: Tensor, *others: Tensor, axes: int
+def _loss(
+    kernel: Callable, labels: Labels, logits: Tensor, parameters: tuple[Parameter, ...], axes: int
 ) -> Tensor:
-    def upcast(labels: Tensor, z: Tensor, *others: Tensor) -> Terms:
-        return kernel(labels, to_float(z), *others)
+    logits = floating(logits)
+    are_outputs = axes == len(logits.shape)
+    if 0 in logits.shape:
+        return to_float(logits) if are_outputs else ops.sum(to_float(logits), axis=-1)
+    arguments = Arguments(labels, logits, *parameters)
+    number = len(arguments.arrays)
 
-    def forward(z: Tensor) -> Terms:
-        return Terms(*over_rows(upcast, labels, z, *others, axes=axes))
+    def rows(*tensors: Tensor) -> tuple[Tensor, ...]:
+        values, z, factor, given = arguments.unpack(*tensors, are_outputs=are_outputs)
+        value, gradient, slopes = kernel(values, z, *given)
+        return value * factor, gradient * _like(factor, gradient), *(
+            slope * _like(factor, slope) for slope in slopes
+        )
 
-    def differentiate(z: Tensor, terms: Terms, upstream: Tensor) -> Tensor:
-        if axes < len(z.shape):
-            upstream = ops.expand_dims(upstream, -1)
-        return ops.cast(terms.gradient * upstream, z.dtype)
+    def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
+        return over_rows(rows, *tensors[:number], axes=axes, shared=tensors[number:])
 
-    return with_gradient(forward, differentiate)(logits)
+    def backward(tensors: tuple, terms: tuple, upstream: Tensor) -> list[Tensor | None]:
+        _, gradient, *slopes = terms
+        gradient = ops.cast(gradient * _like(upstream, gradient), tensors[1].dtype)
+        return arguments.gradients(gradient, upstream, slopes)
+
+    values = with_gradient(forward, backward)(*arguments.arrays, *arguments.shared)
+    return checked(values, labels, logits, are_outputs=are_outputs)
+
+
+def checked(
+    values: Tensor, labels: Labels, logits: Tensor, *, are_outputs: bool = False
+) -> Tensor:
+    """Return the values of a loss.
+
+    Raises:
+        ValueError: If one is NaN, can be read, and comes of a label that cannot be.
+    """
+    now = value_now(values)
+    if now is not None and np.isnan(now).any():
+        check_labels(labels, logits.shape[-1], are_outputs=are_outputs)
+    return values
+
+
+def _like(x: Tensor, other: Tensor) -> Tensor:
+    return x if len(x.shape) == len(other.shape) else ops.expand_dims(x, -1)
 
 
 def crossentropy_terms(targets: Tensor, of_each: StableProbability) -> Terms:
