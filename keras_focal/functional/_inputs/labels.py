@@ -78,7 +78,9 @@ def read_ids(labels: Any, logits_shape: tuple, name: str = "labels") -> Labels:
         return labels
     given = as_labels(labels, name)
     values = _without_last_one(given, logits_shape)
-    fix = "Give one class id for each row of predictions; for one-hot rows use the categorical loss."
+    fix = (
+        "Give one class id for each row of predictions; for one-hot rows use the categorical loss."
+    )
     check_same_shape(name, values.shape, logits_shape[:-1], fix)
     return Labels(ids_in_range(values, logits_shape[-1]), given=given, name=name)
 
@@ -96,6 +98,16 @@ def read_labels(labels: Any, logits_shape: tuple, name: str = "labels") -> Label
     if len(given.shape) == len(logits_shape) and given.shape[-1] != 1:
         return Labels(as_targets(given), given=given, name=name)
     return read_ids(labels, logits_shape, name)
+
+
+def read_rows(labels: Any, logits_shape: tuple, name: str = "labels") -> Labels:
+    """Return rows of targets of the shape of the logits.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    fix = "For class ids use SparseCategoricalFocalCrossentropy."
+    return read_targets(labels, logits_shape, fix, name)
 
 
 def read_targets(targets: Any, logits_shape: tuple, fix: str, name: str = "targets") -> Labels:
@@ -165,9 +177,7 @@ def class_of_rows(rows: Tensor) -> Tensor:
     return ops.where(ops.logical_and(is_row, total <= 0), IGNORED, ids)
 
 
-def class_ids(
-    labels: Any, predictions_shape: tuple, ignore_class: int | None = None
-) -> Tensor:
+def class_ids(labels: Any, predictions_shape: tuple, ignore_class: int | None = None) -> Tensor:
     """Return class ids of shape predictions_shape[:-1] from ids, ids (..., 1), or rows (..., K).
 
     Args:
@@ -223,11 +233,6 @@ def _without_last_one(labels: Tensor, predictions_shape: tuple) -> Tensor:
     return labels
 
 
-def targets_of(labels: Labels, z: Tensor) -> Tensor:
-    """Return the target distribution of each row of logits; zeros for what is no class."""
-    return targets_like(labels.values, z)
-
-
 def targets_like(values: Tensor, z: Tensor) -> Tensor:
     """Return ids as one-hot rows of the dtype of z, rows in that dtype."""
     if len(values.shape) < len(z.shape):
@@ -275,8 +280,10 @@ def check_labels(labels: Labels, num_classes: int, *, are_outputs: bool = False)
         return
     index = tuple(int(i) for i in np.unravel_index(is_wrong.argmax(), is_wrong.shape))
     place = f" at [{', '.join(map(str, index))}]"
-    if labels.are_ids and given.ndim <= is_wrong.ndim + 1 and (
-        given.ndim == is_wrong.ndim or given.shape[-1] == 1
+    if (
+        labels.are_ids
+        and given.ndim <= is_wrong.ndim + 1
+        and (given.ndim == is_wrong.ndim or given.shape[-1] == 1)
     ):
         found = given.reshape(is_wrong.shape)[index]
         raise ValueError(_id_message(labels.name, found, num_classes, place))
@@ -303,7 +310,9 @@ def _id_message(name: str, found: Any, num_classes: int, place: str) -> str:
     elif not np.isfinite(found) or found != np.floor(found):
         fix = "For one-hot or soft targets use CategoricalFocalCrossentropy."
     else:
-        fix = f"To leave out labels of that id pass ignore_class={int(found)}, or give them weight 0."
+        fix = (
+            f"To leave out labels of that id pass ignore_class={int(found)}, or give them weight 0."
+        )
     return (
         f"`{name}` must hold class ids, whole numbers in [0, {num_classes}). Received: {found:g}"
         f"{place}. {fix}"

@@ -55,3 +55,9 @@ def weights_like(values: Tensor, sample_weight: Tensor | None) -> Tensor:
     if sample_weight is None:
         return ones
     return ones * align_weights(ops.convert_to_tensor(sample_weight, dtype=ones.dtype), ones)
+
+
+def nan_where_no_weight(weights: Tensor) -> Tensor:
+    """Return weights, with NaN in place of negative and infinite ones."""
+    is_weight = ops.logical_and(weights >= 0, weights < float("inf"))
+    return ops.where(is_weight, weights, float("nan"))

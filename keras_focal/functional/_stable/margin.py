@@ -103,7 +103,7 @@ def class_margin(index: Tensor, logits: Tensor) -> tuple[Margin, Others]:
     logit = ops.squeeze(ops.take_along_axis(logits, nearest, axis=-1), axis=-1)
     gap, gap_error = _difference(largest, logit)
     gap_error = ops.where(ops.abs(gap_error) < 1.0, gap_error, 0.0)
-    margin = Margin(ops.clip(gap, 0.0, LARGEST_GAP), gap_error, rest)
+    margin = Margin(ops.minimum(gap, LARGEST_GAP), gap_error, rest)
     positive = ops.clip(rest, TINY, float("inf"))
     log_rest = ops.log(positive)
     reference, reference_error = _difference(largest, -log_rest)
@@ -119,7 +119,7 @@ def stable_probability(margin: Margin) -> StableProbability:
     # Near p = 1 the neg_log_p is log(1 + rest) with a small rest, which 1 + rest would round away.
     is_sure = ops.logical_and(gap <= 0, rest <= 1)
     neg_log_p = ops.where(
-        is_sure, log_of_one_plus(ops.clip(rest, 0.0, 1.0)), gap + (gap_error + ops.log(total))
+        is_sure, log_of_one_plus(ops.where(is_sure, rest, 0.0)), gap + (gap_error + ops.log(total))
     )
     return StableProbability(own / total, rest / total, neg_log_p)
 
@@ -140,7 +140,7 @@ def stable_probabilities(logits: Tensor) -> StableProbability:
     return StableProbability(
         p=p,
         complement=ops.where(is_top, of_top.complement, 1.0 - p),
-        neg_log_p=ops.clip(behind, 0.0, LARGEST_GAP) + of_top.neg_log_p,
+        neg_log_p=ops.minimum(behind, LARGEST_GAP) + of_top.neg_log_p,
     )
 
 

@@ -15,13 +15,15 @@ from keras_focal.functional._backend.precision import Tensor, floating, to_float
 from keras_focal.functional._inputs.gamma import (
     Gamma,
     is_product,
-    is_signed,
     power,
+    read_alpha,
+    read_gamma,
     resolve,
-    split_rows,
 )
+from keras_focal.functional._inputs.labels import read_targets
 from keras_focal.functional._stable.margin import LARGEST_GAP, StableProbability
-from keras_focal.functional.losses._focal import focal_terms
+from keras_focal.functional.losses._focal import focal_terms, log_base
+from keras_focal.functional.losses._terms import Arguments, checked
 
 
 def binary_focal_crossentropy(
@@ -57,39 +59,50 @@ def binary_focal_crossentropy(
         Lin et al., 2017, eq. 5; Mukhoti et al., 2020, eq. 5.
     """
     logits = floating(logits)
-    targets = ops.stop_gradient(ops.convert_to_tensor(targets))
-    gamma, gammas = split_rows(gamma, logits)
-    alpha, alphas = split_rows(alpha, logits)
+    labels = read_targets(targets, logits.shape, "Give one target in [0, 1] for each output.")
+    gamma = read_gamma(gamma, logits)
+    alpha = read_alpha(alpha, like=logits)
+    arguments = Arguments(labels, logits, gamma, alpha)
+    number, axes = len(arguments.arrays), len(logits.shape)
 
-    def kernel(targets: Tensor, z: Tensor, *of_rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss and its slope with respect to z."""
-        rows = iter(of_rows)
-        exponent = next(rows) if gammas else gamma
-        weight = next(rows) if alphas else alpha
-        z = to_float(z)
-        positive = ops.cast(targets, z.dtype)
-        negative = 1.0 - positive
+    def sides(tensors: tuple) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[_Answer, _Answer]]:
+        """Return q and 1 - q, times the factor, their weights, and the two answers."""
+        q, z, factor, (exponent, weight) = arguments.unpack(*tensors, are_outputs=True)
+        q = ops.cast(q, z.dtype)
+        one, other = 1.0, 1.0
         if weight is not None:
-            weight = ops.cast(weight, z.dtype)
-            positive, negative = positive * weight, negative * (1.0 - weight)
-        yes, no = _answers(z, exponent)
-        return positive * yes.value + negative * no.value, negative * no.pull - positive * yes.pull
+            one = ops.cast(weight, z.dtype)
+            other = 1.0 - one
+        answers = _answers(z, exponent, signed=gamma.is_signed)
+        return factor * q, factor * (1.0 - q), one, other, answers
 
-    def value(*arrays: Tensor) -> Tensor:
-        return kernel(*arrays)[0]
+    def value(*tensors: Tensor) -> Tensor:
+        positive, negative, one, other, (yes, no) = sides(tensors)
+        return positive * one * yes.value + negative * other * no.value
 
-    def gradient(upstream: Tensor, *arrays: Tensor) -> Tensor:
-        return ops.cast(kernel(*arrays)[1] * upstream, logits.dtype)
+    def gradients(upstream: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        positive, negative, one, other, (yes, no) = sides(tensors)
+        of_logits = negative * other * no.slope - positive * one * yes.slope
+        slopes = []
+        if gamma.is_learned:
+            of_yes = positive * one * yes.value * log_base(no.p)
+            slopes.append(of_yes + negative * other * no.value * log_base(yes.p))
+        if alpha.is_learned:
+            slopes.append(positive * yes.value - negative * no.value)
+        return ops.cast(of_logits * upstream, logits.dtype), *slopes
 
-    axes = len(logits.shape)
+    def forward(*tensors: Tensor) -> tuple[Tensor]:
+        return (over_rows(value, *tensors[:number], axes=axes, shared=tensors[number:]),)
 
-    def forward(z: Tensor) -> tuple[Tensor]:
-        return (over_rows(value, targets, z, *gammas, *alphas, axes=axes),)
+    def backward(tensors: tuple, _: tuple, upstream: Tensor) -> list[Tensor | None]:
+        arrays = (upstream, tensors[0], afresh(tensors[1]), *tensors[2:number])
+        of_logits, *slopes = over_rows(gradients, *arrays, axes=axes, shared=tensors[number:])
+        return arguments.gradients(of_logits, upstream, slopes)
 
-    def differentiate(z: Tensor, _: tuple[Tensor], upstream: Tensor) -> Tensor:
-        return over_rows(gradient, upstream, targets, afresh(z), *gammas, *alphas, axes=axes)
-
-    return with_gradient(forward, differentiate)(logits)
+    if 0 in logits.shape:
+        return to_float(logits)
+    values = with_gradient(forward, backward)(*arguments.arrays, *arguments.shared)
+    return checked(values, labels, logits.shape, are_outputs=True)
 
 
 class _Answer(NamedTuple):
@@ -97,16 +110,19 @@ class _Answer(NamedTuple):
 
     Attributes:
         value: (1 - p)^gamma (-log p) of it.
-        pull: (1 - p) g(p, gamma) = (1 - p)^gamma (1 - p - gamma p log p).
+        slope: (1 - p) g(p, gamma) = (1 - p)^gamma (1 - p - gamma p log p).
+        p: Its probability.
     """
 
     value: Tensor
-    pull: Tensor
+    slope: Tensor
+    p: Tensor
 
 
-def _answers(z: Tensor, gamma: Gamma) -> tuple[_Answer, _Answer]:
+def _answers(z: Tensor, gamma: Gamma, *, signed: bool) -> tuple[_Answer, _Answer]:
     """Return yes, of logit z, and no."""
-    size = ops.clip(ops.abs(z), 0.0, LARGEST_GAP)
+    # Not the absolute value, whose derivative at 0 is 0 from both sides.
+    size = ops.minimum(ops.where(z >= 0, z, -z), LARGEST_GAP)
     small = ops.exp(-size)
     likely = 1.0 / (1.0 + small)
     unlikely = small * likely
@@ -118,20 +134,19 @@ def _answers(z: Tensor, gamma: Gamma) -> tuple[_Answer, _Answer]:
         complement = ops.where(is_likely, unlikely, likely)
         neg_log_p = neg_log_p_of_likely + ops.where(is_likely, 0.0, size)
         exponent = resolve(gamma, p)
-        if is_signed(gamma):
+        if signed:
             value, slope = focal_terms(
                 StableProbability(p, complement, neg_log_p), exponent, signed=True
             )
-            return _Answer(value, complement * slope)
+            return _Answer(value, complement * slope, p)
         if is_product(exponent):
             modulation = power(complement, exponent)
         else:
             # (1 / (1 + e))^gamma and (e / (1 + e))^gamma.
             modulation = ops.exp(-exponent * neg_log_p_of_likely)
             modulation = modulation * ops.where(is_likely, _power_of_small(size, exponent), 1.0)
-        return _Answer(
-            modulation * neg_log_p, modulation * (complement + exponent * (p * neg_log_p))
-        )
+        slope = modulation * (complement + exponent * (p * neg_log_p))
+        return _Answer(modulation * neg_log_p, slope, p)
 
     return answer(is_yes_likely), answer(ops.logical_not(is_yes_likely))
 

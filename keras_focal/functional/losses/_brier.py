@@ -2,12 +2,12 @@
 
 from keras import ops
 
-from keras_focal.functional._backend.precision import Tensor
+from keras_focal.functional._backend.precision import Tensor, floating
 from keras_focal.functional._inputs.gamma import Gamma
-from keras_focal.functional._inputs.labels import targets_of
+from keras_focal.functional._inputs.labels import read_labels, targets_like
 from keras_focal.functional._stable.margin import chosen_class, stable_probabilities
 from keras_focal.functional.losses._focal import focal_crossentropy
-from keras_focal.functional.losses._terms import Terms, loss_of_rows, only_of_classes
+from keras_focal.functional.losses._terms import Terms, loss_of_rows
 
 
 def brier_loss(labels: Tensor, logits: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def brier_loss(labels: Tensor, logits: Tensor) -> Tensor:
 
     def kernel(labels: Tensor, z: Tensor) -> Terms:
         of_each = stable_probabilities(z)
-        targets = targets_of(labels, z)
+        targets = targets_like(labels, z)
         # p - q from the side on which it does not cancel.
         difference = ops.where(
             targets > 0.5, (1.0 - targets) - of_each.complement, of_each.p - targets
@@ -54,9 +54,10 @@ def brier_loss(labels: Tensor, logits: Tensor) -> Tensor:
         gradient = ops.where(
             chosen_class(top, z.shape[-1]), -ops.sum(others, axis=-1, keepdims=True), others
         )
-        return only_of_classes(labels, Terms(value, gradient))
+        return Terms(value, gradient)
 
-    return loss_of_rows(kernel, labels, logits)
+    logits = floating(logits)
+    return loss_of_rows(kernel, read_labels(labels, logits.shape), logits)
 
 
 def focal_calibration_loss(
@@ -83,5 +84,7 @@ def focal_calibration_loss(
     Source:
         Liang et al., 2024.
     """
+    logits = floating(logits)
+    labels = read_labels(labels, logits.shape)
     focal = focal_crossentropy(labels, logits, gamma=gamma)
     return focal + weight * brier_loss(labels, logits)

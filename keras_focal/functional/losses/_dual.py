@@ -6,9 +6,11 @@ docs/maths.md, equation L8.
 from keras import ops
 
 from keras_focal.functional._backend.precision import TINY, Tensor, floating
-from keras_focal.functional._inputs.gamma import Gamma, power, resolve, split_rows
+from keras_focal.functional._inputs.gamma import Gamma, power, read_gamma, resolve
+from keras_focal.functional._inputs.labels import read_class
 from keras_focal.functional._stable.margin import chosen_class, class_margin, stable_probability
-from keras_focal.functional.losses._terms import Terms, loss_of_rows, only_of_classes
+from keras_focal.functional.losses._focal import log_base
+from keras_focal.functional.losses._terms import Terms, loss_of_rows
 
 
 def dual_focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0) -> Tensor:
@@ -41,14 +43,10 @@ def dual_focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.
         Tao et al., 2023, "Dual Focal Loss for Calibration".
     """
     logits = floating(logits)
-    labels = ops.convert_to_tensor(labels)
-    if len(labels.shape) == len(logits.shape) and labels.shape[-1] != 1:
-        labels = ops.cast(ops.argmax(labels, axis=-1), "int32")
-    elif len(labels.shape) == len(logits.shape):
-        labels = ops.squeeze(labels, axis=-1)
-    gamma, gammas = split_rows(gamma, labels)
+    labels = read_class(labels, logits.shape)
+    gamma = read_gamma(gamma, labels.values, signed=False)
 
-    def kernel(labels: Tensor, z: Tensor, *of_rows: Tensor) -> Terms:
+    def kernel(labels: Tensor, z: Tensor, given: Gamma) -> Terms:
         num_classes = z.shape[-1]
         is_true = chosen_class(labels, num_classes)
         margin, others = class_margin(labels, z)
@@ -59,7 +57,7 @@ def dual_focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.
         is_next = _next_below(z, is_true)
         p_next = ops.sum(ops.where(is_next, p_others, 0.0), axis=-1)
 
-        exponent = resolve(of_rows[0] if of_rows else gamma, p)
+        exponent = resolve(given, p)
         base = complement + p_next
         modulation = power(base, exponent)
         vanished = base < TINY
@@ -72,9 +70,10 @@ def dual_focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.
             is_next, ops.expand_dims(at_next, -1), ops.expand_dims(at_others, -1)
         )
         gradient = ops.where(is_true, ops.expand_dims(at_true, -1), gradient)
-        return only_of_classes(labels, Terms(modulation * neg_log_p, gradient))
+        value = modulation * neg_log_p
+        return Terms(value, gradient, (value * log_base(base),) if gamma.is_learned else ())
 
-    return loss_of_rows(kernel, labels, logits, *gammas)
+    return loss_of_rows(kernel, labels, logits, gamma)
 
 
 def _next_below(z: Tensor, is_true: Tensor) -> Tensor:

@@ -14,8 +14,12 @@ from keras_focal.functional._backend.compilation import over_rows
 from keras_focal.functional._backend.derivative import with_gradient
 from keras_focal.functional._backend.operations import afresh
 from keras_focal.functional._backend.precision import TINY, Tensor, floating, to_float
-from keras_focal.functional._inputs.gamma import Gamma, is_signed, power, resolve, split_rows
-from keras_focal.functional._inputs.labels import are_ids, ids_or_rows
+from keras_focal.functional._inputs.gamma import Gamma, power, read_alpha, read_gamma, resolve
+from keras_focal.functional._inputs.labels import (
+    read_ids,
+    read_labels,
+    read_rows,
+)
 from keras_focal.functional._stable.margin import (
     StableProbability,
     chosen_class,
@@ -23,6 +27,7 @@ from keras_focal.functional._stable.margin import (
     stable_probabilities,
     stable_probability,
 )
+from keras_focal.functional.losses._terms import Arguments, Terms, blank, checked, loss_of_rows
 
 
 def sparse_categorical_focal_crossentropy(
@@ -61,25 +66,45 @@ def sparse_categorical_focal_crossentropy(
         Lin et al., 2017, eq. 5; Mukhoti et al., 2020, section 4 and Proposition 1.
     """
     logits = floating(logits)
+    labels = read_ids(labels, logits.shape)
+    gamma = read_gamma(gamma, labels.values)
+    alpha = read_alpha(alpha, num_classes=logits.shape[-1])
     if 0 in logits.shape:
         return ops.sum(to_float(logits), axis=-1)
-    labels = ops.cast(labels, "int32")
-    gamma, gammas = split_rows(gamma, labels)
+    arguments = Arguments(labels, logits, gamma, alpha)
+    number, axes = len(arguments.arrays), len(labels.values.shape)
 
-    axes = len(labels.shape)
+    def rows(*tensors: Tensor) -> tuple[Tensor, ...]:
+        ids, z, factor, (exponent, weights) = arguments.unpack(*tensors)
+        terms = sparse_terms(ids, z, exponent, weights, signed=gamma.is_signed)
+        value, reference, at_true, at_others, base = terms
+        slopes = []
+        if gamma.is_learned:
+            slopes.append(value * factor * log_base(base))
+        if alpha.is_learned:
+            unweighted = sparse_terms(ids, z, exponent, None, signed=gamma.is_signed).value * factor
+            is_vector = len(weights.shape) == 1
+            is_true = ops.cast(chosen_class(ids, z.shape[-1]), z.dtype)
+            slopes.append(unweighted[..., None] * is_true if is_vector else unweighted)
+        return value * factor, reference, at_true * factor, at_others * factor, *slopes
 
-    def kernel(labels: Tensor, z: Tensor, *of_rows: Tensor) -> SparseTerms:
-        return sparse_terms(labels, to_float(z), of_rows[0] if of_rows else gamma, alpha)
+    def gradient(ids: Tensor, z: Tensor, *others: Tensor) -> Tensor:
+        *counts, reference, at_true, at_others = others
+        return sparse_gradient(ids, blank(z, *counts), reference, at_true, at_others)
 
-    def forward(z: Tensor) -> SparseTerms:
-        return SparseTerms(*over_rows(kernel, labels, z, *gammas, axes=axes))
+    def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
+        return over_rows(rows, *tensors[:number], axes=axes, shared=tensors[number:])
 
-    def differentiate(z: Tensor, terms: SparseTerms, upstream: Tensor) -> Tensor:
-        _, reference, pull, push = terms
-        pull, push = pull * upstream, push * upstream
-        return over_rows(sparse_gradient, labels, afresh(z), reference, pull, push, axes=axes)
+    def backward(tensors: tuple, terms: tuple, upstream: Tensor) -> list[Tensor | None]:
+        _, reference, at_true, at_others, *slopes = terms
+        scaled = reference, at_true * upstream, at_others * upstream
+        counts = arguments.counts(tensors)
+        ids, z = tensors[0], afresh(tensors[1])
+        of_logits = over_rows(gradient, ids, z, *counts, *scaled, axes=axes)
+        return arguments.gradients(of_logits, upstream, slopes)
 
-    return with_gradient(forward, differentiate)(logits)
+    values = with_gradient(forward, backward)(*arguments.arrays, *arguments.shared)
+    return checked(values, labels, logits.shape)
 
 
 def categorical_focal_crossentropy(
@@ -114,33 +139,33 @@ def categorical_focal_crossentropy(
         Mukhoti et al., 2020, Appendix A.
     """
     logits = floating(logits)
-    if 0 in logits.shape:
-        return ops.sum(to_float(logits), axis=-1)
-    targets = ops.stop_gradient(ops.convert_to_tensor(targets))
-    gamma, gammas = split_rows(gamma, logits)
+    labels = read_rows(targets, logits.shape, "targets")
+    gamma = read_gamma(gamma, logits)
+    alpha = read_alpha(alpha, num_classes=logits.shape[-1])
 
-    def kernel(targets: Tensor, z: Tensor, *of_rows: Tensor) -> "_DenseTerms":
-        z = to_float(z)
-        targets = ops.cast(targets, z.dtype)
-        if alpha is not None:
-            targets = targets * ops.convert_to_tensor(alpha, dtype=z.dtype)
+    def kernel(values: Tensor, z: Tensor, exponent: Gamma, weights: Tensor | None) -> Terms:
+        unweighted = ops.cast(values, z.dtype)
+        q = unweighted
+        if weights is not None:
+            q = q * ops.convert_to_tensor(weights, dtype=z.dtype)
         of_each = stable_probabilities(z)
-        exponent = of_rows[0] if of_rows else gamma
-        value, slope = focal_terms(of_each, resolve(exponent, of_each.p), signed=is_signed(gamma))
+        exponents = resolve(exponent, of_each.p)
+        value, slope = focal_terms(of_each, exponents, signed=gamma.is_signed)
+        slopes = []
+        if gamma.is_learned:
+            of_gamma = q * value * log_base(of_each.complement)
+            slopes.append(ops.where(unweighted > 0, of_gamma, 0.0))
+        if alpha.is_learned:
+            slopes.append(ops.where(unweighted > 0, unweighted * value, 0.0))
         # A class without weight adds nothing, also where its neg_log_p is infinite (logit -inf).
-        value = ops.where(targets > 0, targets * value, 0.0)
-        pull = targets * slope
-        # dL/dz_k = p_k sum_c pull_c - pull_k, grouped so that nothing near 1 cancels.
-        others = ops.sum(pull, axis=-1, keepdims=True) - pull
-        return _DenseTerms(ops.sum(value, axis=-1), of_each.p * others - of_each.complement * pull)
+        value = ops.where(q > 0, q * value, 0.0)
+        weighted = q * slope
+        # dL/dz_k = p_k sum_c w_c - w_k, grouped so that nothing near 1 cancels.
+        others = ops.sum(weighted, axis=-1, keepdims=True) - weighted
+        gradient = of_each.p * others - of_each.complement * weighted
+        return Terms(ops.sum(value, axis=-1), gradient, tuple(slopes))
 
-    def forward(z: Tensor) -> "_DenseTerms":
-        return _DenseTerms(*over_rows(kernel, targets, z, *gammas, axes=len(z.shape) - 1))
-
-    def differentiate(z: Tensor, terms: "_DenseTerms", upstream: Tensor) -> Tensor:
-        return ops.cast(terms.gradient * ops.expand_dims(upstream, -1), z.dtype)
-
-    return with_gradient(forward, differentiate)(logits)
+    return loss_of_rows(kernel, labels, logits, gamma, alpha)
 
 
 class SparseTerms(NamedTuple):
@@ -149,40 +174,52 @@ class SparseTerms(NamedTuple):
     Attributes:
         value: The loss.
         reference: logsumexp of the other logits, rounded.
-        pull: Minus the gradient at the true logit, alpha_t (1 - p_t) g.
-        push: The gradient at another logit over exp(logit - reference).
+        at_true: Minus the gradient at the true logit, alpha_t (1 - p_t) g.
+        at_others: The gradient at another logit over exp(logit - reference).
+        base: 1 - p_t.
     """
 
     value: Tensor
     reference: Tensor
-    pull: Tensor
-    push: Tensor
+    at_true: Tensor
+    at_others: Tensor
+    base: Tensor
 
 
-def sparse_terms(labels: Tensor, z: Tensor, gamma: Gamma, alpha: Tensor | None) -> SparseTerms:
+def sparse_terms(
+    ids: Tensor, z: Tensor, gamma: Gamma, alpha: Tensor | None, *, signed: bool = False
+) -> SparseTerms:
     """Return the loss of each row of float32 logits, and what its gradient needs."""
-    margin, others = class_margin(labels, z)
+    margin, others = class_margin(ids, z)
     of_true = stable_probability(margin)
-    value, slope = focal_terms(of_true, resolve(gamma, of_true.p), signed=is_signed(gamma))
-    weight = _class_weight(labels, alpha, z)
-    pull = weight * slope * of_true.complement
-    return SparseTerms(weight * value, others.reference, pull, pull * others.factor)
+    value, slope = focal_terms(of_true, resolve(gamma, of_true.p), signed=signed)
+    at_true = slope * of_true.complement
+    if alpha is not None:
+        weight = ops.convert_to_tensor(alpha, dtype=z.dtype)
+        if len(weight.shape) == 1:
+            weight = ops.take(weight, ops.clip(ids, 0, z.shape[-1] - 1))
+        value, at_true = weight * value, weight * at_true
+    at_others = at_true * others.factor
+    return SparseTerms(value, others.reference, at_true, at_others, of_true.complement)
 
 
 def sparse_gradient(
-    labels: Tensor, z: Tensor, reference: Tensor, pull: Tensor, push: Tensor
+    ids: Tensor, z: Tensor, reference: Tensor, at_true: Tensor, at_others: Tensor
 ) -> Tensor:
     """Return dL/dz: -(1 - p_t) g at the true class, (1 - p_t) share_j g at another."""
-    is_true = chosen_class(labels, z.shape[-1])
+    is_true = chosen_class(ids, z.shape[-1])
     below = to_float(z) - ops.expand_dims(reference, -1)
     share = ops.exp(ops.where(is_true, 0.0, below))
-    gradient = ops.where(is_true, -ops.expand_dims(pull, -1), share * ops.expand_dims(push, -1))
+    gradient = ops.where(
+        is_true, -ops.expand_dims(at_true, -1), share * ops.expand_dims(at_others, -1)
+    )
     return ops.cast(gradient, z.dtype)
 
 
-class _DenseTerms(NamedTuple):
-    value: Tensor
-    gradient: Tensor
+def log_base(base: Tensor) -> Tensor:
+    """Return log(1 - p), the factor of the derivative by gamma; 0 where the loss vanishes."""
+    vanished = base < TINY
+    return ops.where(vanished, 0.0, ops.log(ops.where(vanished, 1.0, base)))
 
 
 def focal_terms(
@@ -205,18 +242,6 @@ def focal_terms(
     return modulation * neg_log_p, modulation * (1.0 + gamma * (p * ratio))
 
 
-def _class_weight(labels: Tensor, alpha: Tensor | None, logits: Tensor) -> Tensor:
-    """Return the weight of each label: 1 or its alpha, and 0 of a label that names no class."""
-    num_classes = logits.shape[-1]
-    is_class = ops.cast(ops.logical_and(labels >= 0, labels < num_classes), logits.dtype)
-    if alpha is None:
-        return is_class
-    alpha = ops.convert_to_tensor(alpha, dtype=logits.dtype)
-    if len(alpha.shape) == 0:
-        return is_class * alpha
-    return is_class * ops.take(alpha, ops.clip(labels, 0, num_classes - 1))
-
-
 def focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0) -> Tensor:
     """Return the focal loss of each row of logits, for labels of either form.
 
@@ -234,8 +259,8 @@ def focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0) ->
         >>> [round(float(value), 4) for value in loss]
         [0.1733, 0.1733]
     """
-    logits = ops.convert_to_tensor(logits)
-    labels = ids_or_rows(labels, logits.shape)
-    if are_ids(labels, logits):
+    logits = floating(logits)
+    labels = read_labels(labels, logits.shape)
+    if labels.are_ids:
         return sparse_categorical_focal_crossentropy(labels, logits, gamma=gamma)
     return categorical_focal_crossentropy(labels, logits, gamma=gamma)

@@ -12,11 +12,22 @@ from keras import ops
 
 from keras_focal._validation import check_count, check_same_shape
 from keras_focal.functional._backend.compilation import compiled
+from keras_focal.functional._backend.derivative import once, with_gradient
 from keras_focal.functional._backend.operations import afresh, matmul_float32
 from keras_focal.functional._backend.precision import Tensor, floating, to_float
-from keras_focal.functional._inputs.gamma import Gamma, split_rows
-from keras_focal.functional.losses._focal import SparseTerms, sparse_gradient, sparse_terms
+from keras_focal.functional._inputs.gamma import (
+    Gamma,
+    Parameter,
+    Parameters,
+    read_alpha,
+    read_gamma,
+)
+from keras_focal.functional._inputs.labels import is_left_out, label_factor, read_ids
+from keras_focal.functional._inputs.weights import nan_where_no_weight
+from keras_focal.functional.losses._focal import log_base, sparse_gradient, sparse_terms
+from keras_focal.functional.losses._terms import blank, checked
 
+NAME = "linear_sparse_focal_crossentropy"
 MOST_PARTS = 64
 SMALLEST_PART = 2**20
 """Logits in a part below which more parts save nothing."""
@@ -73,41 +84,43 @@ def linear_sparse_focal_crossentropy(
         in Large-Vocabulary Language Models"; Hsu et al., 2024, "Liger Kernel".
     """
     features, kernel = floating(features), floating(kernel)
-    labels = ops.cast(labels, "int32")
     depth, num_classes = kernel.shape
     check_same_shape(
         "features", features.shape[-1:], (depth,), "Give features with one entry per kernel row."
     )
-    check_same_shape("labels", labels.shape, features.shape[:-1], "Give one class id per row.")
+    shape = (*features.shape[:-1], num_classes)
+    labels = read_ids(labels, shape)
+    ids = labels.values
     if bias is None:
         bias = ops.zeros((num_classes,), dtype=to_float(kernel).dtype)
     else:
         bias = floating(bias)
         check_same_shape("bias", bias.shape, (num_classes,), "Give one entry per class.")
-    num_parts = _parts(labels.shape, num_classes) if num_parts is None else num_parts
+    num_parts = _parts(ids.shape, num_classes) if num_parts is None else num_parts
     num_parts = check_count("num_parts", num_parts)
-    gamma, gammas = split_rows(gamma, labels)
-
-    weights = ops.ones_like(labels, dtype=to_float(features).dtype)
+    gamma = read_gamma(gamma, ids)
+    alpha = read_alpha(alpha, num_classes=num_classes)
+    weights = ops.ones_like(ids, dtype=to_float(features).dtype)
     if sample_weight is not None:
         sample_weight = ops.convert_to_tensor(sample_weight, dtype=weights.dtype)
-        check_same_shape("sample_weight", sample_weight.shape, labels.shape, "Weigh each row.")
+        check_same_shape("sample_weight", sample_weight.shape, ids.shape, "Weigh each row.")
         weights = weights * sample_weight
     if ignore_class is not None:
-        weights = ops.where(ops.equal(labels, ignore_class), 0.0, weights)
+        weights = ops.where(is_left_out(labels, ignore_class), 0.0, weights)
     if sample_weight is not None or ignore_class is not None:
         counts = ops.not_equal(weights, 0)
-        labels = ops.where(counts, labels, -1)
+        labels = labels._replace(counts=counts)
         # 0 * NaN is NaN: a row that adds nothing must be finite.
-        features = ops.where(
-            ops.expand_dims(counts, -1), features, ops.zeros((), dtype=features.dtype)
-        )
+        features = blank(features, counts)
+        ids = blank(ids, counts)
 
-    shape = ops.shape(labels)
-    flat = (ops.reshape(labels, (-1,)), *(ops.reshape(g, (-1,)) for g in gammas))
-    head = _Head(flat, gamma, alpha, num_parts)
-    losses = head.losses(ops.reshape(features, (-1, depth)), kernel, bias)
-    return ops.reshape(losses, shape) * ops.stop_gradient(weights)
+    head = _Head(gamma, alpha, num_parts)
+    flat = (ops.reshape(x, (-1,)) for x in (ids, *gamma.rows))
+    losses = head.losses(
+        ops.reshape(features, (-1, depth)), kernel, bias, *flat, *gamma.shared, *alpha.shared
+    )
+    losses = ops.reshape(losses, ops.shape(ids)) * ops.stop_gradient(nan_where_no_weight(weights))
+    return checked(losses, labels, shape)
 
 
 def _parts(shape: tuple, num_classes: int) -> int:
@@ -123,57 +136,67 @@ def _parts(shape: tuple, num_classes: int) -> int:
 class _Head:
     """The loss as a function of features (N, D), kernel (D, K) and bias (K,)."""
 
-    def __init__(self, rows: tuple[Tensor, ...], gamma: Gamma, alpha: Any, num_parts: int):
-        self.rows = rows
+    def __init__(self, gamma: Parameter, alpha: Parameter, num_parts: int):
         self.gamma = gamma
         self.alpha = alpha
+        self.parameters = Parameters(gamma, alpha)
         self.num_parts = num_parts
 
-    def losses(self, features: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-        @ops.custom_gradient
-        def value_of(features: Tensor, kernel: Tensor, bias: Tensor) -> tuple[Tensor, Any]:
-            terms = compiled(self._terms, features, kernel, bias, *self.rows)
+    def losses(self, *arguments: Tensor) -> Tensor:
+        """Return the loss of each row of features, kernel, bias, ids, and tensors of gamma, alpha."""
 
-            def gradient(*args: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, ...]:
-                upstream = args[0] if upstream is None else upstream
-                _, reference, pull, push = terms
-                return compiled(
-                    self._gradients,
-                    features,
-                    kernel,
-                    bias,
-                    self.rows[0],
-                    reference,
-                    pull * upstream,
-                    push * upstream,
-                )
+        def forward(*arguments: Tensor) -> tuple[Tensor, ...]:
+            return compiled(self._terms, *arguments)
 
-            return terms[0], gradient
+        def backward(arguments: tuple, terms: tuple, upstream: Tensor) -> list[Tensor | None]:
+            _, reference, at_true, at_others, of_gamma, of_alpha = terms
+            scaled = (once(x * upstream, NAME) for x in (at_true, at_others))
+            gradients = compiled(self._gradients, *arguments[:4], reference, *scaled)
+            gradients = [*gradients, None, *Parameters(self.gamma).gradients(upstream, [of_gamma])]
+            if not self.alpha.is_learned:
+                return [*gradients, *([None] * len(self.alpha.shared))]
+            (alpha,) = self.alpha.shared
+            slope = upstream * of_alpha
+            if len(alpha.shape) == 1:
+                ids = ops.clip(arguments[3], 0, alpha.shape[0] - 1)
+                slope = ops.segment_sum(slope, ids, num_segments=alpha.shape[0])
+            else:
+                slope = ops.sum(slope)
+            return [*gradients, ops.cast(slope, alpha.dtype)]
 
-        return value_of(features, kernel, bias)
+        return with_gradient(forward, backward)(*arguments)
 
-    def _terms(self, features: Tensor, kernel: Tensor, bias: Tensor, *rows: Tensor) -> SparseTerms:
-        """Return the terms of all rows, computed part by part of the rows."""
+    def _terms(self, features: Tensor, kernel: Tensor, bias: Tensor, *others: Tensor) -> tuple:
+        """Return the terms of all rows, and their slopes, computed part by part of the rows."""
         count = ops.shape(features)[0]
         length = -(-count // self.num_parts)
         extra = length * self.num_parts - count
+        number = 1 + len(self.gamma.rows)
+        rows, shared = others[:number], others[number:]
 
-        def part(x: Tensor, fill: int = 0) -> Tensor:
+        def part(x: Tensor) -> Tensor:
             padding = [[0, extra], *[[0, 0]] * (len(x.shape) - 1)]
-            x = ops.pad(x, padding, constant_values=fill)
-            return ops.reshape(x, (self.num_parts, length, *x.shape[1:]))
+            return ops.reshape(ops.pad(x, padding), (self.num_parts, length, *x.shape[1:]))
 
         def terms_of(arrays: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            features, labels, *gammas = arrays
+            features, ids, *of_rows = arrays
+            gamma, alpha = self.parameters.values(*of_rows, *shared)
             z = matmul_float32(features, kernel) + to_float(bias)
-            return tuple(sparse_terms(labels, z, gammas[0] if gammas else self.gamma, self.alpha))
+            factor = ops.cast(label_factor(ids), z.dtype)
+            terms = sparse_terms(ids, z, gamma, alpha, signed=self.gamma.is_signed)
+            value, reference, at_true, at_others, base = terms
+            value, at_true, at_others = (x * factor for x in (value, at_true, at_others))
+            of_gamma = value * log_base(base) if self.gamma.is_learned else value
+            of_alpha = value
+            if self.alpha.is_learned:
+                of_alpha = factor * sparse_terms(ids, z, gamma, None).value
+            return value, reference, at_true, at_others, of_gamma, of_alpha
 
-        labels, *gammas = rows
-        parts = (part(features), part(labels, -1), *(part(g) for g in gammas))
-        return SparseTerms(*(ops.reshape(t, (-1,))[:count] for t in ops.map(terms_of, parts)))
+        terms = ops.map(terms_of, (part(features), *(part(x) for x in rows)))
+        return tuple(ops.reshape(term, (-1,))[:count] for term in terms)
 
     def _gradients(
-        self, features: Tensor, kernel: Tensor, bias: Tensor, labels: Tensor, *terms: Tensor
+        self, features: Tensor, kernel: Tensor, bias: Tensor, ids: Tensor, *terms: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradients, computed part by part of the classes."""
         depth, num_classes = kernel.shape
@@ -187,7 +210,7 @@ class _Head:
             start = ops.minimum(index * width, num_classes - width)
             columns = ops.slice(kernel, (0, start), (depth, width))
             z = matmul_float32(features, columns) + to_float(ops.slice(bias, (start,), (width,)))
-            slope = sparse_gradient(labels - start, z, *terms)
+            slope = sparse_gradient(ids - start, z, *terms)
             is_new = ops.arange(width, dtype="int32") + start >= index * width
             of_columns = matmul_float32(ops.transpose(features), slope)
             new_slope = ops.where(is_new, slope, 0.0)

@@ -13,9 +13,10 @@ from keras import ops
 from keras_focal._validation import check_choice
 from keras_focal.functional._backend.derivative import with_gradient
 from keras_focal.functional._backend.precision import Tensor, to_float
-from keras_focal.functional._inputs.labels import class_ids
+from keras_focal.functional._inputs.labels import label_factor, read_class
 from keras_focal.functional._inputs.weights import weights_like
 from keras_focal.functional._stable.margin import chosen_class
+from keras_focal.functional.losses._terms import blank, checked
 
 FORMS = ("published", "weighted", "repository")
 
@@ -72,25 +73,29 @@ def maximum_mean_calibration_error(
     """
     check_choice("form", form, FORMS)
     logits = to_float(logits)
-    ids = class_ids(labels, logits.shape)
-    weights = weights_like(ops.zeros_like(ids, dtype=logits.dtype), sample_weight)
-    num_classes = logits.shape[-1]
-    weights = ops.where(ops.logical_and(ids >= 0, ids < num_classes), weights, 0.0)
+    labels = read_class(labels, logits.shape)
     if 0 in logits.shape:
         return ops.sum(logits)
-    ids, weights = ops.reshape(ids, (-1,)), ops.reshape(weights, (-1,))
-    top, complement = _top_and_complement(ops.reshape(logits, (-1, num_classes)))
-    is_right = ops.cast(ops.equal(top, ids), logits.dtype)
-    scale, counts = (ops.stop_gradient(x) for x in _scale(is_right, weights, form))
-    is_right = ops.stop_gradient(is_right)
+    weights = weights_like(ops.zeros_like(labels.values, dtype=logits.dtype), sample_weight)
+    counts = weights != 0
+    if labels.counts is not None:
+        counts = ops.logical_and(counts, labels.counts)
+    weights = blank(weights, counts) * label_factor(blank(labels.values, counts))
+    ids, weights = ops.reshape(labels.values, (-1,)), ops.reshape(weights, (-1,))
+    num_classes = logits.shape[-1]
+    top, complement = _top_and_complement(ops.reshape(blank(logits, counts), (-1, num_classes)))
+    is_right = ops.stop_gradient(ops.cast(ops.equal(top, ids), logits.dtype))
+    scale, has_both = (ops.stop_gradient(x) for x in _scale(is_right, weights, form))
+    floor = FLOOR if form == "repository" else 0.0
 
-    def forward(complement: Tensor) -> _Distance:
-        return _distance(complement, is_right, scale, FLOOR if form == "repository" else 0.0)
+    def forward(complement: Tensor, is_right: Tensor, scale: Tensor) -> _Distance:
+        return _distance(complement, is_right, scale, floor)
 
-    def differentiate(_: Tensor, distance: _Distance, upstream: Tensor) -> Tensor:
-        return upstream * distance.gradient
+    def backward(_: tuple, distance: tuple, upstream: Tensor) -> list[Tensor | None]:
+        return [upstream * distance[1], None, None]
 
-    return counts * with_gradient(forward, differentiate)(complement)
+    distance = with_gradient(forward, backward)(complement, is_right, scale)
+    return checked(has_both * distance, labels._replace(counts=counts), logits.shape)
 
 
 def _top_and_complement(z: Tensor) -> tuple[Tensor, Tensor]:

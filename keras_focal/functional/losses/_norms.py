@@ -7,10 +7,12 @@ from keras import ops
 
 from keras_focal._validation import check_same_shape
 from keras_focal.functional._backend.precision import LOWEST, TINY, Tensor, to_float
-from keras_focal.functional._inputs.gamma import Gamma, split_rows
+from keras_focal.functional._inputs.gamma import Gamma, Parameters, read_alpha, read_gamma
+from keras_focal.functional._inputs.labels import label_factor, read_ids
 from keras_focal.functional._inputs.probabilities import two_classes
 from keras_focal.functional._stable.margin import chosen_class
 from keras_focal.functional.losses._focal import sparse_terms
+from keras_focal.functional.losses._terms import checked
 
 
 def logit_norm(logits: Tensor) -> Tensor:
@@ -82,18 +84,26 @@ def focal_gradient_norm(
     Source:
         Mukhoti et al., 2020, Proposition 1 and Figure 4(b-d).
     """
-    labels, logits = ops.cast(labels, "int32"), to_float(logits)
-    check_same_shape("labels", labels.shape, logits.shape[:-1], "Give one class id per row.")
-    gamma, gammas = split_rows(gamma, labels)
+    logits = to_float(logits)
     z = two_classes(logits, True)
-    _, reference, pull, push = sparse_terms(labels, z, gammas[0] if gammas else gamma, alpha)
-    norm = pull
+    read = read_ids(labels, z.shape)
+    labels = read.values
+    exponent, weights = read_gamma(gamma, labels), read_alpha(alpha, num_classes=z.shape[-1])
+    parameters = Parameters(exponent, weights)
+    terms = sparse_terms(
+        labels,
+        z,
+        *parameters.values(*parameters.rows, *parameters.shared),
+        signed=exponent.is_signed,
+    )
+    reference, at_true, at_others = terms.reference, terms.at_true, terms.at_others
+    norm = checked(at_true * label_factor(labels), read, z.shape)
     if logits.shape[-1] > 1:
         # The true class aside, whose exponential may overflow.
         below = z - ops.expand_dims(reference, -1)
         below = ops.where(chosen_class(labels, z.shape[-1]), LOWEST, below)
-        share = ops.exp(below) * ops.expand_dims(ops.divide_no_nan(push, pull), -1)
-        norm = pull * ops.sqrt(1.0 + ops.sum(share * share, axis=-1))
+        share = ops.exp(below) * ops.expand_dims(ops.divide_no_nan(at_others, at_true), -1)
+        norm = norm * ops.sqrt(1.0 + ops.sum(share * share, axis=-1))
     if features is None:
         return norm
     features = to_float(features)

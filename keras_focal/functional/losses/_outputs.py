@@ -5,11 +5,16 @@ docs/maths.md, equations L9 and L10.
 
 from keras import ops
 
+from keras_focal._validation import check_gamma
 from keras_focal.functional._backend.operations import log_of_one_plus
 from keras_focal.functional._backend.precision import TINY, Tensor, floating
-from keras_focal.functional._inputs.gamma import Gamma, power, resolve, split_rows
+from keras_focal.functional._inputs.gamma import Gamma, power, read_gamma, resolve
+from keras_focal.functional._inputs.labels import read_targets
 from keras_focal.functional._stable.margin import LARGEST_GAP, StableProbability
+from keras_focal.functional.losses._focal import log_base
 from keras_focal.functional.losses._terms import Terms, loss_of_outputs
+
+FIX = "Give one target in [0, 1] for each output."
 
 
 def asymmetric_loss(
@@ -46,6 +51,8 @@ def asymmetric_loss(
         Ridnik et al., 2021, "Asymmetric Loss For Multi-Label Classification".
     """
 
+    gamma_pos, gamma_neg = check_gamma("gamma_pos", gamma_pos), check_gamma("gamma_neg", gamma_neg)
+
     def kernel(targets: Tensor, z: Tensor) -> Terms:
         positive = ops.cast(targets, z.dtype)
         negative = 1.0 - positive
@@ -57,7 +64,8 @@ def asymmetric_loss(
             negative * no.gradient - positive * yes.gradient,
         )
 
-    return loss_of_outputs(kernel, targets, logits)
+    logits = floating(logits)
+    return loss_of_outputs(kernel, read_targets(targets, logits.shape, FIX), logits)
 
 
 def quality_focal_crossentropy(targets: Tensor, logits: Tensor, *, gamma: Gamma = 2.0) -> Tensor:
@@ -89,29 +97,33 @@ def quality_focal_crossentropy(targets: Tensor, logits: Tensor, *, gamma: Gamma 
         Li et al., 2020, "Generalized Focal Loss", eq. 2.
     """
     logits = floating(logits)
-    gamma, gammas = split_rows(gamma, logits)
+    labels = read_targets(targets, logits.shape, FIX)
+    gamma = read_gamma(gamma, logits, signed=False)
 
-    def kernel(targets: Tensor, z: Tensor, *of_outputs: Tensor) -> Terms:
+    def kernel(targets: Tensor, z: Tensor, given: Gamma) -> Terms:
         targets = ops.cast(targets, z.dtype)
         yes, no = _answers(z)
         # q - p from the side on which it does not cancel.
         gap = ops.where(targets > 0.5, yes.complement - (1.0 - targets), targets - yes.p)
         size = ops.abs(gap)
-        exponent = resolve(of_outputs[0] if of_outputs else gamma, 1.0 - size)
+        exponent = resolve(given, 1.0 - size)
         modulation = power(size, exponent)
         entropy = targets * yes.neg_log_p + (1.0 - targets) * no.neg_log_p
         vanished = size < TINY
         ratio = ops.where(vanished, 0.0, entropy / ops.where(vanished, 1.0, size))
         # (|gap|^gamma entropy)' with p' = p (1 - p); |gap| / gap times what has its sign.
-        pull = modulation * (size + exponent * (yes.p * yes.complement * ratio))
-        return Terms(modulation * entropy, -ops.sign(gap) * pull)
+        steepness = modulation * (size + exponent * (yes.p * yes.complement * ratio))
+        value = modulation * entropy
+        slopes = (value * log_base(size),) if gamma.is_learned else ()
+        return Terms(value, -ops.sign(gap) * steepness, slopes)
 
-    return loss_of_outputs(kernel, targets, logits, *gammas)
+    return loss_of_outputs(kernel, labels, logits, gamma)
 
 
 def _answers(z: Tensor) -> tuple[StableProbability, StableProbability]:
-    """Return the odds of yes, of logit z, and of no."""
-    size = ops.clip(ops.abs(z), 0.0, LARGEST_GAP)
+    """Return the probabilities of yes, of logit z, and of no."""
+    # Not the absolute value, whose derivative at 0 is 0 from both sides.
+    size = ops.minimum(ops.where(z >= 0, z, -z), LARGEST_GAP)
     small = ops.exp(-size)
     likely = 1.0 / (1.0 + small)
     unlikely = small * likely

@@ -6,17 +6,16 @@ docs/maths.md, equation L6.
 from keras import ops
 
 from keras_focal.functional._backend.precision import Tensor, floating
-from keras_focal.functional._inputs.gamma import Gamma, power, resolve, split_rows
-from keras_focal.functional._inputs.labels import are_ids, ids_or_rows, targets_of
+from keras_focal.functional._inputs.gamma import Gamma, power, read_gamma, resolve
+from keras_focal.functional._inputs.labels import read_labels, targets_like
 from keras_focal.functional._stable.margin import (
     StableProbability,
-    chosen_class,
     class_margin,
     stable_probabilities,
     stable_probability,
 )
-from keras_focal.functional.losses._focal import focal_terms
-from keras_focal.functional.losses._terms import Terms, loss_of_rows, only_of_classes
+from keras_focal.functional.losses._focal import focal_terms, log_base, sparse_gradient
+from keras_focal.functional.losses._terms import Terms, loss_of_rows
 
 
 def poly_focal_crossentropy(
@@ -48,38 +47,35 @@ def poly_focal_crossentropy(
         Leng et al., 2022, "PolyLoss", Poly-1.
     """
     logits = floating(logits)
-    labels = ids_or_rows(labels, logits.shape)
-    gamma, gammas = split_rows(gamma, labels if are_ids(labels, logits) else logits)
+    labels = read_labels(labels, logits.shape)
+    gamma = read_gamma(gamma, labels.values if labels.are_ids else logits, signed=False)
 
-    def terms_at(of_class: StableProbability, *of_rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss of a class, and minus its derivative with respect to log p."""
-        exponent = resolve(of_rows[0] if of_rows else gamma, of_class.p)
-        value, slope = focal_terms(of_class, exponent)
+    def terms_at(of_class: StableProbability, given: Gamma) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the loss of a class, minus its derivative by log p, and that by gamma."""
+        exponent = resolve(given, of_class.p)
+        focal, slope = focal_terms(of_class, exponent)
         first = epsilon * power(of_class.complement, exponent)
-        return (
-            value + first * of_class.complement,
-            slope + first * (1.0 + exponent) * of_class.p,
-        )
+        value = focal + first * of_class.complement
+        slope = slope + first * (1.0 + exponent) * of_class.p
+        return value, slope, value * log_base(of_class.complement)
 
-    def of_ids(labels: Tensor, z: Tensor, *of_rows: Tensor) -> Terms:
-        margin, others = class_margin(labels, z)
+    def of_ids(ids: Tensor, z: Tensor, given: Gamma) -> Terms:
+        margin, others = class_margin(ids, z)
         of_true = stable_probability(margin)
-        value, slope = terms_at(of_true, *of_rows)
-        pull = slope * of_true.complement
-        is_true = chosen_class(labels, z.shape[-1])
-        share = ops.exp(ops.where(is_true, 0.0, z - ops.expand_dims(others.reference, -1)))
-        push = ops.expand_dims(pull * others.factor, -1)
-        gradient = ops.where(is_true, -ops.expand_dims(pull, -1), share * push)
-        return only_of_classes(labels, Terms(value, gradient))
+        value, slope, of_gamma = terms_at(of_true, given)
+        at_true = slope * of_true.complement
+        at_others = at_true * others.factor
+        gradient = sparse_gradient(ids, z, others.reference, at_true, at_others)
+        return Terms(value, gradient, (of_gamma,) if gamma.is_learned else ())
 
-    def of_targets(labels: Tensor, z: Tensor, *of_rows: Tensor) -> Terms:
-        targets = targets_of(labels, z)
+    def of_targets(values: Tensor, z: Tensor, given: Gamma) -> Terms:
+        q = targets_like(values, z)
         of_each = stable_probabilities(z)
-        value, slope = terms_at(of_each, *of_rows)
-        pull = targets * slope
-        others = ops.sum(pull, axis=-1, keepdims=True) - pull
-        value = ops.sum(ops.where(targets > 0, targets * value, 0.0), axis=-1)
-        return Terms(value, of_each.p * others - of_each.complement * pull)
+        value, slope, of_gamma = terms_at(of_each, given)
+        weighted = q * slope
+        others = ops.sum(weighted, axis=-1, keepdims=True) - weighted
+        value = ops.sum(ops.where(q > 0, q * value, 0.0), axis=-1)
+        gradient = of_each.p * others - of_each.complement * weighted
+        return Terms(value, gradient, (q * of_gamma,) if gamma.is_learned else ())
 
-    kernel = of_ids if are_ids(labels, logits) else of_targets
-    return loss_of_rows(kernel, labels, logits, *gammas)
+    return loss_of_rows(of_ids if labels.are_ids else of_targets, labels, logits, gamma)

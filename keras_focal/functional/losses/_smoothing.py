@@ -5,14 +5,13 @@ docs/maths.md, equations L3 to L5.
 
 from keras import ops
 
-from keras_focal.functional._backend.precision import Tensor
-from keras_focal.functional._inputs.labels import targets_of
+from keras_focal.functional._backend.precision import Tensor, floating
+from keras_focal.functional._inputs.labels import read_labels, targets_like
 from keras_focal.functional._stable.margin import LARGEST_GAP, stable_probabilities
 from keras_focal.functional.losses._terms import (
     Terms,
     crossentropy_terms,
     loss_of_rows,
-    only_of_classes,
 )
 
 
@@ -44,12 +43,13 @@ def label_smoothing_crossentropy(
     """
 
     def kernel(labels: Tensor, z: Tensor) -> Terms:
-        targets = targets_of(labels, z)
+        targets = targets_like(labels, z)
         share = label_smoothing / (z.shape[-1] - 1)
         smoothed = (1.0 - label_smoothing) * targets + share * (1.0 - targets)
-        return only_of_classes(labels, crossentropy_terms(smoothed, stable_probabilities(z)))
+        return crossentropy_terms(smoothed, stable_probabilities(z))
 
-    return loss_of_rows(kernel, labels, logits)
+    logits = floating(logits)
+    return loss_of_rows(kernel, read_labels(labels, logits.shape), logits)
 
 
 def entropy_regularized_crossentropy(
@@ -81,13 +81,13 @@ def entropy_regularized_crossentropy(
 
     def kernel(labels: Tensor, z: Tensor) -> Terms:
         of_each = stable_probabilities(z)
-        value, gradient = crossentropy_terms(targets_of(labels, z), of_each)
+        value, gradient, _ = crossentropy_terms(targets_like(labels, z), of_each)
         entropy = ops.sum(of_each.p * of_each.neg_log_p, axis=-1)
         excess = ops.expand_dims(entropy, -1) - of_each.neg_log_p
-        terms = Terms(value - weight * entropy, gradient + weight * (of_each.p * excess))
-        return only_of_classes(labels, terms)
+        return Terms(value - weight * entropy, gradient + weight * (of_each.p * excess))
 
-    return loss_of_rows(kernel, labels, logits)
+    logits = floating(logits)
+    return loss_of_rows(kernel, read_labels(labels, logits.shape), logits)
 
 
 def margin_smoothing_crossentropy(
@@ -119,7 +119,7 @@ def margin_smoothing_crossentropy(
     """
 
     def kernel(labels: Tensor, z: Tensor) -> Terms:
-        value, gradient = crossentropy_terms(targets_of(labels, z), stable_probabilities(z))
+        value, gradient, _ = crossentropy_terms(targets_like(labels, z), stable_probabilities(z))
         behind = ops.clip(ops.max(z, axis=-1, keepdims=True) - z, 0.0, LARGEST_GAP)
         is_behind = behind > margin
         value = value + weight * ops.sum(ops.where(is_behind, behind - margin, 0.0), axis=-1)
@@ -128,6 +128,7 @@ def margin_smoothing_crossentropy(
         is_largest = ops.cast(behind <= 0, z.dtype)
         is_largest = is_largest / ops.sum(is_largest, axis=-1, keepdims=True)
         gradient = gradient + is_largest * ops.sum(pull, axis=-1, keepdims=True) - pull
-        return only_of_classes(labels, Terms(value, gradient))
+        return Terms(value, gradient)
 
-    return loss_of_rows(kernel, labels, logits)
+    logits = floating(logits)
+    return loss_of_rows(kernel, read_labels(labels, logits.shape), logits)

@@ -142,8 +142,10 @@ def _loss(
     def rows(*tensors: Tensor) -> tuple[Tensor, ...]:
         values, z, factor, given = arguments.unpack(*tensors, are_outputs=are_outputs)
         value, gradient, slopes = kernel(values, z, *given)
-        return value * factor, gradient * _like(factor, gradient), *(
-            slope * _like(factor, slope) for slope in slopes
+        return (
+            value * factor,
+            gradient * _like(factor, gradient),
+            *(slope * _like(factor, slope) for slope in slopes),
         )
 
     def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -155,11 +157,11 @@ def _loss(
         return arguments.gradients(gradient, upstream, slopes)
 
     values = with_gradient(forward, backward)(*arguments.arrays, *arguments.shared)
-    return checked(values, labels, logits, are_outputs=are_outputs)
+    return checked(values, labels, logits.shape, are_outputs=are_outputs)
 
 
 def checked(
-    values: Tensor, labels: Labels, logits: Tensor, *, are_outputs: bool = False
+    values: Tensor, labels: Labels, logits_shape: tuple, *, are_outputs: bool = False
 ) -> Tensor:
     """Return the values of a loss.
 
@@ -168,7 +170,7 @@ def checked(
     """
     now = value_now(values)
     if now is not None and np.isnan(now).any():
-        check_labels(labels, logits.shape[-1], are_outputs=are_outputs)
+        check_labels(labels, logits_shape[-1], are_outputs=are_outputs)
     return values
 
 
