@@ -1,31 +1,34 @@
 """What the losses share: how labels and predictions come in, gamma, weights, config."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
+import numpy as np
 from keras import ops
 
-from keras_focal._validation import (
-    check_axis,
-    check_class_axis,
-    check_class_id,
-    check_gamma,
-    check_labels_fit,
-    check_same_shape,
-    check_whole_labels,
+from keras_focal._validation import check_axis, check_class_axis, check_class_id, check_gamma
+from keras_focal.functional._backend.operations import value_now
+from keras_focal.functional._backend.precision import compute_dtype
+from keras_focal.functional._inputs.gamma import Parameter, held
+from keras_focal.functional._inputs.labels import (
+    Labels,
+    as_labels,
+    is_left_out,
+    read_labels,
+    read_targets,
 )
-from keras_focal.functional import (
-    align_weights,
-    class_ids,
-    compute_dtype,
-    effective_weights,
+from keras_focal.functional._inputs.probabilities import (
     logits_from_binary_probabilities,
     logits_from_probabilities,
 )
+from keras_focal.functional.losses._terms import blank
 from keras_focal.gammas import GammaRule, sample_dependent
+from keras_focal.losses._weighting import Weighting, read_weighting
 
 Tensor = Any
+
+TOLERANCE = 1e-3
+"""How far outside [0, 1] a probability may lie, as one rounded to a half dtype may."""
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -45,6 +48,210 @@ class GammaState(keras.metrics.Metric):
             aggregation="only_first_replica",
             name="gamma",
         )
+
+    @property
+    def gamma(self) -> float:
+        """The value now."""
+        return float(ops.convert_to_numpy(self.variable))
+
+    def assign(self, gamma: float) -> None:
+        """Set the value."""
+        self.variable.assign(gamma)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"gamma": self.gamma, "name": self.name, "dtype": self.dtype}
+
+    def update_state(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: only `assign` changes gamma."""
+
+    def reset_state(self) -> None:
+        """Do nothing: gamma outlives the epoch."""
+
+    def result(self) -> dict[str, Tensor]:
+        """Return no entry, so that neither logs nor `evaluate` change."""
+        return {}
+
+
+class ModelLoss(keras.losses.Loss):
+    """Base of all losses here: reads what a model is compiled with, and hands over logits.
+
+    A subclass gives `values` and lists its own arguments in `own_arguments`.
+    """
+
+    own_arguments: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        *,
+        from_logits: bool = False,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        # Half precision is the dtype of the result where it is asked for by name.
+        super().__init__(name=name, reduction=reduction, dtype=dtype or compute_dtype(None))
+        self.from_logits = bool(from_logits)
+        self.axis = int(axis)
+
+    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+        """Return the loss of each prediction, without reduction.
+
+        Args:
+            labels: What `labels` of the base has read; they know what counts, and how much.
+            logits: Float tensor with the class axis at the end.
+        """
+        raise NotImplementedError
+
+    def labels(self, y_true: Any, y_pred: Tensor) -> Labels:
+        """Return labels with the class axis at the end, checked against y_pred, moved likewise."""
+        raise NotImplementedError
+
+    def logits(self, predictions: Tensor) -> Tensor:
+        """Return the logits that probabilities come from."""
+        raise NotImplementedError
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        with keras.name_scope(self.name):
+            values, weighting = self.measured(y_true, y_pred, sample_weight)
+            return weighting.reduced(values, self.reduction, self.dtype)
+
+    def call(self, y_true: Any, y_pred: Any) -> Tensor:
+        """Return the loss of each prediction, without weights."""
+        return self.measured(y_true, y_pred)[0]
+
+    def measured(
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+    ) -> tuple[Tensor, Weighting]:
+        """Return the loss of each prediction, and how much it counts."""
+        dtype = compute_dtype(self.dtype)
+        predictions = _as_predictions(y_pred, dtype)
+        check_axis(predictions, self.axis)
+        weighting = read_weighting(
+            y_pred if hasattr(y_pred, "shape") else predictions, sample_weight, self.axis, dtype
+        )
+        predictions = ops.moveaxis(predictions, self.axis, -1)
+        labels = self.labels(y_true, predictions)
+        weighting = self._without_ignored(labels, weighting)
+        labels = labels._replace(counts=weighting.counts, weights=weighting.of_each())
+        logits = predictions
+        if not self.from_logits:
+            if labels.counts is not None:
+                predictions = blank(predictions, labels.counts)
+            logits = self.logits(predictions) + _nan_unless_probability(predictions)
+        values = self.values(labels, logits)
+        if not self.from_logits:
+            _check_probabilities(values, predictions)
+        return ops.cast(values, dtype), weighting
+
+    def _without_ignored(self, labels: Labels, weighting: Weighting) -> Weighting:
+        return weighting
+
+    def get_config(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in self.own_arguments}
+        return {
+            **own,
+            "from_logits": self.from_logits,
+            "axis": self.axis,
+            "reduction": self.reduction,
+            "name": self.name,
+            "dtype": self.dtype,
+        }
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.own_arguments)
+        comma = ", " if arguments else ""
+        return f"{type(self).__name__}({arguments}{comma}from_logits={self.from_logits})"
+
+    def __reduce__(self) -> tuple:
+        config = keras.saving.serialize_keras_object(self)
+        return keras.saving.deserialize_keras_object, (config,)
+
+
+class ClassificationLoss(ModelLoss):
+    """Base of the losses of one class per prediction.
+
+    Labels are class ids, shape (...) or (..., 1), or rows with the class axis of `y_pred`.
+    """
+
+    def __init__(self, *, ignore_class: int | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.ignore_class = check_class_id("ignore_class", ignore_class)
+
+    def labels(self, y_true: Any, y_pred: Tensor) -> Labels:
+        check_class_axis(y_pred)
+        y_true = as_labels(y_true, "y_true")
+        if len(y_true.shape) == len(y_pred.shape):
+            # Rows have the class axis where the predictions had it.
+            moved = ops.moveaxis(y_true, self.axis, -1)
+            pairs = zip(moved.shape, y_pred.shape, strict=True)
+            if all(a is None or b is None or a == b for a, b in pairs):
+                y_true = moved
+        return self.read(y_true, y_pred.shape)
+
+    def read(self, y_true: Tensor, shape: tuple) -> Labels:
+        """Return labels of the forms that the loss takes."""
+        return read_labels(y_true, shape, "y_true")
+
+    def logits(self, predictions: Tensor) -> Tensor:
+        return logits_from_probabilities(predictions)
+
+    def _without_ignored(self, labels: Labels, weighting: Weighting) -> Weighting:
+        if self.ignore_class is None:
+            return weighting
+        valid = ops.logical_not(is_left_out(labels, self.ignore_class))
+        mask = valid if weighting.mask is None else ops.logical_and(weighting.mask, valid)
+        return weighting._replace(mask=mask)
+
+
+class OutputLoss(ModelLoss):
+    """Base of the losses of independent yes-or-no outputs, averaged over `axis`.
+
+    Targets in [0, 1] have the shape of `y_pred`, or lack its last axis of length 1.
+    """
+
+    def labels(self, y_true: Any, y_pred: Tensor) -> Labels:
+        y_true = as_labels(y_true, "y_true")
+        if len(y_true.shape) == len(y_pred.shape) - 1 and y_pred.shape[-1] == 1:
+            y_true = ops.expand_dims(y_true, -1)
+        else:
+            check_axis(y_true, self.axis)
+            y_true = ops.moveaxis(y_true, self.axis, -1)
+        fix = "Give one label in [0, 1] for each output."
+        return read_targets(y_true, y_pred.shape, fix, "y_true")
+
+    def logits(self, predictions: Tensor) -> Tensor:
+        return logits_from_binary_probabilities(predictions)
+
+    def of_outputs(self, targets: Labels, logits: Tensor) -> Tensor:
+        """Return the loss of each output."""
+        raise NotImplementedError
+
+    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+        if labels.counts is not None:
+            counts = ops.broadcast_to(ops.expand_dims(labels.counts, -1), ops.shape(logits))
+            labels = labels._replace(counts=counts)
+        values = self.of_outputs(labels, logits)
+        # Not ops.mean, which makes float32 of float64 on torch.
+        return ops.sum(values, axis=-1) / ops.cast(ops.shape(values)[-1], values.dtype)
+
+
+class FocalLoss(ModelLoss):
+    """Base of the focal losses: holds gamma. It stands before the base that reads labels."""
+
+    def __init__(self, gamma: Any, **kwargs: Any):
+        super().__init__(**kwargs)
+        if isinstance(gamma, dict):
+            gamma = keras.saving.deserialize_keras_object(gamma)
+        self._gamma_argument = gamma
+        self._rule: Any = None
+        self._state: GammaState | None = None
+        if isinstance(gamma, str):
+            self._rule = sample_dependent(gamma)
+        elif isinstance(gamma, GammaRule):
+            self._rule = gamma
+        else:
+            self._state = GammaState(check_gamma("gamma", gamma))
 
     @property
     def gamma(self) -> float:
@@ -216,39 +423,46 @@ class FocalLoss(ClassificationLoss):
         """The state that holds a gamma given as a number; None for a sample-dependent gamma."""
         return self._state
 
-    def _traced_gamma(self) -> Tensor | Callable:
+    def _traced_gamma(self) -> Parameter | Any:
         """Return gamma as the functional losses take it."""
         if self._state is None:
             return self._rule.now()
-        return ops.stop_gradient(ops.convert_to_tensor(self._state.variable))
+        return held(ops.stop_gradient(ops.convert_to_tensor(self._state.variable)))
 
     def get_config(self) -> dict[str, Any]:
         gamma = self._gamma_argument if self._state is None else self._state.gamma
         if isinstance(gamma, GammaRule):
             gamma = keras.saving.serialize_keras_object(gamma)
-        return {"gamma": gamma, **super().get_config()}
+        return {**super().get_config(), "gamma": gamma}
 
 
-def as_tensor(y: Any, dtype: str) -> Any:
-    """Return a list as a tensor, all else as it is."""
-    return ops.convert_to_tensor(y, dtype=dtype) if isinstance(y, list | tuple) else y
+def _as_predictions(y_pred: Any, dtype: str) -> Tensor:
+    """Return predictions as a float tensor: in half precision as they are, else of the dtype."""
+    if not hasattr(y_pred, "shape"):
+        return ops.convert_to_tensor(y_pred, dtype=dtype)
+    y_pred = ops.convert_to_tensor(y_pred)
+    is_half = keras.backend.standardize_dtype(y_pred.dtype) in ("float16", "bfloat16")
+    # A kernel raises half precision row by row.
+    return y_pred if is_half and dtype == "float32" else ops.cast(y_pred, dtype)
 
 
-def weights_of_valid(
-    valid: Tensor, y_pred: Tensor, sample_weight: Any, axis: int, reduction: str | None
-) -> Tensor:
-    """Return the sample weights under which only `valid` entries count.
+def _is_probability(p: Any) -> Any:
+    return (p >= -TOLERANCE) & (p <= 1.0 + TOLERANCE)
 
-    They count as Keras counts entries under a mask: a mean divides by the number of valid ones.
-    """
-    unmasked = effective_weights(y_pred, None, axis=axis)
-    weights = ops.cast(valid, unmasked.dtype)
-    if reduction in ("mean", "sum_over_batch_size"):
-        # Keras divides by the entries that its own mask leaves; correct for the ignored ones.
-        weights *= ops.divide_no_nan(ops.sum(unmasked), ops.sum(unmasked * weights))
-    if sample_weight is not None:
-        sample_weight = ops.convert_to_tensor(sample_weight, dtype=weights.dtype)
-        if len(sample_weight.shape) > len(weights.shape):
-            weights = ops.expand_dims(weights, -1)
-        weights *= align_weights(sample_weight, weights)
-    return weights
+
+def _nan_unless_probability(p: Tensor) -> Tensor:
+    return ops.where(_is_probability(p), 0.0, float("nan"))
+
+
+def _check_probabilities(values: Tensor, predictions: Tensor) -> None:
+    """Raise where values are NaN, can be read, and come of a prediction outside [0, 1]."""
+    now = value_now(values)
+    if now is None or not np.isnan(now).any():
+        return
+    p = np.asarray(value_now(predictions), "float32")
+    wrong = p[~_is_probability(p) & ~np.isnan(p)]
+    if wrong.size:
+        raise ValueError(
+            f"`y_pred` must hold probabilities, in [0, 1]. Received: {wrong[0]:g}. For logits pass "
+            "from_logits=True, or end the model in a softmax or sigmoid layer."
+        )

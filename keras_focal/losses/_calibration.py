@@ -6,6 +6,7 @@ import keras
 
 from keras_focal import functional
 from keras_focal._validation import check_at_least, check_choice
+from keras_focal.functional._inputs.labels import Labels
 from keras_focal.losses._base import ClassificationLoss
 
 Tensor = Any
@@ -48,6 +49,8 @@ class BrierLoss(ClassificationLoss):
         Brier, 1950; Mukhoti et al., 2020, section 5.1.
     """
 
+    own_arguments = ("ignore_class",)
+
     def __init__(
         self,
         from_logits: bool = False,
@@ -57,13 +60,17 @@ class BrierLoss(ClassificationLoss):
         name: str | None = "brier_loss",
         dtype: Any = None,
     ):
-        super().__init__(from_logits, axis, reduction, name, dtype, ignore_class)
+        super().__init__(
+            ignore_class=ignore_class,
+            from_logits=from_logits,
+            axis=axis,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
+        )
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        return functional.brier_loss(*self._labels_and_logits(y_true, y_pred))
-
-    def get_config(self) -> dict[str, Any]:
-        return {"ignore_class": self.ignore_class, **super().get_config()}
+    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+        return functional.brier_loss(labels, logits)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -110,7 +117,7 @@ class MMCELoss(ClassificationLoss):
         Kumar et al., 2018; Mukhoti et al., 2020, section 5.1.
     """
 
-    _takes_weights = True
+    own_arguments = ("weight", "form", "ignore_class")
 
     def __init__(
         self,
@@ -123,19 +130,20 @@ class MMCELoss(ClassificationLoss):
         name: str | None = "mmce_loss",
         dtype: Any = None,
     ):
-        super().__init__(from_logits, axis, reduction, name, dtype, ignore_class)
+        super().__init__(
+            ignore_class=ignore_class,
+            from_logits=from_logits,
+            axis=axis,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
+        )
         self.weight = check_at_least("weight", weight, 0)
         check_choice("form", form, functional.MMCE_FORMS)
         self.form = form
 
-    def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
-        y_true, weights = y_true if isinstance(y_true, tuple) else (y_true, None)
-        labels, logits = self._labels_and_logits(y_true, y_pred)
+    def values(self, labels: Labels, logits: Tensor) -> Tensor:
         distance = functional.maximum_mean_calibration_error(
-            labels, logits, sample_weight=weights, form=self.form
+            labels, logits, sample_weight=labels.weights, form=self.form
         )
         return functional.focal_crossentropy(labels, logits, gamma=0.0) + self.weight * distance
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"weight": self.weight, "form": self.form, "ignore_class": self.ignore_class}
-        return {**own, **super().get_config()}

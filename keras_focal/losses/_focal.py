@@ -3,23 +3,17 @@
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import (
-    check_alpha,
-    check_alpha_length,
-    check_class_axis,
-    check_fraction,
-    check_same_shape,
-)
-from keras_focal.losses._base import FocalLoss
+from keras_focal._validation import check_alpha, check_alpha_length, check_fraction
+from keras_focal.functional._inputs.labels import Labels, read_ids, read_rows, smoothed
+from keras_focal.losses._base import ClassificationLoss, FocalLoss, OutputLoss
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
-class SparseCategoricalFocalCrossentropy(FocalLoss):
+class SparseCategoricalFocalCrossentropy(FocalLoss, ClassificationLoss):
     """Focal loss against class ids: -alpha_t (1 - p_t)^gamma log p_t.
 
     Labels are never expanded to one-hot rows. With `gamma=0` and `alpha=None` it is exactly
@@ -64,6 +58,8 @@ class SparseCategoricalFocalCrossentropy(FocalLoss):
         Lin et al., 2017, eq. 5; Mukhoti et al., 2020, section 4.
     """
 
+    own_arguments = ("gamma", "alpha", "ignore_class")
+
     def __init__(
         self,
         gamma: Any = 2.0,
@@ -75,27 +71,28 @@ class SparseCategoricalFocalCrossentropy(FocalLoss):
         name: str | None = "sparse_categorical_focal_crossentropy",
         dtype: Any = None,
     ):
-        super().__init__(gamma, from_logits, axis, reduction, name, dtype, ignore_class)
+        super().__init__(
+            gamma=gamma,
+            ignore_class=ignore_class,
+            from_logits=from_logits,
+            axis=axis,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
+        )
         self.alpha = check_alpha(alpha)
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        labels, logits = self._labels_and_logits(y_true, y_pred)
-        check_alpha_length(self.alpha, logits.shape[-1])
+    def read(self, y_true: Tensor, shape: tuple) -> Labels:
+        return read_ids(y_true, shape, "y_true")
+
+    def values(self, labels: Labels, logits: Tensor) -> Tensor:
         return functional.sparse_categorical_focal_crossentropy(
             labels, logits, gamma=self._traced_gamma(), alpha=self.alpha
         )
 
-    def _classes_last(self, y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
-        check_class_axis(y_pred, self.axis)
-        y_pred = ops.moveaxis(y_pred, self.axis, -1)
-        return _class_ids(y_true, y_pred), y_pred
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "alpha": self.alpha, "ignore_class": self.ignore_class}
-
 
 @keras.saving.register_keras_serializable(package="keras_focal")
-class CategoricalFocalCrossentropy(FocalLoss):
+class CategoricalFocalCrossentropy(FocalLoss, ClassificationLoss):
     """Focal loss against one-hot or soft rows: -sum_c alpha_c q_c (1 - p_c)^gamma log p_c.
 
     With Keras's own defaults passed explicitly (`alpha=0.25, gamma=2.0`) it equals
@@ -135,6 +132,8 @@ class CategoricalFocalCrossentropy(FocalLoss):
         Mukhoti et al., 2020, Appendix A.
     """
 
+    own_arguments = ("gamma", "alpha", "label_smoothing")
+
     def __init__(
         self,
         gamma: Any = 2.0,
@@ -146,37 +145,31 @@ class CategoricalFocalCrossentropy(FocalLoss):
         name: str | None = "categorical_focal_crossentropy",
         dtype: Any = None,
     ):
-        super().__init__(gamma, from_logits, axis, reduction, name, dtype)
+        super().__init__(
+            gamma=gamma,
+            from_logits=from_logits,
+            axis=axis,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
+        )
         self.alpha = check_alpha(alpha)
         self.label_smoothing = check_fraction("label_smoothing", label_smoothing)
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        num_classes = check_class_axis(y_pred, self.axis)
-        check_alpha_length(self.alpha, num_classes)
-        check_same_shape(
-            "y_true",
-            y_true.shape,
-            y_pred.shape,
-            "For class ids use SparseCategoricalFocalCrossentropy.",
-        )
-        y_true, y_pred = ops.moveaxis(y_true, self.axis, -1), ops.moveaxis(y_pred, self.axis, -1)
-        if self.label_smoothing:
-            y_true = y_true * (1.0 - self.label_smoothing) + self.label_smoothing / num_classes
-        logits = y_pred if self.from_logits else functional.logits_from_probabilities(y_pred)
-        return functional.categorical_focal_crossentropy(
-            y_true, logits, gamma=self._traced_gamma(), alpha=self.alpha
-        )
+    def read(self, y_true: Tensor, shape: tuple) -> Labels:
+        labels = read_rows(y_true, shape, "y_true")
+        if not self.label_smoothing:
+            return labels
+        return smoothed(labels, self.label_smoothing, 1.0 / shape[-1])
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "alpha": self.alpha,
-            "label_smoothing": self.label_smoothing,
-        }
+    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+        return functional.categorical_focal_crossentropy(
+            labels, logits, gamma=self._traced_gamma(), alpha=self.alpha
+        )
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
-class BinaryFocalCrossentropy(FocalLoss):
+class BinaryFocalCrossentropy(FocalLoss, OutputLoss):
     """Focal loss of independent yes-or-no outputs, averaged over `axis`.
 
     -alpha q (1 - p)^gamma log p - (1 - alpha) (1 - q) p^gamma log(1 - p). For q = 0 or 1 it equals
@@ -218,7 +211,7 @@ class BinaryFocalCrossentropy(FocalLoss):
         Lin et al., 2017, eq. 5; Mukhoti et al., 2020, eq. 5.
     """
 
-    _is_independent = True
+    own_arguments = ("gamma", "alpha", "label_smoothing")
 
     def __init__(
         self,
@@ -231,38 +224,21 @@ class BinaryFocalCrossentropy(FocalLoss):
         name: str | None = "binary_focal_crossentropy",
         dtype: Any = None,
     ):
-        super().__init__(gamma, from_logits, axis, reduction, name, dtype)
+        super().__init__(
+            gamma=gamma,
+            from_logits=from_logits,
+            axis=axis,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
+        )
         self.alpha = check_alpha(alpha, 1.0)
         self.label_smoothing = check_fraction("label_smoothing", label_smoothing)
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        y_true, logits = self._targets_and_logits(y_true, y_pred)
-        if isinstance(self.alpha, list):
-            check_alpha_length(self.alpha, y_pred.shape[-1])
+    def of_outputs(self, targets: Labels, logits: Tensor) -> Tensor:
+        check_alpha_length(self.alpha, logits.shape[-1])
         if self.label_smoothing:
-            y_true = y_true * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing
-        values = functional.binary_focal_crossentropy(
-            y_true, logits, gamma=self._traced_gamma(), alpha=self.alpha
+            targets = smoothed(targets, self.label_smoothing, 0.5, are_outputs=True)
+        return functional.binary_focal_crossentropy(
+            targets, logits, gamma=self._traced_gamma(), alpha=self.alpha
         )
-        return self._averaged(values)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "alpha": self.alpha,
-            "label_smoothing": self.label_smoothing,
-        }
-
-
-def _class_ids(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Return int32 ids of shape y_pred.shape[:-1] from that shape or one with a last axis of 1."""
-    if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
-        y_true = ops.squeeze(y_true, axis=-1)
-    check_same_shape(
-        "y_true",
-        y_true.shape,
-        y_pred.shape[:-1],
-        "Give one class id for each row of predictions; for one-hot rows use "
-        "CategoricalFocalCrossentropy.",
-    )
-    return ops.cast(y_true, "int32")

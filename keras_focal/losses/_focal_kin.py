@@ -6,13 +6,14 @@ import keras
 
 from keras_focal import functional
 from keras_focal._validation import check_at_least
-from keras_focal.losses._base import FocalLoss
+from keras_focal.functional._inputs.labels import Labels
+from keras_focal.losses._base import ClassificationLoss, FocalLoss
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
-class DualFocalCrossentropy(FocalLoss):
+class DualFocalCrossentropy(FocalLoss, ClassificationLoss):
     """Dual focal loss: -(1 - p_t + p_j)^gamma log p_t.
 
     p_j is the largest probability strictly below p_t, 0 if there is none. Where focal loss makes
@@ -51,6 +52,8 @@ class DualFocalCrossentropy(FocalLoss):
         Tao et al., 2023, "Dual Focal Loss for Calibration".
     """
 
+    own_arguments = ("gamma", "ignore_class")
+
     def __init__(
         self,
         gamma: Any = 2.0,
@@ -61,18 +64,22 @@ class DualFocalCrossentropy(FocalLoss):
         name: str | None = "dual_focal_crossentropy",
         dtype: Any = None,
     ):
-        super().__init__(gamma, from_logits, axis, reduction, name, dtype, ignore_class)
+        super().__init__(
+            gamma=gamma,
+            ignore_class=ignore_class,
+            from_logits=from_logits,
+            axis=axis,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
+        )
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        labels, logits = self._labels_and_logits(y_true, y_pred)
+    def values(self, labels: Labels, logits: Tensor) -> Tensor:
         return functional.dual_focal_crossentropy(labels, logits, gamma=self._traced_gamma())
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "ignore_class": self.ignore_class}
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
-class PolyLoss(FocalLoss):
+class PolyLoss(FocalLoss, ClassificationLoss):
     """Poly-1 loss: -(1 - p_t)^gamma log p_t + epsilon (1 - p_t)^(gamma + 1).
 
     The series of the loss in 1 - p_t, with its first coefficient changed: epsilon > 0 pulls
@@ -114,6 +121,8 @@ class PolyLoss(FocalLoss):
         Leng et al., 2022, "PolyLoss", Poly-1.
     """
 
+    own_arguments = ("gamma", "epsilon", "ignore_class")
+
     def __init__(
         self,
         gamma: Any = 0.0,
@@ -125,22 +134,25 @@ class PolyLoss(FocalLoss):
         name: str | None = "poly_loss",
         dtype: Any = None,
     ):
-        super().__init__(gamma, from_logits, axis, reduction, name, dtype, ignore_class)
+        super().__init__(
+            gamma=gamma,
+            ignore_class=ignore_class,
+            from_logits=from_logits,
+            axis=axis,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
+        )
         self.epsilon = check_at_least("epsilon", epsilon, -1)
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        labels, logits = self._labels_and_logits(y_true, y_pred)
+    def values(self, labels: Labels, logits: Tensor) -> Tensor:
         return functional.poly_focal_crossentropy(
             labels, logits, gamma=self._traced_gamma(), epsilon=self.epsilon
         )
 
-    def get_config(self) -> dict[str, Any]:
-        own = {"epsilon": self.epsilon, "ignore_class": self.ignore_class}
-        return {**super().get_config(), **own}
-
 
 @keras.saving.register_keras_serializable(package="keras_focal")
-class FocalCalibrationLoss(FocalLoss):
+class FocalCalibrationLoss(FocalLoss, ClassificationLoss):
     """Focal loss + weight * sum_c (p_c - q_c)^2, "FCL".
 
     The Brier term draws back to the true probabilities what focal loss leaves too timid.
@@ -180,6 +192,8 @@ class FocalCalibrationLoss(FocalLoss):
         Liang et al., 2024, "Calibrating Deep Neural Network using Euclidean Distance".
     """
 
+    own_arguments = ("gamma", "weight", "ignore_class")
+
     def __init__(
         self,
         gamma: Any = 2.0,
@@ -191,15 +205,18 @@ class FocalCalibrationLoss(FocalLoss):
         name: str | None = "focal_calibration_loss",
         dtype: Any = None,
     ):
-        super().__init__(gamma, from_logits, axis, reduction, name, dtype, ignore_class)
+        super().__init__(
+            gamma=gamma,
+            ignore_class=ignore_class,
+            from_logits=from_logits,
+            axis=axis,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
+        )
         self.weight = check_at_least("weight", weight, 0)
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        labels, logits = self._labels_and_logits(y_true, y_pred)
+    def values(self, labels: Labels, logits: Tensor) -> Tensor:
         return functional.focal_calibration_loss(
             labels, logits, gamma=self._traced_gamma(), weight=self.weight
         )
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"weight": self.weight, "ignore_class": self.ignore_class}
-        return {**super().get_config(), **own}

@@ -1,13 +1,16 @@
 """Online hard example mining: only the hardest part of a batch counts."""
 
+from fractions import Fraction
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_focal._validation import check_number, check_part
-from keras_focal.functional import class_ids, compute_dtype, effective_weights
-from keras_focal.losses._base import ClassificationLoss, as_tensor, weights_of_valid
+from keras_focal.functional._backend.precision import compute_dtype
+from keras_focal.functional._inputs.labels import is_left_out, read_labels
+from keras_focal.losses._base import ModelLoss
+from keras_focal.losses._weighting import Weighting, read_weighting
 
 Tensor = Any
 
@@ -64,37 +67,44 @@ class HardExampleMining(keras.losses.Loss):
         fix = "Build it first, such as BrierLoss(from_logits=True)."
         is_loss = isinstance(loss, keras.losses.Loss)
         check_number("loss", loss, "a `keras.losses.Loss` object", is_loss, fix)
-        super().__init__(name=name, reduction=reduction, dtype=compute_dtype(dtype or loss.dtype))
+        super().__init__(name=name, reduction=reduction, dtype=dtype or loss.dtype)
         self.loss = loss
         self.fraction = check_part("fraction", fraction)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
-        y_true, y_pred = as_tensor(y_true, self.dtype), as_tensor(y_pred, self.dtype)
-        if isinstance(self.loss, ClassificationLoss):
-            self.loss.check_labels(y_true, y_pred)
-        axis = getattr(self.loss, "axis", -1)
-        counts = effective_weights(y_pred, sample_weight, axis=axis) > 0
-        if getattr(self.loss, "ignore_class", None) is not None:
-            counts = ops.logical_and(counts, self._is_valid(y_true, y_pred))
-        values = self.loss.call(
-            ops.convert_to_tensor(y_true, dtype=self.dtype),
-            ops.convert_to_tensor(y_pred, dtype=self.dtype),
-        )
-        kept = hardest(values, counts, self.fraction)
-        sample_weight = weights_of_valid(kept, y_pred, sample_weight, axis, self.reduction)
-        # The values take the place of the labels; a mask stays with `y_pred`, and one that Keras
-        # hangs on the values of an ignored class, which `kept` counts already, is lost here.
-        values = ops.where(kept, values, 0.0)
-        return super().__call__((values,), y_pred, sample_weight)
+        with keras.name_scope(self.name):
+            values, weighting = self._measured(y_true, y_pred, sample_weight)
+            counts = weighting.counts
+            counts = ops.ones_like(values, dtype="bool") if counts is None else counts
+            kept = hardest(values, counts, self.fraction)
+            values = ops.where(kept, values, ops.zeros_like(values))
+            weighting = weighting._replace(mask=kept)
+            return weighting.reduced(values, self.reduction, self.dtype)
 
     def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
-        return y_true[0] if isinstance(y_true, tuple) else self.loss.call(y_true, y_pred)
+        return self.loss.call(y_true, y_pred)
 
-    def _is_valid(self, y_true: Any, y_pred: Any) -> Tensor:
-        if isinstance(self.loss, ClassificationLoss):
-            return self.loss.is_valid(y_true, y_pred)
-        ids = class_ids(y_true, ops.convert_to_tensor(y_pred).shape)
-        return ops.not_equal(ids, self.loss.ignore_class)
+    def _measured(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Tensor, Weighting]:
+        """Return the loss of each prediction, and how much it counts."""
+        if isinstance(self.loss, ModelLoss):
+            return self.loss.measured(y_true, y_pred, sample_weight)
+        dtype = compute_dtype(self.dtype)
+        y_true, predictions = (
+            ops.convert_to_tensor(y, dtype=None if hasattr(y, "dtype") else dtype)
+            for y in (y_true, y_pred)
+        )
+        axis = getattr(self.loss, "axis", -1)
+        given = y_pred if hasattr(y_pred, "shape") else predictions
+        weighting = read_weighting(given, sample_weight, axis, dtype)
+        ignore_class = getattr(self.loss, "ignore_class", None)
+        if ignore_class is not None:
+            labels = read_labels(y_true, ops.moveaxis(predictions, axis, -1).shape, "y_true")
+            valid = ops.logical_not(is_left_out(labels, ignore_class))
+            mask = valid if weighting.mask is None else ops.logical_and(weighting.mask, valid)
+            weighting = weighting._replace(mask=mask)
+        values = self.loss.call(ops.cast(y_true, self.dtype), ops.cast(predictions, self.dtype))
+        # Plain, without the mask that Keras hangs on the values of an ignored class.
+        return ops.cast(values, dtype) + 0.0, weighting
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -121,9 +131,13 @@ def hardest(values: Tensor, counts: Tensor, fraction: float) -> Tensor:
     Returns:
         Bool tensor of that shape. Of equal values the first are taken.
     """
+    values = ops.stop_gradient(values)
+    # What is not a number is the hardest of all: it must not be hidden.
+    values = ops.where(ops.isnan(values), float("inf"), values)
     eligible = ops.reshape(ops.where(counts, values, -float("inf")), (-1,))
-    rank = ops.argsort(ops.argsort(-ops.stop_gradient(eligible)))
-    number = ops.sum(ops.cast(counts, "float32"))
-    # Less than one rounding of the product, so that 0.1 of 10 is 1.
-    kept = ops.cast(rank, "float32") < ops.ceil(fraction * number * (1.0 - 2.0**-20))
-    return ops.logical_and(ops.reshape(kept, ops.shape(values)), counts)
+    rank = ops.argsort(ops.argsort(-eligible))
+    number = ops.sum(ops.cast(counts, "int32"))
+    # In whole numbers, so that 0.1 of 10 is 1 and no large number rounds.
+    part, whole = Fraction(fraction).limit_denominator(10_000).as_integer_ratio()
+    most = number // whole * part + -(-(number % whole * part) // whole)
+    return ops.logical_and(ops.reshape(rank < most, ops.shape(counts)), counts)

@@ -6,13 +6,14 @@ import keras
 
 from keras_focal import functional
 from keras_focal._validation import check_fraction, check_gamma
-from keras_focal.losses._base import ClassificationLoss, FocalLoss
+from keras_focal.functional._inputs.labels import Labels
+from keras_focal.losses._base import FocalLoss, OutputLoss
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
-class AsymmetricLoss(ClassificationLoss):
+class AsymmetricLoss(OutputLoss):
     """Asymmetric loss for many labels of which few are true, averaged over `axis`.
 
     -q (1 - p)^gamma_pos log p - (1 - q) p_m^gamma_neg log(1 - p_m), p_m = max(p - shift, 0): easy
@@ -50,7 +51,7 @@ class AsymmetricLoss(ClassificationLoss):
         Ridnik et al., 2021, "Asymmetric Loss For Multi-Label Classification".
     """
 
-    _is_independent = True
+    own_arguments = ("gamma_pos", "gamma_neg", "shift")
 
     def __init__(
         self,
@@ -63,29 +64,25 @@ class AsymmetricLoss(ClassificationLoss):
         name: str | None = "asymmetric_loss",
         dtype: Any = None,
     ):
-        super().__init__(from_logits, axis, reduction, name, dtype)
+        super().__init__(
+            from_logits=from_logits, axis=axis, reduction=reduction, name=name, dtype=dtype
+        )
         self.gamma_pos = check_gamma("gamma_pos", gamma_pos)
         self.gamma_neg = check_gamma("gamma_neg", gamma_neg)
         self.shift = check_fraction("shift", shift)
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        targets, logits = self._targets_and_logits(y_true, y_pred)
-        values = functional.asymmetric_loss(
+    def of_outputs(self, targets: Labels, logits: Tensor) -> Tensor:
+        return functional.asymmetric_loss(
             targets,
             logits,
             gamma_pos=self.gamma_pos,
             gamma_neg=self.gamma_neg,
             shift=self.shift,
         )
-        return self._averaged(values)
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"gamma_pos": self.gamma_pos, "gamma_neg": self.gamma_neg, "shift": self.shift}
-        return {**own, **super().get_config()}
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
-class QualityFocalCrossentropy(FocalLoss):
+class QualityFocalCrossentropy(FocalLoss, OutputLoss):
     """Quality focal loss for soft yes-or-no targets, averaged over `axis`.
 
     -|q - p|^gamma (q log p + (1 - q) log(1 - p)): 0 at p = q, where binary focal loss of a soft q
@@ -121,7 +118,7 @@ class QualityFocalCrossentropy(FocalLoss):
         Li et al., 2020, "Generalized Focal Loss", eq. 2.
     """
 
-    _is_independent = True
+    own_arguments = ("gamma",)
 
     def __init__(
         self,
@@ -132,9 +129,14 @@ class QualityFocalCrossentropy(FocalLoss):
         name: str | None = "quality_focal_crossentropy",
         dtype: Any = None,
     ):
-        super().__init__(gamma, from_logits, axis, reduction, name, dtype)
+        super().__init__(
+            gamma=gamma,
+            from_logits=from_logits,
+            axis=axis,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
+        )
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        targets, logits = self._targets_and_logits(y_true, y_pred)
-        values = functional.quality_focal_crossentropy(targets, logits, gamma=self._traced_gamma())
-        return self._averaged(values)
+    def of_outputs(self, targets: Labels, logits: Tensor) -> Tensor:
+        return functional.quality_focal_crossentropy(targets, logits, gamma=self._traced_gamma())

@@ -6,6 +6,7 @@ import keras
 
 from keras_focal import functional
 from keras_focal._validation import check_at_least, check_fraction
+from keras_focal.functional._inputs.labels import Labels
 from keras_focal.losses._base import ClassificationLoss
 
 Tensor = Any
@@ -50,6 +51,8 @@ class LabelSmoothingCrossentropy(ClassificationLoss):
         Mukhoti et al., 2020, section 5.1 ("LS-0.05"); Szegedy et al., 2016.
     """
 
+    own_arguments = ("label_smoothing", "ignore_class")
+
     def __init__(
         self,
         label_smoothing: float = 0.05,
@@ -60,18 +63,20 @@ class LabelSmoothingCrossentropy(ClassificationLoss):
         name: str | None = "label_smoothing_crossentropy",
         dtype: Any = None,
     ):
-        super().__init__(from_logits, axis, reduction, name, dtype, ignore_class)
+        super().__init__(
+            ignore_class=ignore_class,
+            from_logits=from_logits,
+            axis=axis,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
+        )
         self.label_smoothing = check_fraction("label_smoothing", label_smoothing)
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        labels, logits = self._labels_and_logits(y_true, y_pred)
+    def values(self, labels: Labels, logits: Tensor) -> Tensor:
         return functional.label_smoothing_crossentropy(
             labels, logits, label_smoothing=self.label_smoothing
         )
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"label_smoothing": self.label_smoothing, "ignore_class": self.ignore_class}
-        return {**own, **super().get_config()}
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -112,6 +117,8 @@ class EntropyRegularizedCrossentropy(ClassificationLoss):
         Pereyra et al., 2017, section 3; Mukhoti et al., 2020, eq. 4.
     """
 
+    own_arguments = ("weight", "ignore_class")
+
     def __init__(
         self,
         weight: float = 0.1,
@@ -122,16 +129,18 @@ class EntropyRegularizedCrossentropy(ClassificationLoss):
         name: str | None = "entropy_regularized_crossentropy",
         dtype: Any = None,
     ):
-        super().__init__(from_logits, axis, reduction, name, dtype, ignore_class)
+        super().__init__(
+            ignore_class=ignore_class,
+            from_logits=from_logits,
+            axis=axis,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
+        )
         self.weight = check_at_least("weight", weight, 0)
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        labels, logits = self._labels_and_logits(y_true, y_pred)
+    def values(self, labels: Labels, logits: Tensor) -> Tensor:
         return functional.entropy_regularized_crossentropy(labels, logits, weight=self.weight)
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"weight": self.weight, "ignore_class": self.ignore_class}
-        return {**own, **super().get_config()}
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -176,6 +185,8 @@ class MarginLabelSmoothingCrossentropy(ClassificationLoss):
         code takes their mean: divide `weight` by K for that.
     """
 
+    own_arguments = ("weight", "margin", "ignore_class")
+
     def __init__(
         self,
         weight: float = 0.1,
@@ -187,16 +198,18 @@ class MarginLabelSmoothingCrossentropy(ClassificationLoss):
         name: str | None = "margin_label_smoothing_crossentropy",
         dtype: Any = None,
     ):
-        super().__init__(from_logits, axis, reduction, name, dtype, ignore_class)
+        super().__init__(
+            ignore_class=ignore_class,
+            from_logits=from_logits,
+            axis=axis,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
+        )
         self.weight = check_at_least("weight", weight, 0)
         self.margin = check_at_least("margin", margin, 0)
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        labels, logits = self._labels_and_logits(y_true, y_pred)
+    def values(self, labels: Labels, logits: Tensor) -> Tensor:
         return functional.margin_smoothing_crossentropy(
             labels, logits, weight=self.weight, margin=self.margin
         )
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"weight": self.weight, "margin": self.margin, "ignore_class": self.ignore_class}
-        return {**own, **super().get_config()}

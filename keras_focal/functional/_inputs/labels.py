@@ -191,10 +191,10 @@ def class_ids(labels: Any, predictions_shape: tuple, ignore_class: int | None = 
     """
     labels = as_labels(labels)
     num_classes = predictions_shape[-1]
-    if len(labels.shape) == len(predictions_shape) and num_classes != 1:
-        if labels.shape[-1] not in (1, None):
-            ids = class_of_rows(labels)
-            return ids if ignore_class is None else _ignored(ids, ids, ignore_class)
+    has_rows = len(labels.shape) == len(predictions_shape) and labels.shape[-1] not in (1, None)
+    if has_rows and num_classes != 1:
+        ids = class_of_rows(labels)
+        return ids if ignore_class is None else _ignored(ids, ids, ignore_class)
     labels = _without_last_one(labels, predictions_shape)
     if num_classes == 1:
         values = ops.cast(labels, "float32")

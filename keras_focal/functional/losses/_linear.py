@@ -143,7 +143,7 @@ class _Head:
         self.num_parts = num_parts
 
     def losses(self, *arguments: Tensor) -> Tensor:
-        """Return the loss of each row of features, kernel, bias, ids, and tensors of gamma, alpha."""
+        """Return losses from features, kernel, bias, ids, and the tensors of gamma and alpha."""
 
         def forward(*arguments: Tensor) -> tuple[Tensor, ...]:
             return compiled(self._terms, *arguments)

@@ -90,12 +90,8 @@ def focal_gradient_norm(
     labels = read.values
     exponent, weights = read_gamma(gamma, labels), read_alpha(alpha, num_classes=z.shape[-1])
     parameters = Parameters(exponent, weights)
-    terms = sparse_terms(
-        labels,
-        z,
-        *parameters.values(*parameters.rows, *parameters.shared),
-        signed=exponent.is_signed,
-    )
+    values = parameters.values(*parameters.rows, *parameters.shared)
+    terms = sparse_terms(labels, z, *values, signed=exponent.is_signed)
     reference, at_true, at_others = terms.reference, terms.at_true, terms.at_others
     norm = checked(at_true * label_factor(labels), read, z.shape)
     if logits.shape[-1] > 1:

@@ -81,9 +81,8 @@ def _of(x: Tensor, z: Tensor) -> Tensor:
 
 def blank(x: Tensor, *counts: Tensor) -> Tensor:
     """Return x with 0 where nothing counts, so that nothing that stands there is computed with."""
-    for is_counted in counts:
-        for _ in range(len(x.shape) - len(is_counted.shape)):
-            is_counted = ops.expand_dims(is_counted, -1)
+    for mask in counts:
+        is_counted = mask if len(mask.shape) == len(x.shape) else ops.expand_dims(mask, -1)
         x = ops.where(is_counted, x, ops.zeros((), dtype=x.dtype))
     return x
 
