@@ -1,4 +1,4 @@
-"""How much each value of a loss counts: masks, the ignored class and sample weights, as in Keras."""
+"""How much each value counts: masks, the ignored class and sample weights, as in Keras."""
 
 from typing import Any, NamedTuple
 
