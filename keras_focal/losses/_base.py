@@ -133,7 +133,7 @@ class ModelLoss(keras.losses.Loss):
         predictions = ops.moveaxis(predictions, self.axis, -1)
         labels = self.labels(y_true, predictions)
         weighting = self._without_ignored(labels, weighting)
-        labels = labels._replace(counts=weighting.counts, weights=weighting.of_each())
+        labels = labels._replace(counts=weighting.counts, weights=weighting.of_each)
         logits = predictions
         if not self.from_logits:
             if labels.counts is not None:

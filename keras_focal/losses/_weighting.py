@@ -33,38 +33,48 @@ class _Given(keras.losses.Loss):
 
 
 class Weighting(NamedTuple):
-    """How much each value counts. All parts have the shape of the values, or are None.
+    """How much each value counts.
 
     Attributes:
-        mask: Bool: what is neither masked nor of the ignored class.
-        weights: Sample weights, float; NaN in place of what is no weight.
+        ones: 1 for each value.
+        mask: Bool, of that shape: what is neither masked nor of the ignored class. None if all is.
+        weights: Sample weights, float, NaN in place of what is no weight. They broadcast to the
+            values, or have one axis of length 1 more, as in Keras. None if all are 1.
         given: The sample weights as they came.
     """
 
-    mask: Tensor | None
-    weights: Tensor | None
+    ones: Tensor
+    mask: Tensor | None = None
+    weights: Tensor | None = None
     given: Any = None
 
     @property
     def counts(self) -> Tensor | None:
-        """Where a value counts; None if all do."""
-        if self.weights is None:
-            return self.mask
-        counts = self.weights != 0
-        return counts if self.mask is None else ops.logical_and(counts, self.mask)
+        """Where a value counts, of the shape of the values; None if all do."""
+        weights = self.of_each
+        return None if weights is None else weights != 0
 
-    def of_each(self, reduction: str | None = None) -> Tensor | None:
-        """Return the weight of each value; a mean divides by the number that the mask leaves."""
+    @property
+    def of_each(self) -> Tensor | None:
+        """The weight of each value, 0 where the mask leaves it out; None if all are 1."""
+        if self.weights is None:
+            return None if self.mask is None else ops.cast(self.mask, self.ones.dtype)
+        is_column = len(self.weights.shape) > len(self.ones.shape)
+        weights = ops.squeeze(self.weights, axis=-1) if is_column else self.weights
+        weights = ops.broadcast_to(weights, ops.shape(self.ones))
+        return weights if self.mask is None else ops.where(self.mask, weights, 0.0 * self.ones)
+
+    def for_keras(self, reduction: str | None) -> Tensor | None:
+        """Return sample weights that have the mask in them, as Keras puts it there."""
         if self.mask is None:
             return self.weights
-        if self.weights is None:
-            weights = ops.cast(self.mask, "float32")
-        else:
-            weights = ops.where(self.mask, self.weights, ops.zeros_like(self.weights))
+        weights = self.of_each
         if reduction in ("mean", "sum_over_batch_size"):
-            # In float32: a product of half-precision numbers would round.
+            # A mean divides by the number of values that the mask leaves.
             share = ops.mean(ops.cast(self.mask, "float32"))
             weights = weights * ops.cast(ops.divide_no_nan(1.0, share), weights.dtype)
+        if self.weights is not None and len(self.weights.shape) > len(self.ones.shape):
+            weights = ops.expand_dims(weights, -1)
         return weights
 
     def reduced(self, values: Tensor, reduction: str | None, dtype: str) -> Tensor:
@@ -73,7 +83,7 @@ class Weighting(NamedTuple):
         Raises:
             ValueError: If a weight that counts is negative or not finite, and can be read.
         """
-        weights = self.of_each(reduction)
+        weights = self.for_keras(reduction)
         reduce = _Given(reduction=reduction, dtype=keras.backend.standardize_dtype(values.dtype))
         result = reduce(0.0, values, weights)
         now = None if weights is None else value_now(result)
@@ -82,7 +92,7 @@ class Weighting(NamedTuple):
         return ops.cast(result, dtype)
 
     def _check(self) -> None:
-        weights = value_now(self.of_each())
+        weights = value_now(self.of_each)
         if weights is None or not np.isnan(weights).any():
             return
         given = np.asarray(value_now(ops.convert_to_tensor(self.given)))
@@ -110,14 +120,10 @@ def read_weighting(y_pred: Any, sample_weight: Any, axis: int, dtype: str) -> We
     shown = ones(0.0, y_pred)
     mask = None if shown is ones.ones else shown > 0
     if sample_weight is None:
-        return Weighting(mask, None)
+        return Weighting(ones.ones, mask)
     weights = ops.convert_to_tensor(sample_weight, dtype=dtype)
-    values = ones.ones
-    _check_fit(weights.shape, values.shape)
-    if len(weights.shape) == len(values.shape) + 1:
-        weights = ops.squeeze(weights, axis=-1)
-    weights = nan_where_no_weight(weights)
-    return Weighting(mask, ops.broadcast_to(weights, ops.shape(values)), sample_weight)
+    _check_fit(weights.shape, ones.ones.shape)
+    return Weighting(ones.ones, mask, nan_where_no_weight(weights), sample_weight)
 
 
 def _check_fit(weights: tuple, values: tuple) -> None:

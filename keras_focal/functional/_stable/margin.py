@@ -103,7 +103,7 @@ def class_margin(index: Tensor, logits: Tensor) -> tuple[Margin, Others]:
     logit = ops.squeeze(ops.take_along_axis(logits, nearest, axis=-1), axis=-1)
     gap, gap_error = _difference(largest, logit)
     gap_error = ops.where(ops.abs(gap_error) < 1.0, gap_error, 0.0)
-    margin = Margin(ops.minimum(gap, LARGEST_GAP), gap_error, rest)
+    margin = Margin(ops.clip(gap, -1.0, LARGEST_GAP), gap_error, rest)
     positive = ops.clip(rest, TINY, float("inf"))
     log_rest = ops.log(positive)
     reference, reference_error = _difference(largest, -log_rest)
@@ -140,7 +140,7 @@ def stable_probabilities(logits: Tensor) -> StableProbability:
     return StableProbability(
         p=p,
         complement=ops.where(is_top, of_top.complement, 1.0 - p),
-        neg_log_p=ops.minimum(behind, LARGEST_GAP) + of_top.neg_log_p,
+        neg_log_p=ops.clip(behind, -1.0, LARGEST_GAP) + of_top.neg_log_p,
     )
 
 

@@ -122,7 +122,7 @@ class _Answer(NamedTuple):
 def _answers(z: Tensor, gamma: Gamma, *, signed: bool) -> tuple[_Answer, _Answer]:
     """Return yes, of logit z, and no."""
     # Not the absolute value, whose derivative at 0 is 0 from both sides.
-    size = ops.minimum(ops.where(z >= 0, z, -z), LARGEST_GAP)
+    size = ops.clip(ops.where(z >= 0, z, -z), -1.0, LARGEST_GAP)
     small = ops.exp(-size)
     likely = 1.0 / (1.0 + small)
     unlikely = small * likely

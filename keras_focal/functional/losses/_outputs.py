@@ -123,7 +123,7 @@ def quality_focal_crossentropy(targets: Tensor, logits: Tensor, *, gamma: Gamma 
 def _answers(z: Tensor) -> tuple[StableProbability, StableProbability]:
     """Return the probabilities of yes, of logit z, and of no."""
     # Not the absolute value, whose derivative at 0 is 0 from both sides.
-    size = ops.minimum(ops.where(z >= 0, z, -z), LARGEST_GAP)
+    size = ops.clip(ops.where(z >= 0, z, -z), -1.0, LARGEST_GAP)
     small = ops.exp(-size)
     likely = 1.0 / (1.0 + small)
     unlikely = small * likely
