@@ -24,6 +24,17 @@ def value_and_gradient(
     return to_numpy(value), to_numpy(gradient)
 
 
+def compiled_call(function: Callable, *arrays: Any) -> Any:
+    """Return function(*arrays), traced: compiled on JAX, in a graph on TensorFlow."""
+    if BACKEND == "jax":
+        import jax
+
+        return jax.jit(function)(*arrays)
+    import tensorflow as tf
+
+    return tf.function(function, autograph=False)(*map(tf.constant, arrays))
+
+
 def to_numpy(x: Any) -> np.ndarray:
     """Return a float64 NumPy array of any backend's tensor, half precision too."""
     return ops.convert_to_numpy(ops.cast(ops.stop_gradient(x), "float32")).astype("float64")

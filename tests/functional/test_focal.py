@@ -401,23 +401,6 @@ def test_large_class_ids_pick_their_own_logit_among_half_precision_ones(dtype, l
 # --- Labels -------------------------------------------------------------------------------------
 
 
-@as_usual_or_compiled
-@some_gammas
-def test_a_label_out_of_range_has_no_loss_and_no_gradient(gamma, compiled):
-    outside = [-1, 6, 7, -(2**31), 2**31 - 1]
-    labels, logits = sets()["random"]
-    labels = np.concatenate([outside, labels[5:]])
-    value, gradient = differentiate(
-        lambda z: sparse(labels, z, gamma=gamma), logits, compiled=compiled
-    )
-    np.testing.assert_array_equal(value[:5], 0.0)
-    np.testing.assert_array_equal(gradient[:5], 0.0)
-    assert_accurate(
-        (value[5:], gradient[5:]),
-        row_by_row(reference.sparse_focal, labels[5:], logits[5:], gamma),
-    )
-
-
 def test_one_hot_rows_equal_class_ids():
     labels, logits = sets()["random"]
     np.testing.assert_allclose(

@@ -135,11 +135,13 @@ def test_second_derivative_passes_through_an_island():
     np.testing.assert_allclose(tf.function(curvature)(logits), curvature(logits), rtol=1e-4)
 
 
-def test_numbers_of_rows_are_rounded_up_by_an_eighth_at_most():
+def test_numbers_of_rows_are_powers_of_two_at_first_then_four_in_each_octave():
     sizes = compilation.SIZES
     assert sizes[0] == 1
     assert np.all(np.diff(sizes) > 0)
-    assert np.all(np.diff(sizes) <= np.maximum(sizes[:-1] / 8, 1))
+    few = sizes[sizes <= 1024]
+    np.testing.assert_array_equal(few, 2 ** np.arange(11))
+    assert np.all(np.diff(sizes[sizes >= 1024]) <= sizes[sizes >= 1024][:-1] / 4)
     assert sizes[-1] >= 2**27
 
 

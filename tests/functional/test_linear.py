@@ -118,13 +118,6 @@ def test_leading_axes_are_kept():
     assert_equals_two_steps(arrays, labels.reshape(2, 12), gamma=2.0, compiled=True)
 
 
-@pytest.mark.parametrize("label", [-1, 50, 1000])
-def test_labels_out_of_range_add_nothing(label):
-    arrays, labels = sample()
-    labels[::2] = label
-    assert_equals_two_steps(arrays, labels, gamma=2.0)
-
-
 def in_one(labels, **arguments):
     def function(features, kernel, bias):
         return functional.linear_sparse_focal_crossentropy(

@@ -133,12 +133,6 @@ def test_rows_and_ids_are_equal_and_leading_axes_are_flattened():
     assert float(mmce(labels.reshape(3, 4, 1), logits.reshape(3, 4, 4))) == expected
 
 
-def test_ids_that_name_no_class_do_not_count():
-    labels, logits = sample(12)
-    value = mmce(np.concatenate([labels, [-1, 4]]), np.concatenate([logits, logits[:2]]))
-    assert float(value) == pytest.approx(float(mmce(labels, logits)), rel=1e-6)
-
-
 def test_no_predictions_give_zero():
     assert float(mmce(np.zeros(0, "int32"), np.zeros((0, 3), "float32"))) == 0.0
     labels, logits = sample(4)

@@ -153,16 +153,6 @@ def test_one_hot_rows_and_ids_of_either_shape_are_equal(name):
         assert np.max(np.abs(other[1] - first[1]) / np.maximum(size, NORMAL)) <= 2e-6
 
 
-@every_loss
-def test_an_id_that_names_no_class_gives_nothing(name):
-    logits = batch()[1][:3]
-    value, gradient = value_and_gradient(
-        partial(LOSSES[name][0], np.array([-1, 5, 255])), logits, compiled=AS_USUAL
-    )
-    np.testing.assert_array_equal(value, 0.0)
-    np.testing.assert_array_equal(gradient, 0.0)
-
-
 @compiled_or_not
 @every_loss
 def test_nothing_is_nan_at_the_ends(name, compiled):

@@ -191,11 +191,6 @@ def test_a_vector_of_alpha_may_be_an_array_or_a_tuple(cls):
         json.dumps(loss.get_config())
 
 
-@every_class
-def test_half_dtypes_are_stored_as_float32(cls):
-    assert cls(dtype="bfloat16").dtype == "float32"
-
-
 # --- Bad arguments ------------------------------------------------------------------------------
 
 

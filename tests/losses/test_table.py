@@ -10,7 +10,7 @@ import pytest
 from keras_focal import losses
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "losses.md"
-BASES = {"ClassificationLoss", "FocalLoss"}
+BASES = {"ClassificationLoss", "FocalLoss", "OutputLoss"}
 LOSSES = [
     name
     for name in losses.__all__

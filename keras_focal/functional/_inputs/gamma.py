@@ -63,7 +63,8 @@ def read_gamma(gamma: Any, like: Tensor, *, signed: bool = True) -> Parameter:
         read = gamma
     elif dataclasses.is_dataclass(gamma) and not isinstance(gamma, type):
         # A rule with state: its tensors are arguments.
-        tensors = tuple(getattr(gamma, field.name) for field in dataclasses.fields(gamma))
+        fields = dataclasses.fields(gamma)
+        tensors = tuple(ops.convert_to_tensor(getattr(gamma, field.name)) for field in fields)
         sign = bool(getattr(gamma, "is_signed", False))
         read = Parameter(type(gamma), shared=tensors, is_signed=sign)
     elif callable(gamma):
