@@ -1,4 +1,4 @@
-"""A label that cannot be: an error where it can be read, NaN where it cannot, nothing where exempt."""
+"""A label that cannot be: an error where it can be read, NaN where it cannot."""
 
 from functools import partial
 

@@ -133,7 +133,7 @@ def test_alpha_of_a_tensor_has_its_gradient(name, alpha):
 def test_jax_transforms_a_loss(name, how):
     import jax
 
-    _, labels, is_focal = LOSSES[name]
+    _, labels, _ = LOSSES[name]
     function = total(name)
     rule = (
         BINS.now() if is_focal and name not in ("dual", "poly", "poly of rows", "quality") else 2.0
@@ -154,16 +154,25 @@ def test_jax_transforms_a_loss(name, how):
             return jax.vmap(lambda y: function(z, y, gamma))(labels[None]).sum()
         return jax.lax.cond(z[0, 0] < 100, lambda: function(z, labels, gamma), lambda: 0.0)
 
-    expected = jax.grad(function)(Z, labels, 2.0)
-    found = jax.grad(by)(Z, labels, np.float32(2.0))
+    expected = jax.jit(jax.grad(function))(Z, labels, 2.0)
+    found = jax.jit(jax.grad(by))(Z, labels, np.float32(2.0))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
-    # A rule with state, whose tensors may be traced too.
-    np.testing.assert_allclose(
-        jax.grad(lambda z: by(z, labels, 2.0) if rule == 2.0 else function(z, labels, rule))(Z),
-        jax.grad(function)(Z, labels, rule),
-        rtol=1e-4,
-        atol=1e-6,
-    )
+
+
+@on_jax
+@pytest.mark.parametrize("name", ["sparse", "categorical", "binary", "linear"])
+def test_jax_transforms_a_loss_whose_rule_has_state(name):
+    import jax
+
+    _, labels, _ = LOSSES[name]
+
+    def function(z, edges, gammas):
+        return total(name)(z, labels, functional.BinnedGamma(edges, gammas))
+
+    bins = BINS.now()
+    found = jax.grad(jax.checkpoint(jax.jit(function)))(Z, bins.edges, bins.gammas)
+    expected = jax.grad(lambda z: total(name)(z, labels, bins))(Z)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 @on_torch

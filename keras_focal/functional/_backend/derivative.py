@@ -86,7 +86,8 @@ def _on_torch(forward: Callable, backward: Backward) -> Callable[..., Tensor]:
 
         @staticmethod
         def backward(ctx: Any, upstream: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-            arguments, terms = ctx.saved_tensors[: ctx.number], ctx.saved_tensors[ctx.number :]
+            saved = ctx.saved_tensors
+            arguments, terms = saved[: ctx.number], saved[ctx.number :]
             # What is differentiated again has to be computed from the arguments here.
             terms = forward(*arguments) if torch.is_grad_enabled() else (None, *terms)
             gradients = backward(arguments, terms, upstream)
