@@ -72,7 +72,7 @@ class Weighting(NamedTuple):
         if reduction in ("mean", "sum_over_batch_size"):
             # A mean divides by the number of values that the mask leaves.
             share = ops.mean(ops.cast(self.mask, "float32"))
-            weights = weights * ops.cast(ops.divide_no_nan(1.0, share), weights.dtype)
+            weights = weights * ops.cast(ops.divide_no_nan(1.0, share), self.ones.dtype)
         if self.weights is not None and len(self.weights.shape) > len(self.ones.shape):
             weights = ops.expand_dims(weights, -1)
         return weights

@@ -135,9 +135,6 @@ def test_jax_transforms_a_loss(name, how):
 
     _, labels, _ = LOSSES[name]
     function = total(name)
-    rule = (
-        BINS.now() if is_focal and name not in ("dual", "poly", "poly of rows", "quality") else 2.0
-    )
 
     def by(z, labels, gamma):
         if how == "grad of jit":

@@ -29,7 +29,7 @@ def with_gradient(
     Returns:
         Function of as many tensors.
     """
-    makers = {"jax": _on_jax, "tensorflow": _on_tensorflow, "torch": _on_torch}
+    makers: dict[str, Callable] = {"jax": _on_jax, "tensorflow": _on_tensorflow, "torch": _on_torch}
     return makers[keras.backend.backend()](forward, backward)
 
 

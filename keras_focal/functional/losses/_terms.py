@@ -4,7 +4,7 @@ A kernel returns the value and the gradient together, both from stable probabili
 (docs/maths.md, section M), so that neither is lost to a difference of numbers near 1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,7 +68,7 @@ class Arguments:
         return tensors[2 : 2 + len(self._counts)]
 
     def gradients(
-        self, of_logits: Tensor, upstream: Tensor, slopes: tuple[Tensor, ...]
+        self, of_logits: Tensor, upstream: Tensor, slopes: Sequence[Tensor]
     ) -> list[Tensor | None]:
         """Return the gradient by each argument."""
         before = [None, of_logits, *([None] * len(self._counts))]
