@@ -67,7 +67,7 @@ def scores(labels: np.ndarray, logits: Any) -> dict[str, float]:
         ),
         "mce": functional.mce_from_bins(bins),
         "nll": ops.convert_to_numpy(nll).mean(dtype="float64"),
-        "top1": functional.accuracy(bins),
+        "top1": functional.accuracy_from_bins(bins),
         "top5": _top5(labels, logits),
         **coverage.result(),
     }
