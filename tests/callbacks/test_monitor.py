@@ -154,8 +154,8 @@ def test_norm_of_features_comes_from_an_output_of_features(data, tmp_path):
     monitor = callbacks.CalibrationMonitor(tmp_path)
     model.fit(x, targets, validation_data=(x_val, held_out), verbose=0, callbacks=[monitor])
     expected = np.linalg.norm(model.predict(x_val, verbose=0)["features"], axis=-1).mean()
-    assert monitor.rows[-1]["feature_norm"] == pytest.approx(expected, rel=1e-5)
-    assert 0 < monitor.rows[-1]["ece"] < 1
+    assert monitor.rows[-1]["features_feature_norm"] == pytest.approx(expected, rel=1e-5)
+    assert 0 < monitor.rows[-1]["logits_ece"] < 1
 
 
 def test_file_holds_the_rows(data, tmp_path):
