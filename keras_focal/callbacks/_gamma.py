@@ -150,16 +150,17 @@ def _states_of(model: keras.Model) -> list[HeldState]:
 
 def _states_in(losses: Any) -> list[HeldState]:
     """Return the states that the argument `losses` names."""
-    states = []
-    for one in keras.tree.flatten(losses):
-        found = [one] if isinstance(one, HeldState) else gamma_states(within(one))
-        if not found:
-            raise ValueError(
-                "`losses` must be focal losses whose gamma is a number, losses that hold such, or "
-                f"their `gamma_state`. Received: losses={losses!r}."
-            )
-        states += found
-    return states
+    found = [
+        [one] if isinstance(one, HeldState) else gamma_states(within(one))
+        for one in keras.tree.flatten(losses)
+    ]
+    if not found or not all(found):
+        raise ValueError(
+            "`losses` must be focal losses whose gamma is a number, losses that hold such, or "
+            f"their `gamma_state`. Received: losses={losses!r}. Leave it out to schedule all focal "
+            "losses of the model."
+        )
+    return [state for states in found for state in states]
 
 
 def _stepwise(schedule: Mapping[int, float]) -> Callable[[int], float]:

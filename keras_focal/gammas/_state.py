@@ -50,7 +50,9 @@ class HeldState(keras.metrics.Metric):
         self._numbers = {key: _as_numbers(value) for key, value in values.items()}
         self._held = {
             key: keras.Variable(
-                np.asarray(value, self.dtype),
+                # Not the value itself: Keras may build the loss while it traces a step.
+                keras.initializers.Constant(np.asarray(value, self.dtype)),
+                shape=np.shape(value),
                 dtype=self.dtype,
                 trainable=False,
                 autocast=False,

@@ -65,13 +65,16 @@ def assert_uses(model, gamma, squares=0.0):
 # --- found
 
 
+@pytest.mark.parametrize("is_attached", [False, True], ids=["fitted", "attached first"])
 @pytest.mark.parametrize(
     "loss",
-    [FocalOfLogits, keras.saving.serialize_keras_object(FocalOfLogits()), [FocalOfLogits()]],
-    ids=["class", "serialized", "list"],
+    [FocalOfLogits, [FocalOfLogits], [FocalOfLogits()]],
+    ids=["class", "list of a class", "list"],
 )
-def test_loss_that_keras_makes_an_object_of_is_found(loss):
+def test_loss_that_keras_makes_an_object_of_is_found(loss, is_attached):
     model = model_with(loss)
+    if is_attached:
+        attach(model)
     fit(model, GammaScheduler(SCHEDULE))
     assert_uses(model, 0.5)
     fit(model, GammaScheduler({0: 3.0}), epochs=1)
