@@ -121,6 +121,8 @@ class AdaptiveGamma(keras.callbacks.Callback):
 
     def _parsed(self, text: str) -> list[Row]:
         rows = json.loads(text)
+        if not isinstance(rows, list):
+            raise TypeError(f"a list of epochs is expected, not {type(rows).__name__}")
         for row in rows:
             check_bin_gammas(row["gammas"], self._rule.num_bins)
             check_edges(row["edges"], self._rule.num_bins)

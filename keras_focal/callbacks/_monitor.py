@@ -230,9 +230,12 @@ def _close(figure: Any) -> None:
 
 def _parsed(text: str) -> list[Row]:
     kinds = {"epoch": int, "data": str}
+    reader = csv.DictReader(io.StringIO(text))
+    if not {*kinds} <= {*(reader.fieldnames or [])}:
+        raise KeyError("no columns epoch and data")
     return [
         {name: kinds.get(name, float)(value) for name, value in row.items() if value != ""}
-        for row in csv.DictReader(io.StringIO(text))
+        for row in reader
     ]
 
 

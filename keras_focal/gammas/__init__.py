@@ -7,6 +7,7 @@ from keras_focal.gammas._presets import (
     SAMPLE_DEPENDENT,
     SCHEDULED,
     GammaSteps,
+    check_not_scheduled,
     sample_dependent,
 )
 from keras_focal.gammas._rules import (

@@ -1,10 +1,10 @@
 """The paper's gammas by the paper's names (section 5.1 and Appendix E)."""
 
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras_focal._validation import check_choice
-from keras_focal.gammas._rules import SampleDependentGamma
+from keras_focal.gammas._rules import GammaRule, SampleDependentGamma
 
 
 class GammaSteps(NamedTuple):
@@ -42,3 +42,15 @@ def sample_dependent(name: str) -> SampleDependentGamma:
     """
     check_choice("gamma", name, tuple(SAMPLE_DEPENDENT))
     return SAMPLE_DEPENDENT[name]
+
+
+def check_not_scheduled(gamma: Any) -> None:
+    """Raise if the gamma of a loss is one by epoch: the name of a schedule, or a function."""
+    is_function = callable(gamma) and not isinstance(gamma, GammaRule)
+    if is_function or (isinstance(gamma, str) and gamma in SCHEDULED):
+        schedule = "schedule" if is_function else repr(gamma)
+        raise ValueError(
+            "`gamma` must be a number, or a rule that gives each sample its own. Received: "
+            f"gamma={gamma!r}. A gamma by epoch is set in fit(): leave `gamma` out, and give "
+            f"callbacks=[keras_focal.callbacks.GammaScheduler({schedule})]."
+        )

@@ -103,7 +103,10 @@ def test_losses_of_two_outputs_have_a_schedule_each():
     focal = {name: FocalOfLogits() for name in "ab"}
     model = keras.Model(inputs, outputs)
     model.compile("sgd", focal)
-    schedulers = [GammaScheduler({0: 1.0}, losses=focal["a"]), GammaScheduler({0: 4.0}, losses=focal["b"])]
+    schedulers = [
+        GammaScheduler({0: 1.0}, losses=focal["a"]),
+        GammaScheduler({0: 4.0}, losses=focal["b"]),
+    ]
     logs = model.fit(X, {"a": X, "b": X}, verbose=0, callbacks=schedulers).history
     assert [focal["a"].gamma, focal["b"].gamma] == [1.0, 4.0]
     assert [logs["gamma"], logs["gamma_1"]] == [[1.0], [4.0]]

@@ -10,7 +10,7 @@ import pytest
 import reference
 from keras import ops
 
-from keras_focal.callbacks import AdaptiveGamma, GammaScheduler, attach
+from keras_focal.callbacks import AdaptiveGamma, GammaScheduler
 from keras_focal.gammas import AdaptiveBins
 from keras_focal.losses import BinaryFocalCrossentropy
 from keras_focal.metrics import AdaECE
