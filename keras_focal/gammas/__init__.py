@@ -7,7 +7,6 @@ from keras_focal.gammas._presets import (
     SAMPLE_DEPENDENT,
     SCHEDULED,
     GammaSteps,
-    check_not_scheduled,
     sample_dependent,
 )
 from keras_focal.gammas._rules import (

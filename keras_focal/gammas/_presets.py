@@ -4,7 +4,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from keras_focal._validation import check_choice
-from keras_focal.gammas._rules import GammaRule, SampleDependentGamma
+from keras_focal.gammas._rules import SampleDependentGamma
 
 
 class GammaSteps(NamedTuple):
@@ -34,23 +34,19 @@ SCHEDULED = {
 }
 
 
-def sample_dependent(name: str) -> SampleDependentGamma:
+def sample_dependent(name: Any) -> SampleDependentGamma:
     """Return the rule "FLSD-53" or "FLSD-532".
 
     Raises:
-        ValueError: If the name is another.
+        ValueError: If the name is another; for a gamma by epoch, the name of a schedule or a
+            function, with the callback that sets it.
     """
-    check_choice("gamma", name, tuple(SAMPLE_DEPENDENT))
-    return SAMPLE_DEPENDENT[name]
-
-
-def check_not_scheduled(gamma: Any) -> None:
-    """Raise if the gamma of a loss is one by epoch: the name of a schedule, or a function."""
-    is_function = callable(gamma) and not isinstance(gamma, GammaRule)
-    if is_function or (isinstance(gamma, str) and gamma in SCHEDULED):
-        schedule = "schedule" if is_function else repr(gamma)
+    if callable(name) or (isinstance(name, str) and name in SCHEDULED):
+        schedule = "schedule" if callable(name) else repr(name)
         raise ValueError(
             "`gamma` must be a number, or a rule that gives each sample its own. Received: "
-            f"gamma={gamma!r}. A gamma by epoch is set in fit(): leave `gamma` out, and give "
+            f"gamma={name!r}. A gamma by epoch is set in fit(): leave `gamma` out, and give "
             f"callbacks=[keras_focal.callbacks.GammaScheduler({schedule})]."
         )
+    check_choice("gamma", name, tuple(SAMPLE_DEPENDENT))
+    return SAMPLE_DEPENDENT[name]

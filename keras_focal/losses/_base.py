@@ -23,7 +23,7 @@ from keras_focal.functional import (
     logits_from_binary_probabilities,
     logits_from_probabilities,
 )
-from keras_focal.gammas import GammaRule, HeldState, check_not_scheduled, sample_dependent
+from keras_focal.gammas import GammaRule, HeldState, sample_dependent
 
 Tensor = Any
 
@@ -142,14 +142,13 @@ class FocalLoss(ClassificationLoss):
         super().__init__(from_logits, axis, reduction, name, dtype, ignore_class)
         if isinstance(gamma, dict):
             gamma = keras.saving.deserialize_keras_object(gamma)
-        check_not_scheduled(gamma)
         self._gamma_argument = gamma
         self._rule: Any = None
         self._state: HeldState | None = None
-        if isinstance(gamma, str):
-            self._rule = sample_dependent(gamma)
-        elif isinstance(gamma, GammaRule):
+        if isinstance(gamma, GammaRule):
             self._rule = gamma
+        elif isinstance(gamma, str) or callable(gamma):
+            self._rule = sample_dependent(gamma)
         else:
             self._state = HeldState({"gamma": check_gamma("gamma", gamma)}, name="gamma")
 
