@@ -83,7 +83,7 @@ def test_a_preset_reads_back_as_its_rule():
 
 
 def test_only_a_number_has_a_state():
-    assert CLASSES[0](gamma=2.0).gamma_state.gamma == 2.0
+    assert CLASSES[0](gamma=2.0).gamma_state["gamma"] == 2.0
     assert CLASSES[0](gamma="FLSD-53").gamma_state is None
 
 
@@ -100,35 +100,6 @@ def test_a_traced_loss_follows_gamma_without_a_retrace(jit_compile):
         expected = value_of(CLASSES[0](gamma=gamma, from_logits=True))
         assert float(step(labels, logits)) == pytest.approx(float(expected), rel=1e-5)
     assert step.experimental_get_tracing_count() == 1
-
-
-# --- The state of gamma -------------------------------------------------------------------------
-
-
-def test_gamma_state_outlives_reset_and_update():
-    state = losses.GammaState(3.0)
-    state.assign(1.5)
-    state.update_state([1.0], [2.0])
-    state.reset_state()
-    assert state.gamma == 1.5
-
-
-def test_gamma_state_reports_nothing():
-    assert losses.GammaState(3.0).result() == {}
-
-
-def test_gamma_state_round_trips_with_its_present_value():
-    state = losses.GammaState(3.0, name="mine")
-    state.assign(1.5)
-    copied = losses.GammaState.from_config(state.get_config())
-    assert copied.gamma == 1.5
-    assert copied.name == "mine"
-
-
-def test_gamma_state_is_one_float32_variable_that_no_optimizer_trains():
-    state = losses.GammaState(3.0)
-    assert [variable.dtype for variable in state.variables] == ["float32"]
-    assert not state.variables[0].trainable
 
 
 # --- Config -------------------------------------------------------------------------------------
