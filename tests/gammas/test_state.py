@@ -16,9 +16,9 @@ def test_numbers_are_kept_as_given_and_read_in_the_dtype_of_the_state(state):
     assert state["gamma"] == 0.1
     assert state["edges"] == [0.25, 0.5]
     for key, value in (("gamma", 0.1), ("edges", [0.25, 0.5])):
-        read = to_numpy(state.read(key))
-        assert read.dtype == np.float32
-        np.testing.assert_array_equal(read, np.asarray(value, "float32"))
+        read = state.read(key)
+        assert "float32" in str(read.dtype)
+        np.testing.assert_array_equal(to_numpy(read), np.asarray(value, "float32"))
 
 
 def test_change_is_what_the_variables_can_tell_apart(state):

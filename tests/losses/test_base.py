@@ -171,7 +171,7 @@ def test_half_dtypes_are_stored_as_float32(cls):
 
 
 @pytest.mark.parametrize(
-    "gamma", [-1.0, -1e-9, np.nan, np.inf, None, True, [1.0, 2.0], abs], ids=str
+    "gamma", [-1.0, -1e-9, np.nan, np.inf, None, True, [1.0, 2.0], {1}], ids=str
 )
 @every_class
 def test_a_gamma_that_is_no_exponent_is_an_error(cls, gamma):
@@ -179,7 +179,7 @@ def test_a_gamma_that_is_no_exponent_is_an_error(cls, gamma):
         cls(gamma=gamma)
 
 
-@pytest.mark.parametrize("gamma", ["FLSD-35", "flsd-53", "FL-3", "FLSc-531", ""])
+@pytest.mark.parametrize("gamma", ["FLSD-35", "flsd-53", "FL-3", "FLSc-5", ""])
 @every_class
 def test_an_unknown_name_of_a_rule_is_an_error_that_lists_the_names(cls, gamma):
     with pytest.raises(ValueError, match=f"`gamma` must be one of 'FLSD-53'.*gamma='{gamma}'"):
