@@ -4,6 +4,8 @@ The model is one weight w = logit on the input 1 with the label 1, trained by SG
 sequence of gammas follows from the oracle's gradient, and so does the loss of each validation.
 """
 
+from contextlib import nullcontext
+
 import keras
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from keras import ops
 from keras_focal.callbacks import AdaptiveGamma, GammaScheduler
 from keras_focal.gammas import AdaptiveBins
 from keras_focal.losses import BinaryFocalCrossentropy
-from keras_focal.metrics import AdaECE
+from keras_focal.metrics import AdaECE, LogitNorm
 
 BACKEND = keras.backend.backend()
 LEARNING_RATE = 0.5
@@ -34,7 +36,9 @@ class CountingLoss(BinaryFocalCrossentropy):
 
 def compiled(model, gamma):
     loss = CountingLoss(gamma, from_logits=True)
-    model.compile(keras.optimizers.SGD(LEARNING_RATE), loss, metrics=[AdaECE(from_logits=True)])
+    # LogitNorm, which compiles faster, is reset as AdaECE is.
+    metric = AdaECE(from_logits=True) if isinstance(gamma, AdaptiveBins) else LogitNorm()
+    model.compile(keras.optimizers.SGD(LEARNING_RATE), loss, metrics=[metric])
     return model
 
 
@@ -118,9 +122,14 @@ class GuideTrainStep(keras.Model):
             self.optimizer.apply(gradients, self.trainable_weights)
         return self._update(y, y_pred, loss)
 
-    def _loss_and_updates(self, trainable, others, x, y):
+    def scope(self, metrics):
+        return nullcontext()
+
+    def _loss_and_updates(self, trainable, others, metrics, x, y):
         y_pred, others = self.stateless_call(trainable, others, x, training=True)
-        return self.compute_loss(x, y, y_pred), (y_pred, others)
+        with self.scope(metrics):
+            loss = self.compute_loss(x, y, y_pred)
+        return loss, (y_pred, others)
 
     def _jax(self, state, data):
         import jax
@@ -128,7 +137,7 @@ class GuideTrainStep(keras.Model):
         trainable, others, optimizer, metrics = state
         x, y = data
         gradient = jax.value_and_grad(self._loss_and_updates, has_aux=True)
-        (loss, (y_pred, others)), gradients = gradient(trainable, others, x, y)
+        (loss, (y_pred, others)), gradients = gradient(trainable, others, metrics, x, y)
         trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trainable)
         new, logs = [], {}
         for metric in self.metrics:
@@ -141,6 +150,13 @@ class GuideTrainStep(keras.Model):
 
     def train_step(self, *args):
         return getattr(self, f"_{BACKEND}")(*args)
+
+
+class ScopedTrainStep(GuideTrainStep):
+    """The same, with the line that docs/guides/gamma.md asks for."""
+
+    def scope(self, metrics):
+        return keras.StatelessScope(state_mapping=zip(self.metrics_variables, metrics, strict=True))
 
 
 def functional(model_class=keras.Model):
@@ -175,6 +191,10 @@ def own_train_step():
     return functional(GuideTrainStep)
 
 
+def scoped_train_step():
+    return functional(ScopedTrainStep)
+
+
 KINDS = [
     functional,
     Subclassed,
@@ -187,6 +207,7 @@ KINDS = [
     OwnComputeLoss,
     CallingTrainStep,
     own_train_step,
+    *([scoped_train_step] if BACKEND == "jax" else []),
     "loaded",
 ]
 # On JAX these compile their steps anew at each change.
