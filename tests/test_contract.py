@@ -194,7 +194,7 @@ CASES = [
     ),
     Case(metrics.ScoresByCorrectness, {"from_logits": True, "name": "p"}, CLASSES),
     Case(metrics.LogitNorm, {"ignore_class": 1, "name": "bb"}, CLASSES),
-    Case(losses.GammaState, {"gamma": 4.0, "name": "g"}),
+    Case(gammas.HeldState, {"values": {"gamma": 4.0, "edges": [0.5, 1.0]}, "name": "g"}),
     Case(layers.TemperatureScaling, {"temperature": 2.5, "name": "h"}),
     Case(
         layers.TemperatureScaling,

@@ -91,8 +91,8 @@ WITHOUT_EXAMPLE = {
         "step_gamma",
         "top_label",
     },
-    "gammas": {"GammaRule", "GammaSteps", "sample_dependent"},
-    "losses": {"ClassificationLoss", "FocalLoss", "GammaState", "LossRow", "LossTable"},
+    "gammas": {"GammaRule", "GammaSteps", "HeldState", "sample_dependent"},
+    "losses": {"ClassificationLoss", "FocalLoss", "LossRow", "LossTable"},
     "metrics": {"BinnedMetric", "CellMetric", "PredictionMetric", "TotalsMetric"},
 }
 

@@ -1,7 +1,8 @@
 """Callbacks for `model.fit`."""
 
 from keras_focal.callbacks._adaptive import AdaptiveGamma
-from keras_focal.callbacks._gamma import GammaScheduler, attach
+from keras_focal.callbacks._attach import attach
+from keras_focal.callbacks._gamma import GammaScheduler
 from keras_focal.callbacks._monitor import CalibrationMonitor
 
 __all__ = ["AdaptiveGamma", "CalibrationMonitor", "GammaScheduler", "attach"]

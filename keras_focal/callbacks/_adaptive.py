@@ -8,9 +8,18 @@ from typing import Any
 
 import keras
 
-from keras_focal._validation import check_at_least, check_positive, check_switch_bounds
-from keras_focal.callbacks._gamma import attach, carries, losses_of, rebuild_steps
-from keras_focal.callbacks._monitor import metrics_of
+from keras_focal._validation import (
+    check_at_least,
+    check_bin_gammas,
+    check_edges,
+    check_positive,
+    check_switch_bounds,
+)
+from keras_focal.callbacks._attach import attach
+from keras_focal.callbacks._logs import add_to_logs
+from keras_focal.callbacks._losses import losses_of
+from keras_focal.callbacks._metrics import metrics_of
+from keras_focal.callbacks._record import Row, read_rows, rows_before, write_text
 from keras_focal.functional import adapted_gammas, bin_gaps
 from keras_focal.gammas import AdaptiveBins
 from keras_focal.metrics import BinnedMetric
@@ -85,12 +94,11 @@ class AdaptiveGamma(keras.callbacks.Callback):
         self.switch = check_positive("switch", switch)
         self.low, self.high = check_switch_bounds(low, high, self.switch)
         self.metric = metric
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Row] = []
         """Of each epoch: its number, and the edges, gaps and gammas that it ended with."""
         self._given = rule
         self._rule: AdaptiveBins
         self._file = None if directory is None else Path(directory) / "adaptive_gamma.json"
-        self._must_retrace = False
         self._is_first = self._has_warned = False
         self._epoch: int | None = None
 
@@ -98,20 +106,37 @@ class AdaptiveGamma(keras.callbacks.Callback):
         super().set_model(model)
         self._rule = self._given or _only_rule(model)
         attach(model, self._rule.state)
-        # A model that overrides `metrics` hides the state: then a change needs a new step.
-        self._must_retrace = not carries(model, self._rule.state)
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._is_first = True
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            self.rows = json.loads(self._file.read_text()) if self._file.exists() else []
+            self.rows = read_rows(self._file, self._parsed)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.rows = [row for row in self.rows if row["epoch"] < epoch]
-        if self._is_first and self.rows and self._file is not None:
-            self._assign(self.rows[-1]["gammas"], self.rows[-1]["edges"])
+        self.rows = rows_before(self.rows, epoch)
+        if self._is_first and self._file is not None:
+            self._resume(epoch)
         self._is_first, self._epoch = False, epoch
+
+    def _parsed(self, text: str) -> list[Row]:
+        rows = json.loads(text)
+        if not isinstance(rows, list):
+            raise TypeError(f"a list of epochs is expected, not {type(rows).__name__}")
+        for row in rows:
+            check_bin_gammas(row["gammas"], self._rule.num_bins)
+            check_edges(row["edges"], self._rule.num_bins)
+        return rows
+
+    def _resume(self, epoch: int) -> None:
+        if self.rows:
+            self._rule.assign(self.rows[-1]["gammas"], self.rows[-1]["edges"])
+        elif epoch > 0:
+            warnings.warn(
+                f"AdaptiveGamma resumes at epoch {epoch}, and {self._file} has no epoch before it: "
+                "gammas begin as the loss holds them.",
+                stacklevel=2,
+            )
 
     def on_test_end(self, logs: Any = None) -> None:
         if self._epoch is None:
@@ -130,7 +155,7 @@ class AdaptiveGamma(keras.callbacks.Callback):
             high=self.high,
             switch=self.switch,
         )
-        self._assign(gammas, found.edges[1:])
+        rule.assign(gammas, found.edges[1:])
         self.rows.append(
             {
                 "epoch": self._epoch,
@@ -139,6 +164,10 @@ class AdaptiveGamma(keras.callbacks.Callback):
                 "gammas": rule.gammas,
             }
         )
+        if self._file is not None:
+            # Now, before any callback says that the epoch is done: a run that was killed after a
+            # backup, but before the end of the epoch here, would resume without its gammas.
+            write_text(self._file, json.dumps(self.rows))
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch = None
@@ -149,18 +178,8 @@ class AdaptiveGamma(keras.callbacks.Callback):
                 "stay as they are. Pass validation_data to fit().",
                 stacklevel=2,
             )
-        if logs is not None:
-            logs |= {"gamma_min": min(self._rule.gammas), "gamma_max": max(self._rule.gammas)}
-        if self._file is not None:
-            part = self._file.with_suffix(".part")
-            part.write_text(json.dumps(self.rows))
-            part.replace(self._file)
-
-    def _assign(self, gammas: Any, edges: Any) -> None:
-        model = self.model  # touch it first: on JAX this brings the variables up to date
-        self._rule.assign(gammas, edges)
-        if self._must_retrace:
-            rebuild_steps(model)
+        gammas = self._rule.gammas
+        add_to_logs(logs, gamma_min=min(gammas), gamma_max=max(gammas))
 
 
 def _only_rule(model: keras.Model) -> AdaptiveBins:
@@ -183,14 +202,14 @@ def _only_rule(model: keras.Model) -> AdaptiveBins:
 
 def _only_metric(model: keras.Model, name: str | None) -> BinnedMetric:
     """Return the one metric of a model with cells of equal mass, and that name if any, or raise."""
-    found = [
-        metric
-        for metric in metrics_of(model)
+    found = {
+        key: metric
+        for key, metric in metrics_of(model).items()
         if isinstance(metric, BinnedMetric) and metric.equal_mass_cells() is not None
-    ]
-    named = [metric for metric in found if name in (None, metric.name)]
+    }
+    named = [metric for key, metric in found.items() if name in (None, key, metric.name)]
     if len(named) != 1:
-        names = ", ".join(repr(metric.name) for metric in found) or "none"
+        names = ", ".join(map(repr, found)) or "none"
         raise ValueError(
             "AdaptiveGamma needs one metric with bins of equal mass"
             + ("" if name is None else f" of the name {name!r}")

@@ -6,16 +6,22 @@ from typing import Any
 import keras
 
 from keras_focal._validation import check_choice, check_count, check_gamma
-from keras_focal.gammas import SCHEDULED, GammaSteps
-from keras_focal.losses import FocalLoss, GammaState, HardExampleMining
+from keras_focal.callbacks._attach import attach
+from keras_focal.callbacks._logs import add_to_logs
+from keras_focal.callbacks._losses import gamma_states, losses_of, within
+from keras_focal.gammas import SCHEDULED, GammaSteps, HeldState
+from keras_focal.losses import FocalLoss
 
 
 class GammaScheduler(keras.callbacks.Callback):
     """Set the gamma of every focal loss of the model at the start of each epoch.
 
     Gamma is a pure function of the epoch, so `initial_epoch`, `BackupAndRestore` and a reloaded
-    model resume in step. No step is compiled again when it changes. The value is in the epoch
-    logs as "gamma": put callbacks that read it, such as `CSVLogger`, after this one.
+    model resume in step. No step is compiled again when it changes, except on JAX in a model that
+    hides its metrics or computes the loss in a `train_step` of its own (see `attach`). The value is
+    in the epoch logs as "gamma", or "gamma_1" for a second scheduler: put callbacks that read it,
+    such as `CSVLogger`, after this one. A changing gamma changes the scale of the loss: early
+    stopping should watch the NLL (`metrics.NegativeLogLikelihood`), not "val_loss".
 
     Args:
         schedule: One of
@@ -26,11 +32,16 @@ class GammaScheduler(keras.callbacks.Callback):
             - any function from an epoch, an int from 0, to gamma.
         boundaries: For a preset, the two epochs at which gamma changes, in place of fractions of
             the run.
+        losses: None for all focal losses that the model is compiled with, also as parts of another
+            loss; or the one or several to schedule, as objects or as their `gamma_state`. Needed
+            where a function or the model itself calls the loss, and where losses of several
+            outputs have a schedule each.
         verbose: 1 prints each change of gamma.
 
     Raises:
-        ValueError: If the schedule is unknown, or gives a gamma that is negative or not finite;
-            when training starts, if no loss of the model has a gamma to schedule.
+        ValueError: If the schedule is unknown or gives a gamma that is negative or not finite, or
+            an entry of `losses` has no gamma to schedule; when training starts, if no loss of the
+            model has one.
 
     Example:
         >>> import keras_focal
@@ -50,12 +61,13 @@ class GammaScheduler(keras.callbacks.Callback):
         | Callable[[int], float],
         *,
         boundaries: Sequence[int] | None = None,
+        losses: Any = None,
         verbose: int = 0,
     ):
         super().__init__()
         self.verbose = verbose
-        self._states: list[GammaState] = []
-        self._must_retrace = False
+        self._chosen = None if losses is None else _states_in(losses)
+        self._states: list[HeldState] = []
         self._steps: GammaSteps | None = None
         self._boundaries: tuple[int, ...] | None = None
         if isinstance(schedule, str):
@@ -86,27 +98,18 @@ class GammaScheduler(keras.callbacks.Callback):
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
-        self._states = _schedulable(model)
+        self._states = _states_of(model) if self._chosen is None else self._chosen
         for state in self._states:
             attach(model, state)
-        # A model that overrides `metrics` hides the state: then a change needs a new step.
-        self._must_retrace = not all(carries(model, state) for state in self._states)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         gamma = self.gamma_at(epoch)
-        model = self.model  # touch it first: on JAX this brings the variables up to date
-        if all(state.gamma == gamma for state in self._states):
-            return
-        for state in self._states:
-            state.assign(gamma)
-        if self._must_retrace:
-            rebuild_steps(model)
-        if self.verbose:
+        has_changed = [state.assign(gamma=gamma) for state in self._states]
+        if self.verbose and any(has_changed):
             print(f"\nEpoch {epoch + 1}: gamma is now {gamma:g}.")
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if logs is not None:
-            logs["gamma"] = self._states[0].gamma
+        add_to_logs(logs, gamma=self._states[0]["gamma"])
 
     def _preset(self, epoch: int) -> float:
         assert self._steps is not None
@@ -123,70 +126,41 @@ class GammaScheduler(keras.callbacks.Callback):
         return self._steps.gammas[sum(epoch >= boundary for boundary in boundaries)]
 
 
-def attach(model: keras.Model, state: keras.metrics.Metric) -> None:
-    """Make a model carry the state of a loss, so that compiled steps see it change.
-
-    `GammaScheduler` and `AdaptiveGamma` do this by themselves; call it to assign `loss.gamma` in
-    a loop of your own.
-
-    Args:
-        model: A compiled model.
-        state: The `gamma_state` of a focal loss whose gamma is a number, or the `state` of an
-            `AdaptiveBins`.
-
-    Example:
-        >>> import keras, keras_focal
-        >>> loss = keras_focal.losses.get("FL-3", from_logits=True)
-        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
-        >>> model.compile("sgd", loss)
-        >>> keras_focal.callbacks.attach(model, loss.gamma_state)
-        >>> loss.gamma = 1.0
-    """
-    if carries(model, state):
-        return
-    setattr(model, f"focal_gamma_{id(state)}", state)
-    # Steps compiled before do not know the new state; on JAX they would not even run.
-    if keras.backend.backend() == "jax":
-        rebuild_steps(model)
-
-
-def carries(model: keras.Model, state: keras.metrics.Metric) -> bool:
-    """Tell whether compiled steps of a model see the state change."""
-    tracked = {id(variable) for variable in model.metrics_variables}
-    return all(id(variable) in tracked for variable in state.variables)
-
-
-def rebuild_steps(model: keras.Model) -> None:
-    """Have the steps that exist compiled anew."""
-    if model.train_function is not None:
-        model.make_train_function(force=True)
-    if model.test_function is not None:
-        model.make_test_function(force=True)
-
-
-def losses_of(model: keras.Model) -> list[Any]:
-    """Return the losses of a compiled model, those that a miner holds in its place."""
-    losses = keras.tree.flatten(model.loss)
-    return [loss.loss if isinstance(loss, HardExampleMining) else loss for loss in losses]
-
-
-def _schedulable(model: keras.Model) -> list[GammaState]:
+def _states_of(model: keras.Model) -> list[HeldState]:
     """Return the states of the focal losses of a model, or raise saying what to do."""
-    losses = [loss for loss in losses_of(model) if isinstance(loss, FocalLoss)]
-    states = {id(loss.gamma_state): loss.gamma_state for loss in losses if loss.gamma_state}
-    if states:
-        return list(states.values())
-    if losses:
+    losses = losses_of(model)
+    states = gamma_states(losses)
+    rules = [loss.gamma for loss in losses if isinstance(loss, FocalLoss)]
+    if not states and rules:
         raise ValueError(
             "GammaScheduler needs a focal loss whose gamma is a number. Received: "
-            f"gamma={losses[0].gamma!r}, which each sample sets for itself. Leave the callback "
+            f"gamma={rules[0]!r}, which each sample sets for itself. Leave the callback "
             "out, or compile with a loss such as "
             'keras_focal.losses.get("FLSc-531", from_logits=True).'
         )
-    raise ValueError(
-        f"GammaScheduler needs a focal loss in the model. Received: loss={model.loss!r}. Compile "
-        'with a loss object such as keras_focal.losses.get("FLSc-531", from_logits=True).'
-    )
+    if not states:
+        raise ValueError(
+            f"GammaScheduler needs a focal loss in the model. Received: loss={model.loss!r}. "
+            "Compile with a loss object such as "
+            'keras_focal.losses.get("FLSc-531", from_logits=True), or name the focal losses that '
+            "a function or the model itself calls: GammaScheduler(..., losses=[focal])."
+        )
+    return states
+
+
+def _states_in(losses: Any) -> list[HeldState]:
+    """Return the states that the argument `losses` names."""
+    found = [
+        [one] if isinstance(one, HeldState) else gamma_states(within(one))
+        for one in keras.tree.flatten(losses)
+    ]
+    if not found or not all(found):
+        raise ValueError(
+            "`losses` must be focal losses whose gamma is a number, losses that hold such, or "
+            f"their `gamma_state`. Received: losses={losses!r}. Leave it out to schedule all focal "
+            "losses of the model."
+        )
+    return [state for states in found for state in states]
 
 
 def _stepwise(schedule: Mapping[int, float]) -> Callable[[int], float]:

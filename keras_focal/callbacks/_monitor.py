@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ import numpy as np
 from keras import ops
 
 from keras_focal._validation import check_count
+from keras_focal.callbacks._events import Events
+from keras_focal.callbacks._metrics import metrics_of
+from keras_focal.callbacks._record import Row, read_rows, rows_before, write_text
 from keras_focal.functional import BinStatistics
 from keras_focal.metrics import BinnedMetric, PredictionMetric
-
-Row = dict[str, Any]
 
 
 class CalibrationMonitor(keras.callbacks.Callback):
@@ -87,18 +88,20 @@ class CalibrationMonitor(keras.callbacks.Callback):
                 )
         self.rows: list[Row] = []
         """The rows of `calibration.csv`, numbers as numbers."""
-        self._events = _Events(self.directory / "tensorboard") if tensorboard else None
-        self._metrics: list[PredictionMetric] = []
+        self._events = Events(self.directory / "tensorboard") if tensorboard else None
+        self._metrics: dict[str, PredictionMetric] = {}
         self._epoch: int | None = None
-        self._has_tested = False
+        self._is_first = self._has_tested = False
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.rows, self._metrics = _read(self._file), []
+        self.rows, self._metrics, self._is_first = read_rows(self._file, _parsed), {}, True
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.rows = [row for row in self.rows if row["epoch"] < epoch]
-        self._epoch, self._has_tested = epoch, False
+        self.rows = rows_before(self.rows, epoch)
+        if self._is_first:
+            self._warn_of_missing_rows(epoch)
+        self._epoch, self._is_first, self._has_tested = epoch, False, False
 
     def on_test_begin(self, logs: Any = None) -> None:
         # Keras resets the metrics after this call: they still hold the training data.
@@ -106,17 +109,34 @@ class CalibrationMonitor(keras.callbacks.Callback):
 
     def on_test_end(self, logs: Any = None) -> None:
         self._record("validation")
+        # Now, before any callback says that the epoch is done: a run that was killed after a
+        # backup, but before the end of the epoch here, would resume without its rows.
+        self._write()
         self._has_tested = True
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if not self._has_tested:
             self._record("training")
+            self._write()
         self._epoch = None
-        _write(self._file, self.rows)
 
     @property
     def _file(self) -> Path:
         return self.directory / "calibration.csv"
+
+    def _write(self) -> None:
+        if self._epoch is not None:
+            write_text(self._file, _formatted(self.rows))
+
+    def _warn_of_missing_rows(self, epoch: int) -> None:
+        due = epoch // self.every * self.every - 1
+        if due >= 0 and all(row["epoch"] != due for row in self.rows):
+            warnings.warn(
+                f"CalibrationMonitor resumes at epoch {epoch}, and {self._file} has no row of "
+                f"epoch {due}: the run stopped before it was written, or another file holds it. "
+                "Without validation data list the monitor before BackupAndRestore.",
+                stacklevel=2,
+            )
 
     def _is_due(self) -> bool:
         done, last = (self._epoch or 0) + 1, (self.params or {}).get("epochs")
@@ -124,7 +144,7 @@ class CalibrationMonitor(keras.callbacks.Callback):
 
     def _find_metrics(self) -> None:
         """Find the metrics of the model: Keras builds them with the first batch."""
-        self._metrics = list(metrics_of(self.model))
+        self._metrics = metrics_of(self.model)
         if not self._metrics:
             raise ValueError(
                 "`model` must be compiled with a metric of keras_focal for CalibrationMonitor to "
@@ -134,14 +154,14 @@ class CalibrationMonitor(keras.callbacks.Callback):
         if self.pictures and all(bins is None for _, bins in self._bins()):
             raise ValueError(
                 "`pictures` need a metric with bins of equal width. Received: "
-                f"{', '.join(type(metric).__name__ for metric in self._metrics)}. Add "
+                f"{', '.join(type(metric).__name__ for metric in self._metrics.values())}. Add "
                 "keras_focal.metrics.ECE to compile()."
             )
 
     def _bins(self) -> Iterator[tuple[str, BinStatistics | None]]:
-        for metric in self._metrics:
+        for name, metric in self._metrics.items():
             is_binned = isinstance(metric, BinnedMetric)
-            yield metric.name, metric.equal_width_bins() if is_binned else None
+            yield name, metric.equal_width_bins() if is_binned else None
 
     def _record(self, data: str) -> None:
         if self._epoch is None:
@@ -152,14 +172,17 @@ class CalibrationMonitor(keras.callbacks.Callback):
         if not self._is_due():
             return
         row: Row = {"epoch": self._epoch, "data": data}
-        for metric in self._metrics:
-            result = metric.result()
-            readings = result if isinstance(result, dict) else {metric.name: result}
-            row |= {name: float(ops.convert_to_numpy(value)) for name, value in readings.items()}
-            row[f"{metric.name}_invalid"] = metric.invalid_count
         kernel = _last_kernel(self.model)
         if kernel is not None:
             row["last_kernel_norm"] = float(np.linalg.norm(ops.convert_to_numpy(kernel)))
+        for name, value in self._readings():
+            if name in row:
+                raise ValueError(
+                    "`metrics` must have names that differ from one another and from 'epoch', "
+                    f"'data' and 'last_kernel_norm' for CalibrationMonitor. Received: {name!r} "
+                    "twice. Give one another name, such as keras_focal.metrics.ECE(name='mine')."
+                )
+            row[name] = value
         self.rows.append(row)
         images = dict(self._drawn(data))
         for name, png in images.items():
@@ -168,6 +191,19 @@ class CalibrationMonitor(keras.callbacks.Callback):
             path.write_bytes(png)
         if self._events:
             self._events.add(row, images)
+
+    def _readings(self) -> Iterator[tuple[str, float]]:
+        """Yield each reading of each metric under its name in the logs.
+
+        The logs have the readings of a metric of several under the same names for each output;
+        here the name of the output stands before them.
+        """
+        for name, metric in self._metrics.items():
+            result, before = metric.result(), name.removesuffix(metric.name)
+            for reading, value in result.items() if isinstance(result, dict) else [(None, result)]:
+                label = name if reading is None else f"{before}{reading}"
+                yield label, float(ops.convert_to_numpy(value))
+            yield f"{name}_invalid", metric.invalid_count
 
     def _drawn(self, data: str) -> Iterator[tuple[str, bytes]]:
         """Yield the name and the PNG of each picture of each metric with bins of equal width."""
@@ -178,50 +214,6 @@ class CalibrationMonitor(keras.callbacks.Callback):
                 axes.figure.savefig(buffer, format="png", dpi=100)
                 _close(axes.figure)
                 yield f"{picture.__name__}_{metric}_{data}", buffer.getvalue()
-
-
-class _Events:
-    """TensorBoard events of rows and pictures."""
-
-    def __init__(self, directory: Path):
-        try:
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
-        except ImportError as error:
-            raise ImportError(
-                "`tensorboard=True` needs the package tensorboard. Install it with: pip install "
-                '"keras_focal[tensorboard]"'
-            ) from error
-        self._writer = EventFileWriter(str(directory))
-
-    def add(self, row: Row, images: dict[str, bytes]) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        values = [
-            Summary.Value(tag=f"{row['data']}/{name}", simple_value=value)
-            for name, value in row.items()
-            if name not in ("epoch", "data")
-        ]
-        for name, png in images.items():
-            # Width and height stand at fixed places in a PNG.
-            width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
-            image = Summary.Image(
-                height=height, width=width, colorspace=4, encoded_image_string=png
-            )
-            values.append(Summary.Value(tag=name, image=image))
-        event = Event(wall_time=time.time(), step=row["epoch"], summary=Summary(value=values))
-        self._writer.add_event(event)
-        self._writer.flush()
-
-
-def metrics_of(model: Any) -> Iterator[PredictionMetric]:
-    """Yield the metrics of this package that a model is compiled with."""
-    for metric in model.metrics:
-        if isinstance(metric, PredictionMetric):
-            yield metric
-        for inner in getattr(metric, "metrics", []):
-            if isinstance(inner, PredictionMetric):
-                yield inner
 
 
 def _last_kernel(model: Any) -> Any:
@@ -236,27 +228,20 @@ def _close(figure: Any) -> None:
     plt.close(figure)
 
 
-def _read(path: Path) -> list[Row]:
-    """Return the rows of a file that an earlier run wrote, none if there is none."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [
-            {
-                name: int(value) if name == "epoch" else value if name == "data" else float(value)
-                for name, value in row.items()
-                if value != ""
-            }
-            for row in csv.DictReader(file)
-        ]
+def _parsed(text: str) -> list[Row]:
+    kinds = {"epoch": int, "data": str}
+    reader = csv.DictReader(io.StringIO(text))
+    if not {*kinds} <= {*(reader.fieldnames or [])}:
+        raise KeyError("no columns epoch and data")
+    return [
+        {name: kinds.get(name, float)(value) for name, value in row.items() if value != ""}
+        for row in reader
+    ]
 
 
-def _write(path: Path, rows: list[Row]) -> None:
-    """Write rows, whole or not at all: an interrupted run leaves the file as it was."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    part = path.with_suffix(".part")
-    with part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
-    part.replace(path)
+def _formatted(rows: list[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, dict.fromkeys(name for row in rows for name in row))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

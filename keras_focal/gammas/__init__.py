@@ -15,6 +15,7 @@ from keras_focal.gammas._rules import (
     SampleDependentGamma,
     ThresholdGamma,
 )
+from keras_focal.gammas._state import HeldState
 
 __all__ = [
     "FIXED",
@@ -24,6 +25,7 @@ __all__ = [
     "ContinuousGamma",
     "GammaRule",
     "GammaSteps",
+    "HeldState",
     "SampleDependentGamma",
     "ThresholdGamma",
     "gamma_star",

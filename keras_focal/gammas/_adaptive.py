@@ -4,42 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
-from keras import ops
 
 from keras_focal._validation import check_bin_gammas, check_count, check_edges
 from keras_focal.functional import BinnedGamma
 from keras_focal.gammas._rules import GammaRule
-
-Tensor = Any
-
-
-class BinState(keras.metrics.Metric):
-    """Edges and gammas of bins. A metric that reports nothing and is never reset: of all state but
-    weights, Keras hands metric variables alone to a compiled step on every backend."""
-
-    def __init__(self, edges: Sequence[float], gammas: Sequence[float]):
-        super().__init__(name="bins", dtype="float32")
-        self.edges, self.gammas = (
-            self.add_variable(
-                shape=(len(values),),
-                initializer=keras.initializers.Constant(np.asarray(values, "float32")),
-                dtype="float32",
-                aggregation="only_first_replica",
-                name=name,
-            )
-            for name, values in (("edges", edges), ("gammas", gammas))
-        )
-
-    def update_state(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: only `AdaptiveBins.assign` changes the state."""
-
-    def reset_state(self) -> None:
-        """Do nothing: gammas outlive the epoch."""
-
-    def result(self) -> dict[str, Tensor]:
-        """Return no entry, so that neither logs nor `evaluate` change."""
-        return {}
+from keras_focal.gammas._state import HeldState
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -82,29 +51,26 @@ class AdaptiveBins(GammaRule):
         gammas = check_bin_gammas(gamma, self.num_bins)
         if edges is None:
             edges = [b / self.num_bins for b in range(1, self.num_bins)]
-        self.state = BinState([0.0, *check_edges(edges, self.num_bins)], gammas)
+        edges = [0.0, *check_edges(edges, self.num_bins)]
+        self.state = HeldState({"edges": edges, "gammas": gammas}, name="bins")
 
     @property
     def gammas(self) -> list[float]:
         """The gamma of each bin now."""
-        return ops.convert_to_numpy(self.state.gammas).tolist()
+        return self.state["gammas"]
 
     @property
     def edges(self) -> list[float]:
         """The edges between the bins now."""
-        return ops.convert_to_numpy(self.state.edges).tolist()[1:]
+        return self.state["edges"][1:]
 
     def assign(self, gammas: Any, edges: Any) -> None:
         """Set the gamma of each bin and the edges between them, as `__init__` takes them."""
-        self.state.gammas.assign(check_bin_gammas(gammas, self.num_bins))
-        self.state.edges.assign([0.0, *check_edges(edges, self.num_bins)])
+        gammas, edges = check_bin_gammas(gammas, self.num_bins), check_edges(edges, self.num_bins)
+        self.state.assign(gammas=gammas, edges=[0.0, *edges])
 
     def now(self) -> Callable[[Any], Any]:
-        edges, gammas = (
-            ops.stop_gradient(ops.convert_to_tensor(variable))
-            for variable in (self.state.edges, self.state.gammas)
-        )
-        return BinnedGamma(edges, gammas)
+        return BinnedGamma(self.state.read("edges"), self.state.read("gammas"))
 
     def __call__(self, p: Any) -> Any:
         return self.now()(p)

@@ -4,7 +4,7 @@ docs/losses.md says which one when.
 """
 
 from keras_focal.functional import class_balanced_alpha
-from keras_focal.losses._base import ClassificationLoss, FocalLoss, GammaState, OutputLoss
+from keras_focal.losses._base import ClassificationLoss, FocalLoss, OutputLoss
 from keras_focal.losses._calibration import BrierLoss, MMCELoss
 from keras_focal.losses._focal import (
     BinaryFocalCrossentropy,
@@ -35,7 +35,6 @@ __all__ = [
     "EntropyRegularizedCrossentropy",
     "FocalCalibrationLoss",
     "FocalLoss",
-    "GammaState",
     "HardExampleMining",
     "LabelSmoothingCrossentropy",
     "LossRow",

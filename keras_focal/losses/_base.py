@@ -22,54 +22,13 @@ from keras_focal.functional._inputs.probabilities import (
     logits_from_probabilities,
 )
 from keras_focal.functional.losses._terms import blank
-from keras_focal.gammas import GammaRule, sample_dependent
+from keras_focal.gammas import GammaRule, HeldState, sample_dependent
 from keras_focal.losses._weighting import Weighting, read_weighting
 
 Tensor = Any
 
 TOLERANCE = 1e-3
 """How far outside [0, 1] a probability may lie, as one rounded to a half dtype may."""
-
-
-@keras.saving.register_keras_serializable(package="keras_focal")
-class GammaState(keras.metrics.Metric):
-    """A gamma that a callback may change while a compiled step is running.
-
-    A metric, because metric variables are the only state besides weights that Keras hands to a
-    compiled step on every backend; one that reports nothing and is never reset.
-    """
-
-    def __init__(self, gamma: float, name: str = "gamma", dtype: Any = "float32"):
-        super().__init__(name=name, dtype=dtype)
-        self.variable = self.add_variable(
-            shape=(),
-            initializer=keras.initializers.Constant(gamma),
-            dtype="float32",
-            aggregation="only_first_replica",
-            name="gamma",
-        )
-
-    @property
-    def gamma(self) -> float:
-        """The value now."""
-        return float(ops.convert_to_numpy(self.variable))
-
-    def assign(self, gamma: float) -> None:
-        """Set the value."""
-        self.variable.assign(gamma)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"gamma": self.gamma, "name": self.name, "dtype": self.dtype}
-
-    def update_state(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: only `assign` changes gamma."""
-
-    def reset_state(self) -> None:
-        """Do nothing: gamma outlives the epoch."""
-
-    def result(self) -> dict[str, Tensor]:
-        """Return no entry, so that neither logs nor `evaluate` change."""
-        return {}
 
 
 class ModelLoss(keras.losses.Loss):
@@ -245,22 +204,24 @@ class FocalLoss(ModelLoss):
             gamma = keras.saving.deserialize_keras_object(gamma)
         self._gamma_argument = gamma
         self._rule: Any = None
-        self._state: GammaState | None = None
-        if isinstance(gamma, str):
-            self._rule = sample_dependent(gamma)
-        elif isinstance(gamma, GammaRule):
+        self._state: HeldState | None = None
+        if isinstance(gamma, GammaRule):
             self._rule = gamma
+        elif isinstance(gamma, str) or callable(gamma):
+            self._rule = sample_dependent(gamma)
         else:
-            self._state = GammaState(check_gamma("gamma", gamma))
+            numbers = {"gamma": check_gamma("gamma", gamma)}
+            self._state = HeldState(numbers, name="gamma", dtype=compute_dtype(self.dtype))
 
     @property
     def gamma(self) -> float | GammaRule:
         """The exponent now, or the rule that gives each sample its own.
 
         A number can be assigned. A model that is already compiled sees the new value on
-        TensorFlow and torch; on JAX only through `keras_focal.callbacks.GammaScheduler`.
+        TensorFlow and torch; on JAX after `keras_focal.callbacks.attach(model)`, and with
+        `GammaScheduler`, which does that.
         """
-        return self._state.gamma if self._state is not None else self._rule
+        return self._rule if self._state is None else self._state["gamma"]
 
     @gamma.setter
     def gamma(self, value: float) -> None:
@@ -269,10 +230,10 @@ class FocalLoss(ModelLoss):
                 f"`gamma` must stay the rule that the loss was built with. Received: "
                 f"gamma={value!r} for {self._rule!r}. Build a loss with gamma={value!r} instead."
             )
-        self._state.assign(check_gamma("gamma", value))
+        self._state.assign(gamma=check_gamma("gamma", value))
 
     @property
-    def gamma_state(self) -> GammaState | None:
+    def gamma_state(self) -> HeldState | None:
         """The state that holds a gamma given as a number; None for a sample-dependent gamma."""
         return self._state
 
@@ -280,10 +241,10 @@ class FocalLoss(ModelLoss):
         """Return gamma as the functional losses take it."""
         if self._state is None:
             return self._rule.now()
-        return held(ops.stop_gradient(ops.convert_to_tensor(self._state.variable)))
+        return held(self._state.read("gamma"))
 
     def get_config(self) -> dict[str, Any]:
-        gamma = self._gamma_argument if self._state is None else self._state.gamma
+        gamma = self._gamma_argument if self._state is None else self.gamma
         if isinstance(gamma, GammaRule):
             gamma = keras.saving.serialize_keras_object(gamma)
         return {**super().get_config(), "gamma": gamma}

@@ -96,7 +96,7 @@ def get(name: str, /, *, labels: str = "sparse", **kwargs: Any) -> keras.losses.
     Args:
         name: "CE" (gamma 0), "Brier", "MMCE", "LS-0.05", "FL-1", "FL-2", "FL-3", "FLSc-531",
             "FLSc-532", "FLSD-53" or "FLSD-532"; `list` says what each is. An FLSc loss starts at
-            gamma 5 and needs `GammaScheduler(name)` in `fit`.
+            gamma 5 and needs `GammaScheduler(name)` in `fit`; without it, it warns once.
         labels: What the labels are: "sparse" ids, "categorical" rows, or "binary". Brier, MMCE
             and LS-0.05 take ids and rows alike, and no binary labels.
         **kwargs: Arguments of the loss class but those that the name fixes, such as
@@ -123,7 +123,13 @@ def get(name: str, /, *, labels: str = "sparse", **kwargs: Any) -> keras.losses.
         cls, arguments = _OTHERS[name]
         return cls(**arguments, **kwargs)
     check_choice("labels", labels, tuple(_FOCAL))
-    return _FOCAL[labels](gamma=_GAMMAS[name], **kwargs)
+    loss = _FOCAL[labels](gamma=_GAMMAS[name], **kwargs)
+    if name in SCHEDULED and loss.gamma_state is not None:
+        loss.gamma_state.unscheduled = (
+            f"The loss {name!r} is being trained with gamma {loss.gamma:g} throughout. Add "
+            f"keras_focal.callbacks.GammaScheduler({name!r}) to the callbacks of fit()."
+        )
+    return loss
 
 
 def list() -> LossTable:

@@ -25,18 +25,16 @@ from keras_focal.functional import (
     Sums,
     Totals,
 )
+from keras_focal.metrics._direction import Monitored
 
 Tensor = Any
 
 
-class PredictionMetric(keras.metrics.Metric):
+class PredictionMetric(Monitored, keras.metrics.Metric):
     """Base of all metrics: predictions with labels and weights go in, a state of fixed size stays.
 
     A subclass gives `_update` and `_merge`, and `_layout`, which two states must share to add up.
     """
-
-    # Lower is better: lets `EarlyStopping(mode="auto")` watch the metric by its name.
-    _direction: str | None = "down"
 
     def __init__(self, from_logits: bool, ignore_class: int | None, name: str, dtype: Any):
         super().__init__(name=name, dtype=functional.compute_dtype(dtype))

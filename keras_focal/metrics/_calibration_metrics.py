@@ -29,6 +29,13 @@ _READINGS: dict[str, tuple[type[Partition], Callable[[BinStatistics], Tensor]]] 
     "top_label_brier_resolution": (EqualWidth, partial(_brier_part, "resolution")),
     "top_label_brier_uncertainty": (EqualWidth, partial(_brier_part, "uncertainty")),
 }
+# The uncertainty is that of the labels, whatever the model.
+_UP = ("accuracy", "top_label_brier_resolution")
+_DIRECTIONS = {
+    reading: "up" if reading in _UP else "down"
+    for reading in _READINGS
+    if reading != "top_label_brier_uncertainty"
+}
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -63,6 +70,8 @@ class CalibrationMetrics(BinnedMetric):
     Source:
         Mukhoti et al., 2020, eq. 1, 2 and 3.
     """
+
+    _directions = _DIRECTIONS
 
     def __init__(
         self,

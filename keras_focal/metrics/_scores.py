@@ -1,6 +1,7 @@
 """Scores that are means over predictions: likelihood, Brier score, and what sure predictions do."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -125,7 +126,7 @@ class LogitNorm(_MeanScore):
     """
 
     # By itself a norm is neither good nor bad.
-    _direction = None
+    _directions: Mapping[str, str] = {}
 
     def __init__(
         self, ignore_class: int | None = None, name: str = "logit_norm", dtype: Any = None
@@ -170,7 +171,7 @@ class ConfidentCoverage(TotalsMetric):
     """
 
     # More coverage is neither better nor worse by itself.
-    _direction = None
+    _directions: Mapping[str, str] = {"accuracy": "up"}
 
     def __init__(
         self,
@@ -232,6 +233,9 @@ class ScoresByCorrectness(TotalsMetric):
     Source:
         Mukhoti et al., 2020, Figures 1, 2 and 3.
     """
+
+    # An entropy is neither good nor bad by itself.
+    _directions: Mapping[str, str] = {"nll_right": "down", "nll_wrong": "down"}
 
     def __init__(
         self,

@@ -154,8 +154,8 @@ def test_norm_of_features_comes_from_an_output_of_features(data, tmp_path):
     monitor = callbacks.CalibrationMonitor(tmp_path)
     model.fit(x, targets, validation_data=(x_val, held_out), verbose=0, callbacks=[monitor])
     expected = np.linalg.norm(model.predict(x_val, verbose=0)["features"], axis=-1).mean()
-    assert monitor.rows[-1]["feature_norm"] == pytest.approx(expected, rel=1e-5)
-    assert 0 < monitor.rows[-1]["ece"] < 1
+    assert monitor.rows[-1]["features_feature_norm"] == pytest.approx(expected, rel=1e-5)
+    assert 0 < monitor.rows[-1]["logits_ece"] < 1
 
 
 def test_file_holds_the_rows(data, tmp_path):
@@ -294,3 +294,35 @@ def test_missing_tensorboard_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.event_file_writer", None)
     with pytest.raises(ImportError, match=r"keras_focal\[tensorboard\]"):
         callbacks.CalibrationMonitor(tmp_path, tensorboard=True)
+
+
+def test_outputs_and_weighted_metrics_keep_their_readings_apart(data, tmp_path):
+    x, y, x_val, y_val = data
+    inputs = keras.Input((3,))
+    outputs = {name: keras.layers.Dense(CLASSES, name=name)(inputs) for name in "ab"}
+    model = keras.Model(inputs, outputs)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(
+        "sgd",
+        {"a": loss, "b": loss},
+        metrics={name: [metrics.ECE(from_logits=True)] for name in "ab"},
+        weighted_metrics={"b": [metrics.CalibrationMetrics(from_logits=True)]},
+    )
+    monitor = callbacks.CalibrationMonitor(tmp_path)
+    targets, held_out = ({"a": part, "b": part} for part in (y, y_val))
+    model.fit(x, targets, validation_data=(x_val, held_out), verbose=0, callbacks=[monitor])
+    row = monitor.rows[-1]
+    predictions = model.predict(x_val, verbose=0)
+    for name in "ab":
+        p = reference.softmax64(predictions[name])
+        expected = reference.ece(*reference.top_label(y_val, p))
+        assert row[f"{name}_ece"] == pytest.approx(expected, abs=1e-6)
+    assert row["b_calibration_ece"] == pytest.approx(row["b_ece"], abs=1e-6)
+    assert row["a_ece"] != row["b_ece"]
+
+
+@pytest.mark.parametrize("name", ["data", "epoch", "last_kernel_norm"])
+def test_metric_named_like_a_field_of_the_rows_is_refused(name, data, tmp_path):
+    monitor = callbacks.CalibrationMonitor(tmp_path)
+    with pytest.raises(ValueError, match=rf"`metrics` must have names.*Received: '{name}' twice"):
+        fitted(model_with(metrics.ECE(from_logits=True, name=name)), data, monitor)

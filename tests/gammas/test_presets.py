@@ -33,7 +33,7 @@ def test_a_name_belongs_to_one_kind_of_preset():
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("name", ["FLSD-35", "FL-3", "FLSc-531"])
+@pytest.mark.parametrize("name", ["FLSD-35", "FL-3", "FLSc-5"])
 def test_an_unknown_rule_is_an_error_that_lists_the_names(name):
     with pytest.raises(ValueError, match=r"`gamma` must be one of 'FLSD-53', 'FLSD-532'. Received"):
         sample_dependent(name)

@@ -83,7 +83,7 @@ def test_a_preset_reads_back_as_its_rule():
 
 
 def test_only_a_number_has_a_state():
-    assert CLASSES[0](gamma=2.0).gamma_state.gamma == 2.0
+    assert CLASSES[0](gamma=2.0).gamma_state["gamma"] == 2.0
     assert CLASSES[0](gamma="FLSD-53").gamma_state is None
 
 
@@ -100,35 +100,6 @@ def test_a_traced_loss_follows_gamma_without_a_retrace(jit_compile):
         expected = value_of(CLASSES[0](gamma=gamma, from_logits=True))
         assert float(step(labels, logits)) == pytest.approx(float(expected), rel=1e-5)
     assert step.experimental_get_tracing_count() == 1
-
-
-# --- The state of gamma -------------------------------------------------------------------------
-
-
-def test_gamma_state_outlives_reset_and_update():
-    state = losses.GammaState(3.0)
-    state.assign(1.5)
-    state.update_state([1.0], [2.0])
-    state.reset_state()
-    assert state.gamma == 1.5
-
-
-def test_gamma_state_reports_nothing():
-    assert losses.GammaState(3.0).result() == {}
-
-
-def test_gamma_state_round_trips_with_its_present_value():
-    state = losses.GammaState(3.0, name="mine")
-    state.assign(1.5)
-    copied = losses.GammaState.from_config(state.get_config())
-    assert copied.gamma == 1.5
-    assert copied.name == "mine"
-
-
-def test_gamma_state_is_one_float32_variable_that_no_optimizer_trains():
-    state = losses.GammaState(3.0)
-    assert [variable.dtype for variable in state.variables] == ["float32"]
-    assert not state.variables[0].trainable
 
 
 # --- Config -------------------------------------------------------------------------------------
@@ -195,7 +166,7 @@ def test_a_vector_of_alpha_may_be_an_array_or_a_tuple(cls):
 
 
 @pytest.mark.parametrize(
-    "gamma", [-1.0, -1e-9, np.nan, np.inf, None, True, [1.0, 2.0], abs], ids=str
+    "gamma", [-1.0, -1e-9, np.nan, np.inf, None, True, [1.0, 2.0], {1}], ids=str
 )
 @every_class
 def test_a_gamma_that_is_no_exponent_is_an_error(cls, gamma):
@@ -203,7 +174,7 @@ def test_a_gamma_that_is_no_exponent_is_an_error(cls, gamma):
         cls(gamma=gamma)
 
 
-@pytest.mark.parametrize("gamma", ["FLSD-35", "flsd-53", "FL-3", "FLSc-531", ""])
+@pytest.mark.parametrize("gamma", ["FLSD-35", "flsd-53", "FL-3", "FLSc-5", ""])
 @every_class
 def test_an_unknown_name_of_a_rule_is_an_error_that_lists_the_names(cls, gamma):
     with pytest.raises(ValueError, match=f"`gamma` must be one of 'FLSD-53'.*gamma='{gamma}'"):

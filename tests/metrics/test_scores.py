@@ -201,12 +201,6 @@ def test_scores_in_compile_are_those_of_the_predictions(jit, rng):
     assert {key: logs[key] for key in expected} == pytest.approx(expected, rel=1e-5)
 
 
-def test_lower_scores_are_better_and_coverage_and_norms_are_neither():
-    assert metrics.NegativeLogLikelihood._direction == "down"
-    assert metrics.ConfidentCoverage._direction is None
-    assert metrics.LogitNorm._direction is None
-
-
 # --- scores of one softmax
 
 

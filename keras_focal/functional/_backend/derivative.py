@@ -29,8 +29,11 @@ def with_gradient(
     Returns:
         Function of as many tensors.
     """
-    makers: dict[str, Callable] = {"jax": _on_jax, "tensorflow": _on_tensorflow, "torch": _on_torch}
-    return makers[keras.backend.backend()](forward, backward)
+    if keras.backend.backend() == "jax":
+        return _on_jax(forward, backward)
+    if keras.backend.backend() == "torch":
+        return _on_torch(forward, backward)
+    return _on_tensorflow(forward, backward)
 
 
 def _on_jax(forward: Callable, backward: Backward) -> Callable[..., Tensor]:

@@ -1,0 +1,56 @@
+"""The losses that a model is compiled with, and the states in them that callbacks change."""
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+
+from keras_focal.gammas import AdaptiveBins, HeldState
+from keras_focal.losses import FocalLoss
+
+
+def losses_of(model: keras.Model) -> list[keras.losses.Loss]:
+    """Return the losses that a model is compiled with, and those that they hold as attributes."""
+    compiled = model._compile_loss
+    if compiled is not None and not compiled.built:
+        # Keras makes an object of a class with the first batch: too late to find it.
+        compiled._user_loss = model.loss = keras.tree.map_structure(_as_object, model.loss)
+    built = [entry.loss for entry in getattr(compiled, "_flat_losses", None) or []]
+    return within([model.loss, built])
+
+
+def _as_object(loss: Any) -> Any:
+    is_class = inspect.isclass(loss) and issubclass(loss, keras.losses.Loss)
+    return loss() if is_class else loss
+
+
+def within(values: Any) -> list[keras.losses.Loss]:
+    """Return the losses in a structure, and those that they hold as attributes, each once."""
+    found: dict[int, keras.losses.Loss] = {}
+
+    def search(values: Any) -> None:
+        for value in keras.tree.flatten(values):
+            if isinstance(value, keras.losses.Loss) and id(value) not in found:
+                found[id(value)] = value
+                search(list(vars(value).values()))
+
+    search(values)
+    return list(found.values())
+
+
+def held_states(losses: Iterable[keras.losses.Loss]) -> list[HeldState]:
+    """Return the states of losses: that of a gamma given as a number, or of an `AdaptiveBins`."""
+    gammas = [loss.gamma for loss in losses if isinstance(loss, FocalLoss)]
+    bins = [gamma.state for gamma in gammas if isinstance(gamma, AdaptiveBins)]
+    return [*gamma_states(losses), *_once(bins)]
+
+
+def gamma_states(losses: Iterable[keras.losses.Loss]) -> list[HeldState]:
+    """Return the states of those losses whose gamma is a number, each once."""
+    states = (loss.gamma_state for loss in losses if isinstance(loss, FocalLoss))
+    return _once(state for state in states if state is not None)
+
+
+def _once(states: Iterable[HeldState]) -> list[HeldState]:
+    return list({id(state): state for state in states}.values())

@@ -1,0 +1,162 @@
+"""Numbers of a loss that may change while a compiled step is running: gamma, or gammas by bin."""
+
+import sys
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_focal.functional._backend.operations import value_now
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class HeldState(keras.metrics.Metric):
+    """Named numbers that a callback changes and a compiled step reads.
+
+    On TensorFlow and torch a step reads the variables as they are. On JAX it sees nothing but what
+    Keras hands over: weights, which end up in checkpoints, and the variables of metrics. So this is
+    a metric, one that reports nothing and is never reset, and `callbacks.attach` hangs it below a
+    metric of the model. Where a step on JAX does not hand it over, the numbers are compiled into
+    the step, and the models that are attached compile theirs anew after a change.
+
+    Args:
+        values: A number, or a sequence of numbers, for each name.
+        name: Name of the state.
+        dtype: Dtype of the variables.
+
+    Example:
+        >>> from keras_focal.gammas import HeldState
+        >>> state = HeldState({"gamma": 0.1})
+        >>> state.assign(gamma=3.0), state.assign(gamma=3.0)
+        (True, False)
+        >>> state["gamma"], float(state.read("gamma"))
+        (3.0, 3.0)
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, float | Iterable[float]],
+        name: str = "held_state",
+        dtype: Any = "float32",
+    ):
+        super().__init__(name=name, dtype=dtype)
+        # The numbers as they were given: 0.1 stays 0.1, whatever the variables round it to.
+        self._numbers = {key: _as_numbers(value) for key, value in values.items()}
+        self._held = {
+            key: keras.Variable(
+                # Not the value itself: Keras may build the loss while it traces a step.
+                keras.initializers.Constant(np.asarray(value, self.dtype)),
+                shape=np.shape(value),
+                dtype=self.dtype,
+                trainable=False,
+                autocast=False,
+                aggregation="only_first_replica",
+                synchronization="on_read",
+                name=key,
+            )
+            for key, value in self._numbers.items()
+        }
+        self._is_compiled_in = False
+        self._listeners: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+        self.unscheduled: str | None = None
+        """What to warn of, once, when a training step reads a state that nothing changes."""
+
+    def __getitem__(self, key: str) -> Any:
+        """The number of that name now, or a list of them."""
+        value = self._numbers[key]
+        return list(value) if isinstance(value, tuple) else value
+
+    def assign(self, **values: Any) -> bool:
+        """Set numbers; return whether any differs from what the state holds, in its dtype."""
+        numbers = {key: _as_numbers(value) for key, value in values.items()}
+        has_changed = any(
+            not np.array_equal(
+                np.asarray(value, self.dtype), np.asarray(self._numbers[key], self.dtype)
+            )
+            for key, value in numbers.items()
+        )
+        listeners = list(self._listeners.items())
+        for model, (before, _) in listeners:
+            before(model)
+        for key, value in numbers.items():
+            self._held[key].assign(np.asarray(value, self.dtype))
+            self._numbers[key] = value
+        self.unscheduled = None
+        if has_changed and self._is_compiled_in:
+            self._is_compiled_in = False
+            rebuilt = [after(model) for model, (_, after) in listeners]
+            if not any(rebuilt):
+                warnings.warn(
+                    f"A step that JAX has compiled holds the old {', '.join(values)} as a constant "
+                    "and keeps it. Call keras_focal.callbacks.attach(model, state) before "
+                    "training; in a jitted step of your own hand the state over: "
+                    "keras.StatelessScope(state_mapping=zip(state.variables, values)).",
+                    stacklevel=3,
+                )
+        return has_changed
+
+    def read(self, key: str) -> Tensor:
+        """Return the number or numbers of that name as a tensor without a gradient."""
+        if self.unscheduled and _is_training_step():
+            warnings.warn(self.unscheduled, stacklevel=2)
+            self.unscheduled = None
+        variable = self._held[key]
+        if keras.backend.backend() != "jax":
+            return ops.stop_gradient(ops.convert_to_tensor(variable))
+        try:
+            value = ops.convert_to_tensor(variable)
+        except TypeError:
+            # The trainer takes the values of all variables away while a step runs.
+            value = None
+        is_compiling = value_now(ops.zeros(())) is None
+        if value is None or (is_compiling and value_now(value) is not None):
+            # Nobody handed the state over.
+            self._is_compiled_in |= is_compiling
+            value = ops.convert_to_tensor(self._numbers[key], dtype=self.dtype)
+        return ops.stop_gradient(value)
+
+    def listen(self, model: Any, before: Callable, after: Callable) -> None:
+        """Have `before(model)` called before each change, and `after(model)` after one that a
+        compiled step cannot see; it returns whether it made the model compile its steps anew."""
+        self._listeners[model] = before, after
+
+    def handed_over(self) -> None:
+        """Note that from now on steps see the state, and that those which did not are gone."""
+        self._is_compiled_in = False
+
+    def update_state(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: only `assign` changes the state."""
+
+    def reset_state(self) -> None:
+        """Do nothing: the state outlives the epoch."""
+
+    def result(self) -> dict[str, Tensor]:
+        """Return no entry, so that neither logs nor `evaluate` change."""
+        return {}
+
+    def get_config(self) -> dict[str, Any]:
+        values = {key: self[key] for key in self._numbers}
+        return {"values": values, "name": self.name, "dtype": self.dtype}
+
+    def __reduce__(self) -> tuple:
+        return type(self).from_config, (self.get_config(),)
+
+
+def _as_numbers(value: Any) -> float | tuple[float, ...]:
+    return tuple(map(float, value)) if np.ndim(value) else float(value)
+
+
+def _is_training_step() -> bool:
+    """Return whether this is called from the `train_step` of a Keras model."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_name == "train_step":
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
