@@ -48,7 +48,8 @@ def _on_jax(forward: Callable, backward: Backward) -> Callable[..., Tensor]:
         return terms[0], (arguments, terms)
 
     def differentiate(saved: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return tuple(backward(*saved, upstream))
+        arguments, terms = saved
+        return tuple(backward(arguments, terms, upstream))
 
     value_of.defvjp(save, differentiate)
     return value_of
