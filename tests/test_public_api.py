@@ -57,7 +57,6 @@ WITHOUT_EXAMPLE = {
         "TopLabelBrierParts",
         "accuracy_from_bins",
         "align_weights",
-        "Totals",
         "amounts",
         "check_distributions",
         "bin_gaps",

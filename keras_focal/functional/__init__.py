@@ -15,7 +15,6 @@ from keras_focal.functional.calibration._bins import (
     BinStatistics,
     Predictions,
     amounts,
-    bin_statistics,
     equal_width_bins,
     logit_cells,
     one_class,
@@ -31,6 +30,7 @@ from keras_focal.functional.calibration._decomposition import (
 from keras_focal.functional.calibration._errors import (
     accuracy_from_bins,
     adaptive_expected_calibration_error,
+    bin_statistics,
     ece_from_bins,
     error_from_bins,
     expected_calibration_error,
@@ -55,7 +55,7 @@ from keras_focal.functional.calibration._scores import (
     prediction_scores,
 )
 from keras_focal.functional.calibration._smooth import smooth_calibration_error
-from keras_focal.functional.calibration._sums import Sums, Totals
+from keras_focal.functional.calibration._sums import Sums
 from keras_focal.functional.gammas._adaptive import BinGaps, BinnedGamma, adapted_gammas, bin_gaps
 from keras_focal.functional.gammas._theory import (
     continuous_gamma,
@@ -112,7 +112,6 @@ __all__ = [
     "Predictions",
     "Sums",
     "TopLabelBrierParts",
-    "Totals",
     "accuracy_from_bins",
     "adapted_gammas",
     "adaptive_expected_calibration_error",
