@@ -21,6 +21,7 @@ BUILDERS = {
     "brier": metrics.BrierScore,
     "confident": metrics.ConfidentCoverage,
     "by_correctness": metrics.ScoresByCorrectness,
+    "logit_norm": lambda from_logits=True, **how: metrics.LogitNorm(**how),
 }
 every_metric = pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
 GOOD = [[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]]
