@@ -58,7 +58,6 @@ WITHOUT_EXAMPLE = {
         "accuracy_from_bins",
         "align_weights",
         "amounts",
-        "check_distributions",
         "bin_gaps",
         "beta_map",
         "class_ids",

@@ -4,7 +4,6 @@ from keras_focal.functional._backend.compilation import compiled, jitted
 from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional._inputs.labels import class_ids
 from keras_focal.functional._inputs.probabilities import (
-    check_distributions,
     logits_from_binary_probabilities,
     logits_from_probabilities,
     logits_of,
@@ -126,7 +125,6 @@ __all__ = [
     "brier_loss",
     "brier_score",
     "categorical_focal_crossentropy",
-    "check_distributions",
     "class_balanced_alpha",
     "class_ids",
     "class_probabilities",

@@ -1,4 +1,4 @@
-"""What all metrics share: predictions with labels and weights go in, a state of fixed size stays."""
+"""What all metrics share: predictions with labels go in, a state of fixed size stays."""
 
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -79,9 +79,9 @@ class PredictionMetric(keras.metrics.Metric):
         labels, predictions = as_labels(y_true), ops.convert_to_tensor(y_pred)
         if len(predictions.shape) == 1 <= len(labels.shape):
             y_pred = predictions = as_predictions(predictions, labels)
-        axis = self.axis % max(len(predictions.shape), 1)
+        check_axis(predictions, self.axis)
+        axis = self.axis % len(predictions.shape)
         if axis != len(predictions.shape) - 1:
-            check_axis(predictions, self.axis)
             if labels.shape == predictions.shape:
                 labels = ops.moveaxis(labels, axis, -1)
             predictions = ops.moveaxis(predictions, axis, -1)
@@ -91,7 +91,8 @@ class PredictionMetric(keras.metrics.Metric):
             check_weights_fit("sample_weight", sample_weight.shape, predictions.shape)
         # From `y_pred` itself: a mask travels with the object.
         weights = functional.effective_weights(y_pred, sample_weight, axis=axis)
-        self._update(self._read(labels, predictions, weights))
+        if 0 not in predictions.shape:
+            self._update(self._read(labels, predictions, weights))
 
     def _read(self, labels: Tensor, predictions: Tensor, weights: Tensor) -> Entries:
         return read_entries(

@@ -174,8 +174,6 @@ class LogitNorm(_MeanScore):
         return super()._read(ops.zeros_like(ids), predictions, weights)
 
     def _score(self, entries: Entries) -> Tensor:
-        if 0 in entries.predictions.shape:
-            return ops.zeros_like(entries.weights)
         return functional.logit_norm(entries.predictions)
 
     def get_config(self) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def _check_labels_and_weights(
     if is_bad.any():
         raise ValueError(
             "`sample_weight` must hold finite numbers >= 0. Received: "
-            f"{weight[is_bad].flat[0]:g}{_place(is_bad)}. Give entries that must not count weight 0."
+            f"{weight[is_bad].flat[0]:g}{_place(is_bad)}. Weight 0 leaves an entry out."
         )
     is_bad = (found == INVALID) & (weight != 0)
     if not is_bad.any():

@@ -69,6 +69,8 @@ def check_distributions(
 
 def are_distributions(p: Tensor) -> Tensor:
     """Return where rows (..., K) are probabilities, bool of shape (...), as far as is checked."""
+    if 0 in p.shape:
+        return ops.ones(p.shape[:-1], dtype="bool")
     least = ops.min(p, axis=-1) >= -TOLERANCE
     if p.shape[-1] == 1:
         return ops.logical_and(least, ops.max(p, axis=-1) <= 1.0 + TOLERANCE)

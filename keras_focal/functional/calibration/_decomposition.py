@@ -71,6 +71,8 @@ def brier_decomposition(
     """
     num_bins = check_count("num_bins", num_bins)
     entries = read_entries(labels, predictions, sample_weight, from_logits=from_logits)
+    if 0 in entries.predictions.shape:
+        return BrierParts(*ops.zeros((3,)))
     p = class_probabilities(entries.predictions, from_logits=from_logits)
     targets = ops.cast(class_targets(entries.labels, entries.predictions.shape), p.dtype)
     score = brier_score(entries.labels, entries.predictions, from_logits=from_logits)

@@ -1,8 +1,8 @@
 """Sums that may grow for as long as training lasts: pairs of float32 that hold 48 bits.
 
 A float32 sum of ones stalls at 2**24, one of small amounts drops them long before, and an int32
-overflows with the first large weights. The pair does neither, and takes any float32 weight. Many
-amounts of one batch are counted in whole parts of a power of two, which no order of addition rounds.
+overflows with the first large weights. The pair does neither. Many amounts of one batch are counted
+in whole parts of a power of two, which no order of addition rounds.
 """
 
 import math
