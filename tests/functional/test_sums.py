@@ -82,13 +82,13 @@ def test_small_amount_is_not_lost_beside_a_large_sum():
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_ones_are_counted_beyond_2_to_the_24(compiled):
-    """2**20 ones at a time, forty times: every one counts, in the sums as in whole batches."""
-    index, ones = ops.zeros((2**20,), dtype="int32"), ops.ones((2**20, 3))
+    """Where a float32 counter stops, every one of forty batches counts."""
+    index, ones = ops.zeros((3000,), dtype="int32"), ops.ones((3000, 3))
     add = runner(lambda *sums: tuple(functional.Sums(*sums).added(index, ones)), compiled)
-    sums = tuple(added(empty(1), [0], np.ones((1, 3))))
+    sums = tuple(added(empty(1), [0], np.full((1, 3), 2.0**24)))
     for _ in range(40):
         sums = add(*sums)
-    np.testing.assert_array_equal(numbers(sums), 40 * 2**20 + 1)
+    np.testing.assert_array_equal(numbers(sums), 2**24 + 40 * 3000)
 
 
 @pytest.mark.parametrize("shape", [(1,), (128,), (129,), (20_000,), (2_100_000,), (3, 40_000)])
@@ -119,7 +119,7 @@ def test_sums_of_an_unknown_number_are_those_of_a_known_one(rng):
     np.testing.assert_allclose(total, amounts.astype("float64").sum(axis=0), rtol=1e-6)
 
 
-@pytest.mark.parametrize("size", [512, 513, 300_001, 2_100_000])
+@pytest.mark.parametrize("size", [512, 513, 300_001, 1_100_000])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_amounts_of_a_large_batch_keep_their_digits(compiled, size):
     # A float32 sum of the most of them is wrong in the fourth digit.
