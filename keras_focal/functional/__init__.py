@@ -2,9 +2,7 @@
 
 from keras_focal.functional._backend.compilation import compiled, jitted
 from keras_focal.functional._backend.precision import compute_dtype
-from keras_focal.functional._inputs.labels import class_ids
 from keras_focal.functional._inputs.probabilities import (
-    check_distributions,
     logits_from_binary_probabilities,
     logits_from_probabilities,
     logits_of,
@@ -15,7 +13,6 @@ from keras_focal.functional.calibration._bins import (
     BinStatistics,
     Predictions,
     amounts,
-    bin_statistics,
     equal_width_bins,
     logit_cells,
     one_class,
@@ -31,6 +28,7 @@ from keras_focal.functional.calibration._decomposition import (
 from keras_focal.functional.calibration._errors import (
     accuracy_from_bins,
     adaptive_expected_calibration_error,
+    bin_statistics,
     ece_from_bins,
     error_from_bins,
     expected_calibration_error,
@@ -55,7 +53,7 @@ from keras_focal.functional.calibration._scores import (
     prediction_scores,
 )
 from keras_focal.functional.calibration._smooth import smooth_calibration_error
-from keras_focal.functional.calibration._sums import Sums, Totals
+from keras_focal.functional.calibration._sums import Sums
 from keras_focal.functional.gammas._adaptive import BinGaps, BinnedGamma, adapted_gammas, bin_gaps
 from keras_focal.functional.gammas._theory import (
     continuous_gamma,
@@ -112,7 +110,6 @@ __all__ = [
     "Predictions",
     "Sums",
     "TopLabelBrierParts",
-    "Totals",
     "accuracy_from_bins",
     "adapted_gammas",
     "adaptive_expected_calibration_error",
@@ -127,9 +124,7 @@ __all__ = [
     "brier_loss",
     "brier_score",
     "categorical_focal_crossentropy",
-    "check_distributions",
     "class_balanced_alpha",
-    "class_ids",
     "class_probabilities",
     "class_targets",
     "compiled",

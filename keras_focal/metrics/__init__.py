@@ -1,6 +1,6 @@
 """Calibration errors and scores for `model.compile`."""
 
-from keras_focal.metrics._base import BinnedMetric, CellMetric, PredictionMetric, TotalsMetric
+from keras_focal.metrics._base import PredictionMetric
 from keras_focal.metrics._calibration_error import (
     AdaptiveExpectedCalibrationError,
     BinaryExpectedCalibrationError,
@@ -9,6 +9,7 @@ from keras_focal.metrics._calibration_error import (
     RootMeanSquareCalibrationError,
 )
 from keras_focal.metrics._calibration_metrics import CalibrationMetrics
+from keras_focal.metrics._cells import BinnedMetric, CellMetric
 from keras_focal.metrics._classwise import ClasswiseExpectedCalibrationError
 from keras_focal.metrics._scores import (
     BrierScore,
@@ -17,6 +18,7 @@ from keras_focal.metrics._scores import (
     NegativeLogLikelihood,
     ScoresByCorrectness,
 )
+from keras_focal.metrics._totals import TotalsMetric
 
 ECE = ExpectedCalibrationError
 AdaECE = AdaptiveExpectedCalibrationError

@@ -7,7 +7,7 @@ import keras
 from keras_focal import functional
 from keras_focal._validation import check_one_class
 from keras_focal.functional import BinStatistics, EqualMass, EqualWidth, Predictions
-from keras_focal.metrics._base import BinnedMetric
+from keras_focal.metrics._cells import BinnedMetric
 
 Tensor = Any
 
@@ -25,6 +25,9 @@ class ExpectedCalibrationError(BinnedMetric):
         ignore_class: None, or a class id whose predictions are left out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
+        axis: The axis of the predictions that holds the classes.
+        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
+            default the result is NaN once one was met, and eager calls raise where they can.
 
     Raises:
         ValueError: If `num_bins` is not a whole number >= 1.
@@ -47,15 +50,20 @@ class ExpectedCalibrationError(BinnedMetric):
         ignore_class: int | None = None,
         name: str = "ece",
         dtype: Any = None,
+        *,
+        axis: int = -1,
+        skip_invalid: bool = False,
     ):
-        super().__init__((EqualWidth,), num_bins, from_logits, ignore_class, name, dtype)
+        super().__init__(
+            (EqualWidth,), num_bins, from_logits, ignore_class, name, dtype, axis, skip_invalid
+        )
 
     def _reading(self, *bins: BinStatistics) -> Tensor:
         return functional.ece_from_bins(*bins)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
-class RootMeanSquareCalibrationError(ExpectedCalibrationError):
+class RootMeanSquareCalibrationError(BinnedMetric):
     """Root-mean-square calibration error: a large gap weighs more than two of half its size.
 
     RMSCE = sqrt(sum_i |B_i| / N (A_i - C_i)^2) over bins of equal width; at least the ECE.
@@ -66,6 +74,9 @@ class RootMeanSquareCalibrationError(ExpectedCalibrationError):
         ignore_class: None, or a class id whose predictions are left out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
+        axis: The axis of the predictions that holds the classes.
+        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
+            default the result is NaN once one was met, and eager calls raise where they can.
 
     Raises:
         ValueError: If `num_bins` is not a whole number >= 1.
@@ -88,15 +99,20 @@ class RootMeanSquareCalibrationError(ExpectedCalibrationError):
         ignore_class: int | None = None,
         name: str = "rmsce",
         dtype: Any = None,
+        *,
+        axis: int = -1,
+        skip_invalid: bool = False,
     ):
-        super().__init__(num_bins, from_logits, ignore_class, name, dtype)
+        super().__init__(
+            (EqualWidth,), num_bins, from_logits, ignore_class, name, dtype, axis, skip_invalid
+        )
 
     def _reading(self, *bins: BinStatistics) -> Tensor:
         return functional.rmsce_from_bins(*bins)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
-class MaximumCalibrationError(ExpectedCalibrationError):
+class MaximumCalibrationError(BinnedMetric):
     """Maximum calibration error: the largest gap between confidence and accuracy of any bin.
 
     MCE = max_i |A_i - C_i| over the bins of equal width that hold something.
@@ -107,6 +123,9 @@ class MaximumCalibrationError(ExpectedCalibrationError):
         ignore_class: None, or a class id whose predictions are left out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
+        axis: The axis of the predictions that holds the classes.
+        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
+            default the result is NaN once one was met, and eager calls raise where they can.
 
     Raises:
         ValueError: If `num_bins` is not a whole number >= 1.
@@ -129,8 +148,13 @@ class MaximumCalibrationError(ExpectedCalibrationError):
         ignore_class: int | None = None,
         name: str = "mce",
         dtype: Any = None,
+        *,
+        axis: int = -1,
+        skip_invalid: bool = False,
     ):
-        super().__init__(num_bins, from_logits, ignore_class, name, dtype)
+        super().__init__(
+            (EqualWidth,), num_bins, from_logits, ignore_class, name, dtype, axis, skip_invalid
+        )
 
     def _reading(self, *bins: BinStatistics) -> Tensor:
         return functional.mce_from_bins(*bins)
@@ -151,6 +175,9 @@ class AdaptiveExpectedCalibrationError(BinnedMetric):
         ignore_class: None, or a class id whose predictions are left out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
+        axis: The axis of the predictions that holds the classes.
+        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
+            default the result is NaN once one was met, and eager calls raise where they can.
 
     Raises:
         ValueError: If `num_bins` is not a whole number >= 1.
@@ -173,15 +200,20 @@ class AdaptiveExpectedCalibrationError(BinnedMetric):
         ignore_class: int | None = None,
         name: str = "ada_ece",
         dtype: Any = None,
+        *,
+        axis: int = -1,
+        skip_invalid: bool = False,
     ):
-        super().__init__((EqualMass,), num_bins, from_logits, ignore_class, name, dtype)
+        super().__init__(
+            (EqualMass,), num_bins, from_logits, ignore_class, name, dtype, axis, skip_invalid
+        )
 
     def _reading(self, *bins: BinStatistics) -> Tensor:
         return functional.ece_from_bins(*bins)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
-class BinaryExpectedCalibrationError(ExpectedCalibrationError):
+class BinaryExpectedCalibrationError(BinnedMetric):
     """ECE of the probability of one class: how far it is from the frequency of that class.
 
     ECE = sum_i |B_i| / N |freq_i - mean p_i| over `num_bins` bins of equal width, (a, b], of the
@@ -196,6 +228,9 @@ class BinaryExpectedCalibrationError(ExpectedCalibrationError):
         ignore_class: None, or a class id whose predictions are left out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
+        axis: The axis of the predictions that holds the classes.
+        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
+            default the result is NaN once one was met, and eager calls raise where they can.
 
     Raises:
         ValueError: If `num_bins` is not a whole number >= 1 or `class_id` is no class.
@@ -219,15 +254,21 @@ class BinaryExpectedCalibrationError(ExpectedCalibrationError):
         ignore_class: int | None = None,
         name: str = "binary_ece",
         dtype: Any = None,
+        *,
+        axis: int = -1,
+        skip_invalid: bool = False,
     ):
-        super().__init__(num_bins, from_logits, ignore_class, name, dtype)
+        super().__init__(
+            (EqualWidth,), num_bins, from_logits, ignore_class, name, dtype, axis, skip_invalid
+        )
         self.class_id = check_one_class("class_id", class_id)
 
-    def _predictions(self, labels: Tensor, predictions: Tensor) -> Predictions:
+    def _predictions(self, ids: Tensor, predictions: Tensor) -> Predictions:
         check_one_class("class_id", self.class_id, max(predictions.shape[-1], 2))
-        return functional.one_class(
-            labels, predictions, self.class_id, from_logits=self.from_logits
-        )
+        return functional.one_class(ids, predictions, self.class_id, from_logits=self.from_logits)
+
+    def _reading(self, *bins: BinStatistics) -> Tensor:
+        return functional.ece_from_bins(*bins)
 
     @property
     def _layout(self) -> Any:

@@ -9,7 +9,7 @@ import keras
 from keras_focal import functional
 from keras_focal._validation import check_choices
 from keras_focal.functional import BinStatistics, EqualMass, EqualWidth, Partition
-from keras_focal.metrics._base import BinnedMetric
+from keras_focal.metrics._cells import BinnedMetric
 
 Tensor = Any
 
@@ -56,6 +56,9 @@ class CalibrationMetrics(BinnedMetric):
         name: What the names in the logs begin with. Give metrics of several outputs different
             names.
         dtype: Dtype of the results, float32 by default.
+        axis: The axis of the predictions that holds the classes.
+        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
+            default the result is NaN once one was met, and eager calls raise where they can.
 
     Raises:
         ValueError: If `num_bins` is not a whole number >= 1 or a reading is unknown.
@@ -81,10 +84,15 @@ class CalibrationMetrics(BinnedMetric):
         ignore_class: int | None = None,
         name: str = "calibration",
         dtype: Any = None,
+        *,
+        axis: int = -1,
+        skip_invalid: bool = False,
     ):
         self.readings = check_choices("readings", readings, tuple(_READINGS))
         kinds = dict.fromkeys(_READINGS[reading][0] for reading in self.readings)
-        super().__init__(tuple(kinds), num_bins, from_logits, ignore_class, name, dtype)
+        super().__init__(
+            tuple(kinds), num_bins, from_logits, ignore_class, name, dtype, axis, skip_invalid
+        )
 
     def _reading(self, *bins: BinStatistics) -> dict[str, Tensor]:
         kinds = map(type, self._partitions)

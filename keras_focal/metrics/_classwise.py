@@ -7,7 +7,9 @@ from keras import ops
 
 from keras_focal import functional
 from keras_focal._validation import check_count
-from keras_focal.metrics._base import CellMetric
+from keras_focal.functional._inputs.entries import Entries
+from keras_focal.functional._inputs.probabilities import are_distributions
+from keras_focal.metrics._cells import CellMetric
 
 Tensor = Any
 
@@ -27,6 +29,9 @@ class ClasswiseExpectedCalibrationError(CellMetric):
         ignore_class: None, or a class id whose predictions are left out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
+        axis: The axis of the predictions that holds the classes.
+        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
+            default the result is NaN once one was met, and eager calls raise where they can.
 
     Raises:
         ValueError: If `num_bins` or `num_classes` is not a whole number >= 1.
@@ -50,8 +55,11 @@ class ClasswiseExpectedCalibrationError(CellMetric):
         ignore_class: int | None = None,
         name: str = "classwise_ece",
         dtype: Any = None,
+        *,
+        axis: int = -1,
+        skip_invalid: bool = False,
     ):
-        super().__init__(from_logits, ignore_class, name, dtype)
+        super().__init__(from_logits, ignore_class, name, dtype, axis, skip_invalid)
         self.num_bins = check_count("num_bins", num_bins)
         self.num_classes: int | None = None
         if num_classes is not None:
@@ -61,7 +69,8 @@ class ClasswiseExpectedCalibrationError(CellMetric):
         self.num_classes = num_classes
         self._add_cells(num_classes * self.num_bins)
 
-    def _update(self, labels: Tensor, predictions: Tensor, weights: Tensor) -> None:
+    def _update(self, entries: Entries) -> None:
+        predictions = entries.predictions
         p = functional.class_probabilities(predictions, from_logits=self.from_logits)
         if self.num_classes is None:
             self._build(p.shape[-1])
@@ -70,53 +79,52 @@ class ClasswiseExpectedCalibrationError(CellMetric):
                 f"`y_pred` must have the {self.num_classes} classes of the metric. Received: shape "
                 f"{tuple(predictions.shape)}. Build a metric for each output."
             )
-        targets = ops.cast(functional.class_targets(labels, predictions.shape), p.dtype)
-        p, targets = (ops.reshape(part, (-1, self.num_classes)) for part in (p, targets))
+        targets = ops.cast(functional.class_targets(entries.labels, predictions.shape), p.dtype)
+        is_valid = ops.isfinite(ops.sum(p - targets, axis=-1))
+        if not self.from_logits:
+            is_valid = ops.logical_and(is_valid, are_distributions(predictions))
+        is_kept = self._counted(is_valid, entries.weights)
+        weights = ops.where(is_kept, entries.weights, 0.0)
+        p, targets = (
+            ops.reshape(ops.where(ops.expand_dims(is_kept, -1), part, 0.0), (-1, self.num_classes))
+            for part in (p, targets)
+        )
         rows = (p, targets, ops.reshape(weights, (-1,)))
         self._assign(functional.compiled(self._added, *self._sums(), rows=rows))
 
     def _added(
-        self, whole: Tensor, fraction: Tensor, p: Tensor, targets: Tensor, weights: Tensor
+        self, high: Tensor, low: Tensor, p: Tensor, targets: Tensor, weights: Tensor
     ) -> functional.Sums:
-        num_classes = p.shape[-1]
-        first = self.num_bins * ops.arange(num_classes, dtype="int32")
+        first = self.num_bins * ops.arange(p.shape[-1], dtype="int32")
         index = functional.equal_width_bins(p, self.num_bins) + first
-        difference = ops.sum(p - targets, axis=-1, keepdims=True)
-        index = ops.where(ops.isfinite(difference), index, self.num_bins * num_classes)
-        p, targets = (ops.where(ops.isfinite(difference), part, 0.0) for part in (p, targets))
         weights = ops.cast(ops.expand_dims(weights, -1), p.dtype) * ops.ones_like(p)
         amounts = ops.stack([weights, weights * p, weights * targets], axis=-1)
-        sums = functional.Sums(whole, fraction)
+        sums = functional.Sums(high, low)
         return sums.added(ops.reshape(index, (-1,)), ops.reshape(amounts, (-1, 3)))
 
     @property
     def _layout(self) -> Any:
         return {"num_bins": self.num_bins, "num_classes": self.num_classes}
 
-    @property
-    def _cells_of_each(self) -> int:
-        return self.num_classes or 1
-
     def by_class(self) -> Tensor:
-        """Return the error of each class, shape (num_classes,)."""
+        """Return the error of each class, shape (num_classes,); NaN as `result`."""
+        return self._unless_invalid(*self._class_errors())
+
+    def _class_errors(self) -> tuple[Tensor, Tensor]:
+        """Return the error of each class and the weight of all predictions."""
         if self.num_classes is None:
-            return ops.zeros((1,), dtype=self.dtype)
-        cells = self._sums().part(0, self.num_classes * self.num_bins).statistics()
+            return ops.zeros((1,)), ops.zeros(())
+        cells = self._sums().statistics()
         gap, count = (
             ops.reshape(part, (self.num_classes, self.num_bins))
             for part in (cells.gap, cells.count)
         )
-        errors = ops.divide_no_nan(ops.sum(ops.abs(gap), axis=1), ops.sum(count, axis=1))
-        return ops.cast(errors, self.dtype)
+        weight = ops.sum(count, axis=1)
+        return ops.divide_no_nan(ops.sum(ops.abs(gap), axis=1), weight), weight[0]
 
-    def result(self) -> Tensor:
-        """Return the mean error of the classes, a fraction in [0, 1]; 0.0 before any prediction."""
-        return ops.mean(self.by_class())
-
-    @property
-    def invalid_count(self) -> float:
-        """Weight of the predictions that were not finite and so are in no bin."""
-        return 0.0 if self.num_classes is None else super().invalid_count
+    def _numbers(self) -> tuple[Tensor, Tensor]:
+        errors, weight = self._class_errors()
+        return ops.mean(errors), weight
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -9,7 +9,9 @@ from keras import ops
 
 from keras_focal import functional
 from keras_focal._validation import check_open_interval
-from keras_focal.metrics._base import TotalsMetric
+from keras_focal.functional._inputs.class_labels import IGNORED, class_of_each
+from keras_focal.functional._inputs.entries import Entries
+from keras_focal.metrics._totals import TotalsMetric
 
 Tensor = Any
 
@@ -17,20 +19,28 @@ Tensor = Any
 class _MeanScore(TotalsMetric):
     """Base of the weighted means of one score."""
 
-    def __init__(self, from_logits: bool, ignore_class: int | None, name: str, dtype: Any):
-        super().__init__(2, from_logits, ignore_class, name, dtype)
+    def __init__(
+        self,
+        from_logits: bool,
+        ignore_class: int | None,
+        name: str,
+        dtype: Any,
+        axis: int,
+        skip_invalid: bool,
+    ):
+        super().__init__(2, from_logits, ignore_class, name, dtype, axis, skip_invalid)
 
     @abstractmethod
-    def _score(self, labels: Tensor, predictions: Tensor) -> Tensor:
-        """Return the score of each prediction, shape (...); NaN to leave it out."""
+    def _score(self, entries: Entries) -> Tensor:
+        """Return the score of each prediction, shape (...); NaN where it is invalid."""
 
-    def _amounts(self, labels: Tensor, predictions: Tensor) -> list[Tensor]:
-        score = self._score(labels, predictions)
+    def _amounts(self, entries: Entries) -> list[Tensor]:
+        score = self._score(entries)
         return [ops.ones_like(score), score]
 
-    def _reading(self, *totals: Tensor) -> Tensor:
+    def _reading(self, *totals: Tensor) -> tuple[Tensor, Tensor]:
         weight, total = totals
-        return ops.divide_no_nan(total, weight)
+        return ops.divide_no_nan(total, weight), weight
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -43,6 +53,9 @@ class NegativeLogLikelihood(_MeanScore):
         ignore_class: None, or a class id whose predictions are left out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
+        axis: The axis of the predictions that holds the classes.
+        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
+            default the result is NaN once one was met, and eager calls raise where they can.
 
     Example:
         >>> import keras_focal
@@ -61,11 +74,16 @@ class NegativeLogLikelihood(_MeanScore):
         ignore_class: int | None = None,
         name: str = "nll",
         dtype: Any = None,
+        *,
+        axis: int = -1,
+        skip_invalid: bool = False,
     ):
-        super().__init__(from_logits, ignore_class, name, dtype)
+        super().__init__(from_logits, ignore_class, name, dtype, axis, skip_invalid)
 
-    def _score(self, labels: Tensor, predictions: Tensor) -> Tensor:
-        return functional.negative_log_likelihood(labels, predictions, from_logits=self.from_logits)
+    def _score(self, entries: Entries) -> Tensor:
+        return functional.negative_log_likelihood(
+            entries.labels, entries.predictions, from_logits=self.from_logits
+        )
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -77,6 +95,9 @@ class BrierScore(_MeanScore):
         ignore_class: None, or a class id whose predictions are left out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
+        axis: The axis of the predictions that holds the classes.
+        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
+            default the result is NaN once one was met, and eager calls raise where they can.
 
     Example:
         >>> import keras_focal
@@ -95,11 +116,16 @@ class BrierScore(_MeanScore):
         ignore_class: int | None = None,
         name: str = "brier",
         dtype: Any = None,
+        *,
+        axis: int = -1,
+        skip_invalid: bool = False,
     ):
-        super().__init__(from_logits, ignore_class, name, dtype)
+        super().__init__(from_logits, ignore_class, name, dtype, axis, skip_invalid)
 
-    def _score(self, labels: Tensor, predictions: Tensor) -> Tensor:
-        return functional.brier_score(labels, predictions, from_logits=self.from_logits)
+    def _score(self, entries: Entries) -> Tensor:
+        return functional.brier_score(
+            entries.labels, entries.predictions, from_logits=self.from_logits
+        )
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -113,6 +139,9 @@ class LogitNorm(_MeanScore):
         ignore_class: None, or a class id whose predictions are left out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
+        axis: The axis of the predictions that holds the classes.
+        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
+            default the result is NaN once one was met, and eager calls raise where they can.
 
     Example:
         >>> import keras_focal
@@ -129,12 +158,24 @@ class LogitNorm(_MeanScore):
     _directions: Mapping[str, str] = {}
 
     def __init__(
-        self, ignore_class: int | None = None, name: str = "logit_norm", dtype: Any = None
+        self,
+        ignore_class: int | None = None,
+        name: str = "logit_norm",
+        dtype: Any = None,
+        *,
+        axis: int = -1,
+        skip_invalid: bool = False,
     ):
-        super().__init__(True, ignore_class, name, dtype)
+        super().__init__(True, ignore_class, name, dtype, axis, skip_invalid)
 
-    def _score(self, labels: Tensor, predictions: Tensor) -> Tensor:
-        return functional.logit_norm(predictions)
+    def _read(self, labels: Tensor, predictions: Tensor, weights: Tensor) -> Entries:
+        # Features have no classes: a label only tells what to ignore.
+        ids = class_of_each(labels, predictions.shape, self.ignore_class)
+        weights = ops.where(ops.equal(ids, IGNORED), 0.0, weights)
+        return super()._read(ops.zeros_like(ids), predictions, weights)
+
+    def _score(self, entries: Entries) -> Tensor:
+        return functional.logit_norm(entries.predictions)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -155,6 +196,9 @@ class ConfidentCoverage(TotalsMetric):
         ignore_class: None, or a class id whose predictions are left out.
         name: Name in the logs.
         dtype: Dtype of the results, float32 by default.
+        axis: The axis of the predictions that holds the classes.
+        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
+            default the result is NaN once one was met, and eager calls raise where they can.
 
     Raises:
         ValueError: If `threshold` is not in (0, 1).
@@ -180,25 +224,28 @@ class ConfidentCoverage(TotalsMetric):
         ignore_class: int | None = None,
         name: str = "confident",
         dtype: Any = None,
+        *,
+        axis: int = -1,
+        skip_invalid: bool = False,
     ):
         check_open_interval("threshold", threshold, 0.0, 1.0, "it is a confidence")
-        super().__init__(3, from_logits, ignore_class, name, dtype)
+        super().__init__(3, from_logits, ignore_class, name, dtype, axis, skip_invalid)
         self.threshold = float(threshold)
 
-    def _amounts(self, labels: Tensor, predictions: Tensor) -> list[Tensor]:
-        top = functional.top_label(labels, predictions, from_logits=self.from_logits)
-        # By complement: near 1 a confidence has fewer digits.
-        is_covered = ops.cast(top.complement < 1.0 - self.threshold, top.complement.dtype)
-        # One that is not finite stays so.
+    def _amounts(self, entries: Entries) -> list[Tensor]:
+        top = functional.top_label(entries.ids, entries.predictions, from_logits=self.from_logits)
+        dtype = top.confidence.dtype
+        is_covered = ops.cast(top.confidence > ops.cast(self.threshold, dtype), dtype)
         ones = ops.ones_like(top.complement) + (top.complement - top.complement)
         return [ones, is_covered, is_covered * (1.0 - top.wrong)]
 
-    def _reading(self, *totals: Tensor) -> dict[str, Tensor]:
+    def _reading(self, *totals: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         weight, covered, right = totals
-        return {
+        results = {
             self.name: ops.divide_no_nan(covered, weight),
             f"{self.name}_accuracy": ops.divide_no_nan(right, covered),
         }
+        return results, weight
 
     @property
     def _layout(self) -> Any:
@@ -221,6 +268,9 @@ class ScoresByCorrectness(TotalsMetric):
         ignore_class: None, or a class id whose predictions are left out.
         name: What the names in the logs begin with.
         dtype: Dtype of the results, float32 by default.
+        axis: The axis of the predictions that holds the classes.
+        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
+            default the result is NaN once one was met, and eager calls raise where they can.
 
     Example:
         >>> import keras_focal
@@ -243,19 +293,22 @@ class ScoresByCorrectness(TotalsMetric):
         ignore_class: int | None = None,
         name: str = "by_correctness",
         dtype: Any = None,
+        *,
+        axis: int = -1,
+        skip_invalid: bool = False,
     ):
-        super().__init__(6, from_logits, ignore_class, name, dtype)
+        super().__init__(6, from_logits, ignore_class, name, dtype, axis, skip_invalid)
 
-    def _amounts(self, labels: Tensor, predictions: Tensor) -> list[Tensor]:
+    def _amounts(self, entries: Entries) -> list[Tensor]:
         wrong, nll, entropy = functional.prediction_scores(
-            labels, predictions, from_logits=self.from_logits
+            entries.labels, entries.predictions, from_logits=self.from_logits
         )
         right = 1.0 - wrong
         return [right, right * nll, right * entropy, wrong, wrong * nll, wrong * entropy]
 
-    def _reading(self, *totals: Tensor) -> dict[str, Tensor]:
+    def _reading(self, *totals: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         results = {}
         for group, (weight, nll, entropy) in (("right", totals[:3]), ("wrong", totals[3:])):
             results[f"{self.name}_nll_{group}"] = ops.divide_no_nan(nll, weight)
             results[f"{self.name}_entropy_{group}"] = ops.divide_no_nan(entropy, weight)
-        return results
+        return results, totals[0] + totals[3]

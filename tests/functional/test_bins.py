@@ -111,10 +111,10 @@ def test_class_ids_beyond_half_precision_are_exact():
 
 @pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("label", [-1, 3, 2**20])
-def test_label_out_of_range_counts_as_wrong(from_logits, label):
+def test_label_out_of_range_makes_its_own_row_nan(from_logits, label):
     rows = [[0.2, 0.2, 0.6], [0.7, 0.2, 0.1], [0.7, 0.2, 0.1]]
     top = functional.top_label([label, label, 0], rows, from_logits=from_logits)
-    np.testing.assert_array_equal(to_numpy(top.wrong), [1.0, 1.0, 0.0])
+    np.testing.assert_array_equal(np.isnan(to_numpy(top.confidence)), [True, True, False])
 
 
 def test_doubt_survives_where_confidence_rounds_to_one():
@@ -273,9 +273,11 @@ def test_weights_in_a_column_fit_labels_in_a_column(rng):
     np.testing.assert_allclose(to_numpy(column.count), to_numpy(flat.count), rtol=1e-6)
 
 
-def test_predictions_that_are_not_finite_are_in_no_bin():
+def test_predictions_that_are_not_finite_make_every_bin_nan():
     rows = [[np.nan, 0.5, 0.5], [0.9, 0.1, 0.0], [0.9, np.inf, 0.0]]
-    bins = functional.bin_statistics([0, 0, 0], rows, num_bins=4)
+    for part in functional.bin_statistics([0, 0, 0], rows, num_bins=4):
+        assert np.all(np.isnan(to_numpy(part)))
+    bins = functional.bin_statistics([0, 0, 0], rows, num_bins=4, sample_weight=[0, 1, 0])
     np.testing.assert_array_equal(to_numpy(bins.count), [0.0, 0.0, 0.0, 1.0])
 
 

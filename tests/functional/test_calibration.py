@@ -162,18 +162,6 @@ def test_maximum_error_leaves_out_bins_of_weight_zero():
     np.testing.assert_allclose(float(error), 0.25, atol=1e-6)
 
 
-def test_predictions_that_are_not_finite_are_left_out_of_equal_width_bins():
-    rows = np.array([[0.75, 0.25]] * 3 + [[np.nan, 0.9]], "float32")
-    for name in ("ece", "mce"):
-        np.testing.assert_allclose(float(ERRORS[name][0]([0] * 4, rows)), 0.25, atol=1e-6)
-
-
-def test_predictions_that_are_not_finite_are_left_out_of_equal_mass_bins():
-    rows = np.array([[0.75, 0.25]] * 3 + [[np.nan, 0.9]], "float32")
-    error = functional.adaptive_expected_calibration_error([0] * 4, rows)
-    np.testing.assert_allclose(float(error), 0.25, atol=1e-6)
-
-
 @pytest.mark.parametrize("name", ERRORS)
 def test_no_predictions_have_no_error(name):
     error = ERRORS[name][0](np.zeros(0, "int32"), np.zeros((0, 2), "float32"))

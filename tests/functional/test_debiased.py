@@ -109,16 +109,6 @@ def test_empty_bins_have_no_error():
     assert float(functional.debiased_calibration_error(bins_of([0, 0], [0, 0], [0, 0]))) == 0.0
 
 
-def test_predictions_that_are_not_finite_do_not_matter():
-    labels, _, probabilities = example("random")
-    with_nan = np.concatenate([probabilities, [[np.nan, 0.5, 0.3, 0.2]]]).astype("float32")
-    got, expected = (
-        float(functional.debiased_calibration_error(functional.bin_statistics(*rows)))
-        for rows in (((*labels, 0), with_nan), (labels, probabilities))
-    )
-    np.testing.assert_allclose(got, expected, atol=1e-7)
-
-
 @pytest.fixture
 def half_floatx():
     keras.config.set_floatx("bfloat16")

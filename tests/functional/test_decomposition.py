@@ -134,13 +134,6 @@ def test_one_column_is_the_positive_class_of_two(rng):
     np.testing.assert_allclose(parts_of(labels, positive), expected, atol=2e-6)
 
 
-def test_predictions_that_are_not_finite_and_foreign_labels_are_left_out():
-    rows = np.array([[0.7, 0.3], [0.2, 0.8]] * 2 + [[np.nan, 0.5], [np.inf, 0.1], [0.6, 0.4]])
-    labels = [0, 1, 1, 1, 0, 0, 7]
-    expected = exact_parts(np.eye(2)[labels[:4]], rows[:4])
-    np.testing.assert_allclose(parts_of(labels, rows.astype("float32")), expected, atol=1e-6)
-
-
 def test_no_predictions_give_zeros():
     assert parts_of(np.zeros(0, "int32"), np.zeros((0, 2), "float32")) == [0.0, 0.0, 0.0]
 

@@ -137,17 +137,8 @@ def test_soft_rows_count_as_their_largest_class(rng):
     assert error_of(rows, probabilities) == error_of(labels, probabilities)
 
 
-def test_predictions_that_are_not_finite_are_left_out():
-    rows = np.array([[0.75, 0.25]] * 3 + [[np.nan, 0.9], [np.inf, 0.1]], "float32")
-    assert error_of([0] * 5, rows) == pytest.approx(0.25, abs=1e-6)
-
-
 def test_no_predictions_have_no_error():
     assert error_of(np.zeros(0, "int32"), np.zeros((0, 2), "float32")) == 0.0
-
-
-def test_only_predictions_that_are_not_finite_have_no_error():
-    assert error_of([0], np.array([[np.nan, 0.5]], "float32")) == 0.0
 
 
 def test_weights_of_zero_have_no_error():

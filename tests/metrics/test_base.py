@@ -36,6 +36,12 @@ def state(metric):
     return [ops.convert_to_numpy(variable) for variable in metric.variables]
 
 
+def sums(metric):
+    """The sums per cell in float64, to all their digits."""
+    _, high, low = state(metric)
+    return high.astype("float64") + low
+
+
 # Feeding
 
 
@@ -92,7 +98,7 @@ def test_reset_forgets_everything(build, data):
     metric.update_state(data[0], np.full((64, 4), np.nan, "float32"))
     metric.reset_state()
     assert float(metric.result()) == 0.0
-    assert metric.invalid_count == 0.0
+    assert metric.invalid_count == 0
     assert all(not part.any() for part in state(metric))
 
 
@@ -114,7 +120,7 @@ def test_stateless_update_equals_the_stateful_one(build, data):
     metric = build()
     metric_state = metric.stateless_update_state(metric.variables, *data)
     result = metric.stateless_result(metric_state)
-    assert not state(metric)[0].any()
+    assert not any(part.any() for part in state(metric))
     np.testing.assert_allclose(float(result), float(fed(build(), *data).result()), atol=1e-7)
 
 
@@ -153,23 +159,20 @@ def test_gap_goes_on_beyond_2_to_the_24():
     for _ in range(64):
         metric.update_state([1], SURE)
     metric.update_state([0], [[0.0, 1.0]], [2.0**28])
-    before = state(metric)[0]
+    before = sums(metric)
     for _ in range(3):
         metric.update_state([1], [[0.75, 0.25]])
-    wrong_and_doubt = (state(metric)[0] - before)[:, :2].sum(axis=0)
-    np.testing.assert_array_equal(wrong_and_doubt, [3, 3])
+    np.testing.assert_array_equal((sums(metric) - before).sum(axis=0), [3, 3, 0.75])
 
 
 def test_fractional_weights_add_up_beyond_2_to_the_24():
     # 0.375 is a fortieth of the spacing of floats above 2**28: a float32 sum would not move.
     metric = metrics.ECE()
     metric.update_state([0], SURE, [2.0**28])
-    before = state(metric)
+    before = sums(metric)
     for _ in range(80):
         metric.update_state([1], SURE, [0.375])
-    added = np.sum([state(metric), [-part for part in before]], axis=(0, 1), dtype="float64")
-    assert added[:, 0].sum() == 30.0
-    assert added[:, 1].sum() == 30.0
+    np.testing.assert_array_equal((sums(metric) - before).sum(axis=0), [30.0, 30.0, 0.0])
 
 
 def test_doubt_adds_up_beyond_2_to_the_24():
@@ -202,19 +205,11 @@ def test_predictions_that_are_not_finite_are_counted_and_not_binned(build, bad, 
     broken[[3, 10, 40], [0, 3, 1]] = bad
     weights = weights + 0.25
     kept = weights * ~np.isin(np.arange(64), [3, 10, 40])
-    metric = fed(build(), labels, broken, weights, size=16)
-    assert metric.invalid_count == weights.sum() - kept.sum()
+    metric = fed(build(skip_invalid=True), labels, broken, weights, size=16)
+    assert metric.invalid_count == 3
     assert to_numpy(metric.cells().count).sum() == kept.sum()
     expected = float(fed(build(), labels, rows, kept).result())
     np.testing.assert_allclose(float(metric.result()), expected, atol=1e-6)
-
-
-@EVERY_METRIC
-def test_predictions_that_are_all_broken_give_zero(build):
-    metric = build(from_logits=True)
-    metric.update_state(np.zeros(64, "int32"), np.full((64, 4), np.nan, "float32"))
-    assert float(metric.result()) == 0.0
-    assert metric.invalid_count == 64
 
 
 @pytest.mark.parametrize("jit", [False, True])

@@ -6,38 +6,22 @@ import pytest
 import reference
 from backends import BACKEND, to_numpy
 from keras import ops
+from metric_inputs import (
+    BUILDERS,
+    GOOD,
+    LABELS,
+    every_labelled,
+    every_metric,
+    in_graph,
+    numbers,
+    with_row,
+)
 
 from keras_focal import functional, metrics, plotting
-
-BUILDERS = {
-    "ece": metrics.ECE,
-    "ada_ece": metrics.AdaECE,
-    "mce": metrics.MCE,
-    "rmsce": metrics.RMSCE,
-    "binary_ece": metrics.BinaryECE,
-    "classwise_ece": lambda **how: metrics.ClasswiseECE(num_classes=2, **how),
-    "calibration": metrics.CalibrationMetrics,
-    "nll": metrics.NegativeLogLikelihood,
-    "brier": metrics.BrierScore,
-    "confident": metrics.ConfidentCoverage,
-    "by_correctness": metrics.ScoresByCorrectness,
-}
-every_metric = pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
-GOOD = [[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]]
-LABELS = [1, 0, 0]
+from keras_focal.functional._inputs.probabilities import check_distributions
 
 
-def numbers(metric):
-    return [float(value) for value in keras.tree.flatten(metric.result())]
-
-
-def with_row(row, at=1):
-    rows = np.array(GOOD, "float32")
-    rows[at] = row
-    return rows
-
-
-def test_table_above_holds_every_metric():
+def test_table_of_builders_holds_every_metric():
     public = {getattr(metrics, name) for name in metrics.__all__}
     bases = {
         metrics.BinnedMetric,
@@ -45,14 +29,13 @@ def test_table_above_holds_every_metric():
         metrics.PredictionMetric,
         metrics.TotalsMetric,
     }
-    takes_no_probabilities = {metrics.LogitNorm}
-    assert {type(build()) for build in BUILDERS.values()} == public - bases - takes_no_probabilities
+    assert {type(build()) for build in BUILDERS.values()} == public - bases
 
 
 # Predictions that are no probabilities
 
 
-@every_metric
+@every_labelled
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -76,7 +59,7 @@ def test_column_outside_zero_to_one_raises(value):
         metrics.ECE().update_state([0, 1, 1], [[0.0], [1.0], [value]])
 
 
-@every_metric
+@every_labelled
 def test_rows_that_do_not_count_may_hold_anything(build):
     rows = with_row([7.0, -3.0])
     weighed, ignored, alone = build(), build(ignore_class=5), build()
@@ -98,10 +81,11 @@ def test_masked_rows_may_hold_anything():
 
 @every_metric
 @pytest.mark.parametrize("row", [[np.nan, 5.0], [np.inf, 0.0], [np.inf, -np.inf]], ids=str)
-def test_rows_that_are_not_finite_are_counted_and_do_not_raise(build, row):
+def test_rows_that_are_not_finite_make_nan_and_do_not_raise(build, row):
     metric = build()
     metric.update_state(LABELS, with_row(row))
-    assert metric.invalid_count == 1.0
+    assert metric.invalid_count == 1
+    assert np.all(np.isnan(numbers(metric)))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -140,27 +124,12 @@ def test_whole_arrays_are_checked_too(error):
         error(LABELS, with_row([1.5, -0.5]), sample_weight=np.ones(3, "float32"))
 
 
-def in_graph(function):
-    """The function inside a step that is traced: compiled, or on torch broken nowhere."""
-    if BACKEND == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(function)
-    if BACKEND == "jax":
-        import jax
-
-        return jax.jit(function)
-    import torch
-
-    return torch.compile(function, backend="eager", fullgraph=True)
-
-
 def test_nothing_is_checked_inside_a_compiled_step():
     rows = ops.convert_to_tensor(with_row([0.5, 0.75]))
     weights = ops.ones(3)
 
     def checked(rows):
-        functional.check_distributions("y_pred", rows, weights)
+        check_distributions("y_pred", rows, weights)
         return rows + 0.0
 
     with pytest.raises(ValueError, match="must hold probabilities"):
@@ -211,7 +180,7 @@ def test_weights_that_do_not_fit_raise_with_both_shapes(build, shape):
     assert f"predictions of shape (3, 2). Received: shape {shape}" in str(caught.value)
 
 
-@every_metric
+@every_labelled
 def test_one_number_for_each_sample_is_the_positive_class(build):
     column, flat, both = build(), build(), build()
     column.update_state([[1], [0], [1]], [[0.9], [0.25], [0.75]], [1.0, 2.0, 0.5])

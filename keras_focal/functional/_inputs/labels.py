@@ -12,19 +12,21 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_focal._validation import check_labels_fit, check_no_ragged, check_same_shape
+from keras_focal._validation import check_labels_fit, check_same_shape
 from keras_focal.functional._backend.operations import value_now
 from keras_focal.functional._backend.precision import Tensor
+from keras_focal.functional._inputs.class_labels import (
+    IGNORED,
+    INVALID,
+    as_labels,
+    class_of_rows,
+    ids_in_range,
+    is_id,
+    label_message,
+    place_of,
+    row_text,
+)
 from keras_focal.functional._stable.margin import chosen_class
-
-INVALID = -1
-"""Takes the place of an id that names no class."""
-
-IGNORED = -2
-"""Takes the place of the id to leave out."""
-
-TOLERANCE = 0.01
-"""How far the sum of a row of targets may exceed 1 where it means one class."""
 
 
 class Labels(NamedTuple):
@@ -48,24 +50,6 @@ class Labels(NamedTuple):
     def are_ids(self) -> bool:
         """Whether they are class ids."""
         return keras.backend.standardize_dtype(self.values.dtype) == "int32"
-
-
-def as_labels(labels: Any, name: str = "labels") -> Tensor:
-    """Return labels as a tensor without a gradient; lists of whole numbers stay whole."""
-    check_no_ragged(name, labels)
-    if isinstance(labels, list | tuple):
-        labels = np.asarray(labels)
-    return ops.stop_gradient(ops.convert_to_tensor(labels))
-
-
-def ids_in_range(labels: Tensor, num_classes: int) -> Tensor:
-    """Return labels as int32 ids, INVALID where they are no whole number in [0, num_classes)."""
-    is_class = ops.logical_and(labels >= 0, labels < num_classes)
-    if "float" in keras.backend.standardize_dtype(labels.dtype):
-        is_class = ops.logical_and(is_class, ops.equal(labels, ops.floor(labels)))
-        # NaN has no integer.
-        labels = ops.where(is_class, labels, ops.zeros_like(labels))
-    return ops.where(is_class, ops.cast(labels, "int32"), INVALID)
 
 
 def read_ids(labels: Any, logits_shape: tuple, name: str = "labels") -> Labels:
@@ -163,69 +147,6 @@ def as_targets(targets: Tensor) -> Tensor:
     return ops.cast(targets, "float32")
 
 
-def class_of_rows(rows: Tensor) -> Tensor:
-    """Return the class of each row of targets, the first of the largest entry.
-
-    INVALID for a negative entry, NaN or a sum above 1, such as that of several positives.
-    IGNORED for a row of zeros, which labels nothing.
-    """
-    rows = ops.cast(rows, "float32")
-    total = ops.sum(rows, axis=-1)
-    is_row = ops.logical_and(ops.min(rows, axis=-1) >= 0, total <= 1.0 + TOLERANCE)
-    ids = ops.cast(ops.argmax(rows, axis=-1), "int32")
-    ids = ops.where(is_row, ids, INVALID)
-    return ops.where(ops.logical_and(is_row, total <= 0), IGNORED, ids)
-
-
-def class_ids(labels: Any, predictions_shape: tuple, ignore_class: int | None = None) -> Tensor:
-    """Return class ids of shape predictions_shape[:-1] from ids, ids (..., 1), or rows (..., K).
-
-    Args:
-        labels: Labels of any form. Against one output column, a number in [0, 1]: the positive
-            class from 0.5 on.
-        predictions_shape: (..., K).
-        ignore_class: None, or the id that becomes IGNORED.
-
-    Returns:
-        int32 tensor: in [0, max(K, 2)), INVALID, or IGNORED.
-    """
-    labels = as_labels(labels)
-    num_classes = predictions_shape[-1]
-    has_rows = len(labels.shape) == len(predictions_shape) and labels.shape[-1] not in (1, None)
-    if has_rows and num_classes != 1:
-        ids = class_of_rows(labels)
-        return ids if ignore_class is None else _ignored(ids, ids, ignore_class)
-    labels = _without_last_one(labels, predictions_shape)
-    if num_classes == 1:
-        values = ops.cast(labels, "float32")
-        is_answer = ops.logical_and(values >= 0, values <= 1)
-        ids = ops.where(is_answer, ops.cast(values > 0.5, "int32"), INVALID)
-    else:
-        ids = ids_in_range(labels, num_classes)
-    return ids if ignore_class is None else _ignored(ids, labels, ignore_class)
-
-
-def _ignored(ids: Tensor, labels: Tensor, ignore_class: int) -> Tensor:
-    return ops.where(is_id(labels, ignore_class), IGNORED, ids)
-
-
-def is_id(labels: Tensor, class_id: int) -> Tensor:
-    """Return where labels of any dtype are a class id."""
-    dtype = keras.backend.standardize_dtype(labels.dtype)
-    if not _holds(dtype, class_id):
-        return ops.zeros_like(labels, dtype="bool")
-    return ops.equal(labels, ops.cast(class_id, dtype))
-
-
-def _holds(dtype: str, number: int) -> bool:
-    if "float" in dtype:
-        return True
-    if dtype == "bool":
-        return number in (0, 1)
-    limits = np.iinfo(dtype)
-    return bool(limits.min <= number <= limits.max)
-
-
 def _without_last_one(labels: Tensor, predictions_shape: tuple) -> Tensor:
     """Return labels (..., 1) for predictions (..., K) as labels (...)."""
     if len(labels.shape) == len(predictions_shape) and labels.shape[-1] in (1, None):
@@ -278,47 +199,19 @@ def check_labels(labels: Labels, num_classes: int, *, are_outputs: bool = False)
     is_wrong = np.isnan(wrong) & counts
     if not is_wrong.any():
         return
-    index = tuple(int(i) for i in np.unravel_index(is_wrong.argmax(), is_wrong.shape))
-    place = f" at [{', '.join(map(str, index))}]"
-    if (
-        labels.are_ids
-        and given.ndim <= is_wrong.ndim + 1
-        and (given.ndim == is_wrong.ndim or given.shape[-1] == 1)
-    ):
-        found = given.reshape(is_wrong.shape)[index]
-        raise ValueError(_id_message(labels.name, found, num_classes, place))
-    if labels.are_ids:
-        raise ValueError(
-            f"`{labels.name}` must hold rows that mean one class, >= 0 with a sum of at most 1. "
-            f"Received: {_shown(given[index])}{place}. For several labels per sample use "
-            "BinaryFocalCrossentropy, or a metric for each output."
-        )
+    place = place_of(is_wrong)
+    index = np.unravel_index(is_wrong.argmax(), is_wrong.shape)
     if are_outputs:
         raise ValueError(
             f"`{labels.name}` must hold targets in [0, 1]. Received: {given[index]:g}{place}. "
             "For class ids use SparseCategoricalFocalCrossentropy."
         )
+    if given.ndim > is_wrong.ndim and given.shape[-1] == 1:
+        given = given[..., 0]
+    label = given[index]
+    if labels.are_ids:
+        raise ValueError(label_message(labels.name, label, num_classes, place))
     raise ValueError(
-        f"`{labels.name}` must hold rows of targets >= 0. Received: {_shown(given[index])}{place}. "
+        f"`{labels.name}` must hold rows of finite targets >= 0. Received: {row_text(label)}{place}. "
         "Give one-hot rows or distributions."
     )
-
-
-def _id_message(name: str, found: Any, num_classes: int, place: str) -> str:
-    if found == num_classes:
-        fix = "If the ids start at 1, subtract 1; else give the model one output more."
-    elif not np.isfinite(found) or found != np.floor(found):
-        fix = "For one-hot or soft targets use CategoricalFocalCrossentropy."
-    else:
-        fix = (
-            f"To leave out labels of that id pass ignore_class={int(found)}, or give them weight 0."
-        )
-    return (
-        f"`{name}` must hold class ids, whole numbers in [0, {num_classes}). Received: {found:g}"
-        f"{place}. {fix}"
-    )
-
-
-def _shown(row: np.ndarray) -> str:
-    entries = [f"{entry:g}" for entry in row[:6]]
-    return f"[{', '.join(entries)}{', ...' if len(row) > 6 else ''}]"

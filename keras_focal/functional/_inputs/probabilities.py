@@ -67,6 +67,22 @@ def check_distributions(
         )
 
 
+def are_distributions(p: Tensor) -> Tensor:
+    """Return where rows (..., K) are probabilities, bool of shape (...), as far as is checked."""
+    if 0 in p.shape:
+        return ops.ones(p.shape[:-1], dtype="bool")
+    least = ops.min(p, axis=-1) >= -TOLERANCE
+    if p.shape[-1] == 1:
+        return ops.logical_and(least, ops.max(p, axis=-1) <= 1.0 + TOLERANCE)
+    # NaN and infinity show in the sum.
+    return ops.logical_and(least, ops.abs(ops.sum(p, axis=-1) - 1.0) <= TOLERANCE)
+
+
+def nan_unless(is_valid: Tensor, dtype: str) -> Tensor:
+    """Return 0 where a condition holds, NaN elsewhere: what is added to it stays or is NaN."""
+    return ops.where(is_valid, ops.zeros((), dtype=dtype), float("nan"))
+
+
 def logits_from_probabilities(probabilities: Tensor) -> Tensor:
     """Return log p, logits of a categorical distribution; p below 2**-126 counts as 2**-126.
 

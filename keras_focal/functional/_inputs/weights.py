@@ -33,7 +33,9 @@ def effective_weights(
     weights = _Ones(axis, dtype)(0.0, y_pred)
     if sample_weight is None:
         return weights
-    return weights * align_weights(ops.convert_to_tensor(sample_weight, dtype=dtype), weights)
+    given = align_weights(ops.convert_to_tensor(sample_weight, dtype=dtype), weights)
+    # What is masked has no weight, also where the given one is NaN.
+    return ops.where(ops.equal(weights, 0.0), 0.0, weights * given)
 
 
 def align_weights(sample_weight: Tensor, values: Tensor) -> Tensor:

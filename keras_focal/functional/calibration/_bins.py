@@ -11,15 +11,15 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_focal._validation import check_count
-from keras_focal.functional._backend.precision import Tensor, to_float
-from keras_focal.functional._inputs.labels import class_ids
+from keras_focal.functional._backend.precision import Tensor
+from keras_focal.functional._inputs.class_labels import INVALID, as_labels, class_of_each
+from keras_focal.functional._inputs.entries import as_predictions
 from keras_focal.functional._inputs.probabilities import (
-    check_distributions,
+    are_distributions,
     first_largest,
+    nan_unless,
     two_classes,
 )
-from keras_focal.functional._inputs.weights import weights_like
 from keras_focal.functional._stable.margin import chosen_class
 
 LOGIT_CELLS = 8192
@@ -58,37 +58,46 @@ def top_label(labels: Tensor, predictions: Tensor, *, from_logits: bool = False)
     """Return confidence, complement and wrongness of the top label of each prediction.
 
     Args:
-        labels: Class ids, shape (...) or (..., 1), or one-hot or soft rows, shape (..., K). An id
-            outside [0, K) is never predicted: it counts as wrong.
-        predictions: Float tensor, shape (..., K): probabilities, or logits. K = 1 is the
-            probability or the logit of the positive class of two.
+        labels: Class ids, shape (...) or (..., 1), or one-hot or soft rows, shape (..., K).
+        predictions: Float tensor, shape (..., K): probabilities, or logits. K = 1, or shape (N,),
+            is the probability or the logit of the positive class of two.
         from_logits: Whether `predictions` are logits.
 
     Returns:
-        Predictions. Ties go to the lowest class. Not finite where the predictions are not.
+        Predictions. Ties go to the lowest class. Confidence and complement are NaN where an entry
+        is invalid: a label outside [0, K), a row of several positives, probabilities outside
+        [0, 1] or of another sum than 1, by more than 0.01, and logits that are NaN or +inf.
     """
-    predictions = to_float(predictions)
+    labels = as_labels(labels)
+    predictions = as_predictions(predictions, labels)
     if 0 in predictions.shape:
         nothing = ops.zeros(predictions.shape[:-1], dtype=predictions.dtype)
         return Predictions(nothing, nothing, nothing)
-    labels = class_ids(labels, predictions.shape)
-    predictions = two_classes(predictions, from_logits)
-    top, confidence, complement = _most_likely(predictions, from_logits=from_logits)
-    wrong = ops.cast(ops.not_equal(top, labels), confidence.dtype)
-    return Predictions(confidence, complement, wrong)
+    ids = class_of_each(labels, predictions.shape)
+    top, confidence, complement, is_valid = _most_likely(predictions, from_logits=from_logits)
+    is_valid = ops.logical_and(is_valid, ops.not_equal(ids, INVALID))
+    invalid = nan_unless(is_valid, confidence.dtype)
+    wrong = ops.cast(ops.not_equal(top, ids), confidence.dtype)
+    return Predictions(confidence + invalid, complement + invalid, wrong)
 
 
-def _most_likely(predictions: Tensor, *, from_logits: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the class of the largest entry of each row, its probability, and 1 less it."""
-    top, largest = first_largest(predictions)
-    # NaN where an entry is not finite, which need not show in the sums.
-    taint = ops.sum(predictions - predictions, axis=-1)
+def _most_likely(
+    predictions: Tensor, *, from_logits: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the likeliest class of each row, its probability, 1 less it, and if it is valid."""
     if not from_logits:
-        return top, largest + taint, 1.0 - largest + taint
+        is_valid = are_distributions(predictions)
+        top, largest = first_largest(two_classes(predictions, from_logits=False))
+        # A softmax in half precision may exceed 1.
+        return top, largest, ops.relu(1.0 - largest), is_valid
+    predictions = two_classes(predictions, from_logits=True)
+    top, largest = first_largest(predictions)
     others = ops.exp(predictions - ops.expand_dims(largest, -1))
     is_top = chosen_class(top, predictions.shape[-1])
-    rest = ops.sum(ops.where(is_top, 0.0, others), axis=-1) + taint
-    return top, 1.0 / (1.0 + rest), rest / (1.0 + rest)
+    # NaN where an entry is NaN, or all are -inf.
+    rest = ops.sum(ops.where(is_top, 0.0, others), axis=-1)
+    is_valid = ops.logical_and(ops.isfinite(rest), ops.isfinite(largest))
+    return top, 1.0 / (1.0 + rest), rest / (1.0 + rest), is_valid
 
 
 def one_class(
@@ -103,19 +112,25 @@ def one_class(
         from_logits: Whether `predictions` are logits.
 
     Returns:
-        Predictions: p of the class, 1 - p, and whether the label is another one. Not finite where
-        the predictions are not.
+        Predictions: p of the class, 1 - p, and whether the label is another one. NaN as in
+        `top_label`.
     """
-    predictions = to_float(predictions)
-    wrong = ops.not_equal(class_ids(labels, predictions.shape), class_id)
+    labels = as_labels(labels)
+    predictions = as_predictions(predictions, labels)
+    ids = class_of_each(labels, predictions.shape)
     rows = two_classes(predictions, from_logits)
-    taint = ops.sum(rows - rows, axis=-1)
     is_it = chosen_class(ops.convert_to_tensor(class_id, dtype="int32"), rows.shape[-1])
     p = ops.softmax(rows, axis=-1) if from_logits else rows
     # Adding up the others loses nothing where p rounds to 1; given ones need not sum to 1.
     confidence = ops.sum(ops.where(is_it, p, 0.0), axis=-1)
     complement = ops.sum(ops.where(is_it, 0.0, p), axis=-1) if from_logits else 1.0 - confidence
-    return Predictions(confidence + taint, complement + taint, ops.cast(wrong, p.dtype))
+    if from_logits:
+        is_valid = ops.isfinite(confidence + complement)
+    else:
+        is_valid = are_distributions(predictions)
+    invalid = nan_unless(ops.logical_and(is_valid, ops.not_equal(ids, INVALID)), p.dtype)
+    wrong = ops.cast(ops.not_equal(ids, class_id), p.dtype)
+    return Predictions(confidence + invalid, ops.relu(complement) + invalid, wrong)
 
 
 def equal_width_bins(confidence: Tensor, num_bins: int) -> Tensor:
@@ -160,46 +175,11 @@ def amounts(predictions: Predictions, weights: Tensor) -> Tensor:
     return ops.stack([weights, weights * predictions.wrong, weights * complement], axis=-1)
 
 
-def bin_statistics(
-    labels: Tensor,
-    predictions: Tensor,
-    *,
-    num_bins: int = 15,
-    from_logits: bool = False,
-    sample_weight: Tensor | None = None,
-) -> BinStatistics:
-    """Return what each of `num_bins` bins of equal width holds.
-
-    Args:
-        labels: As for `top_label`.
-        predictions: As for `top_label`.
-        num_bins: Number of bins, a whole number >= 1.
-        from_logits: Whether `predictions` are logits.
-        sample_weight: None, or float tensor of the shape of `labels` as ids.
-
-    Returns:
-        BinStatistics with parts of shape (num_bins,). Predictions that are not finite are left
-        out.
-
-    Raises:
-        ValueError: If `num_bins` is not a whole number >= 1. Also if probabilities lie outside
-            [0, 1] or rows do not sum to 1, by more than 0.01; rows that are not finite or of
-            weight 0 pass, and inside a compiled step values are not checked.
-
-    Example:
-        >>> from keras_focal import functional
-        >>> bins = functional.bin_statistics([0, 1], [[0.9, 0.1], [0.8, 0.2]], num_bins=5)
-        >>> [float(n) for n in bins.count]
-        [0.0, 0.0, 0.0, 1.0, 1.0]
-    """
-    num_bins = check_count("num_bins", num_bins)
-    top = top_label(labels, predictions, from_logits=from_logits)
-    weights = weights_like(top.wrong, sample_weight)
-    check_distributions("predictions", predictions, weights, from_logits=from_logits)
-    bins = equal_width_bins(top.confidence, num_bins)
-    # What is not finite goes after the last bin.
-    bins = ops.reshape(ops.where(ops.isfinite(top.complement), bins, num_bins), (-1,))
-    rows = ops.reshape(amounts(top, weights), (-1, 3))
-    sums = ops.segment_sum(rows, bins, num_bins + 1)
-    count, wrong, complement = (sums[:num_bins, column] for column in range(3))
-    return BinStatistics(count, wrong, wrong - complement)
+def only_counted(predictions: Predictions, is_kept: Tensor) -> Predictions:
+    """Return predictions with numbers of any kind in place of those that do not count."""
+    one, zero = ops.ones_like(predictions.wrong), ops.zeros_like(predictions.wrong)
+    return Predictions(
+        ops.where(is_kept, predictions.confidence, one),
+        ops.where(is_kept, predictions.complement, zero),
+        predictions.wrong,
+    )

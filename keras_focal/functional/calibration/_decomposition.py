@@ -5,11 +5,15 @@ from typing import NamedTuple
 from keras import ops
 
 from keras_focal._validation import check_count
-from keras_focal.functional._backend.precision import Tensor, to_float
-from keras_focal.functional._inputs.probabilities import check_distributions
-from keras_focal.functional._inputs.weights import weights_like
+from keras_focal.functional._backend.precision import Tensor
+from keras_focal.functional._inputs.entries import is_counted, read_entries
+from keras_focal.functional._inputs.probabilities import nan_unless
 from keras_focal.functional.calibration._bins import BinStatistics, equal_width_bins
-from keras_focal.functional.calibration._scores import class_probabilities, class_targets
+from keras_focal.functional.calibration._scores import (
+    brier_score,
+    class_probabilities,
+    class_targets,
+)
 
 
 class BrierParts(NamedTuple):
@@ -49,8 +53,8 @@ def brier_decomposition(
         sample_weight: None, or float tensor of the shape of `labels` as ids.
 
     Returns:
-        BrierParts, each in [0, 2] up to rounding; zeros for no predictions. Predictions that are
-        not finite and class ids outside [0, K) are left out.
+        BrierParts, each in [0, 2] up to rounding; zeros for no predictions, NaN if one that counts
+        is not finite.
 
     Raises:
         ValueError: As `bin_statistics`.
@@ -66,25 +70,29 @@ def brier_decomposition(
         The Comparison and Evaluation of Forecasters.
     """
     num_bins = check_count("num_bins", num_bins)
-    predictions = to_float(predictions)
-    p = class_probabilities(predictions, from_logits=from_logits)
-    bins = equal_width_bins(p, num_bins)
-    difference = p - ops.cast(class_targets(labels, predictions.shape), p.dtype)
-    score = ops.sum(difference * difference, axis=-1)
-    finite = ops.isfinite(score)
-    weights = ops.where(finite, weights_like(score, sample_weight), 0.0)
-    check_distributions("predictions", predictions, weights, from_logits=from_logits)
-    difference = ops.where(ops.expand_dims(finite, -1), difference, 0.0)
+    entries = read_entries(labels, predictions, sample_weight, from_logits=from_logits)
+    if 0 in entries.predictions.shape:
+        return BrierParts(*ops.zeros((3,)))
+    p = class_probabilities(entries.predictions, from_logits=from_logits)
+    targets = ops.cast(class_targets(entries.labels, entries.predictions.shape), p.dtype)
+    score = brier_score(entries.labels, entries.predictions, from_logits=from_logits)
+    is_kept, is_invalid = is_counted(ops.isfinite(score), entries.weights)
+    invalid = nan_unless(ops.logical_not(ops.any(is_invalid)), p.dtype)
+    weights = ops.cast(ops.where(is_kept, entries.weights, 0.0), p.dtype)
+    p, difference = (
+        ops.where(ops.expand_dims(is_kept, -1), part, 0.0) for part in (p, p - targets)
+    )
     total = ops.sum(weights)
-    brier = ops.divide_no_nan(ops.sum(weights * ops.where(finite, score, 0.0)), total)
-    # Every class has bins of its own; what is not finite weighs nothing in any.
+    brier = ops.divide_no_nan(ops.sum(weights * ops.where(is_kept, score, 0.0)), total) + invalid
+    bins = equal_width_bins(p, num_bins)
+    # Every class has bins of its own.
     num_classes = p.shape[-1]
-    bins = ops.clip(bins, 0, num_bins - 1) + num_bins * ops.arange(num_classes, dtype="int32")
+    bins = bins + num_bins * ops.arange(num_classes, dtype="int32")
     weights = ops.expand_dims(weights, -1) * ops.ones_like(difference)
     rows = ops.reshape(ops.stack([weights, weights * difference], axis=-1), (-1, 2))
     sums = ops.segment_sum(rows, ops.reshape(bins, (-1,)), num_bins * num_classes)
     squares = ops.divide_no_nan(sums[:, 1] * sums[:, 1], sums[:, 0])
-    calibration = ops.divide_no_nan(ops.sum(squares), total)
+    calibration = ops.divide_no_nan(ops.sum(squares), total) + invalid
     return BrierParts(brier, calibration, brier - calibration)
 
 

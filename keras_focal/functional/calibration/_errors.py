@@ -4,10 +4,69 @@ from keras import ops
 
 from keras_focal._validation import check_choice, check_count
 from keras_focal.functional._backend.precision import Tensor
-from keras_focal.functional._inputs.probabilities import check_distributions
-from keras_focal.functional._inputs.weights import weights_like
-from keras_focal.functional.calibration._bins import BinStatistics, bin_statistics, top_label
+from keras_focal.functional._inputs.entries import Entries, is_counted, read_entries
+from keras_focal.functional._inputs.probabilities import nan_unless
+from keras_focal.functional.calibration._bins import (
+    BinStatistics,
+    Predictions,
+    amounts,
+    equal_width_bins,
+    only_counted,
+    top_label,
+)
 from keras_focal.functional.calibration._partitions import equal_mass_bins
+from keras_focal.functional.calibration._sums import Sums
+
+
+def bin_statistics(
+    labels: Tensor,
+    predictions: Tensor,
+    *,
+    num_bins: int = 15,
+    from_logits: bool = False,
+    sample_weight: Tensor | None = None,
+) -> BinStatistics:
+    """Return what each of `num_bins` bins of equal width holds.
+
+    Args:
+        labels: As for `top_label`; rows of zeros are left out.
+        predictions: As for `top_label`.
+        num_bins: Number of bins, a whole number >= 1.
+        from_logits: Whether `predictions` are logits.
+        sample_weight: None, or float tensor of the shape of `labels` as ids, or of whole samples.
+
+    Returns:
+        BinStatistics with parts of shape (num_bins,). All NaN if a prediction that counts is not
+        finite.
+
+    Raises:
+        ValueError: If `num_bins` is not a whole number >= 1. Also if labels are no classes, weights
+            are negative or not finite, or probabilities lie outside [0, 1] or rows do not sum to 1,
+            by more than 0.01. Entries of weight 0 pass. Inside a compiled step nothing can be read,
+            and the result is NaN.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> bins = functional.bin_statistics([0, 1], [[0.9, 0.1], [0.8, 0.2]], num_bins=5)
+        >>> [float(n) for n in bins.count]
+        [0.0, 0.0, 0.0, 1.0, 1.0]
+    """
+    num_bins = check_count("num_bins", num_bins)
+    entries = read_entries(labels, predictions, sample_weight, from_logits=from_logits)
+    top, weights, invalid = counted_top(entries, from_logits)
+    bins = ops.reshape(equal_width_bins(top.confidence, num_bins), (-1,))
+    rows = ops.reshape(amounts(top, weights), (-1, 3))
+    statistics = Sums.zeros((num_bins, 3)).added(bins, rows).statistics()
+    return BinStatistics(*(part + invalid for part in statistics))
+
+
+def counted_top(entries: Entries, from_logits: bool) -> tuple[Predictions, Tensor, Tensor]:
+    """Return top labels, weights, 0 where an entry does not count, and NaN if one is invalid."""
+    top = top_label(entries.ids, entries.predictions, from_logits=from_logits)
+    is_kept, is_invalid = is_counted(ops.isfinite(top.complement), entries.weights)
+    weights = ops.where(is_kept, entries.weights, 0.0)
+    invalid = nan_unless(ops.logical_not(ops.any(is_invalid)), "float32")
+    return only_counted(top, is_kept), weights, invalid
 
 
 def ece_from_bins(bins: BinStatistics) -> Tensor:
@@ -55,7 +114,8 @@ def expected_calibration_error(
         sample_weight: None, or float tensor of the shape of `labels` as ids.
 
     Returns:
-        Scalar tensor, a fraction in [0, 1]; 0 for no predictions.
+        Scalar tensor, a fraction in [0, 1]; 0 for no predictions. NaN if one that counts is not
+        finite.
 
     Raises:
         ValueError: As `bin_statistics`.
@@ -158,14 +218,11 @@ def adaptive_expected_calibration_error(
             "`sample_weight` must be None with binning='paper', which counts samples. "
             "Use binning='tie-safe' for weighted predictions."
         )
-    top = top_label(labels, predictions, from_logits=from_logits)
-    weights = weights_like(top.wrong, sample_weight)
-    check_distributions("predictions", predictions, weights, from_logits=from_logits)
-    weights = ops.reshape(weights, (-1,))
-    confidence, complement, wrong = (ops.reshape(part, (-1,)) for part in top)
-    # A prediction that is not finite weighs nothing.
-    finite = ops.isfinite(complement)
-    weights, complement = ops.where(finite, weights, 0.0), ops.where(finite, complement, 1.0)
+    entries = read_entries(labels, predictions, sample_weight, from_logits=from_logits)
+    top, weights, invalid = counted_top(entries, from_logits)
+    confidence, complement, wrong, weights = (
+        ops.reshape(part, (-1,)) for part in (*top, ops.cast(weights, top.wrong.dtype))
+    )
     if confidence.shape[0] == 0:
         return ops.zeros((), dtype=confidence.dtype)
     order = ops.argsort(-complement)
@@ -174,14 +231,14 @@ def adaptive_expected_calibration_error(
     )
     gap = weights * (wrong - complement)
     if binning == "paper":
-        return _paper_error(confidence, gap, num_bins)
+        return _paper_error(confidence, gap, num_bins) + ops.cast(invalid, gap.dtype)
     # Predictions of equal confidence make one cell: its first row collects them all.
     first = ops.searchsorted(-complement, -complement, side="left")
     size = confidence.shape[0]
     cells = BinStatistics(
         *(ops.segment_sum(part, first, size) for part in (weights, weights * wrong, gap))
     )
-    return ece_from_bins(equal_mass_bins(cells, num_bins))
+    return ece_from_bins(equal_mass_bins(cells, num_bins)) + ops.cast(invalid, gap.dtype)
 
 
 def _paper_error(confidence: Tensor, gap: Tensor, num_bins: int) -> Tensor:

@@ -1,24 +1,62 @@
 """Scores of single predictions: likelihood, Brier score and entropy.
 
-NaN where a prediction is not finite, so that a mean can leave it out and count it.
+NaN where an entry is invalid, so that a mean can leave it out and count it.
 """
 
 from typing import NamedTuple
 
 from keras import ops
 
+from keras_focal.functional._backend.compilation import over_rows
 from keras_focal.functional._backend.precision import Tensor, to_float
-from keras_focal.functional._inputs.labels import class_ids
+from keras_focal.functional._inputs.class_labels import (
+    INVALID,
+    are_rows,
+    as_labels,
+    class_of_each,
+)
+from keras_focal.functional._inputs.entries import as_predictions
 from keras_focal.functional._inputs.probabilities import (
+    are_distributions,
     first_largest,
     logits_from_probabilities,
+    nan_unless,
     two_classes,
 )
 from keras_focal.functional._stable.margin import LARGEST_GAP, chosen_class
-from keras_focal.functional.losses._focal import (
-    categorical_focal_crossentropy,
-    sparse_categorical_focal_crossentropy,
-)
+
+
+class _Standing(NamedTuple):
+    """Where the classes of each prediction stand.
+
+    Attributes:
+        behind: Largest logit minus logit, shape (..., K), at most 2**100.
+        share: exp(-behind), 0 for the top class, shape (..., K).
+        rest: Sum of `share`, shape (...).
+    """
+
+    behind: Tensor
+    share: Tensor
+    rest: Tensor
+
+    @property
+    def neg_log_top(self) -> Tensor:
+        """-log p of the top class: sure predictions keep their digits."""
+        return ops.log1p(self.rest)
+
+
+def _standing(logits: Tensor, top: Tensor | None = None) -> _Standing:
+    """Return where the classes stand, NaN in rows that are not valid: a logit of -inf is."""
+    if top is None:
+        top, largest = first_largest(logits)
+    else:
+        largest = ops.max(logits, axis=-1)
+    behind = ops.expand_dims(largest, -1) - logits
+    share = ops.where(chosen_class(top, logits.shape[-1]), 0.0, ops.exp(-behind))
+    rest = ops.sum(share, axis=-1)
+    # Infinity less infinity is NaN, and what is not finite shows in one or the other.
+    rest = rest + nan_unless(ops.isfinite(largest), rest.dtype)
+    return _Standing(ops.minimum(ops.relu(behind), LARGEST_GAP), share, rest)
 
 
 def class_logits(predictions: Tensor, *, from_logits: bool = False) -> Tensor:
@@ -29,11 +67,14 @@ def class_logits(predictions: Tensor, *, from_logits: bool = False) -> Tensor:
         from_logits: Whether `predictions` are logits.
 
     Returns:
-        Float tensor, shape (..., max(K, 2)); NaN in a row that is not finite.
+        Float tensor, shape (..., max(K, 2)); NaN for a row of given probabilities that are none.
     """
-    predictions = two_classes(to_float(ops.convert_to_tensor(predictions)), from_logits)
-    taint = ops.sum(predictions - predictions, axis=-1, keepdims=True)
-    return (predictions if from_logits else logits_from_probabilities(predictions)) + taint
+    predictions = to_float(predictions)
+    if from_logits:
+        return two_classes(predictions, True)
+    invalid = nan_unless(are_distributions(predictions), predictions.dtype)
+    logits = logits_from_probabilities(two_classes(predictions, False))
+    return logits + ops.expand_dims(invalid, -1)
 
 
 def class_probabilities(predictions: Tensor, *, from_logits: bool = False) -> Tensor:
@@ -41,34 +82,23 @@ def class_probabilities(predictions: Tensor, *, from_logits: bool = False) -> Te
 
     A logarithm and back would move some of them across the edge of a bin.
     """
-    if from_logits:
-        return ops.softmax(class_logits(predictions, from_logits=True), axis=-1)
-    return two_classes(to_float(ops.convert_to_tensor(predictions)), False)
-
-
-def _are_rows(labels: Tensor, predictions_shape: tuple) -> bool:
-    same_rank = len(labels.shape) == len(predictions_shape)
-    return same_rank and labels.shape[-1] == predictions_shape[-1] > 1
+    predictions = two_classes(to_float(predictions), from_logits)
+    return ops.softmax(predictions, axis=-1) if from_logits else predictions
 
 
 def class_targets(labels: Tensor, predictions_shape: tuple) -> Tensor:
     """Return the target distribution of each prediction, shape (..., max(K, 2)).
 
-    One-hot rows of ids; rows (..., K >= 2) as they are; NaN for an id outside [0, K).
+    One-hot rows of ids; rows (..., K >= 2) as they are; NaN for an id outside [0, K) and for a row
+    with a negative entry or a sum above 1.
     """
-    labels = ops.convert_to_tensor(labels)
-    if _are_rows(labels, predictions_shape):
-        return ops.cast(labels, "float32")
-    num_classes = max(predictions_shape[-1], 2)
-    ids = class_ids(labels, predictions_shape)
-    rows = ops.cast(chosen_class(ids, num_classes), "float32")
-    return rows + ops.expand_dims(_taint_of(ids, num_classes), -1)
-
-
-def _taint_of(ids: Tensor, num_classes: int) -> Tensor:
-    """Return 0 for a class id, NaN for any other number."""
-    is_class = ops.logical_and(ids >= 0, ids < num_classes)
-    return ops.where(is_class, ops.zeros_like(ids, dtype="float32"), float("nan"))
+    labels = as_labels(labels)
+    ids = class_of_each(labels, predictions_shape)
+    if are_rows(labels, predictions_shape):
+        rows = ops.cast(labels, "float32")
+    else:
+        rows = ops.cast(chosen_class(ids, max(predictions_shape[-1], 2)), "float32")
+    return rows + ops.expand_dims(nan_unless(ops.not_equal(ids, INVALID), "float32"), -1)
 
 
 def negative_log_likelihood(
@@ -79,12 +109,13 @@ def negative_log_likelihood(
     Args:
         labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K), which give
             -sum_c q_c log p_c.
-        predictions: Probabilities or logits, shape (..., K); K = 1 is the positive class of two.
+        predictions: Probabilities or logits, shape (..., K); K = 1, or shape (N,), is the positive
+            class of two.
         from_logits: Whether `predictions` are logits.
 
     Returns:
-        Float tensor, shape (...), in [0, inf). A probability of 0 counts as 2**-126. NaN for a
-        prediction that is not finite or a class id outside [0, K).
+        Float tensor, shape (...), >= 0. A probability of 0 counts as 2**-126, a logit of -inf as
+        2**100 below the largest. NaN for an invalid entry, as in `top_label`.
 
     Example:
         >>> from keras_focal import functional
@@ -92,14 +123,26 @@ def negative_log_likelihood(
         >>> round(float(nll[0]), 4)
         0.6931
     """
-    labels, predictions = ops.convert_to_tensor(labels), ops.convert_to_tensor(predictions)
+    labels = as_labels(labels)
+    predictions = as_predictions(predictions, labels)
     logits = class_logits(predictions, from_logits=from_logits)
-    taint = ops.sum(logits - logits, axis=-1)
-    if _are_rows(labels, predictions.shape):
-        return categorical_focal_crossentropy(labels, logits, gamma=0.0) + taint
-    ids = class_ids(labels, predictions.shape)
-    nll = sparse_categorical_focal_crossentropy(ids, logits, gamma=0.0)
-    return nll + taint + ops.cast(_taint_of(ids, logits.shape[-1]), nll.dtype)
+    if are_rows(labels, predictions.shape):
+        labels = class_targets(labels, predictions.shape)
+    else:
+        labels = class_of_each(labels, predictions.shape)
+    return over_rows(_nll_of_rows, logits, labels, axes=len(logits.shape) - 1)
+
+
+def _nll_of_rows(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return -log p from ids (...) or targets (..., K)."""
+    standing = _standing(logits)
+    if len(labels.shape) == len(logits.shape):
+        costs = standing.behind + ops.expand_dims(standing.neg_log_top, -1)
+        return ops.sum(ops.cast(labels, logits.dtype) * costs, axis=-1)
+    is_true = chosen_class(labels, logits.shape[-1])
+    behind = ops.sum(ops.where(is_true, standing.behind, 0.0), axis=-1)
+    invalid = nan_unless(labels >= 0, logits.dtype)
+    return behind + standing.neg_log_top + invalid
 
 
 def brier_score(labels: Tensor, predictions: Tensor, *, from_logits: bool = False) -> Tensor:
@@ -107,12 +150,12 @@ def brier_score(labels: Tensor, predictions: Tensor, *, from_logits: bool = Fals
 
     Args:
         labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K).
-        predictions: Probabilities or logits, shape (..., K); K = 1 is the positive class of two.
+        predictions: Probabilities or logits, shape (..., K); K = 1, or shape (N,), is the positive
+            class of two.
         from_logits: Whether `predictions` are logits.
 
     Returns:
-        Float tensor, shape (...), in [0, 2]. NaN for a prediction that is not finite or a class id
-        outside [0, K).
+        Float tensor, shape (...), in [0, 2]. NaN for an invalid entry, as in `top_label`.
 
     Example:
         >>> from keras_focal import functional
@@ -122,10 +165,14 @@ def brier_score(labels: Tensor, predictions: Tensor, *, from_logits: bool = Fals
     Source:
         Brier, 1950; Mukhoti et al., 2020, section 5.1.
     """
-    predictions = ops.convert_to_tensor(predictions)
+    labels = as_labels(labels)
+    predictions = as_predictions(predictions, labels)
     p = class_probabilities(predictions, from_logits=from_logits)
     difference = p - ops.cast(class_targets(labels, predictions.shape), p.dtype)
-    return ops.sum(difference * difference, axis=-1)
+    score = ops.sum(difference * difference, axis=-1)
+    # Of logits that are not valid, the softmax is NaN.
+    is_valid = ops.isfinite(score) if from_logits else are_distributions(predictions)
+    return score + nan_unless(is_valid, score.dtype)
 
 
 def entropy(predictions: Tensor, *, from_logits: bool = False) -> Tensor:
@@ -136,15 +183,20 @@ def entropy(predictions: Tensor, *, from_logits: bool = False) -> Tensor:
         from_logits: Whether `predictions` are logits.
 
     Returns:
-        Float tensor, shape (...), in [0, log K]; NaN for a prediction that is not finite.
+        Float tensor, shape (...), in [0, log K]; NaN for a prediction that is not valid.
 
     Example:
         >>> from keras_focal import functional
         >>> round(float(functional.entropy([[0.5, 0.5]])[0]), 4)
         0.6931
     """
-    log_p = ops.log_softmax(class_logits(predictions, from_logits=from_logits), axis=-1)
-    return -ops.sum(ops.exp(log_p) * log_p, axis=-1)
+    standing = _standing(class_logits(predictions, from_logits=from_logits))
+    return _entropy(standing)
+
+
+def _entropy(standing: _Standing) -> Tensor:
+    spread = ops.sum(standing.share * standing.behind, axis=-1)
+    return standing.neg_log_top + spread / (1.0 + standing.rest)
 
 
 class PredictionScores(NamedTuple):
@@ -166,17 +218,14 @@ def prediction_scores(
 ) -> PredictionScores:
     """Return wrongness, NLL and entropy of each prediction, from one softmax.
 
-    With rest the sum of exp(logit - largest logit) over all classes but the top one, -log p is
-    largest logit - logit + log(1 + rest): sure predictions keep their digits.
-
     Args:
         labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K).
         predictions: Probabilities or logits, shape (..., K); K = 1 is the positive class of two.
         from_logits: Whether `predictions` are logits.
 
     Returns:
-        PredictionScores; NLL and entropy are NaN for a prediction that is not finite, NLL for a
-        class id outside [0, K).
+        PredictionScores; NLL and entropy are NaN for a prediction that is not valid, NLL also for a
+        label that is none, as in `top_label`.
 
     Example:
         >>> from keras_focal import functional
@@ -184,18 +233,17 @@ def prediction_scores(
         >>> [round(float(part[0]), 4) for part in scores]
         [1.0, 1.3863, 0.5623]
     """
-    labels, predictions = ops.convert_to_tensor(labels), ops.convert_to_tensor(predictions)
+    labels = as_labels(labels)
+    predictions = as_predictions(predictions, labels)
     logits = class_logits(predictions, from_logits=from_logits)
     # Of what is given: a logarithm makes ties.
-    top, _ = first_largest(two_classes(to_float(predictions), from_logits))
-    behind = ops.clip(ops.max(logits, axis=-1, keepdims=True) - logits, 0.0, LARGEST_GAP)
-    share = ops.where(chosen_class(top, logits.shape[-1]), 0.0, ops.exp(-behind))
-    rest = ops.sum(share, axis=-1)
-    neg_log_p = ops.log1p(rest) + ops.sum(logits - logits, axis=-1)
+    top, _ = first_largest(two_classes(predictions, from_logits))
+    standing = _standing(logits, top)
+    ids = class_of_each(labels, predictions.shape)
     targets = ops.cast(class_targets(labels, predictions.shape), logits.dtype)
-    wrong = ops.not_equal(top, class_ids(labels, predictions.shape))
+    costs = standing.behind + ops.expand_dims(standing.neg_log_top, -1)
     return PredictionScores(
-        wrong=ops.cast(wrong, logits.dtype),
-        nll=ops.sum(targets * (behind + ops.expand_dims(neg_log_p, -1)), axis=-1),
-        entropy=neg_log_p + ops.sum(share * behind, axis=-1) / (1.0 + rest),
+        wrong=ops.cast(ops.not_equal(top, ids), logits.dtype),
+        nll=ops.sum(targets * costs, axis=-1),
+        entropy=_entropy(standing),
     )

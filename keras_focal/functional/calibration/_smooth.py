@@ -7,9 +7,8 @@ import numpy as np
 from keras import ops
 
 from keras_focal.functional._backend.precision import Tensor
-from keras_focal.functional._inputs.probabilities import check_distributions
-from keras_focal.functional._inputs.weights import weights_like
-from keras_focal.functional.calibration._bins import top_label
+from keras_focal.functional._inputs.entries import read_entries
+from keras_focal.functional.calibration._errors import counted_top
 
 _NUM_CELLS = 2**15
 """Cells of [0, 1]."""
@@ -39,11 +38,11 @@ def smooth_calibration_error(
         sample_weight: None, or float tensor of the shape of `labels` as ids.
 
     Returns:
-        Python float, a fraction in [0, 1]; 0.0 for no predictions. Predictions that are not finite
-        are left out.
+        Python float, a fraction in [0, 1]; 0.0 for no predictions. NaN if one that counts is not
+        finite.
 
     Raises:
-        ValueError: If probabilities lie outside [0, 1] or rows do not sum to 1, by more than 0.01.
+        ValueError: As `bin_statistics`.
 
     Numerics:
         A histogram of cells of width h = 2**-15 stands for the sum over predictions. That moves
@@ -60,14 +59,14 @@ def smooth_calibration_error(
         Blasiok and Nakkiran, 2023, Smooth ECE: Principled Reliability Diagrams via Kernel
         Smoothing.
     """
-    top = top_label(labels, predictions, from_logits=from_logits)
-    parts = top.complement, top.wrong, weights_like(top.wrong, sample_weight)
-    check_distributions("predictions", predictions, parts[-1], from_logits=from_logits)
-    complement, wrong, weights = (
-        ops.convert_to_numpy(part).astype("float64").ravel() for part in parts
+    entries = read_entries(labels, predictions, sample_weight, from_logits=from_logits)
+    top, weights, invalid = counted_top(entries, from_logits)
+    complement, wrong, weights, invalid = (
+        ops.convert_to_numpy(part).astype("float64").ravel()
+        for part in (top.complement, top.wrong, weights, invalid)
     )
-    finite = np.isfinite(complement)
-    complement, wrong, weights = complement[finite], wrong[finite], weights[finite]
+    if np.isnan(invalid[0]):
+        return float("nan")
     total = weights.sum()
     if total == 0:
         return 0.0

@@ -1,0 +1,146 @@
+"""Sums per cell of confidence, which add up over batches, replicas and files."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+from keras import ops
+
+from keras_focal import functional
+from keras_focal._validation import check_count
+from keras_focal.functional import (
+    BinStatistics,
+    EqualMass,
+    EqualWidth,
+    Partition,
+    Predictions,
+    Sums,
+)
+from keras_focal.functional._inputs.entries import Entries
+from keras_focal.functional.calibration._bins import only_counted
+from keras_focal.metrics._base import PredictionMetric
+
+Tensor = Any
+
+
+class CellMetric(PredictionMetric):
+    """Base of the calibration errors: sums per cell of confidence.
+
+    A sum is a pair of float32 that holds 48 bits, so that it neither stalls at 2**24 as one
+    float32 does nor overflows with large weights.
+    """
+
+    def _add_cells(self, num_cells: int) -> None:
+        shape = (num_cells, 3)
+        self._high = self.add_variable(shape, "zeros", dtype="float32", name="high")
+        self._low = self.add_variable(shape, "zeros", dtype="float32", name="low")
+
+    def _sums(self) -> Sums:
+        return Sums(ops.convert_to_tensor(self._high), ops.convert_to_tensor(self._low))
+
+    def _assign(self, sums: Sums) -> None:
+        self._high.assign(sums.high)
+        self._low.assign(sums.low)
+
+    def _merge(self, other: "CellMetric") -> None:
+        self._assign(self._sums().plus(other._sums()))
+
+
+class BinnedMetric(CellMetric):
+    """Base of the errors of the top label: bins of equal width, of equal mass, or both.
+
+    Each cell counts its predictions, the wrong ones, and the sum of 1 - confidence. A subclass
+    names the kinds of bins that it reads, one or both, and gives `_reading`.
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[type[Partition]],
+        num_bins: int,
+        from_logits: bool,
+        ignore_class: int | None,
+        name: str,
+        dtype: Any,
+        axis: int,
+        skip_invalid: bool,
+    ):
+        super().__init__(from_logits, ignore_class, name, dtype, axis, skip_invalid)
+        self.num_bins = check_count("num_bins", num_bins)
+        self._partitions = [kind(self.num_bins) for kind in kinds]
+        *self._starts, self._num_cells = accumulate(
+            (partition.num_cells for partition in self._partitions), initial=0
+        )
+        self._add_cells(self._num_cells)
+
+    @abstractmethod
+    def _reading(self, *bins: BinStatistics) -> Any:
+        """Return the result, a tensor or a dict of them, from the bins of each kind."""
+
+    def _predictions(self, ids: Tensor, predictions: Tensor) -> Predictions:
+        """Return the confidence of each prediction, and whether it is wrong; NaN if invalid."""
+        return functional.top_label(ids, predictions, from_logits=self.from_logits)
+
+    def _update(self, entries: Entries) -> None:
+        top = self._predictions(entries.ids, entries.predictions)
+        is_kept = self._counted(ops.isfinite(top.complement), entries.weights)
+        weights = ops.where(is_kept, entries.weights, 0.0)
+        parts = (*only_counted(top, is_kept), weights)
+        rows = tuple(ops.reshape(part, (-1,)) for part in parts)
+        self._assign(functional.compiled(self._added, *self._sums(), rows=rows))
+
+    def _added(self, high: Tensor, low: Tensor, *rows: Tensor) -> Sums:
+        """Return the sums after predictions and their weights, each part of shape (n,)."""
+        *parts, weights = rows
+        top = Predictions(*parts)
+        index = [
+            part.index(top) + start
+            for part, start in zip(self._partitions, self._starts, strict=True)
+        ]
+        index = ops.concatenate(index, axis=-1)
+        amounts = ops.repeat(functional.amounts(top, weights), index.shape[-1], axis=0)
+        return Sums(high, low).added(ops.reshape(index, (-1,)), amounts)
+
+    @property
+    def _layout(self) -> Any:
+        return self._partitions
+
+    def _bins(self, sums: Sums) -> list[BinStatistics]:
+        return [
+            part.bins(sums, start)
+            for part, start in zip(self._partitions, self._starts, strict=True)
+        ]
+
+    def cells(self) -> BinStatistics:
+        """Return what the finest cells of the state hold, parts of shape (cells,)."""
+        pairs = zip(self._partitions, self._starts, strict=True)
+        finest, start = max(pairs, key=lambda pair: pair[0].num_finest)
+        return self._sums().part(start, finest.num_finest).statistics()
+
+    def bins(self) -> BinStatistics:
+        """Return what each bin holds, parts of shape (num_bins,)."""
+        return self._partitions[0].bins(self._sums(), self._starts[0])
+
+    def equal_width_bins(self) -> BinStatistics | None:
+        """Return the bins that a reliability diagram is drawn of; None if the metric has none."""
+        for part, start in zip(self._partitions, self._starts, strict=True):
+            if isinstance(part, EqualWidth):
+                return part.bins(self._sums(), start)
+        return None
+
+    def equal_mass_cells(self) -> BinStatistics | None:
+        """Return the cells that bins of equal mass are cut from; None if the metric has none."""
+        for part, start in zip(self._partitions, self._starts, strict=True):
+            if isinstance(part, EqualMass):
+                return self._sums().part(start, part.num_finest).statistics()
+        return None
+
+    def _numbers(self) -> tuple[Any, Tensor]:
+        def reading(*sums: Tensor) -> Any:
+            bins = self._bins(Sums(*sums))
+            return self._reading(*bins), ops.sum(bins[0].count)
+
+        return functional.compiled(reading, *self._sums())
+
+    def get_config(self) -> dict[str, Any]:
+        return {"num_bins": self.num_bins, **super().get_config()}

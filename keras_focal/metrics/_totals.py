@@ -1,0 +1,73 @@
+"""Scores that are means over predictions: totals of what each of them adds."""
+
+from abc import abstractmethod
+from typing import Any
+
+from keras import ops
+
+from keras_focal.functional import Sums
+from keras_focal.functional._inputs.entries import Entries
+from keras_focal.functional.calibration._sums import block_sum
+from keras_focal.metrics._base import PredictionMetric
+
+Tensor = Any
+
+
+class TotalsMetric(PredictionMetric):
+    """Base of the scores that are means over predictions: totals of amounts of each prediction.
+
+    A total is a pair of float32 that holds 48 bits, so that it does not stall at 2**24. A subclass
+    gives `_amounts` and `_reading`.
+    """
+
+    def __init__(
+        self,
+        num_totals: int,
+        from_logits: bool,
+        ignore_class: int | None,
+        name: str,
+        dtype: Any,
+        axis: int,
+        skip_invalid: bool,
+    ):
+        super().__init__(from_logits, ignore_class, name, dtype, axis, skip_invalid)
+        self._parts = [
+            self.add_variable((num_totals,), "zeros", dtype="float32", name=part)
+            for part in Sums._fields
+        ]
+
+    @abstractmethod
+    def _amounts(self, entries: Entries) -> list[Tensor]:
+        """Return what each prediction adds to each total at weight 1, shape (...).
+
+        Any of them is NaN where an entry is invalid.
+        """
+
+    @abstractmethod
+    def _reading(self, *totals: Tensor) -> tuple[Any, Tensor]:
+        """Return the result, a tensor or a dict of them, and the weight of all predictions."""
+
+    def _update(self, entries: Entries) -> None:
+        amounts = ops.stack([ops.reshape(part, (-1,)) for part in self._amounts(entries)])
+        weights = ops.reshape(ops.cast(entries.weights, amounts.dtype), (-1,))
+        is_kept = self._counted(ops.all(ops.isfinite(amounts), axis=0), weights)
+        totals = block_sum(ops.where(is_kept, weights * amounts, 0.0))
+        self._assign(self._totals().plus_numbers(ops.cast(totals, "float32")))
+
+    def _totals(self) -> Sums:
+        return Sums(*(ops.convert_to_tensor(part) for part in self._parts))
+
+    def _assign(self, totals: Sums) -> None:
+        for variable, value in zip(self._parts, totals, strict=True):
+            variable.assign(value)
+
+    @property
+    def _layout(self) -> Any:
+        return {}
+
+    def _merge(self, other: "TotalsMetric") -> None:
+        self._assign(self._totals().plus(other._totals()))
+
+    def _numbers(self) -> tuple[Any, Tensor]:
+        totals = self._totals().value
+        return self._reading(*(totals[i] for i in range(totals.shape[0])))
