@@ -9,13 +9,16 @@ import keras
 import numpy as np
 
 from keras_focal.calibration import CalibrationReport, calibrate
+from keras_focal.cli._entries import Reading, half_step, is_logits
 from keras_focal.cli._errors import CommandError
 from keras_focal.cli._figures import texts, values
 from keras_focal.cli._files import check_input, check_target, whole
-from keras_focal.cli._measure import is_logits, measure
-from keras_focal.cli._predictions import Rows, array_name
+from keras_focal.cli._measure import measure
 from keras_focal.cli._report import add_kind
 from keras_focal.cli._tables import figure, print_json, print_table
+from keras_focal.cli.readers import Rows
+from keras_focal.cli.readers._columns import array_name
+from keras_focal.cli.readers._rows import Classes
 
 HELP = "a calibrated model from a saved one and held-out data"
 EXAMPLE = "  keras-focal calibrate model.keras --data val.npz --out calibrated.keras"
@@ -55,7 +58,8 @@ def run(arguments: argparse.Namespace) -> None:
     x, y = _data(arguments)
     model = _model(arguments.model)
     outputs = _predicted(model, x, arguments)
-    from_logits = is_logits(outputs, arguments.from_logits)
+    from_logits = is_logits(Rows(0, outputs, y, 1.0), arguments.from_logits)
+    before = _measured(outputs, y, from_logits)
     method = {} if arguments.method == "temperature" else {"method": arguments.method}
     calibrated, fit = calibrate(
         model,
@@ -67,9 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
         verbose=0,
         **method,
     )
-    before = measure([Rows(0, outputs, y, 1.0)], from_logits).report
-    scaled = _predicted(calibrated, x, arguments)
-    after = measure([Rows(0, scaled, y, 1.0)], False).report
+    after = _measured(_predicted(calibrated, x, arguments), y, False)
     _write(calibrated, arguments)
     temperature = getattr(fit, "temperature", None)
     if arguments.json:
@@ -83,6 +85,15 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"Written: {arguments.out}")
     if arguments.export:
         print(f"Exported: {arguments.export}")
+
+
+def _measured(outputs: np.ndarray, labels: np.ndarray, from_logits: bool) -> CalibrationReport:
+    """Return the figures of the outputs of a model."""
+    num_classes = max(2, outputs.shape[-1])
+    zero = None if from_logits else half_step(outputs)
+    reading = Reading(from_logits, num_classes, Classes(), zero)
+    entries = reading.entries([Rows(0, outputs, labels, 1.0)])
+    return measure(entries, num_classes, from_logits).report
 
 
 def _write(calibrated: keras.Model, arguments: argparse.Namespace) -> None:

@@ -12,7 +12,8 @@ import reference
 from keras import ops
 
 from keras_focal import calibration, functional, metrics
-from keras_focal.cli import _predictions, main
+from keras_focal.cli import main
+from keras_focal.cli.readers import _rows
 
 LABELS, LOGITS, PROBABILITIES = predictions.example("random")
 
@@ -62,7 +63,7 @@ def written(kind, values=LOGITS, labels=LABELS, name="logits"):
 @pytest.mark.parametrize("block", [2**20, 300], ids=["whole", "in parts"])
 @pytest.mark.parametrize("kind", ["npz", "csv", "parquet"])
 def test_figures_are_those_of_the_functions(capsys, monkeypatch, kind, block):
-    monkeypatch.setattr(_predictions, "BLOCK", block)
+    monkeypatch.setattr(_rows, "BLOCK", block)
     found = reported(capsys, written(kind))
     fit = calibration.fit_temperature(LOGITS, LABELS)
     assert found["predictions"] == "logits"
@@ -93,7 +94,7 @@ def test_figures_are_those_of_the_functions(capsys, monkeypatch, kind, block):
 
 
 def test_worst_classes_and_mistakes_are_found_in_every_part(capsys, monkeypatch):
-    monkeypatch.setattr(_predictions, "BLOCK", 300)
+    monkeypatch.setattr(_rows, "BLOCK", 300)
     found = reported(capsys, written("npz"))
     p = reference.softmax64(LOGITS)
     top = p.argmax(1)
@@ -209,7 +210,7 @@ def test_logits_and_probabilities_that_were_mistaken_are_named(capsys):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_row_that_is_not_finite_is_named_or_left_out(capsys, monkeypatch, bad):
-    monkeypatch.setattr(_predictions, "BLOCK", 300)
+    monkeypatch.setattr(_rows, "BLOCK", 300)
     spoilt = LOGITS.copy()
     spoilt[200, 1] = bad
     file = written("npz", spoilt)
