@@ -14,8 +14,8 @@ from keras_focal.cli._labels import NONE, class_ids
 from keras_focal.cli.readers import Rows
 from keras_focal.cli.readers._rows import Classes
 
-TOLERANCE = 0.05
-"""How far from 1 the probabilities of an entry may sum: they may be rounded."""
+_TOLERANCE, _MOST_TOLERANCE = 0.01, 0.05
+"""How far from 1 the probabilities of an entry may sum, and how far if they are rounded."""
 
 _ABOVE = 1e-3
 """How far above 1 a probability may be."""
@@ -95,8 +95,30 @@ class Reading:
         values, labels = values[at], labels[at]
         if self.from_logits:
             return Entries(rows.start + at // per_row, self._logits(rows, values, labels), labels)
-        _check_probabilities(rows, values, at // per_row)
+        self._check_probabilities(rows, values, at // per_row)
         return Entries(rows.start + at // per_row, self._probabilities(values, labels), labels)
+
+    def _check_probabilities(self, rows: Rows, values: np.ndarray, index: np.ndarray) -> None:
+        is_within = ((values >= 0) & (values <= 1 + _ABOVE)).all(axis=1)
+        if not is_within.all():
+            at = int(is_within.argmin())
+            raise CommandError(
+                f"{rows.name(int(index[at]))} holds {_outside(values[at]):.4g}, which is no "
+                "probability. Correct the row; if the file holds logits, pass --from-logits."
+            )
+        if values.shape[1] == 1:
+            return
+        sums = values.sum(axis=1)
+        rounding = values.shape[1] * (self.zero or 0.0)
+        tolerance = min(max(_TOLERANCE, rounding + 1e-6), _MOST_TOLERANCE)
+        fits = np.abs(sums - 1) <= tolerance
+        if not fits.all():
+            at = int(fits.argmin())
+            raise CommandError(
+                f"{rows.name(int(index[at]))} sums to {sums[at]:.4g}, and probabilities must sum to 1. "
+                "Correct the row, or write more decimals; if the outputs are independent (sigmoids), "
+                "report each alone; if they are logits, pass --from-logits."
+            )
 
     def _logits(self, rows: Rows, values: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return logits, shape (n, K), of which no difference overflows."""
@@ -140,14 +162,14 @@ def is_logits(rows: Rows, declared: bool | None) -> bool:
         declared: What was said; None if nothing.
     """
     values = as_entries(rows.predictions).astype("float64")
-    at = np.flatnonzero(np.isfinite(values).all(axis=1))
+    at = np.flatnonzero((np.isfinite(values) | np.isneginf(values)).all(axis=1))
     values = values[at]
     if len(values) == 0:
         return bool(declared)
     is_within = ((values >= 0) & (values <= 1 + _ABOVE)).all(axis=1)
     sums = values.sum(axis=1)
     is_binary = values.shape[1] == 1
-    looks = is_within & (is_binary | (np.abs(sums - 1) < TOLERANCE))
+    looks = is_within & (is_binary | (np.abs(sums - 1) < _MOST_TOLERANCE))
     if not is_binary and values.min() >= 0 and (np.abs(sums - 100) < 5).all():
         raise CommandError("the predictions look like per cent. Divide them by 100.")
     found = f"from {values.min():.4g} to {values.max():.4g}"
@@ -165,7 +187,7 @@ def is_logits(rows: Rows, declared: bool | None) -> bool:
             f"{rows.name(int(at[first]) // per_row)} holds {_outside(values[first]):.4g}, and most "
             "rows look like probabilities. Correct the row, or pass --from-logits."
         )
-    if declared is False and not is_within.any():
+    if declared is False and is_within.mean() < 0.5:
         raise CommandError(
             f"--probabilities was given, but the values range {found}. Pass --from-logits."
         )
@@ -188,27 +210,6 @@ def _invalid(values: np.ndarray) -> str:
     if np.isnan(values).any():
         return f"holds NaN or infinity, or an empty cell, among the predictions. {fix}"
     return f"holds NaN or infinity among the predictions. {fix}"
-
-
-def _check_probabilities(rows: Rows, values: np.ndarray, index: np.ndarray) -> None:
-    is_within = ((values >= 0) & (values <= 1 + _ABOVE)).all(axis=1)
-    if not is_within.all():
-        at = int(is_within.argmin())
-        raise CommandError(
-            f"{rows.name(int(index[at]))} holds {_outside(values[at]):.4g}, which is no "
-            "probability. Correct the row; if the file holds logits, pass --from-logits."
-        )
-    if values.shape[1] == 1:
-        return
-    sums = values.sum(axis=1)
-    fits = np.abs(sums - 1) < TOLERANCE
-    if not fits.all():
-        at = int(fits.argmin())
-        raise CommandError(
-            f"{rows.name(int(index[at]))} sums to {sums[at]:.4g}, and probabilities must sum to 1. "
-            "Correct the row, or write more decimals; if the outputs are independent (sigmoids), "
-            "report each alone; if they are logits, pass --from-logits."
-        )
 
 
 def _outside(values: np.ndarray) -> float:

@@ -17,7 +17,7 @@ def check_input(path: Path, suffixes: tuple[str, ...]) -> None:
     if not path.name.lower().endswith(suffixes):
         *most, last = suffixes
         expected = f"{', '.join(most)} or {last}" if most else last
-        raise UsageError(f"{path} must be a file of the kind {expected}.")
+        raise UsageError(f"expected a file ending in {expected}. Received: {path}.")
     if not path.exists():
         raise CommandError(f"{path} does not exist. Check the name and the folder.")
     if not path.is_file():

@@ -12,18 +12,90 @@ from keras_focal.cli.readers._rows import Ask, Classes
 PREDICTIONS = ("logits", "probabilities", "probs", "predictions", "y_pred", "scores", "outputs")
 LABELS = ("labels", "label", "y_true", "y", "targets", "target")
 PREDICTED = frozenset(
-    ["predicted", "prediction", "pred", "y_pred", "y_hat", "yhat", "predicted_class", "predicted_label", "pred_class", "pred_label", "top_label"]
+    [
+        "predicted",
+        "prediction",
+        "pred",
+        "y_pred",
+        "y_hat",
+        "yhat",
+        "predicted_class",
+        "predicted_label",
+        "pred_class",
+        "pred_label",
+        "top_label",
+    ]
 )
 CONFIDENCE = frozenset(
-    ["confidence", "confidences", "conf", "max_prob", "max_probability", "top_prob", "top_probability"]
+    [
+        "confidence",
+        "confidences",
+        "conf",
+        "max_prob",
+        "max_probability",
+        "top_prob",
+        "top_probability",
+    ]
 )
 
 _WORDS = frozenset(
-    ["logit", "logits", "prob", "probs", "proba", "probability", "probabilities", "p", "pred", "preds", "prediction", "predictions", "score", "scores", "softmax", "sigmoid", "output", "outputs", "class", "cls", "yhat", "hat"]
+    [
+        "logit",
+        "logits",
+        "prob",
+        "probs",
+        "proba",
+        "probability",
+        "probabilities",
+        "p",
+        "pred",
+        "preds",
+        "prediction",
+        "predictions",
+        "score",
+        "scores",
+        "softmax",
+        "sigmoid",
+        "output",
+        "outputs",
+        "class",
+        "cls",
+        "yhat",
+        "hat",
+    ]
 )
-_ONE_COLUMN = frozenset(["logit", "prob", "proba", "probability", "p", "score", "y_prob", "y_proba", "y_score"])
+_ONE_COLUMN = frozenset(
+    ["logit", "prob", "proba", "probability", "p", "score", "y_prob", "y_proba", "y_score"]
+)
 _BOOKKEEPING = frozenset(
-    ["id", "ids", "index", "idx", "row", "fold", "split", "weight", "weights", "sample_weight", "timestamp", "time", "date", "datetime", "file", "filename", "path", "name", "url", "uuid", "subject", "patient", "group", "loss", "correct", "entropy"]
+    [
+        "id",
+        "ids",
+        "index",
+        "idx",
+        "row",
+        "fold",
+        "split",
+        "weight",
+        "weights",
+        "sample_weight",
+        "timestamp",
+        "time",
+        "date",
+        "datetime",
+        "file",
+        "filename",
+        "path",
+        "name",
+        "url",
+        "uuid",
+        "subject",
+        "patient",
+        "group",
+        "loss",
+        "correct",
+        "entropy",
+    ]
 )
 
 
@@ -135,8 +207,9 @@ def _prefixed(rest: list[str], prefix: str) -> _Family:
 
 def _recognised(label: str, rest: list[str], words: set[str]) -> Choice:
     """Return the one family of columns that are predictions by their names."""
-    families = [*_numbered(rest)]
     of_words = _of_words(rest, words)
+    named = of_words.columns if of_words else []
+    families = [*_numbered([name for name in rest if name not in named])]
     if of_words:
         families.append(of_words)
     predicted = [name for name in rest if name.lower() in PREDICTED]
@@ -171,7 +244,8 @@ def _numbered(rest: list[str]) -> Iterable[_Family]:
             groups[before, after][name] = int(number)
     for (before, after), numbers in groups.items():
         words = set(re.findall("[a-z]+", f"{before} {after}".lower()))
-        if words & _WORDS or not (before or after):
+        is_said = bool(words & _WORDS) or not (before or after)
+        if is_said and (len(numbers) > 1 or set(numbers.values()) == {1}):
             yield _in_order(numbers)
 
 
