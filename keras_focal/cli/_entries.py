@@ -91,12 +91,12 @@ class Reading:
                 raise CommandError(f"{rows.name(at // per_row)} {_invalid(values[at])}")
             self.num_invalid += int((~is_valid & is_kept).sum())
             is_kept &= is_valid
-        at = np.flatnonzero(is_kept)
-        values, labels = values[at], labels[at]
+        kept = np.flatnonzero(is_kept)
+        values, labels, index = values[kept], labels[kept], kept // per_row
         if self.from_logits:
-            return Entries(rows.start + at // per_row, self._logits(rows, values, labels), labels)
-        self._check_probabilities(rows, values, at // per_row)
-        return Entries(rows.start + at // per_row, self._probabilities(values, labels), labels)
+            return Entries(rows.start + index, self._logits(values, labels), labels)
+        self._check_probabilities(rows, values, index)
+        return Entries(rows.start + index, self._probabilities(values, labels), labels)
 
     def _check_probabilities(self, rows: Rows, values: np.ndarray, index: np.ndarray) -> None:
         is_within = ((values >= 0) & (values <= 1 + _ABOVE)).all(axis=1)
@@ -115,12 +115,12 @@ class Reading:
         if not fits.all():
             at = int(fits.argmin())
             raise CommandError(
-                f"{rows.name(int(index[at]))} sums to {sums[at]:.4g}, and probabilities must sum to 1. "
-                "Correct the row, or write more decimals; if the outputs are independent (sigmoids), "
-                "report each alone; if they are logits, pass --from-logits."
+                f"{rows.name(int(index[at]))} sums to {sums[at]:.4g}, and probabilities must sum "
+                "to 1. Correct the row, or write more decimals; if the outputs are independent "
+                "(sigmoids), report each alone; if they are logits, pass --from-logits."
             )
 
-    def _logits(self, rows: Rows, values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def _logits(self, values: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return logits, shape (n, K), of which no difference overflows."""
         if values.shape[1] == 1:
             values = np.concatenate([np.zeros_like(values), values], axis=1)

@@ -99,7 +99,8 @@ def _of_temperature(result: Result, scaled: str) -> str:
 
 
 def _curve(ax: "Axes", result: Result) -> None:
-    assert result.after is not None and result.temperature is not None
+    assert result.after is not None
+    assert result.temperature is not None
     report, chosen = result.before.report, result.temperature
     # As far as is of interest: towards 10 most models are flat.
     high = max(2.0, 1.5 * chosen, 1.5 * report.ece_fit.temperature)

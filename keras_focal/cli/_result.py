@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from keras_focal._quiet import import_keras
 from keras_focal.cli._entries import Reading, half_step, is_logits
 from keras_focal.cli._errors import CommandError
 from keras_focal.cli.readers import Rows, Source
@@ -111,6 +112,7 @@ def result_of(source: Source, options: Options, progress: Progress) -> Result:
         from_logits, num_classes, source.classes, zero, options.skip_invalid, options.ignore_class
     )
     how: dict[str, Any] = {"num_bins": options.num_bins}
+    import_keras()
     from keras_focal.cli._measure import measure
 
     with progress("reading", source) as rows:
@@ -150,6 +152,7 @@ def _of_confidences(source: Source, options: Options, progress: Progress) -> Res
             "the file holds predicted classes and confidences, for which there is no T and no "
             "logits. Leave out --temperature, --from-logits and --probabilities."
         )
+    import_keras()
     from keras_focal.cli._confidences import measure_confidences
 
     with progress("reading", source) as rows:

@@ -79,7 +79,7 @@ def test_method_is_passed_on(capsys):
     found = json.loads(capsys.readouterr().out)
     assert (found["method"], found["temperature"]) == ("vector", None)
     assert found["after"]["nll"] < found["before"]["nll"]
-    assert "`method`" in refused(capsys, "--method", "no-such")
+    assert "`method`" in refused(capsys, "--method", "no-such", "--force")
 
 
 def test_logits_and_probabilities_that_were_mistaken_are_named(capsys):
@@ -132,7 +132,7 @@ def test_model_of_other_outputs_is_refused(capsys, outputs):
         (["--out", "m.keras"], 2, "must not be the file that is read"),
         (["--out", "absent/c.keras"], 1, "does not exist. Make it"),
         (["--export", "v.npz"], 1, "v.npz exists"),
-        (["--data", "v.pkl"], 2, "must end in .npz"),
+        (["--data", "v.pkl"], 2, "expected a file ending in .npz"),
         (["--data", "absent.npz"], 1, "does not exist"),
     ],
 )

@@ -95,7 +95,7 @@ def test_absent_package_is_named_with_its_extra(capsys, monkeypatch, tmp_path, p
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, package, None)
-    (tmp_path / "p.csv").write_text("a,b,label\n0.9,0.1,0\n0.2,0.8,1\n0.6,0.4,1\n")
+    (tmp_path / "p.csv").write_text("p0,p1,label\n0.9,0.1,0\n0.2,0.8,1\n0.6,0.4,1\n")
     page = tmp_path / "p.html"
     options = ["--json", "--out", str(page)] if package == "matplotlib" else []
     assert main(["report", str(tmp_path / "p.csv"), *options]) == 1

@@ -4,6 +4,7 @@ import csv
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 from keras_focal.cli._errors import CommandError, near
@@ -253,7 +254,7 @@ def _in_order(numbers: dict[str, int]) -> _Family:
     """Return columns ordered by their numbers, which must begin at 0 or 1 and leave none out."""
     order = sorted(numbers, key=numbers.__getitem__)
     found = [numbers[name] for name in order]
-    for one, other in zip(order, order[1:], strict=False):
+    for one, other in pairwise(order):
         if numbers[one] == numbers[other]:
             raise CommandError(f"{one!r} and {other!r} have one number. Choose with --columns.")
     if found == [1]:

@@ -83,7 +83,7 @@ def _opened(path: Path) -> Iterator[tuple[io.TextIOWrapper, Any]]:
         binary = gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
         try:
             yield (
-                io.TextIOWrapper(binary, "utf-8-sig", newline=""),  # type: ignore[arg-type]
+                io.TextIOWrapper(binary, "utf-8-sig", newline=""),
                 lambda: raw.tell() / total,
             )
         except UnicodeDecodeError as error:
@@ -116,7 +116,8 @@ def _floats(
     try:
         found = np.array([tuple(map(float, row)) for row in rows])
     except ValueError:
-        found = np.array([_slowly(row, line, names, mark) for row, line in zip(rows, lines)])
+        pairs = zip(rows, lines, strict=True)
+        found = np.array([_slowly(row, line, names, mark) for row, line in pairs])
     return found[:, :-1]
 
 

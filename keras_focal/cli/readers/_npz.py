@@ -19,7 +19,7 @@ _MOST_WHOLE = 2**31
 """Bytes of an array that has to be read whole: one whose columns come first."""
 
 
-class _Member(NamedTuple):
+class Member(NamedTuple):
     """An array of an archive, as its header tells."""
 
     name: str
@@ -30,15 +30,7 @@ class _Member(NamedTuple):
 
 def source(path: Path, ask: Ask) -> Source:
     """Return the reader of a file."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {
-                name.removesuffix(".npy"): _member(archive, name)
-                for name in archive.namelist()
-                if name.endswith(".npy")
-            }
-    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
-        raise CommandError("the file is truncated or no .npz file. Write it again.") from error
+    members = members_of(path)
     y = members[array_name("--labels-key", ask.labels, members, LABELS)]
     top = None if ask.predictions else _top_label(members)
     name = top[0] if top else array_name("--predictions-key", ask.predictions, members, PREDICTIONS)
@@ -59,6 +51,26 @@ def source(path: Path, ask: Ask) -> Source:
     ignored = tuple(name for name in members if members[name] not in read_arrays)
     classes = _classes(path, members, 0 if top else x.shape[-1])
     return Source(path, [x.name], y.name, classes, read, top[1] if top else None, ignored)
+
+
+def members_of(path: Path) -> dict[str, Member]:
+    """Return the arrays of an archive by their names."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {
+                name.removesuffix(".npy"): _member(archive, name)
+                for name in archive.namelist()
+                if name.endswith(".npy")
+            }
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+        raise CommandError("the file is truncated or no .npz file. Write it again.") from error
+
+
+def array_of(path: Path, member: Member) -> np.ndarray:
+    """Return an array of an archive, whole."""
+    size = max(1, _rows.BLOCK // max(1, math.prod(member.shape[1:])))
+    parts = [np.zeros((0, *member.shape[1:]), member.dtype), *_blocks(path, member, size)]
+    return np.concatenate(parts)
 
 
 def check_array(
@@ -106,7 +118,7 @@ def check_numbers(name: str, dtype: np.dtype) -> None:
         )
 
 
-def _top_label(members: dict[str, _Member]) -> tuple[str, str] | None:
+def _top_label(members: dict[str, Member]) -> tuple[str, str] | None:
     """Return the arrays of confidences and of predicted classes, if the file has these."""
     flat = {name for name, member in members.items() if len(member.shape) == 1}
     confidence = [name for name in flat if name.lower() in CONFIDENCE]
@@ -117,7 +129,7 @@ def _top_label(members: dict[str, _Member]) -> tuple[str, str] | None:
     return None
 
 
-def _classes(path: Path, members: dict[str, _Member], num_classes: int) -> Classes:
+def _classes(path: Path, members: dict[str, Member], num_classes: int) -> Classes:
     """Return the names of the classes, if an array holds as many."""
     for name in _CLASSES:
         member = members.get(name)
@@ -127,10 +139,10 @@ def _classes(path: Path, members: dict[str, _Member], num_classes: int) -> Class
     return Classes()
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> _Member:
+def _member(archive: zipfile.ZipFile, name: str) -> Member:
     with archive.open(name) as stream:
         try:
-            member = _Member(name.removesuffix(".npy"), *_header(stream))
+            member = Member(name.removesuffix(".npy"), *_header(stream))
         except ValueError as error:
             raise CommandError(
                 f"{name} is no array: {error}. Write it with numpy.savez."
@@ -149,22 +161,25 @@ def _header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     return np.lib.format.read_array_header_2_0(stream)
 
 
-def _blocks(path: Path, member: _Member, size: int) -> Iterator[np.ndarray]:
+def _blocks(path: Path, member: Member, size: int) -> Iterator[np.ndarray]:
     """Yield rows of an array of an archive."""
     row_bytes = math.prod(member.shape[1:]) * member.dtype.itemsize
-    if member.is_fortran and len(member.shape) > 1:
-        if row_bytes * member.shape[0] > _MOST_WHOLE:
-            raise CommandError(
-                f"{member.name} is stored by columns and too large to be read whole. Write "
-                "numpy.ascontiguousarray of it."
-            )
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            whole = arrays[member.name]
-        yield from (whole[start : start + size] for start in range(0, len(whole), size))
-        return
+    is_whole = member.is_fortran and len(member.shape) > 1
+    if is_whole and row_bytes * member.shape[0] > _MOST_WHOLE:
+        raise CommandError(
+            f"{member.name} is stored by columns and too large to be read whole. Write "
+            "numpy.ascontiguousarray of it."
+        )
     try:
         with zipfile.ZipFile(path) as archive, archive.open(f"{member.name}.npy") as stream:
             _header(stream)
+            if is_whole:
+                data = stream.read(member.shape[0] * row_bytes + 1)
+                if len(data) != member.shape[0] * row_bytes:
+                    raise EOFError
+                whole = np.frombuffer(data, member.dtype).reshape(member.shape, order="F")
+                yield from (whole[at : at + size] for at in range(0, len(whole), size))
+                return
             for start in range(0, member.shape[0], size):
                 count = min(size, member.shape[0] - start)
                 data = stream.read(count * row_bytes)
