@@ -64,7 +64,8 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {shown(message).rstrip('.')}. See: {self.prog} --help\n")
+        text = shown(message).rstrip(".")
+        self.exit(2, f"{self.prog}: error: {text}. See: {self.prog} --help\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, and name the option that an unknown one is near to.

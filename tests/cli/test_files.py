@@ -10,6 +10,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import json_schema
 import numpy as np
 import pytest
 import reference
@@ -39,7 +40,9 @@ def report_of(path, *options):
         patch.setattr("sys.stderr", err)
         code = main(["report", str(path), *options, "--json"])
     assert (code, err.getvalue()) == (0, "")
-    return json.loads(out.getvalue())
+    found = json.loads(out.getvalue())
+    json_schema.check("report", found)
+    return found
 
 
 def refused(capsys, path, *options, code=1):

@@ -1,10 +1,13 @@
 """keras-focal report: the figures of the functions, from any file; bad files are named."""
 
 import base64
+import errno
 import json
 import re
+import stat
 from pathlib import Path
 
+import json_schema
 import numpy as np
 import predictions
 import pytest
@@ -28,7 +31,9 @@ def reported(capsys, *arguments):
     code = main(["report", *arguments, "--json"])
     printed = capsys.readouterr()
     assert (code, printed.err) == (0, "")
-    return json.loads(printed.out)
+    found = json.loads(printed.out)
+    json_schema.check("report", found)
+    return found
 
 
 def refused(capsys, *arguments, code=1):
@@ -345,3 +350,47 @@ def test_page_that_fails_leaves_the_old_one(capsys, tmp_path, monkeypatch):
     assert "p.html was not written: no space left on device" in line
     assert (tmp_path / "p.html").read_text() == "old"
     assert len([*tmp_path.iterdir()]) == 2
+
+
+def test_file_that_exists_is_replaced_only_if_told_and_keeps_its_mode(capsys, tmp_path):
+    file = written("npz")
+    page = tmp_path / "p.html"
+    page.write_text("old")
+    page.chmod(0o640)
+    assert "p.html exists. Pass --force to replace it" in refused(capsys, file, "--out", "p.html")
+    assert page.read_text() == "old"
+    assert main(["report", file, "--out", "p.html", "--force"]) == 0
+    assert page.read_text().startswith("<!DOCTYPE")
+    assert stat.S_IMODE(page.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_link_is_written_through_only_if_told(capsys, tmp_path, is_there):
+    file = written("npz")
+    (tmp_path / "real").mkdir()
+    target, link = tmp_path / "real/p.html", tmp_path / "p.html"
+    if is_there:
+        target.write_text("old")
+    link.symlink_to(target)
+    assert "is a link to" in refused(capsys, file, "--out", "p.html")
+    assert main(["report", file, "--out", "p.html", "--force"]) == 0
+    assert link.is_symlink()
+    assert target.read_text().startswith("<!DOCTYPE")
+    assert [*(tmp_path / "real").iterdir()] == [target]
+
+
+def test_name_of_250_bytes_is_written(tmp_path):
+    name = f"{'n' * 245}.html"
+    assert main(["report", written("npz"), "--json", "--out", name]) == 0
+    assert (tmp_path / name).is_file()
+
+
+def test_full_disk_is_named(capsys, monkeypatch):
+    file = written("npz")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    line = refused(capsys, file, "--out", "p.html")
+    assert "p.html was not written: no space left on device" in line
