@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _PAGE = Template(files("keras_focal.cli").joinpath("page.html").read_text("utf-8"))
 
+_LONG = 12
+"""Characters of a cell beyond which it holds a name and no figure."""
+
 
 def page(result: Result) -> str:
     """Return the page."""
@@ -138,10 +141,14 @@ def _notes(notes: Sequence[str]) -> str:
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f'<th scope="col">{_text(heading)}</th>' for heading in headings)
-    body = "\n".join(
-        f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>" for row in rows
-    )
+    body = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return f'<div class="scroll"><table>\n<tr>{head}</tr>\n{body}\n</table></div>'
+
+
+def _cell(text: str) -> str:
+    """Return a cell; long names may be broken on a narrow screen, figures never."""
+    kind = ' class="long"' if len(text) > _LONG else ""
+    return f"<td{kind}>{_text(text)}</td>"
 
 
 def _picture(name: str, inches: tuple[float, float], draw: Callable[..., object]) -> str:

@@ -84,9 +84,10 @@ class Result(NamedTuple):
     def read_as(self) -> str:
         """Return the columns or arrays that were read, as what, and what was not read."""
         source = self.source
-        predicted = f"; predicted classes {source.predicted}" if source.predicted else ""
+        predicted = f"; predicted classes from {source.predicted}" if source.predicted else ""
         others = f"; not read: {_listed(source.ignored)}" if source.ignored else ""
-        return f"{self.kind} {_listed(source.columns)}{predicted}; labels {source.label}{others}"
+        columns = f"{self.kind} from {_listed(source.columns)}"
+        return f"{columns}{predicted}; labels from {source.label}{others}"
 
     def worst_classes(self) -> list[tuple[int, int, float, float]]:
         """Return class, number of its labels, and its error before and after, the worst first."""

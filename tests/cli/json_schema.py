@@ -15,9 +15,10 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/guides/command_line_json.md"
 _HEAD = """\
 # What --json prints
 
-One JSON object on one line, for each command of [the command line](command_line.md). Numbers have 8 significant digits;
-what is not a finite number is null. `schema_version` is 1: a name that goes or changes its meaning raises it, a new name
-does not. This page is written from the JSON Schema file `keras_focal/cli/schema.json`, which is installed with the package:
+One JSON object on one line, for each command of [the command line](command_line.md). Numbers have
+8 significant digits; what is not a finite number is null. `schema_version` is 1: a name that goes
+or changes its meaning raises it, a new name does not. This page is written from the JSON Schema
+file `keras_focal/cli/schema.json`, which is installed with the package:
 
 ```python
 import json

@@ -119,7 +119,7 @@ def test_classes_of_words_are_shown_by_name(capsys, tmp_path):
     assert report_of(tmp_path / "p.csv")["class_names"] == [*WORDS]
     assert main(["report", str(tmp_path / "p.csv"), "--out", str(tmp_path / "p.html")]) == 0
     printed = capsys.readouterr().out
-    assert "Read: probabilities p_cat, p_dog, p_fox; labels label" in printed
+    assert "Read: probabilities from p_cat, p_dog, p_fox; labels from label" in printed
     assert re.search(r"\n dog +\d", printed)
     assert "<td>dog</td>" in (tmp_path / "p.html").read_text()
 

@@ -48,8 +48,9 @@ def source(path: Path, ask: Ask) -> Source:
             values = of_x[:, None] if top else of_x
             yield Rows(start, values, of_y, done, predicted=predicted[0] if top else None)
 
-    ignored = tuple(name for name in members if members[name] not in read_arrays)
     classes = _classes(path, members, 0 if top else x.shape[-1])
+    known = {each.name for each in read_arrays} | (set(_CLASSES) if classes.names else set())
+    ignored = tuple(name for name in members if name not in known)
     return Source(path, [x.name], y.name, classes, read, top[1] if top else None, ignored)
 
 
