@@ -143,6 +143,17 @@ def test_truth_is_a_class_of_two(tmp_path, positive, negative):
     assert found["before"]["error"] == pytest.approx(error)
 
 
+@pytest.mark.parametrize("options", [("--columns", "dog"), ("--predictions-key", "do")])
+def test_one_named_column_is_the_second_class(capsys, tmp_path, options):
+    score = P[:, 0].round(3)
+    labels = (LABELS == 0).astype(int)
+    (tmp_path / "p.csv").write_text(lines_of({"id": COUNT, "dog": score, "label": labels}))
+    found = report_of(tmp_path / "p.csv", *options)
+    assert found["before"]["error"] == pytest.approx(np.mean((score > 0.5) != labels))
+    assert main(["report", str(tmp_path / "p.csv"), *options]) == 0
+    assert "not read: id" in capsys.readouterr().out
+
+
 REFUSED = {
     "index and features": ({"": COUNT, **table("feature_")}, "no columns are predictions"),
     "words and ids": (table("", P, names=WORDS), "--columns cat,dog,fox"),

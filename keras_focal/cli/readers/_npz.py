@@ -11,7 +11,8 @@ import numpy as np
 
 from keras_focal.cli._errors import CommandError
 from keras_focal.cli.readers import _rows
-from keras_focal.cli.readers._columns import CONFIDENCE, LABELS, PREDICTED, PREDICTIONS, array_name
+from keras_focal.cli.readers._columns import LABELS, PREDICTIONS, array_name
+from keras_focal.cli.readers._families import CONFIDENCE, PREDICTED
 from keras_focal.cli.readers._rows import MOST_CLASSES, MOST_IN_ROW, Ask, Classes, Rows, Source
 
 _CLASSES = ("classes", "class_names", "label_names")

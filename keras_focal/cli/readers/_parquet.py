@@ -8,14 +8,8 @@ import numpy as np
 
 from keras_focal.cli._errors import CommandError, extra
 from keras_focal.cli.readers import _rows
-from keras_focal.cli.readers._columns import (
-    CONFIDENCE,
-    LABELS,
-    PREDICTIONS,
-    Choice,
-    array_name,
-    choose,
-)
+from keras_focal.cli.readers._columns import LABELS, PREDICTIONS, Choice, array_name, choose
+from keras_focal.cli.readers._families import CONFIDENCE
 from keras_focal.cli.readers._rows import MOST_CLASSES, Ask, Classes, Rows, Source
 
 _DAMAGED = "the file is truncated or no .parquet file. Write it again."
