@@ -161,6 +161,10 @@ REFUSED = {
         {**table("", P, WORDS[LABELS], WORDS), "owl": COUNT},
         "and not owl.*--columns",
     ),
+    "words with a prefix and an unknown": (
+        {**table("p_", P, WORDS[LABELS], WORDS), "p_value": COUNT},
+        "and not p_value.*--columns",
+    ),
     "labels without a column": (table("p_", P[:, :2], WORDS[LABELS], WORDS[:2]), "p_cat"),
     "logits and probabilities": (
         {**table(), **table("prob_", P)},

@@ -148,25 +148,23 @@ def named_by_words(rest: list[str], words: set[str]) -> Family | None:
         before, after = around(rest, words)
     except CommandError:
         return None
-    if before or after:
-        chosen = [
-            name
-            for name in rest
-            if name.startswith(before)
-            and name.endswith(after)
-            and len(name) > len(before) + len(after)
-        ]
-    else:
-        chosen = [name for name in rest if not _is_bookkeeping(name)]
-        others = [name for name in chosen if name not in words]
-        if others:
-            raise CommandError(
-                f"the labels name the columns {listed([n for n in chosen if n in words])}, and "
-                f"not {listed(others)}. Name the columns of all classes with --columns, such as "
-                f"--columns {example([n for n in chosen if n in words])}."
-            )
+    columns = {f"{before}{word}{after}" for word in words}
+    found = [name for name in rest if name in columns]
+    others = [
+        name
+        for name in rest
+        if name not in columns
+        and name.startswith(before)
+        and name.endswith(after)
+        and (before or after or not _is_bookkeeping(name))
+    ]
+    if others:
+        raise CommandError(
+            f"the labels name the columns {listed(found)}, and not {listed(others)}. Name the "
+            f"columns of all classes with --columns, such as --columns {example(found)}."
+        )
     stop = -len(after) or None
-    return Family(chosen, Classes([name[len(before) : stop] for name in chosen], False))
+    return Family(found, Classes([name[len(before) : stop] for name in found], False))
 
 
 def around(names: list[str], words: set[str]) -> tuple[str, str]:
@@ -205,9 +203,11 @@ def _is_bookkeeping(name: str) -> bool:
 
 
 def listed(names: list[str]) -> str:
+    """Return names for an error, a few of many."""
     shown = [name or "(no name)" for name in names]
     return ", ".join(shown if len(shown) <= 8 else [*shown[:3], "...", shown[-1]])
 
 
 def example(names: list[str]) -> str:
+    """Return what could follow --columns."""
     return ",".join([name for name in names if not _is_bookkeeping(name)][:4]) or "prob_0,prob_1"
