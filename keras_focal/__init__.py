@@ -7,9 +7,11 @@ Mukhoti et al., "Calibrating Deep Neural Networks using Focal Loss" (NeurIPS 202
 import importlib
 from types import ModuleType
 
-from keras_focal import _quiet  # noqa: F401  # isort: skip
-from keras_focal import calibration, callbacks, functional, gammas, layers, losses, metrics
+from keras_focal._quiet import IS_COMMAND
 from keras_focal._version import __version__
+
+if not IS_COMMAND:  # which imports the parts that it needs
+    from keras_focal import calibration, callbacks, functional, gammas, layers, losses, metrics
 
 __all__ = [
     "__version__",
@@ -25,6 +27,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in ("beam", "plotting"):
+    if name == "beam" or name in __all__:
         return importlib.import_module(f"keras_focal.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,6 @@
-"""Quiet where the package is imported as a command: TensorFlow writes a log while it is imported.
+"""The command `keras-focal` imports Keras only where it must, and then without TensorFlow's log.
 
-This module is imported before Keras. It leaves a user's own setting as it is.
+TensorFlow writes that log while it is imported. A user's own setting of it is left as it is.
 """
 
 import os
@@ -9,9 +9,15 @@ from pathlib import Path
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
+# `python -m keras_focal` imports the package before it knows the name of the script.
+IS_COMMAND = Path(sys.argv[0] if sys.argv else "").stem in ("keras-focal", "-m")
+"""Whether the package is imported by its command."""
 
-def import_keras_in_silence() -> None:
-    """Import Keras while what native code writes to stderr is dropped; errors are raised still."""
+
+def import_keras() -> None:
+    """Import Keras; in the command, what native code writes to stderr meanwhile is dropped."""
+    if not IS_COMMAND or _LEVEL in os.environ or "keras" in sys.modules:
+        return
     os.environ[_LEVEL] = "3"
     stderr = os.dup(2)
     try:
@@ -21,8 +27,3 @@ def import_keras_in_silence() -> None:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-
-
-# `python -m keras_focal` imports the package before it knows the name of the script.
-if Path(sys.argv[0] if sys.argv else "").stem in ("keras-focal", "-m") and _LEVEL not in os.environ:
-    import_keras_in_silence()

@@ -18,20 +18,34 @@ RANK = {
     "_version": 0,
     "_validation": 0,
     "_quiet": 0,
-    "functional": 1,
-    "gammas": 2,
-    "losses": 3,
-    "metrics": 3,
-    "layers": 3,
-    "calibration": 4,
-    "callbacks": 5,
+    "_presets": 0,
+    "_theory": 1,
+    "functional": 2,
+    "gammas": 3,
+    "losses": 4,
+    "metrics": 4,
+    "layers": 4,
+    "calibration": 5,
+    "callbacks": 6,
 }
 # Leaves that nobody imports, but one another where it is said: one draws what `functional`
 # computes, one measures on many machines, one is the command line.
 LEAVES = {
     "plotting": {"functional", "_validation"},
     "beam": {"calibration", "functional", "_validation"},
-    "cli": {"_version", "calibration", "functional", "gammas", "losses", "plotting"},
+    "cli": {
+        "_presets",
+        "_quiet",
+        "_theory",
+        "_version",
+        "calibration",
+        "callbacks",
+        "functional",
+        "layers",
+        "losses",
+        "metrics",
+        "plotting",
+    },
     "__main__": {"cli"},
 }
 

@@ -1,21 +1,22 @@
 """Calibrate a saved model on held-out data, and save or export it."""
 
 import argparse
-import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
-from keras_focal.calibration import CalibrationReport, calibrate
+from keras_focal._quiet import import_keras
 from keras_focal.cli._errors import CommandError
 from keras_focal.cli._figures import texts, values
-from keras_focal.cli._files import check_input, check_target, whole
-from keras_focal.cli._measure import is_logits, measure
-from keras_focal.cli._predictions import Rows, array_name
-from keras_focal.cli._report import add_kind
-from keras_focal.cli._tables import figure, print_json, print_table
+from keras_focal.cli._files import check_input, check_target
+from keras_focal.cli._report import add_force, add_kind
+from keras_focal.cli._tables import figure, print_json, print_table, shown
+from keras_focal.cli.readers._columns import array_name
+from keras_focal.cli.readers._npz import array_of, check_numbers, members_of
+
+if TYPE_CHECKING:
+    from keras_focal.cli._model import Calibrated
 
 HELP = "a calibrated model from a saved one and held-out data"
 EXAMPLE = "  keras-focal calibrate model.keras --data val.npz --out calibrated.keras"
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE.keras", help="where to save the model"
     )
+    add_force(parser)
     parser.add_argument(
         "--export", type=Path, metavar="DIR", help="also export a SavedModel to a new folder"
     )
@@ -49,126 +51,72 @@ def run(arguments: argparse.Namespace) -> None:
     """Save the calibrated model, and print what it does on the data."""
     check_input(arguments.model, (".keras",))
     check_input(arguments.data, (".npz",))
-    check_target("--out", arguments.out, ".keras", arguments.model)
+    force = arguments.force
+    check_target("--out", arguments.out, ".keras", arguments.model, force=force)
     if arguments.export:
         check_target("--export", arguments.export, "", arguments.model)
     x, y = _data(arguments)
-    model = _model(arguments.model)
-    outputs = _predicted(model, x, arguments)
-    from_logits = is_logits(outputs, arguments.from_logits)
-    method = {} if arguments.method == "temperature" else {"method": arguments.method}
-    calibrated, fit = calibrate(
-        model,
-        x,
-        y,
-        from_logits=from_logits,
-        return_fit=True,
-        batch_size=arguments.batch_size,
-        verbose=0,
-        **method,
-    )
-    before = measure([Rows(0, outputs, y, 1.0)], from_logits).report
-    scaled = _predicted(calibrated, x, arguments)
-    after = measure([Rows(0, scaled, y, 1.0)], False).report
-    _write(calibrated, arguments)
-    temperature = getattr(fit, "temperature", None)
+    import_keras()
+    from keras_focal.cli._model import calibrated_model, write
+
+    found = calibrated_model(arguments, x, y)
+    write(found.model, arguments)
     if arguments.json:
-        print_json(_values(arguments, from_logits, temperature, before, after))
+        print_json(_values(arguments, found))
         return
-    kind = "logits" if from_logits else "probabilities"
-    fitted = "" if temperature is None else f", T = {figure(temperature)}"
-    print(f"{arguments.model.name}: {kind} of {len(before.class_ece)} classes{fitted}\n")
+    fitted = "" if found.temperature is None else f", T = {figure(found.temperature)}"
+    before, after = found.before, found.after
+    print(
+        f"{shown(arguments.model.name)}: {found.kind} of {len(before.class_ece)} classes, method "
+        f"{found.method}{fitted}\n"
+    )
     print_table((f"{before.count:.0f} rows", "before", "after"), texts(before, after))
     print("Note: these rows are those of the fit; measure on others what the model is worth.")
-    print(f"Written: {arguments.out}")
+    print(f"Written: {shown(str(arguments.out))}")
     if arguments.export:
-        print(f"Exported: {arguments.export}")
-
-
-def _write(calibrated: keras.Model, arguments: argparse.Namespace) -> None:
-    """Write model and export, or neither."""
-    with whole(arguments.out) as path:
-        calibrated.save(path)
-        if arguments.export:
-            with whole(arguments.export) as folder:
-                calibrated.export(folder, verbose=False)
+        print(f"Exported: {shown(str(arguments.export))}")
 
 
 def _data(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     path = arguments.data
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            names = arrays.files
-            x = arrays[array_name("--inputs-key", arguments.inputs_key, names, _INPUTS)]
-            y = arrays[array_name("--labels-key", arguments.labels_key, names, _LABELS)]
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise CommandError(f"{path} is truncated or no .npz file. Write it again.") from error
-    except ValueError as error:
-        raise CommandError(
-            f"{path} cannot be read: {error} Objects are never unpickled: write arrays of numbers."
-        ) from error
-    if len(x) == 0 or x.shape[:1] != y.shape[:1]:
-        raise CommandError(
-            f"{path} must hold one label for each input. Received: labels of shape {y.shape} for "
-            f"inputs of shape {x.shape}."
+        members = members_of(path)
+        x, y = (
+            members[array_name(option, given, members, usual)]
+            for option, given, usual in (
+                ("--inputs-key", arguments.inputs_key, _INPUTS),
+                ("--labels-key", arguments.labels_key, _LABELS),
+            )
         )
-    if x.dtype.kind == "f" and not np.all(np.isfinite(x)):
-        rows = np.isfinite(x).reshape(len(x), -1).all(axis=1)
+        if not x.shape[0] or x.shape[:1] != y.shape[:1]:
+            raise CommandError(
+                f"{x.name} and {y.name} must hold one label for each input. Received: labels of "
+                f"shape {y.shape} for inputs of shape {x.shape}."
+            )
+        check_numbers(x.name, x.dtype)
+        check_numbers(y.name, y.dtype)
+        inputs, labels = array_of(path, x), array_of(path, y)
+    except CommandError as error:
+        raise CommandError(f"{path}: {error}") from error
+    if inputs.dtype.kind == "f" and not np.all(np.isfinite(inputs)):
+        rows = np.isfinite(inputs).reshape(len(inputs), -1).all(axis=1)
         raise CommandError(
-            f"{path}: row {int(rows.argmin())} of the inputs holds NaN or infinity. Mend it."
+            f"{path}: row {int(rows.argmin())} of the inputs holds NaN or infinity. Correct it, or "
+            "leave the row out."
         )
-    return x, y
+    return inputs, labels
 
 
-def _model(path: Path) -> keras.Model:
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:160]
-        raise CommandError(
-            f"{path} cannot be loaded: {reason} ... It must be a model that model.save wrote, of "
-            "Keras's and this package's own layers, and unharmed."
-        ) from error
-
-
-def _predicted(model: keras.Model, x: np.ndarray, arguments: argparse.Namespace) -> np.ndarray:
-    """Return the one output of a model."""
-    try:
-        outputs = model.predict(x, batch_size=arguments.batch_size, verbose=0)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:160]
-        raise CommandError(
-            f"{arguments.model} does not take the inputs of {arguments.data}, of shape {x.shape}: "
-            f"{reason}"
-        ) from error
-    if isinstance(outputs, dict | list | tuple):
-        raise CommandError(
-            f"{arguments.model} has {len(outputs)} outputs, and the command takes one. Call "
-            "calibration.calibrate from Python, with labels for each."
-        )
-    if outputs.ndim < 2:
-        raise CommandError(
-            f"{arguments.model} must give a score for each class, shape (rows, classes). Received: "
-            f"shape {outputs.shape}."
-        )
-    return outputs
-
-
-def _values(
-    arguments: argparse.Namespace,
-    from_logits: bool,
-    temperature: float | None,
-    before: CalibrationReport,
-    after: CalibrationReport,
-) -> dict[str, Any]:
+def _values(arguments: argparse.Namespace, found: "Calibrated") -> dict[str, Any]:
     return {
+        "schema_version": 1,
         "model": str(arguments.model),
-        "outputs": "logits" if from_logits else "probabilities",
-        "method": arguments.method,
-        "temperature": temperature,
-        "count": before.count,
-        "before": values(before),
-        "after": values(after),
+        "outputs": found.kind,
+        "method": found.method,
+        "temperature": found.temperature,
+        "count": found.before.count,
+        "before": values(found.before),
+        "after": values(found.after),
         "out": str(arguments.out),
         "export": str(arguments.export) if arguments.export else None,
     }

@@ -1,6 +1,7 @@
 """Errors that a user can mend, each one line."""
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -14,6 +15,12 @@ class UsageError(CommandError):
     """What is wrong with the arguments."""
 
     exit_code = 2
+
+
+def near(word: str | None, known: Iterable[str]) -> str:
+    """Return " Did you mean X?" for the name that is nearest to a wrong one, or nothing."""
+    found = difflib.get_close_matches(word or "", list(known)[:1000], n=1)
+    return f" Did you mean {found[0]}?" if found else ""
 
 
 @contextmanager

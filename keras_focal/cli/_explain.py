@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_focal._presets import SAMPLE_DEPENDENT
 from keras_focal.cli._errors import UsageError, extra
 from keras_focal.cli._tables import figure, print_json, print_table
-from keras_focal.gammas import SAMPLE_DEPENDENT
 
 HELP = "the focal loss of one prediction, step by step"
 EXAMPLE = "  keras-focal explain --logits 4,1,-1 --label 0 --gamma 2"
@@ -139,6 +139,7 @@ def _values(
     logits: np.ndarray, label: int, softmax: Softmax, steps: Steps, others: dict[str, Steps]
 ) -> dict[str, Any]:
     return {
+        "schema_version": 1,
         "logits": logits,
         "label": label,
         "probabilities": softmax.p,
@@ -175,8 +176,8 @@ def _logits(text: str) -> np.ndarray:
 def _gamma(text: str, p: float) -> float:
     """Return the gamma of a name or number at p."""
     if text in SAMPLE_DEPENDENT:
-        rule = SAMPLE_DEPENDENT[text]
-        return rule.gammas[int(np.searchsorted(rule.thresholds, p, side="right"))]
+        thresholds, gammas = SAMPLE_DEPENDENT[text]
+        return gammas[int(np.searchsorted(thresholds, p, side="right"))]
     try:
         gamma = float(text)
     except ValueError:

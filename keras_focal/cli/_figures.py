@@ -1,10 +1,14 @@
 """The rows of the table before and after, the same on the terminal, the page and in JSON."""
 
+import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from keras_focal import functional
-from keras_focal.calibration import CalibrationReport
+from keras_focal.cli._tables import NOTHING, share
+
+if TYPE_CHECKING:
+    from keras_focal.calibration import CalibrationReport
+    from keras_focal.functional import NoiseFloor
 
 
 class Figure(NamedTuple):
@@ -13,19 +17,21 @@ class Figure(NamedTuple):
     Attributes:
         key: Its name in JSON.
         name: Its name in a table.
-        read: Takes it from a report.
+        read: Takes it from a report; NaN if there is none.
         is_share: Whether it is a fraction, shown in per cent.
     """
 
     key: str
     name: str
-    read: Callable[[CalibrationReport], float]
+    read: Callable[["CalibrationReport"], float]
     is_share: bool = True
 
-    def text(self, report: CalibrationReport) -> str:
+    def text(self, report: "CalibrationReport") -> str:
         """Return the figure as it is shown."""
         value = self.read(report)
-        return f"{100 * value:.2f} %" if self.is_share else f"{value:.4f}"
+        if self.is_share:
+            return share(value)
+        return NOTHING if math.isnan(value) else f"{value:.4f}"
 
 
 FIGURES = (
@@ -39,19 +45,25 @@ FIGURES = (
     Figure("mce", "MCE", lambda report: report.mce),
     Figure("classwise_ece", "classwise ECE", lambda report: report.classwise_ece),
     Figure("s99", "confidence above 99 %, |S99|", lambda report: report.confident),
-    Figure("s99_accuracy", "  accuracy of those", lambda report: report.confident_accuracy),
+    Figure(
+        "s99_accuracy",
+        "  accuracy of those",
+        lambda report: report.confident_accuracy if report.confident else math.nan,
+    ),
 )
 
 
-def values(report: CalibrationReport) -> dict[str, float]:
+def values(report: "CalibrationReport") -> dict[str, float]:
     """Return the figures of a report by their keys."""
     return {figure.key: figure.read(report) for figure in FIGURES}
 
 
-def texts(*reports: CalibrationReport) -> list[tuple[str, ...]]:
+def texts(*reports: "CalibrationReport") -> list[tuple[str, ...]]:
     """Return a row for each figure: its name, and what it is in each report."""
     return [(figure.name, *map(figure.text, reports)) for figure in FIGURES]
 
 
-def _floor(report: CalibrationReport) -> functional.NoiseFloor:
+def _floor(report: "CalibrationReport") -> "NoiseFloor":
+    from keras_focal import functional
+
     return functional.noise_floor(report.bins)

@@ -1,7 +1,9 @@
 """Files that are written whole or not at all."""
 
+import errno
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +14,10 @@ from keras_focal.cli._errors import CommandError, UsageError
 
 def check_input(path: Path, suffixes: tuple[str, ...]) -> None:
     """Raise unless `path` is a file that holds something and has one of the suffixes."""
-    if path.suffix.lower() not in suffixes:
-        raise UsageError(f"{path} must end in {' or '.join(suffixes)}.")
+    if not path.name.lower().endswith(suffixes):
+        *most, last = suffixes
+        expected = f"{', '.join(most)} or {last}" if most else last
+        raise UsageError(f"expected a file ending in {expected}. Received: {path}.")
     if not path.exists():
         raise CommandError(f"{path} does not exist. Check the name and the folder.")
     if not path.is_file():
@@ -22,7 +26,9 @@ def check_input(path: Path, suffixes: tuple[str, ...]) -> None:
         raise CommandError(f"{path} is empty. Write the file again.")
 
 
-def check_target(option: str, path: Path, suffix: str, source: Path) -> None:
+def check_target(
+    option: str, path: Path, suffix: str, source: Path, *, force: bool = False
+) -> None:
     """Raise, before any work, unless a file or, with suffix "", a new folder can be written."""
     if suffix and path.suffix.lower() != suffix:
         raise UsageError(f"{option} must end in {suffix}. Received: {path}.")
@@ -30,8 +36,14 @@ def check_target(option: str, path: Path, suffix: str, source: Path) -> None:
         raise UsageError(f"{option} must not be the file that is read, {path}. Give another name.")
     if suffix and path.is_dir():
         raise CommandError(f"{option}: {path} is a folder. Give the name of a file in it.")
-    if not suffix and path.exists():
+    if not suffix and (path.exists() or path.is_symlink()):
         raise CommandError(f"{option}: {path} exists. Give the name of a new folder.")
+    if path.is_symlink() and not force:
+        raise CommandError(
+            f"{option}: {path} is a link to {path.resolve()}. Pass --force to write that file."
+        )
+    if path.exists() and not force:
+        raise CommandError(f"{option}: {path} exists. Pass --force to replace it.")
     folder = path.resolve().parent
     if not folder.is_dir():
         raise CommandError(f"{option}: the folder {folder} does not exist. Make it first.")
@@ -43,12 +55,20 @@ def check_target(option: str, path: Path, suffix: str, source: Path) -> None:
 def whole(path: Path) -> Iterator[Path]:
     """Give a name beside `path` to write to, which takes its place at the end of the block.
 
-    After an error there is neither, and a file that was at `path` before is still there.
+    After an error there is neither, and a file that was at `path` before is still there. A file
+    that is replaced leaves its mode to the new one; of a link, the file behind it is replaced.
     """
-    beside = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    target = path.resolve()
+    beside = target.with_name(f".{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         yield beside
-        os.replace(beside, path)
+        if target.is_file():
+            beside.chmod(stat.S_IMODE(target.stat().st_mode))
+        os.replace(beside, target)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        fix = " Free some space, or choose another folder." if error.errno == errno.ENOSPC else ""
+        raise CommandError(f"{path} was not written: {reason}.{fix}") from error
     finally:
         if beside.is_dir():
             shutil.rmtree(beside)

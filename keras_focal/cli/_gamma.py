@@ -1,10 +1,10 @@
-"""Which gamma raises the gradient below a probability p0 and damps it above (Proposition 2)."""
+"""Which gamma raises the gradient below a probability p0 and lowers it above (Proposition 2)."""
 
 import argparse
 
+from keras_focal._theory import gamma_star, threshold_probability
 from keras_focal.cli._errors import UsageError
 from keras_focal.cli._tables import figure, print_json
-from keras_focal.gammas import gamma_star, threshold_probability
 
 HELP = "gamma for a threshold p0, or p0 for a gamma"
 EXAMPLE = "  keras-focal gamma --p0 0.25\n  keras-focal gamma --gamma 3"
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     except ValueError as error:
         raise UsageError(str(error)) from error
     if arguments.json:
-        print_json({"gamma": gamma, "p0": p0})
+        print_json({"schema_version": 1, "gamma": gamma, "p0": p0})
         return
     p0, gamma = figure(p0), figure(gamma)
     print(f"gamma {gamma}, p0 {p0}")

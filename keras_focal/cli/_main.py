@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 from keras_focal._version import __version__
 from keras_focal.cli import _calibrate, _explain, _gamma, _losses, _report
-from keras_focal.cli._errors import CommandError
+from keras_focal.cli._errors import CommandError, near
+from keras_focal.cli._tables import shown
 
 _COMMANDS = {
     "explain": _explain,
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Example:
         >>> from keras_focal.cli import main
         >>> main(["gamma", "--p0", "0.25", "--json"])
-        {"gamma": 3.0702271, "p0": 0.25}
+        {"schema_version": 1, "gamma": 3.0702271, "p0": 0.25}
         0
     """
     try:
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt) as error:
         if arguments.debug:
             raise
-        print(f"keras-focal: error: {_line(error)}", file=sys.stderr)
+        print(f"keras-focal: error: {shown(_line(error))}", file=sys.stderr)
         return 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
     return 0
 
@@ -59,8 +60,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 class _Parser(argparse.ArgumentParser):
     """A parser that says what is wrong in one line."""
 
+    def __init__(self, **kwargs: Any):
+        super().__init__(allow_abbrev=False, **kwargs)
+
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}. See: {self.prog} --help\n")
+        text = shown(message).rstrip(".")
+        self.exit(2, f"{self.prog}: error: {text}. See: {self.prog} --help\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and name the option that an unknown one is near to.
+
+        Each command does so itself: the parser above it knows none of its options.
+        """
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            option = rest[0].partition("=")[0]
+            known = [name for action in self._actions for name in action.option_strings]
+            self.error(f"unknown argument {rest[0]}.{near(option, known)}")
+        return found, rest
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Raise unless a command is known, and name the one that it is near to."""
+        if action.choices is not None and value not in action.choices:
+            known = list(action.choices)
+            self.error(f"{value!r} must be one of {', '.join(known)}.{near(value, known)}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -99,7 +122,7 @@ def _short_warnings() -> Iterator[None]:
 
     def show(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
         if issubclass(category, UserWarning):
-            print(f"keras-focal: warning: {' '.join(str(message).split())}", file=sys.stderr)
+            print(f"keras-focal: warning: {shown(' '.join(str(message).split()))}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.simplefilter("default")
@@ -113,7 +136,8 @@ def _line(error: BaseException) -> str:
         return "interrupted; nothing was written."
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror.lower()}: {error.filename}"
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror.lower()}{where}"
     if isinstance(error, CommandError | ValueError):
         return text
     return f"{type(error).__name__}: {text} (--debug shows where)"

@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
+from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING
 
@@ -14,141 +15,95 @@ from keras_focal import plotting
 from keras_focal._version import __version__
 from keras_focal.calibration._held_out import GRID
 from keras_focal.cli._figures import texts
-from keras_focal.cli._tables import figure, percent
+from keras_focal.cli._result import Result
+from keras_focal.cli._tables import figure, percent, share, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from keras_focal.cli._report import Result
+_PAGE = Template(files("keras_focal.cli").joinpath("page.html").read_text("utf-8"))
 
-_PAGE = Template("""\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Calibration of $name</title>
-<style>
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; color: #14213d;
-  background: #fff; max-width: 62rem; margin: 0 auto; padding: 1.5rem 1rem; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .25rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; break-after: avoid; }
-p { margin: .4rem 0; max-width: 46rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem 0 .25rem 1.4rem; text-align: right; border-bottom: 1px solid #dde3ea;
-  white-space: nowrap; }
-th { border-bottom: 2px solid #14213d; vertical-align: bottom; white-space: normal; }
-th:first-child, td:first-child { text-align: left; padding-left: 0;
-  white-space: pre-wrap; min-width: 6rem; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr));
-  gap: 1rem 1.5rem; align-items: start; }
-figure { margin: 0; break-inside: avoid; }
-figure img { width: 100%; max-width: 34rem; height: auto; display: block; }
-.notes { border-left: 4px solid #e8973a; padding: .1rem 0 .1rem 1rem; margin: 1rem 0; }
-footer { margin-top: 2.5rem; color: #5a6577; font-size: .85rem; }
-@media print {
-  body { max-width: none; padding: 0; font-size: 11pt; }
-  .pair { grid-template-columns: 1fr 1fr; }
-  section { break-inside: avoid; }
-  figure img { max-width: 26rem; }
-}
-</style>
-</head>
-<body>
-<h1>Calibration of $name</h1>
-<p>$what</p>
-$notes
-<section>
-<h2>Before and after</h2>
-<p>$temperature</p>
-$figures
-</section>
-<section>
-<h2>Reliability</h2>
-<p>A bar is the accuracy of the predictions in a bin of confidence; the hatched part reaches to
-their mean confidence. Black whiskers hold 95&nbsp;% of perfectly calibrated models.</p>
-<div class="pair">
-$reliability
-</div>
-</section>
-<section>
-<h2>Confidence</h2>
-<div class="pair">
-$confidence
-</div>
-</section>
-<section>
-<h2>ECE against temperature</h2>
-$curve
-</section>
-<section>
-<h2>Worst classes</h2>
-<p>By the calibration error of the class's own probability.</p>
-$classes
-</section>
-<section>
-<h2>Most confident mistakes</h2>
-$mistakes
-</section>
-<footer>keras-focal $version. Bins are (a, b], of equal width but in AdaECE; ECE, AdaECE and MCE are
-of the top label. "ECE by chance alone" is that of perfectly calibrated models with the same counts
-and mean confidences in the bins: an ECE that 95 % of them stay below too is no evidence against
-this one.</footer>
-</body>
-</html>
-""")
+_LONG = 12
+"""Characters of a cell beyond which it holds a name and no figure."""
 
 
-def page(result: "Result") -> str:
+def page(result: Result) -> str:
     """Return the page."""
-    before, after = result.before.report, result.after.report
-    scaled = f"T = {figure(result.temperature, 4)}"
-    pairs = (("before", before), (scaled, after))
-    ece_fit = before.ece_fit
+    before = result.before.report
+    titles = ["before"]
+    if result.temperature is not None:
+        titles.append(f"T = {figure(result.temperature, 4)}")
+    classes = "" if result.num_classes is None else f"{result.num_classes:,} classes, "
+    headings = ("", *titles) if result.after else ("", "value")
     return _PAGE.substitute(
-        name=escape(result.path.name),
+        name=_text(result.source.path.name),
         version=__version__,
-        what=(
-            f"{before.count:,.0f} rows of {result.kind}, {len(before.class_ece):,} classes, "
-            f"{result.num_bins} bins."
-        ),
+        what=f"{before.count:,.0f} rows of {result.kind}, {classes}{result.num_bins} bins.",
+        read=_text(result.read_as()),
         notes=_notes(result.notes),
-        temperature=escape(
-            f"After: logits divided by {scaled} ({result.origin}). Of least ECE among 0.1, 0.2, "
-            f"... 10 is T = {figure(ece_fit.temperature, 3)}, with {100 * ece_fit.ece_after:.2f} %."
+        heading="Before and after" if result.after else "Figures",
+        temperature=_temperature(result, titles[-1]) if result.after else "",
+        figures=_table(headings, texts(*(each.report for each in result.measured))),
+        reliability=_pictures(
+            "Reliability diagram", (4.4, 5.0), plotting.reliability_diagram, result, titles, 0.95
         ),
-        figures=_table(("", "before", scaled), texts(before, after)),
-        reliability="\n".join(
-            _picture(
-                f"Reliability diagram, {name}",
-                (4.4, 5.0),
-                partial(plotting.reliability_diagram, bins=report.bins, interval=0.95, title=name),
-            )
-            for name, report in pairs
+        confidence=_pictures(
+            "Histogram of confidence", (4.4, 3.2), plotting.confidence_histogram, result, titles
         ),
-        confidence="\n".join(
-            _picture(
-                f"Histogram of confidence, {name}",
-                (4.4, 3.2),
-                partial(plotting.confidence_histogram, bins=report.bins, title=name),
-            )
-            for name, report in pairs
-        ),
-        curve=_picture("ECE against temperature", (5.2, 3.6), partial(_curve, result=result)),
-        classes=_table(
-            ("class", "rows of it", "error before", f"error, {scaled}"),
-            [
-                (str(k), f"{size:,}", f"{100 * low:.2f} %", f"{100 * high:.2f} %")
-                for k, size, low, high in result.worst_classes()
-            ],
-        ),
+        of_temperature=_of_temperature(result, titles[-1]) if result.after else "",
         mistakes=_mistakes(result),
     )
 
 
-def _curve(ax: "Axes", result: "Result") -> None:
+def _temperature(result: Result, scaled: str) -> str:
+    ece_fit = result.before.report.ece_fit
+    text = (
+        f"After: logits divided by {scaled} ({result.origin}). Of least ECE among 0.1, 0.2, "
+        f"... 10 is T = {figure(ece_fit.temperature, 3)}, with {share(ece_fit.ece_after)}."
+    )
+    return f"<p>{escape(text)}</p>"
+
+
+def _pictures(
+    what: str,
+    inches: tuple[float, float],
+    draw: Callable[..., object],
+    result: Result,
+    titles: Sequence[str],
+    interval: float | None = None,
+) -> str:
+    """Return a picture of the bins before, and one after if there is a temperature."""
+    more = {} if interval is None else {"interval": interval}
+    return "\n".join(
+        _picture(
+            f"{what}, {title}",
+            inches,
+            partial(draw, bins=each.report.bins, title=title, **more),
+        )
+        for title, each in zip(titles, result.measured, strict=True)
+    )
+
+
+def _of_temperature(result: Result, scaled: str) -> str:
+    """Return the sections that compare with the predictions after T."""
+    curve = _picture("ECE against temperature", (5.2, 3.6), partial(_curve, result=result))
+    classes = _table(
+        ("class", "labels", "error before", f"error, {scaled}"),
+        [
+            (result.class_name(k), f"{size:,}", share(low), share(high))
+            for k, size, low, high in result.worst_classes()
+        ],
+    )
+    return (
+        f"<section>\n<h2>ECE against temperature</h2>\n{curve}\n</section>\n"
+        "<section>\n<h2>Worst classes</h2>\n<p>By the calibration error of the class's own "
+        f"probability.</p>\n{classes}\n</section>"
+    )
+
+
+def _curve(ax: "Axes", result: Result) -> None:
+    assert result.after is not None
+    assert result.temperature is not None
     report, chosen = result.before.report, result.temperature
     # As far as is of interest: towards 10 most models are flat.
     high = max(2.0, 1.5 * chosen, 1.5 * report.ece_fit.temperature)
@@ -158,28 +113,42 @@ def _curve(ax: "Axes", result: "Result") -> None:
     plotting.temperature_plot(temperatures, np.clip(errors, 0.0, 1.0), best=chosen, ax=ax)
 
 
-def _mistakes(result: "Result") -> str:
+def _mistakes(result: Result) -> str:
     if not result.before.mistakes:
         return "<p>There are none.</p>"
     rows = [
-        (f"{row:,}", str(label), str(prediction), percent(confidence, 4))
+        (
+            f"{row:,}",
+            result.class_name(label),
+            result.class_name(prediction),
+            percent(confidence, 4),
+        )
         for row, label, prediction, confidence in result.before.mistakes
     ]
     return _table(("row, from 0", "label", "prediction", "confidence before"), rows)
 
 
+def _text(text: str) -> str:
+    """Return text as HTML."""
+    return escape(shown(text))
+
+
 def _notes(notes: Sequence[str]) -> str:
     if not notes:
         return ""
-    return f'<div class="notes">{"".join(f"<p>{escape(note)}</p>" for note in notes)}</div>'
+    return f'<div class="notes">{"".join(f"<p>{_text(note)}</p>" for note in notes)}</div>'
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
-    body = "\n".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-    )
+    head = "".join(f'<th scope="col">{_text(heading)}</th>' for heading in headings)
+    body = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return f'<div class="scroll"><table>\n<tr>{head}</tr>\n{body}\n</table></div>'
+
+
+def _cell(text: str) -> str:
+    """Return a cell; long names may be broken on a narrow screen, figures never."""
+    kind = ' class="long"' if len(text) > _LONG else ""
+    return f"<td{kind}>{_text(text)}</td>"
 
 
 def _picture(name: str, inches: tuple[float, float], draw: Callable[..., object]) -> str:

@@ -4,81 +4,66 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from keras_focal.calibration._fit import bound_message
 from keras_focal.cli._errors import CommandError, UsageError, extra
 from keras_focal.cli._figures import texts, values
 from keras_focal.cli._files import check_input, check_target, whole
-from keras_focal.cli._measure import Measured, is_logits, measure
-from keras_focal.cli._predictions import SUFFIXES, Rows, Source, source_of
-from keras_focal.cli._tables import console, figure, percent, print_json, print_table
+from keras_focal.cli._result import Options, Result, result_of
+from keras_focal.cli._tables import (
+    console,
+    figure,
+    percent,
+    print_json,
+    print_table,
+    share,
+    shown,
+)
+from keras_focal.cli.readers import SUFFIXES, Ask, Rows, Source, source_of
 
 HELP = "the calibration of predictions in a file"
 EXAMPLE = """\
   keras-focal report predictions.npz --out report.html
-  keras-focal report predictions.csv --labels-key target --json"""
+  keras-focal report predictions.csv --columns p_cat,p_dog --labels-key animal --json"""
 
-_WORST = 10
-"""Classes and mistakes that are shown."""
-
-
-class Result(NamedTuple):
-    """What the command found.
-
-    Attributes:
-        path: The file.
-        from_logits: Whether it holds logits.
-        num_bins: Bins of the errors.
-        temperature: T.
-        origin: Where T is from.
-        before: Predictions as they are.
-        after: With logits / T.
-        notes: What a reader must know.
-    """
-
-    path: Path
-    from_logits: bool
-    num_bins: int
-    temperature: float
-    origin: str
-    before: Measured
-    after: Measured
-    notes: list[str]
-
-    @property
-    def kind(self) -> str:
-        """What the predictions are."""
-        return "logits" if self.from_logits else "probabilities"
-
-    def worst_classes(self) -> list[tuple[int, int, float, float]]:
-        """Return class, rows of it, and its classwise ECE before and after, the worst first."""
-        before, after = self.before.report.class_ece, self.after.report.class_ece
-        order = np.argsort(-before, kind="stable")[:_WORST]
-        return [
-            (int(k), self.before.labels[int(k)], float(before[k]), float(after[k])) for k in order
-        ]
+_MOST_BINS = 10_000
+_SHOWN = 5
+"""Classes and mistakes on the terminal."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("file", type=Path, help=".npz, .csv or .parquet of predictions and labels")
+    parser.add_argument("file", type=Path, help=f"predictions and labels: {', '.join(SUFFIXES)}")
     add_kind(parser, "the predictions")
+    parser.add_argument(
+        "--columns",
+        metavar="NAME,NAME,...",
+        help="columns of predictions, in the order of the classes",
+    )
     parser.add_argument(
         "--predictions-key",
         metavar="NAME",
         help="array or list column of predictions; or what the names of their columns begin with",
     )
     parser.add_argument("--labels-key", metavar="NAME", help="array or column of labels")
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE.npy", help="the labels, if predictions are a .npy"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE.html", help="write a page with pictures")
+    add_force(parser)
     parser.add_argument("--bins", type=int, default=15, help="number of bins (default: 15)")
     parser.add_argument(
         "--temperature", type=float, metavar="T", help="a T fitted on other data; default: fit it"
     )
     parser.add_argument(
-        "--skip-invalid", action="store_true", help="leave out rows with NaN or infinity"
+        "--skip-invalid",
+        action="store_true",
+        help="leave out rows with NaN, infinity or empty cells, or without a label",
+    )
+    parser.add_argument(
+        "--ignore-class", type=int, metavar="ID", help="leave out rows with this label"
     )
 
 
@@ -89,7 +74,7 @@ def add_kind(parser: argparse.ArgumentParser, what: str) -> None:
         "--from-logits",
         action="store_true",
         default=None,
-        help=f"{what} are logits (default: see by their values)",
+        help=f"{what} are logits (default: unless all lie in [0, 1])",
     )
     kind.add_argument(
         "--probabilities",
@@ -100,13 +85,30 @@ def add_kind(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """Add the option that lets a file be replaced."""
+    parser.add_argument(
+        "--force", action="store_true", help="replace files that exist, also behind a link"
+    )
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Print the report, and write the page."""
     _check(arguments)
     check_input(arguments.file, SUFFIXES)
+    ask = Ask(arguments.predictions_key, arguments.labels_key, arguments.columns, arguments.labels)
+    options = Options(
+        arguments.from_logits,
+        arguments.bins,
+        arguments.temperature,
+        arguments.skip_invalid,
+        arguments.ignore_class,
+    )
+    progress = _silent if arguments.json else _progress
     try:
-        source = source_of(arguments.file, arguments.predictions_key, arguments.labels_key)
-        result = _result(source, arguments)
+        result = result_of(source_of(arguments.file, ask), options, progress)
+    except UsageError:
+        raise
     except (ValueError, CommandError) as error:
         raise CommandError(f"{arguments.file.name}: {error}") from error
     if arguments.out:
@@ -121,71 +123,34 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         _print(result)
         if arguments.out:
-            print(f"Written: {arguments.out}")
+            print(f"Written: {shown(str(arguments.out))}")
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    if arguments.bins < 1:
-        raise UsageError(f"--bins must be a whole number >= 1. Received: {arguments.bins}.")
+    if not 1 <= arguments.bins <= _MOST_BINS:
+        raise UsageError(
+            f"--bins must be a whole number from 1 to {_MOST_BINS}. Received: {arguments.bins}."
+        )
     temperature = arguments.temperature
     if temperature is not None and not 0 < temperature < np.inf:
         raise UsageError(f"--temperature must be a number > 0. Received: {temperature}.")
+    if arguments.columns is not None and arguments.predictions_key is not None:
+        raise UsageError("--columns and --predictions-key say the same. Pass one of them.")
+    if arguments.labels is not None:
+        check_input(arguments.labels, (".npy",))
     if arguments.out:
-        check_target("--out", arguments.out, ".html", arguments.file)
-
-
-def _result(source: Source, arguments: argparse.Namespace) -> Result:
-    first = next(source.read(), None)
-    if first is None or first.predictions.size == 0:
-        raise CommandError("there are no rows. Write predictions and labels.")
-    from_logits = is_logits(first.predictions, arguments.from_logits)
-    rules = {"num_bins": arguments.bins, "skip_invalid": arguments.skip_invalid}
-    with _progress("reading", source, arguments.json) as rows:
-        before = measure(rows, from_logits, num_mistakes=_WORST, **rules)
-    if before.report.count == 0:
-        raise CommandError("no row is finite. Write predictions and labels again.")
-    fit = before.report.nll_fit
-    temperature = arguments.temperature or fit.temperature
-    with _progress("after T", source, arguments.json) as rows:
-        after = measure(rows, from_logits, temperature=temperature, **rules)
-    return Result(
-        path=source.path,
-        from_logits=from_logits,
-        num_bins=arguments.bins,
-        temperature=temperature,
-        origin="given" if arguments.temperature else "of least NLL",
-        before=before,
-        after=after,
-        notes=_notes(before, arguments),
-    )
-
-
-def _notes(before: Measured, arguments: argparse.Namespace) -> list[str]:
-    notes, fit = [], before.report.nll_fit
-    if len(before.labels) == 1:
-        (label,) = before.labels
-        notes.append(
-            f"Every label is {label}: figures of one class say little. Check the labels, or take "
-            "rows of all classes."
-        )
-    if arguments.temperature is None:
-        if fit.at_bound:
-            notes.append(bound_message(fit.temperature, 0.05))
-        notes.append(
-            "T is fitted on the rows that it is measured on, which flatters it a little: fit on "
-            "validation data, and pass --temperature here."
-        )
-    if before.report.invalid_count:
-        notes.append(f"{before.report.invalid_count:.0f} rows with NaN or infinity are left out.")
-    return notes
+        check_target("--out", arguments.out, ".html", arguments.file, force=arguments.force)
 
 
 @contextmanager
-def _progress(what: str, source: Source, is_silent: bool) -> Iterator[Iterator[Rows]]:
+def _silent(what: str, source: Source) -> Iterator[Iterator[Rows]]:
+    """Give the rows of a file."""
+    yield source.read()
+
+
+@contextmanager
+def _progress(what: str, source: Source) -> Iterator[Iterator[Rows]]:
     """Give the rows of a file; on a terminal, a bar shows how many are read."""
-    if is_silent:
-        yield source.read()
-        return
     out = console(stderr=True)
     from rich.progress import Progress
 
@@ -202,43 +167,63 @@ def _progress(what: str, source: Source, is_silent: bool) -> Iterator[Iterator[R
 
 def _print(result: Result) -> None:
     report = result.before.report
+    classes = "" if result.num_classes is None else f"{result.num_classes} classes, "
     print(
-        f"{result.path.name}: {report.count:.0f} rows of {result.kind}, "
-        f"{len(report.class_ece)} classes, {result.num_bins} bins"
+        f"{shown(result.source.path.name)}: {report.count:.0f} rows of {result.kind}, "
+        f"{classes}{result.num_bins} bins"
     )
-    print(
-        f"Best T: {figure(report.nll_fit.temperature)} by NLL, "
-        f"{figure(report.ece_fit.temperature)} by ECE\n"
-    )
-    after = f"T = {figure(result.temperature)}"
-    print_table(("", "before", after), texts(report, result.after.report))
-    print_table(
-        ("worst classes", "rows", "classwise ECE", after),
-        [
-            (str(k), str(size), f"{100 * before:.2f} %", f"{100 * after:.2f} %")
-            for k, size, before, after in result.worst_classes()[:5]
-        ],
-    )
+    print(f"Read: {shown(result.read_as())}")
+    after = ""
+    if result.temperature is not None:
+        after = f"T = {figure(result.temperature)}"
+        print(
+            f"Best T: {figure(report.nll_fit.temperature)} by NLL, "
+            f"{figure(report.ece_fit.temperature)} by ECE"
+        )
+    print()
+    headings = ("", "before", after) if after else ("", "")
+    print_table(headings, texts(*(each.report for each in result.measured)))
+    if result.after:
+        print_table(
+            ("worst classes", "rows", "classwise ECE", after),
+            [
+                (shown(result.class_name(k)), str(size), share(before), share(scaled))
+                for k, size, before, scaled in result.worst_classes()[:_SHOWN]
+            ],
+        )
     if result.before.mistakes:
         print_table(
             ("most confident mistakes", "label", "prediction", "confidence"),
             [
-                (f"row {row}", str(label), str(prediction), percent(confidence, 2))
-                for row, label, prediction, confidence in result.before.mistakes[:5]
+                (
+                    f"row {mistake.row}",
+                    *(shown(result.class_name(each)) for each in mistake[1:3]),
+                    percent(mistake.confidence, 2),
+                )
+                for mistake in result.before.mistakes[:_SHOWN]
             ],
         )
     for note in result.notes:
-        console().print(f"Note: {note}", markup=False)
+        console().print(f"Note: {shown(note)}", markup=False)
 
 
 def _values(result: Result) -> dict[str, Any]:
-    report = result.before.report
+    report, source = result.before.report, result.source
     return {
-        "file": result.path.name,
+        "schema_version": 1,
+        "file": source.path.name,
         "predictions": result.kind,
+        "columns": source.columns,
+        "labels": source.label,
+        "predicted": source.predicted,
+        "ignored_columns": source.ignored,
         "count": report.count,
-        "invalid_count": report.invalid_count,
-        "num_classes": len(report.class_ece),
+        "invalid_count": result.num_invalid,
+        "ignored_count": result.num_ignored,
+        "zero_probability_count": result.num_zero,
+        "zero_probability_as": result.zero,
+        "num_classes": result.num_classes,
+        "class_names": source.classes.names,
         "num_bins": result.num_bins,
         "temperature": result.temperature,
         "temperature_origin": result.origin,
@@ -246,7 +231,7 @@ def _values(result: Result) -> dict[str, Any]:
         "temperature_ece": report.ece_fit.temperature,
         "at_bound": report.nll_fit.at_bound,
         "before": values(report),
-        "after": values(result.after.report),
+        "after": values(result.after.report) if result.after else None,
         "worst_classes": [
             dict(zip(("class", "count", "ece_before", "ece_after"), row, strict=True))
             for row in result.worst_classes()

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+NOTHING = "–"
+"""What stands for a figure that there is none of."""
+
+
 def console(*, stderr: bool = False) -> "Console":
     """Return what prints to the terminal."""
     with extra():
@@ -31,12 +35,13 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, words
     with extra():
         from rich import box
         from rich.table import Table
+        from rich.text import Text
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for index, heading in enumerate(headings):
         justify: Literal["left", "right"] = "left" if index < words else "right"
-        table.add_column(heading, justify=justify, no_wrap=index != words - 1)
+        table.add_column(Text(heading), justify=justify, no_wrap=index != words - 1)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     out.print(table)
     out.print()
 
@@ -46,9 +51,19 @@ def print_json(values: Any) -> None:
     print(json.dumps(_plain(values), allow_nan=False))
 
 
+def shown(text: str) -> str:
+    """Return text with what a terminal would obey, such as escape codes, written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def figure(value: float, digits: int = 6) -> str:
     """Return a number of so many significant digits."""
     return f"{value:.{digits}g}"
+
+
+def share(value: float) -> str:
+    """Return a fraction in per cent, or a dash for NaN: there is none."""
+    return NOTHING if math.isnan(value) else f"{100 * value:.2f} %"
 
 
 def percent(confidence: float, digits: int) -> str:

@@ -1,5 +1,6 @@
 """The maths: tensors in, tensors out, keras.ops only, no state. Equations in docs/maths.md."""
 
+from keras_focal._theory import gamma_star, threshold_probability
 from keras_focal.functional._backend.compilation import compiled, jitted
 from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional._inputs.probabilities import (
@@ -57,10 +58,8 @@ from keras_focal.functional.calibration._sums import Sums
 from keras_focal.functional.gammas._adaptive import BinGaps, BinnedGamma, adapted_gammas, bin_gaps
 from keras_focal.functional.gammas._theory import (
     continuous_gamma,
-    gamma_star,
     gradient_ratio,
     step_gamma,
-    threshold_probability,
 )
 from keras_focal.functional.losses._binary import binary_focal_crossentropy
 from keras_focal.functional.losses._brier import brier_loss, focal_calibration_loss

@@ -1,14 +1,9 @@
 """Which gamma to take: rules by sample, the paper's presets, and Propositions 1 and 2."""
 
+from keras_focal._presets import FIXED, SCHEDULED, GammaSteps
 from keras_focal.functional import gamma_star, gradient_ratio, threshold_probability
 from keras_focal.gammas._adaptive import AdaptiveBins
-from keras_focal.gammas._presets import (
-    FIXED,
-    SAMPLE_DEPENDENT,
-    SCHEDULED,
-    GammaSteps,
-    sample_dependent,
-)
+from keras_focal.gammas._presets import SAMPLE_DEPENDENT, sample_dependent
 from keras_focal.gammas._rules import (
     ContinuousGamma,
     GammaRule,

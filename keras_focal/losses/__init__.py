@@ -3,6 +3,7 @@
 docs/losses.md says which one when.
 """
 
+from keras_focal._presets import LossRow, LossTable
 from keras_focal.functional import class_balanced_alpha
 from keras_focal.losses._base import ClassificationLoss, FocalLoss, OutputLoss
 from keras_focal.losses._calibration import BrierLoss, MMCELoss
@@ -18,7 +19,7 @@ from keras_focal.losses._focal_kin import (
 )
 from keras_focal.losses._mining import HardExampleMining
 from keras_focal.losses._outputs import AsymmetricLoss, QualityFocalCrossentropy
-from keras_focal.losses._presets import LossRow, LossTable, get, list
+from keras_focal.losses._presets import get, list
 from keras_focal.losses._smoothing import (
     EntropyRegularizedCrossentropy,
     LabelSmoothingCrossentropy,

@@ -1,9 +1,10 @@
 """Losses by the names of the paper's tables."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 
+from keras_focal._presets import LOSSES, LossTable
 from keras_focal._validation import check_choice
 from keras_focal.gammas import FIXED, SAMPLE_DEPENDENT, SCHEDULED
 from keras_focal.losses._calibration import BrierLoss, MMCELoss
@@ -30,64 +31,6 @@ _OTHERS: dict[str, tuple[type, dict[str, Any]]] = {
     "MMCE": (MMCELoss, {}),
     "LS-0.05": (LabelSmoothingCrossentropy, {"label_smoothing": 0.05}),
 }
-
-
-class LossRow(NamedTuple):
-    """One row of the paper's tables.
-
-    Attributes:
-        name: The name that `get` takes.
-        loss: The class that `get` returns for class ids.
-        what: What it is.
-        source: Where the paper has it.
-        callback: The callback that it needs in `fit`, or "".
-    """
-
-    name: str
-    loss: str
-    what: str
-    source: str
-    callback: str
-
-
-class LossTable(tuple[LossRow, ...]):
-    """The rows of `list`, printed as a table."""
-
-    def __repr__(self) -> str:
-        """Return one line per row, in columns."""
-        lines = [LossRow._fields, *self]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        )
-
-
-_FL = "SparseCategoricalFocalCrossentropy"
-_TABLE_1, _TABLE_5 = "Table 1, section 5.1", "Table 5, Appendix E"
-_ROWS = LossTable(
-    [
-        LossRow("CE", _FL, "cross-entropy (gamma 0)", _TABLE_1, ""),
-        LossRow("Brier", "BrierLoss", "sum over classes of (p - q)^2", _TABLE_1, ""),
-        LossRow("MMCE", "MMCELoss", "cross-entropy + 2 MMCE (text: weight=8)", _TABLE_1, ""),
-        LossRow("LS-0.05", "LabelSmoothingCrossentropy", "labels smoothed by 0.05", _TABLE_1, ""),
-        LossRow("FL-1", _FL, "gamma 1", _TABLE_5, ""),
-        LossRow("FL-2", _FL, "gamma 2", _TABLE_5, ""),
-        LossRow("FL-3", _FL, "gamma 3", _TABLE_1, ""),
-        *(
-            LossRow(
-                name,
-                _FL,
-                f"gamma {', '.join(f'{gamma:g}' for gamma in steps.gammas)} by epoch",
-                _TABLE_5,
-                f'GammaScheduler("{name}")',
-            )
-            for name, steps in SCHEDULED.items()
-        ),
-        LossRow("FLSD-53", _FL, "gamma 5 for p_t < 0.2, else 3", _TABLE_1, ""),
-        LossRow("FLSD-532", _FL, "gamma 5 for p_t < 0.2, 3 for p_t < 0.5, else 2", _TABLE_5, ""),
-    ]
-)
 
 
 def get(name: str, /, *, labels: str = "sparse", **kwargs: Any) -> keras.losses.Loss:
@@ -117,7 +60,7 @@ def get(name: str, /, *, labels: str = "sparse", **kwargs: Any) -> keras.losses.
     Source:
         Mukhoti et al., 2020, section 5.1, Tables 1 and 5.
     """
-    check_choice("name", name, tuple(row.name for row in _ROWS))
+    check_choice("name", name, tuple(row.name for row in LOSSES))
     if name in _OTHERS:
         check_choice("labels", labels, ("sparse", "categorical"))
         cls, arguments = _OTHERS[name]
@@ -148,4 +91,4 @@ def list() -> LossTable:
     Source:
         Mukhoti et al., 2020, Tables 1 and 5.
     """
-    return _ROWS
+    return LOSSES

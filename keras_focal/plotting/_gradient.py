@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_focal import functional
 from keras_focal._validation import check_choice, check_count, check_labels_fit
+from keras_focal.functional._inputs.class_labels import class_of_each
 from keras_focal.plotting._lines import line_look
 from keras_focal.plotting._titles import set_title
 
@@ -108,7 +109,7 @@ def _norms_of_each(models: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], bo
         labels, logits = ops.convert_to_tensor(y_true), ops.convert_to_tensor(logits)
         check_labels_fit("y_true", labels.shape, logits.shape)
         norm = functional.focal_gradient_norm(
-            functional.class_ids(labels, logits.shape),
+            class_of_each(labels, logits.shape),
             logits,
             gamma=gamma,
             features=features[0] if features else None,

@@ -23,6 +23,7 @@ SCRIPTS = {
         "streaming",
         "combine",
         "import_time",
+        "command_line",
     ],
     "jax": ["losses_jax", "metrics_jax"],
 }

@@ -2,6 +2,7 @@
 
 import json
 
+import json_schema
 import keras
 import numpy as np
 import pytest
@@ -46,6 +47,7 @@ def test_saved_model_is_the_one_of_calibrate(capsys, activation):
     model.save("m.keras")
     assert main([*COMMAND, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
+    json_schema.check("calibrate", found)
     assert found["outputs"] == ("probabilities" if activation else "logits")
     expected, fit = keras_focal.calibration.calibrate(
         model, X, Y, from_logits=not activation, return_fit=True, verbose=0
@@ -79,7 +81,27 @@ def test_method_is_passed_on(capsys):
     found = json.loads(capsys.readouterr().out)
     assert (found["method"], found["temperature"]) == ("vector", None)
     assert found["after"]["nll"] < found["before"]["nll"]
-    assert "`method`" in refused(capsys, "--method", "no-such")
+    assert "`method`" in refused(capsys, "--method", "no-such", "--force")
+
+
+def test_auto_says_which_map_it_took(capsys):
+    pytest.importorskip("sklearn", reason="needs the extra `maps`")
+    assert main([*COMMAND, "--method", "auto", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    _, fit = keras_focal.calibration.calibrate(
+        model_of(), X, Y, from_logits=True, method="auto", return_fit=True, verbose=0
+    )
+    assert found["method"] == fit.method != "auto"
+    assert main([*COMMAND, "--method", "auto", "--force"]) == 0
+    assert f"method {fit.method}" in capsys.readouterr().out
+
+
+def test_model_that_exists_is_replaced_only_if_told(capsys, folder):
+    (folder / "c.keras").write_text("old")
+    assert "c.keras exists. Pass --force to replace it" in refused(capsys)
+    assert (folder / "c.keras").read_text() == "old"
+    assert main([*COMMAND, "--force"]) == 0
+    assert keras.saving.load_model("c.keras").get_layer("temperature")
 
 
 def test_logits_and_probabilities_that_were_mistaken_are_named(capsys):
@@ -132,7 +154,7 @@ def test_model_of_other_outputs_is_refused(capsys, outputs):
         (["--out", "m.keras"], 2, "must not be the file that is read"),
         (["--out", "absent/c.keras"], 1, "does not exist. Make it"),
         (["--export", "v.npz"], 1, "v.npz exists"),
-        (["--data", "v.pkl"], 2, "must end in .npz"),
+        (["--data", "v.pkl"], 2, "expected a file ending in .npz"),
         (["--data", "absent.npz"], 1, "does not exist"),
     ],
 )

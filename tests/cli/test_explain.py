@@ -2,6 +2,7 @@
 
 import json
 
+import json_schema
 import numpy as np
 import pytest
 import reference
@@ -45,7 +46,9 @@ def test_every_step_is_the_oracle_s(capsys, logits, label, given, gamma):
 
 def test_table_has_every_gamma(capsys):
     main(["explain", "--logits", "4,1,-1", "--label", "0", "--json"])
-    table = json.loads(capsys.readouterr().out)["gammas"]
+    found = json.loads(capsys.readouterr().out)
+    json_schema.check("explain", found)
+    table = found["gammas"]
     assert [*table] == ["0", "0.5", "1", "2", "3", "5", "FLSD-53"]
     for name, row in table.items():
         gamma = 3.0 if name == "FLSD-53" else float(name)

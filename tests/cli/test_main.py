@@ -1,12 +1,14 @@
 """keras-focal: its commands, help and exit codes; gamma and losses."""
 
 import configparser
+import inspect
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import json_schema
 import keras
 import pytest
 import reference
@@ -47,7 +49,9 @@ def test_unknown_words_are_refused_in_one_line(capsys, arguments):
 
 def test_gamma_of_p0_and_back(capsys):
     assert main(["gamma", "--p0", "0.25", "--json"]) == 0
-    gamma = json.loads(capsys.readouterr().out)["gamma"]
+    found = json.loads(capsys.readouterr().out)
+    json_schema.check("gamma", found)
+    gamma = found["gamma"]
     assert gamma == pytest.approx(reference.gamma_star(0.25), rel=1e-7)
     assert main(["gamma", "--gamma", "3", "--json"]) == 0
     p0 = json.loads(capsys.readouterr().out)["p0"]
@@ -77,9 +81,16 @@ def test_gamma_without_a_solution_is_refused(capsys, arguments, words):
 def test_losses_are_those_of_the_package(capsys):
     assert main(["losses", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
+    json_schema.check("losses", found)
     assert [row["name"] for row in found["named"]] == [row.name for row in losses.list()]
-    classes = [getattr(losses, name) for name in found["classes"]]
-    assert all(issubclass(each, keras.losses.Loss) for each in classes)
+    others = {
+        name: inspect.getdoc(value).partition("\n")[0]
+        for name, value in vars(losses).items()
+        if inspect.isclass(value) and issubclass(value, keras.losses.Loss)
+    }
+    for name in {"ClassificationLoss", "FocalLoss", *(row.loss for row in losses.list())}:
+        del others[name]
+    assert found["classes"] == others
     assert main(["losses"]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("FLSD-53", "PolyLoss", 'GammaScheduler("FLSc-531")'))
@@ -95,7 +106,7 @@ def test_absent_package_is_named_with_its_extra(capsys, monkeypatch, tmp_path, p
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, package, None)
-    (tmp_path / "p.csv").write_text("a,b,label\n0.9,0.1,0\n0.2,0.8,1\n0.6,0.4,1\n")
+    (tmp_path / "p.csv").write_text("p0,p1,label\n0.9,0.1,0\n0.2,0.8,1\n0.6,0.4,1\n")
     page = tmp_path / "p.html"
     options = ["--json", "--out", str(page)] if package == "matplotlib" else []
     assert main(["report", str(tmp_path / "p.csv"), *options]) == 1
@@ -124,4 +135,51 @@ def test_process_prints_the_answer_and_nothing_else():
         env=environment,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == {"gamma": 3.0702271, "p0": 0.25}
+    assert json.loads(done.stdout) == {"schema_version": 1, "gamma": 3.0702271, "p0": 0.25}
+
+
+POISON = "raise ImportError('a framework was imported')"
+QUICK = {
+    "--help": 0,
+    "--version": 0,
+    "gamma --p0 0.25": 0,
+    "explain --logits 4,1 --label 0 --gamma FLSD-53": 0,
+    "losses": 0,
+    "calibrate --help": 0,
+    "report bad.csv": 1,
+    "calibrate absent.keras --data bad.csv --out c.keras": 1,
+}
+
+
+@pytest.mark.parametrize("command", QUICK)
+def test_quick_answers_import_no_framework(tmp_path, command):
+    for name in ("keras", "tensorflow", "jax", "torch", "matplotlib"):
+        (tmp_path / f"{name}.py").write_text(POISON)
+    (tmp_path / "bad.csv").write_text("a,b,label\n1,2,0\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "keras_focal", *command.split()],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+    )
+    assert done.returncode == QUICK[command], done.stderr
+    assert "framework" not in done.stdout + done.stderr
+    assert done.stderr.count("\n") == QUICK[command]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [
+        (["reprot", "p.csv"], "report"),
+        (["report", "p.csv", "--prediction-keys", "x"], "--predictions-key"),
+        (["gamma", "--p_0=0.2", "--gamma", "3"], "--p0"),
+        (["calibrate", "m.keras", "--data", "v.npz", "--out", "c.keras", "--expert"], "--export"),
+    ],
+)
+def test_near_option_is_suggested(capsys, arguments, near):
+    assert main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert f"Did you mean {near}?" in printed
+    assert printed.count("\n") == 1

@@ -1,10 +1,13 @@
 """keras-focal report: the figures of the functions, from any file; bad files are named."""
 
 import base64
+import errno
 import json
 import re
+import stat
 from pathlib import Path
 
+import json_schema
 import numpy as np
 import predictions
 import pytest
@@ -12,7 +15,8 @@ import reference
 from keras import ops
 
 from keras_focal import calibration, functional, metrics
-from keras_focal.cli import _predictions, main
+from keras_focal.cli import main
+from keras_focal.cli.readers import _rows
 
 LABELS, LOGITS, PROBABILITIES = predictions.example("random")
 
@@ -27,7 +31,9 @@ def reported(capsys, *arguments):
     code = main(["report", *arguments, "--json"])
     printed = capsys.readouterr()
     assert (code, printed.err) == (0, "")
-    return json.loads(printed.out)
+    found = json.loads(printed.out)
+    json_schema.check("report", found)
+    return found
 
 
 def refused(capsys, *arguments, code=1):
@@ -62,7 +68,7 @@ def written(kind, values=LOGITS, labels=LABELS, name="logits"):
 @pytest.mark.parametrize("block", [2**20, 300], ids=["whole", "in parts"])
 @pytest.mark.parametrize("kind", ["npz", "csv", "parquet"])
 def test_figures_are_those_of_the_functions(capsys, monkeypatch, kind, block):
-    monkeypatch.setattr(_predictions, "BLOCK", block)
+    monkeypatch.setattr(_rows, "BLOCK", block)
     found = reported(capsys, written(kind))
     fit = calibration.fit_temperature(LOGITS, LABELS)
     assert found["predictions"] == "logits"
@@ -84,16 +90,19 @@ def test_figures_are_those_of_the_functions(capsys, monkeypatch, kind, block):
             "ece_of_chance": floor.expected,
             "ece_of_chance_95": floor.upper,
             "s99": (confidence > 0.99).mean(),
-            "s99_accuracy": correct[confidence > 0.99].mean() if (confidence > 0.99).any() else 0,
+            "s99_accuracy": correct[confidence > 0.99].mean()
+            if (confidence > 0.99).any()
+            else None,
         }
         metric = metrics.AdaECE(from_logits=True)
         metric.update_state(LABELS, logits)
         expected["ada_ece"] = float(metric.result())
+        assert found[key].pop("s99_accuracy") == pytest.approx(expected.pop("s99_accuracy"))
         assert found[key] == pytest.approx(expected, abs=1e-6)
 
 
 def test_worst_classes_and_mistakes_are_found_in_every_part(capsys, monkeypatch):
-    monkeypatch.setattr(_predictions, "BLOCK", 300)
+    monkeypatch.setattr(_rows, "BLOCK", 300)
     found = reported(capsys, written("npz"))
     p = reference.softmax64(LOGITS)
     top = p.argmax(1)
@@ -209,7 +218,7 @@ def test_logits_and_probabilities_that_were_mistaken_are_named(capsys):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_row_that_is_not_finite_is_named_or_left_out(capsys, monkeypatch, bad):
-    monkeypatch.setattr(_predictions, "BLOCK", 300)
+    monkeypatch.setattr(_rows, "BLOCK", 300)
     spoilt = LOGITS.copy()
     spoilt[200, 1] = bad
     file = written("npz", spoilt)
@@ -232,7 +241,7 @@ BAD_NPZ = {
     "label above": (lambda: save(logits=LOGITS, labels=LABELS + 2), r"class ids in \[0, 4\)"),
     "label below": (lambda: save(logits=LOGITS, labels=LABELS - 1), r"class ids in \[0, 4\).*-1"),
     "label between": (lambda: save(logits=LOGITS, labels=LABELS + 0.5), r"class ids in \[0, 4\)"),
-    "label NaN": (lambda: save(logits=LOGITS, labels=LABELS * np.nan), r"class ids.*nan"),
+    "label NaN": (lambda: save(logits=LOGITS, labels=LABELS * np.nan), "row 0 has no label"),
     "lengths": (lambda: save(logits=LOGITS, labels=LABELS[:9]), r"label for each row.*\(9,\)"),
     "label shape": (lambda: save(logits=LOGITS, labels=np.eye(3)[LABELS]), r"`labels`"),
     "no rows": (lambda: save(logits=LOGITS[:0], labels=LABELS[:0]), "no rows"),
@@ -276,13 +285,13 @@ def test_damaged_array_is_named(capsys, tmp_path):
 
 BAD_CSV = {
     "no header": ("1,2,0\n3,4,1\n", "name its columns"),
-    "no rows": ("a,b,label\n", "no rows"),
-    "no label": ("a,b,c\n1,2,0\n", "--labels-key"),
-    "text": ("a,b,label\n1,2,0\n1,x,1\n", "line 3 must hold numbers"),
-    "short line": ("a,b,label\n1,2,0\n1,2\n", "line 3 must hold numbers"),
-    "missing": ("a,b,label\n1,,0\n", "line 2 must hold numbers"),
-    "label": ("a,b,label\n1,2,0\n1,2,7\n", r"class ids in \[0, 2\).*7"),
-    "only labels": ("label\n0\n", "no columns of predictions"),
+    "no rows": ("p0,p1,label\n", "no rows"),
+    "no label": ("p0,p1,c\n1,2,0\n", "--labels-key"),
+    "text": ("p0,p1,label\n1,2,0\n1,x,1\n", "line 3 must hold numbers.*'x' in p1"),
+    "short line": ("p0,p1,label\n1,2,0\n1,2\n", "line 3 has 2 cells"),
+    "missing": ("p0,p1,label\n1,,0\n", "line 2 holds .* an empty cell"),
+    "label": ("p0,p1,label\n1,2,0\n1,2,7\n", r"line 3: .*class ids in \[0, 2\).*7"),
+    "only labels": ("label\n0\n", "no columns are predictions"),
     "binary": (b"\xff\xfe\x00a,b", "UTF-8"),
 }
 
@@ -298,8 +307,10 @@ def test_columns_of_a_csv_are_chosen_by_what_they_begin_with(capsys, tmp_path):
     lines = ["id;logit_a;logit_b;truth", *(f"row{i};{i};{9 - i};{i % 2}" for i in range(10))]
     (tmp_path / "p.csv").write_text("\n\n".join(lines))
     keys = ["--labels-key", "truth", "--predictions-key", "logit_"]
-    assert reported(capsys, "p.csv", *keys)["count"] == 10
-    assert "line 2 must hold numbers" in refused(capsys, "p.csv", *keys[:2])
+    assert "Received: '0'" in refused(capsys, "p.csv", *keys)  # is 0 a or b?
+    given = reported(capsys, "p.csv", *keys[:2], "--columns", "logit_a,logit_b")
+    assert (given["count"], given["class_names"]) == (10, ["logit_a", "logit_b"])
+    assert "no columns are predictions" in refused(capsys, "p.csv", *keys[:2])
     assert "begin with 'x'" in refused(capsys, "p.csv", *keys[:3], "x")
 
 
@@ -307,8 +318,8 @@ def test_columns_of_a_csv_are_chosen_by_what_they_begin_with(capsys, tmp_path):
     ("arguments", "code", "words"),
     [
         (["absent.npz"], 1, "absent.npz does not exist"),
-        ([".npz.d"], 2, "must end in .npz or .csv or .parquet"),
-        (["p.pkl"], 2, "must end in"),
+        ([".npz.d"], 2, "expected a file ending in .npz"),
+        (["p.pkl"], 2, "Received: p.pkl"),
         (["d.npz"], 1, "is not a file"),
         (["p.npz", "--out", "p.pdf"], 2, "--out must end in .html"),
         (["p.npz", "--out", "absent/p.html"], 1, "does not exist. Make it"),
@@ -332,9 +343,54 @@ def test_page_that_fails_leaves_the_old_one(capsys, tmp_path, monkeypatch):
     (tmp_path / "p.html").write_text("old")
 
     def broken(*_):
-        raise OSError(28, "No space left on device", "p.html")
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", broken)
-    assert "no space left on device: p.html" in refused(capsys, file, "--out", "p.html")
+    line = refused(capsys, file, "--out", "p.html", "--force")
+    assert "p.html was not written: no space left on device" in line
     assert (tmp_path / "p.html").read_text() == "old"
     assert len([*tmp_path.iterdir()]) == 2
+
+
+def test_file_that_exists_is_replaced_only_if_told_and_keeps_its_mode(capsys, tmp_path):
+    file = written("npz")
+    page = tmp_path / "p.html"
+    page.write_text("old")
+    page.chmod(0o640)
+    assert "p.html exists. Pass --force to replace it" in refused(capsys, file, "--out", "p.html")
+    assert page.read_text() == "old"
+    assert main(["report", file, "--out", "p.html", "--force"]) == 0
+    assert page.read_text().startswith("<!DOCTYPE")
+    assert stat.S_IMODE(page.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_link_is_written_through_only_if_told(capsys, tmp_path, is_there):
+    file = written("npz")
+    (tmp_path / "real").mkdir()
+    target, link = tmp_path / "real/p.html", tmp_path / "p.html"
+    if is_there:
+        target.write_text("old")
+    link.symlink_to(target)
+    assert "is a link to" in refused(capsys, file, "--out", "p.html")
+    assert main(["report", file, "--out", "p.html", "--force"]) == 0
+    assert link.is_symlink()
+    assert target.read_text().startswith("<!DOCTYPE")
+    assert [*(tmp_path / "real").iterdir()] == [target]
+
+
+def test_name_of_250_bytes_is_written(tmp_path):
+    name = f"{'n' * 245}.html"
+    assert main(["report", written("npz"), "--json", "--out", name]) == 0
+    assert (tmp_path / name).is_file()
+
+
+def test_full_disk_is_named(capsys, monkeypatch):
+    file = written("npz")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    line = refused(capsys, file, "--out", "p.html")
+    assert "p.html was not written: no space left on device" in line

@@ -1,0 +1,94 @@
+"""Which gamma to take, by Propositions 1 and 2: on the host, with NumPy alone."""
+
+from typing import Any
+
+import numpy as np
+
+from keras_focal._validation import check_open_interval
+
+
+def gamma_star(p0: Any) -> Any:
+    """Return the gamma at which g(p0, gamma) = 1: the smallest that damps every p >= p0.
+
+    gamma* = a/b + W_-1(-a^(1 - a/b) log(a) / b) / log(a), a = 1 - p0, b = p0 log p0. It falls
+    from infinity at p0 -> 0 to 0 at p0 -> 0.5; beyond 0.5 no gamma > 0 has g(p0, gamma) = 1.
+
+    Args:
+        p0: Number or array-like, 0 < p0 < 0.5: the probability of the true class above which
+            the focal gradient shall be smaller than that of cross-entropy.
+
+    Returns:
+        float, or float64 NumPy array of the shape of `p0`.
+
+    Raises:
+        ValueError: If a p0 is not in (0, 0.5).
+
+    Example:
+        >>> from keras_focal.gammas import gamma_star
+        >>> round(gamma_star(0.2), 6), round(gamma_star(0.25), 6)
+        (4.850554, 3.070227)
+
+    Source:
+        Mukhoti et al., 2020, Proposition 2.
+    """
+    p0 = np.asarray(p0, "float64")
+    check_open_interval(
+        "p0", p0, 0.0, 0.5, "Proposition 2 has no solution there: g(p, gamma) < 1 for every gamma"
+    )
+    # With e^y = 1 - gamma b / a the condition g(p0, gamma) = 1 reads (e^y - 1) / y = ratio and
+    # gamma = -y / log(a): the same root as Lambert's W_-1, without its square root near p0 = 0.5.
+    log_a = np.log1p(-p0)
+    ratio = p0 * np.log(p0) / ((1.0 - p0) * log_a)
+    gamma = -_exponential_growth(np.log(ratio)) / log_a
+    return float(gamma) if gamma.ndim == 0 else gamma
+
+
+def threshold_probability(gamma: Any) -> Any:
+    """Return the p0 with g(p0, gamma) = 1: a focal gradient is damped above it, raised below.
+
+    The inverse of `gamma_star`: it falls from 0.5 at gamma -> 0 to 0 at gamma -> infinity, and is
+    exactly 1/e for gamma = 1.
+
+    Args:
+        gamma: Number or array-like, > 0 and finite.
+
+    Returns:
+        float, or float64 NumPy array of the shape of `gamma`, in (0, 0.5).
+
+    Raises:
+        ValueError: If a gamma is not in (0, infinity).
+
+    Example:
+        >>> from keras_focal.gammas import threshold_probability
+        >>> [round(threshold_probability(gamma), 4) for gamma in (1, 2, 3, 5)]
+        [0.3679, 0.2976, 0.2526, 0.1968]
+
+    Source:
+        Mukhoti et al., 2020, Propositions 1 and 2.
+    """
+    check_open_interval("gamma", gamma, 0.0, np.inf, "with gamma = 0 every p has g(p, gamma) = 1")
+    gamma = np.asarray(gamma, "float64")
+    low, high = np.full(gamma.shape, -745.0), np.full(gamma.shape, np.log(0.5))
+    for _ in range(64):
+        middle = (low + high) / 2.0
+        p = np.exp(middle)
+        # log g, without the difference of two numbers near 1 that g itself is for a small gamma.
+        is_raised = gamma * np.log1p(-p) + np.log1p(gamma * p * -middle / (1.0 - p)) > 0
+        low, high = np.where(is_raised, middle, low), np.where(is_raised, high, middle)
+    p0 = np.exp((low + high) / 2.0)
+    return float(p0) if p0.ndim == 0 else p0
+
+
+def _exponential_growth(log_ratio: np.ndarray) -> np.ndarray:
+    """Return the y > 0 with log((e^y - 1) / y) = log_ratio > 0.
+
+    The left side is convex and at least y / 2, so Newton falls from y = 2 log_ratio to the root.
+    """
+    y = 2.0 * log_ratio
+    for _ in range(100):
+        excess = y + np.log(-np.expm1(-y) / y) - log_ratio
+        step = excess / (-1.0 / np.expm1(-y) - 1.0 / y)
+        y = y - step
+        if np.all(np.abs(step) <= 1e-15 * y):
+            break
+    return y

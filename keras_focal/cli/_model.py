@@ -1,0 +1,117 @@
+"""A saved model: loaded, calibrated, measured and written."""
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+# Loading finds the layers, losses and metrics of a model by what is registered.
+from keras_focal import callbacks, layers, losses, metrics  # noqa: F401
+from keras_focal.calibration import CalibrationReport, calibrate
+from keras_focal.cli._entries import Reading, half_step, is_logits
+from keras_focal.cli._errors import CommandError
+from keras_focal.cli._files import whole
+from keras_focal.cli._measure import measure
+from keras_focal.cli.readers import Rows
+from keras_focal.cli.readers._rows import Classes
+
+
+class Calibrated(NamedTuple):
+    """A calibrated model.
+
+    Attributes:
+        model: The model.
+        kind: What the outputs were before, "logits" or "probabilities".
+        method: The map that was taken.
+        temperature: T, if the map is one.
+        before: Figures of the outputs before.
+        after: Figures of the outputs after.
+    """
+
+    model: keras.Model
+    kind: str
+    method: str
+    temperature: float | None
+    before: CalibrationReport
+    after: CalibrationReport
+
+
+def calibrated_model(arguments: argparse.Namespace, x: np.ndarray, y: np.ndarray) -> Calibrated:
+    """Load a model and calibrate it on held-out data."""
+    model = _model(arguments.model)
+    outputs = _predicted(model, x, arguments)
+    from_logits = is_logits(Rows(0, outputs, y, 1.0), arguments.from_logits)
+    before = _measured(outputs, y, from_logits)
+    method = {} if arguments.method == "temperature" else {"method": arguments.method}
+    calibrated, fit = calibrate(
+        model,
+        x,
+        y,
+        from_logits=from_logits,
+        return_fit=True,
+        batch_size=arguments.batch_size,
+        verbose=0,
+        **method,
+    )
+    return Calibrated(
+        model=calibrated,
+        kind="logits" if from_logits else "probabilities",
+        method=getattr(fit, "method", arguments.method),
+        temperature=getattr(fit, "temperature", None),
+        before=before,
+        after=_measured(_predicted(calibrated, x, arguments), y, False),
+    )
+
+
+def write(calibrated: keras.Model, arguments: argparse.Namespace) -> None:
+    """Write model and export, or neither."""
+    with whole(arguments.out) as path:
+        calibrated.save(path)
+        if arguments.export:
+            with whole(arguments.export) as folder:
+                calibrated.export(folder, verbose=False)
+
+
+def _measured(outputs: np.ndarray, labels: np.ndarray, from_logits: bool) -> CalibrationReport:
+    """Return the figures of the outputs of a model."""
+    num_classes = max(2, outputs.shape[-1])
+    zero = None if from_logits else half_step(outputs)
+    reading = Reading(from_logits, num_classes, Classes(), zero)
+    entries = reading.entries([Rows(0, outputs, labels, 1.0)])
+    return measure(entries, num_classes, from_logits).report
+
+
+def _model(path: Path) -> keras.Model:
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise CommandError(
+            f"{path} cannot be loaded: {reason} ... It must be a model that model.save wrote, of "
+            "Keras's and this package's own layers, and unharmed."
+        ) from error
+
+
+def _predicted(model: keras.Model, x: np.ndarray, arguments: argparse.Namespace) -> np.ndarray:
+    """Return the one output of a model."""
+    try:
+        outputs = model.predict(x, batch_size=arguments.batch_size, verbose=0)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise CommandError(
+            f"{arguments.model} does not take the inputs of {arguments.data}, of shape {x.shape}: "
+            f"{reason}"
+        ) from error
+    if isinstance(outputs, dict | list | tuple):
+        raise CommandError(
+            f"{arguments.model} has {len(outputs)} outputs, and the command takes one. Call "
+            "calibration.calibrate from Python, with labels for each."
+        )
+    if outputs.ndim < 2:
+        raise CommandError(
+            f"{arguments.model} must give a score for each class, shape (rows, classes). Received: "
+            f"shape {outputs.shape}."
+        )
+    return outputs

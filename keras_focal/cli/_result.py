@@ -1,0 +1,227 @@
+"""What `keras-focal report` finds, and how it finds it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from keras_focal._quiet import import_keras
+from keras_focal.cli._entries import Reading, half_step, is_logits
+from keras_focal.cli._errors import CommandError
+from keras_focal.cli.readers import Rows, Source
+
+if TYPE_CHECKING:
+    from keras_focal.cli._measure import Measured
+
+WORST = 10
+"""Classes and mistakes that are shown."""
+
+Progress = Callable[[str, Source], AbstractContextManager[Iterator[Rows]]]
+
+
+class Options(NamedTuple):
+    """How a file is measured.
+
+    Attributes:
+        from_logits: What the predictions are; None to see by their values.
+        num_bins: Bins of the errors.
+        temperature: T; None to fit it.
+        skip_invalid: Whether rows with NaN or infinity, or without a label, are left out.
+        ignore_class: A label whose rows are left out.
+    """
+
+    from_logits: bool | None
+    num_bins: int
+    temperature: float | None
+    skip_invalid: bool
+    ignore_class: int | None
+
+
+class Result(NamedTuple):
+    """What the command found.
+
+    Attributes:
+        source: The file, and what was read of it.
+        kind: "logits", "probabilities" or "confidences".
+        num_classes: Number of classes; None of confidences.
+        num_bins: Bins of the errors.
+        temperature: T; None of confidences.
+        origin: Where T is from, "given" or "of least NLL"; None of confidences.
+        before: Predictions as they are.
+        after: With logits / T; None of confidences.
+        num_invalid: Predictions left out as invalid.
+        num_ignored: Predictions left out by their label.
+        num_zero: Predictions whose label had the probability 0.
+        zero: What a probability of 0 counts as, if the file is rounded.
+        notes: What a reader must know.
+    """
+
+    source: Source
+    kind: str
+    num_classes: int | None
+    num_bins: int
+    temperature: float | None
+    origin: str | None
+    before: "Measured"
+    after: "Measured | None"
+    num_invalid: int
+    num_ignored: int
+    num_zero: int
+    zero: float | None
+    notes: list[str]
+
+    @property
+    def measured(self) -> "list[Measured]":
+        """Predictions as they are, and with logits / T if there is a T."""
+        return [self.before, *([self.after] if self.after else [])]
+
+    def class_name(self, label: int | str) -> str:
+        """Return what a class is called in the file."""
+        names = self.source.classes.names
+        return names[label] if names and isinstance(label, int) else str(label)
+
+    def read_as(self) -> str:
+        """Return the columns or arrays that were read, as what, and what was not read."""
+        source = self.source
+        predicted = f"; predicted classes from {source.predicted}" if source.predicted else ""
+        others = f"; not read: {_listed(source.ignored)}" if source.ignored else ""
+        columns = f"{self.kind} from {_listed(source.columns)}"
+        return f"{columns}{predicted}; labels from {source.label}{others}"
+
+    def worst_classes(self) -> list[tuple[int, int, float, float]]:
+        """Return class, number of its labels, and its error before and after, the worst first."""
+        if self.after is None:
+            return []
+        before, after = self.before.report.class_ece, self.after.report.class_ece
+        order = np.argsort(-before, kind="stable")[:WORST]
+        counts = self.before.labels
+        return [(int(k), int(counts[k]), float(before[k]), float(after[k])) for k in order]
+
+
+def result_of(source: Source, options: Options, progress: Progress) -> Result:
+    """Measure a file."""
+    first = next(source.read(), None)
+    if first is None or first.predictions.size == 0:
+        raise CommandError("there are no rows. Write predictions and labels.")
+    if source.predicted is not None:
+        return _of_confidences(source, options, progress)
+    from_logits = is_logits(first, options.from_logits)
+    num_classes = max(2, first.predictions.shape[-1])
+    zero = None if from_logits else half_step(first.predictions)
+    reading = Reading(
+        from_logits, num_classes, source.classes, zero, options.skip_invalid, options.ignore_class
+    )
+    how: dict[str, Any] = {"num_bins": options.num_bins}
+    import_keras()
+    from keras_focal.cli._measure import measure
+
+    with progress("reading", source) as rows:
+        before = measure(reading.entries(rows), num_classes, from_logits, num_mistakes=WORST, **how)
+    if before.report.count == 0:
+        raise CommandError("no row is valid and has a label. Write predictions and labels again.")
+    fit = before.report.nll_fit
+    temperature = options.temperature or fit.temperature
+    counts = {
+        "num_invalid": reading.num_invalid,
+        "num_ignored": reading.num_ignored,
+        "num_zero": reading.num_zero,
+    }
+    with progress("after T", source) as rows:
+        after = measure(
+            reading.entries(rows), num_classes, from_logits, temperature=temperature, **how
+        )
+    result = Result(
+        source=source,
+        kind="logits" if from_logits else "probabilities",
+        num_classes=num_classes,
+        num_bins=options.num_bins,
+        temperature=temperature,
+        origin="given" if options.temperature else "of least NLL",
+        before=before,
+        after=after,
+        zero=zero,
+        notes=[],
+        **counts,
+    )
+    return result._replace(notes=_notes(result))
+
+
+def _of_confidences(source: Source, options: Options, progress: Progress) -> Result:
+    if options.temperature is not None or options.from_logits is not None:
+        raise CommandError(
+            "the file holds predicted classes and confidences, for which there is no T and no "
+            "logits. Leave out --temperature, --from-logits and --probabilities."
+        )
+    import_keras()
+    from keras_focal.cli._confidences import measure_confidences
+
+    with progress("reading", source) as rows:
+        before, num_invalid, num_ignored = measure_confidences(
+            rows, options.num_bins, options.skip_invalid, options.ignore_class, WORST
+        )
+    if before.report.count == 0:
+        raise CommandError("no row is valid and has a label. Write predictions and labels again.")
+    result = Result(
+        source=source,
+        kind="confidences",
+        num_classes=None,
+        num_bins=options.num_bins,
+        temperature=None,
+        origin=None,
+        before=before,
+        after=None,
+        num_invalid=num_invalid,
+        num_ignored=num_ignored,
+        num_zero=0,
+        zero=None,
+        notes=[],
+    )
+    return result._replace(notes=_notes(result))
+
+
+def _listed(names: Sequence[str]) -> str:
+    known = [name or "(no name)" for name in names]
+    return ", ".join(known if len(known) <= 6 else [*known[:3], "...", known[-1]])
+
+
+def _notes(result: Result) -> list[str]:
+    notes, fit = [], result.before.report.nll_fit
+    present = np.flatnonzero(result.before.labels)
+    if result.after is not None and len(present) == 1:
+        notes.append(
+            f"Every label is {result.class_name(int(present[0]))}: figures of one class say "
+            "little. Check the labels, or take rows of all classes."
+        )
+    if result.num_zero:
+        what = (
+            f"{result.zero:g}, half the step that the file is rounded to"
+            if result.zero
+            else "the least that a float32 holds"
+        )
+        notes.append(
+            f"{result.num_zero} labels had the probability 0, which counts as {what}. NLL and T "
+            "depend on that: write logits, or more decimals."
+        )
+    if result.origin == "of least NLL":
+        if fit.at_bound:
+            from keras_focal.cli._measure import bound_note
+
+            notes.append(bound_note(fit.temperature))
+        notes.append(
+            "T is fitted on the rows that it is measured on, which flatters it a little: fit on "
+            "validation data, and pass --temperature here."
+        )
+    if result.kind == "confidences":
+        notes.append(
+            "The file holds predicted classes and their confidence: figures of the top label "
+            "alone, and no T. Write logits or all probabilities for those."
+        )
+    if result.num_ignored:
+        notes.append(f"{result.num_ignored} predictions with the ignored label are left out.")
+    if result.num_invalid:
+        notes.append(
+            f"{result.num_invalid} predictions with NaN or infinity or without a label are left "
+            "out."
+        )
+    return notes

@@ -1,0 +1,149 @@
+"""Text with a line of names: .csv and .tsv, plain or in gzip."""
+
+import csv
+import gzip
+import io
+import itertools
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_focal.cli._errors import CommandError
+from keras_focal.cli.readers import _rows
+from keras_focal.cli.readers._columns import choose
+from keras_focal.cli.readers._rows import MISSING, MOST_CLASSES, Ask, Rows, Source
+
+_MARKS = ("\t", ";", "|")
+_PEEK = 2**14
+"""Rows in which labels that are words are sought."""
+
+
+def source(path: Path, ask: Ask) -> Source:
+    """Return the reader of a file."""
+    with _opened(path) as (text, _):
+        first = text.readline()
+    mark = next((mark for mark in _MARKS if mark in first), ",")
+    names = [name.strip() for name in next(csv.reader([first], delimiter=mark), [])]
+    if all(_is_number(name) for name in names):
+        raise CommandError(
+            "the file must name its columns in the first line, such as prob_0,prob_1,label. "
+            f"Received: {first.strip()[:40]!r}."
+        )
+
+    def words_of(label: str) -> set[str]:
+        at = names.index(label)
+        with _opened(path) as (text, _):
+            head = itertools.islice(csv.reader(text, delimiter=mark), 1, _PEEK)
+            cells = {row[at].strip() for row in head if len(row) > at}
+        return {cell for cell in cells if not _is_number(cell) and not _is_missing(cell)} - _BOOLS
+
+    choice = choose(names, ask, words_of)
+    if len(choice.columns) > MOST_CLASSES:
+        raise CommandError(f"there are {len(choice.columns)} columns; {MOST_CLASSES} are read.")
+    position = {name: at for at, name in enumerate(names)}
+    columns = [position[name] for name in choice.columns]
+    take = itemgetter(*columns, columns[0])  # one more, so that one column is a tuple too
+    label = position[choice.label]
+    predicted = position[choice.predicted] if choice.predicted else None
+    size = max(1, _rows.BLOCK // len(columns))
+
+    def read() -> Iterator[Rows]:
+        start = 0
+        with _opened(path) as (text, share):
+            rows = _numbered(csv.reader(text, delimiter=mark), len(names))
+            next(rows, None)
+            while block := list(itertools.islice(rows, size)):
+                lines = np.array([line for line, _ in block])
+                cells = [row for _, row in block]
+                x = _floats([take(row) for row in cells], lines, choice.columns, mark)
+                y = np.array([row[label].strip() for row in cells])
+                top = None if predicted is None else np.array([row[predicted] for row in cells])
+                yield Rows(start, x, y, share(), lines, top)
+                start += len(block)
+
+    return Source(
+        path, choice.columns, choice.label, choice.classes, read, choice.predicted, choice.ignored
+    )
+
+
+_BOOLS = {"True", "False", "true", "false", "TRUE", "FALSE"}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[io.TextIOWrapper, Any]]:
+    """Give the text of a file, and what tells how much of it is read."""
+    total = path.stat().st_size
+    with path.open("rb") as raw:
+        binary = gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
+        try:
+            yield (
+                io.TextIOWrapper(binary, "utf-8-sig", newline=""),
+                lambda: raw.tell() / total,
+            )
+        except UnicodeDecodeError as error:
+            raise CommandError(
+                "the file is not text in UTF-8. Save it as CSV in UTF-8 (Excel: 'CSV UTF-8')."
+            ) from error
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise CommandError("the file is truncated or damaged. Write it again.") from error
+
+
+def _numbered(reader: Any, width: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that hold something, each with the number of its line in the file."""
+    try:
+        for row in reader:
+            if len(row) == width:
+                yield reader.line_num, row
+            elif any(cell.strip() for cell in row):
+                raise CommandError(
+                    f"line {reader.line_num} has {len(row)} cells, and the first line {width} "
+                    "names. Write the line again, or quote text that holds the separator."
+                )
+    except csv.Error as error:
+        raise CommandError(f"line {reader.line_num} cannot be read: {error}.") from error
+
+
+def _floats(
+    rows: list[tuple[str, ...]], lines: np.ndarray, names: list[str], mark: str
+) -> np.ndarray:
+    """Return the numbers of cells, shape (rows, len(names)); NaN where a cell is empty or NA."""
+    try:
+        found = np.array([tuple(map(float, row)) for row in rows])
+    except ValueError:
+        pairs = zip(rows, lines, strict=True)
+        found = np.array([_slowly(row, line, names, mark) for row, line in pairs])
+    return found[:, :-1]
+
+
+def _slowly(row: tuple[str, ...], line: int, names: list[str], mark: str) -> list[float]:
+    """Return the numbers of one row, of which some are missing or have a decimal comma."""
+    has_commas = mark != "," and not any("." in cell for cell in row)
+    found = []
+    for cell, name in zip(row, [*names, names[0]], strict=True):
+        is_comma = has_commas and re.fullmatch(r"\s*[-+]?\d*,\d+(e[-+]?\d+)?\s*", cell, re.I)
+        text = cell.replace(",", ".") if is_comma else cell
+        if not (_is_number(text) or _is_missing(text)):
+            raise CommandError(
+                f"line {line} must hold numbers in the columns that are read. Received: "
+                f"{cell.strip()[:40]!r} in {name}. Choose columns of numbers with --columns."
+            )
+        found.append(float("nan") if _is_missing(text) else float(text))
+    return found
+
+
+def _is_missing(text: str) -> bool:
+    return text.strip().lower() in MISSING
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,525 @@
+"""keras-focal report: what people's files hold is read rightly, or refused by name.
+
+Every file here holds the same predictions; its figures must be those of the plain arrays.
+"""
+
+import gzip
+import io
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import json_schema
+import numpy as np
+import pytest
+import reference
+
+from keras_focal.cli import main
+
+RNG = np.random.default_rng(1)
+SIZE, K = 240, 3
+LABELS = RNG.integers(0, K, SIZE)
+LOGITS = np.round(RNG.normal(0, 2, (SIZE, K)) + 3 * np.eye(K)[LABELS], 4)
+P = reference.softmax64(LOGITS)
+WORDS = np.array(["cat", "dog", "fox"])
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The report of the plain arrays of logits."""
+    path = tmp_path_factory.mktemp("plain") / "plain.npz"
+    np.savez(path, logits=LOGITS, labels=LABELS)
+    return report_of(path)
+
+
+def report_of(path, *options):
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdout", out)
+        patch.setattr("sys.stderr", err)
+        code = main(["report", str(path), *options, "--json"])
+    assert (code, err.getvalue()) == (0, "")
+    found = json.loads(out.getvalue())
+    json_schema.check("report", found)
+    return found
+
+
+def refused(capsys, path, *options, code=1):
+    assert main(["report", str(path), *options]) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    return printed.err
+
+
+def lines_of(columns, mark=",", end="\n"):
+    """Return a table as text; `columns` has a list of cells for each name."""
+    names = [re.sub(r"#\d+$", "", name) for name in columns]
+    rows = zip(*columns.values(), strict=True)
+    text = [mark.join(names), *(mark.join(map(str, row)) for row in rows)]
+    return end.join(text) + end
+
+
+def table(prefix="logit_", values=LOGITS, labels=LABELS, names=range(K)):
+    columns = {f"{prefix}{name}": values[:, k].tolist() for k, name in enumerate(names)}
+    return {**columns, "label": list(labels)}
+
+
+def same_figures(found, plain, rel=1e-6):
+    assert found["count"] == plain["count"]
+    assert found["temperature"] == pytest.approx(plain["temperature"], rel=rel)
+    assert found["before"]["error"] == plain["before"]["error"]
+    for key in ("before", "after"):
+        ours, theirs = (
+            {k: -1 if v is None else v for k, v in r[key].items()} for r in (found, plain)
+        )
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-5)
+
+
+COUNT = list(range(SIZE))
+EXTRAS = {"": COUNT, "Unnamed: 0": COUNT, "id": COUNT, "fold": [1] * SIZE, "weight": [0.5] * SIZE}
+EXTRAS |= {"timestamp": ["2026-01-01 10:00"] * SIZE, "prediction": P.argmax(1).tolist()}
+
+READ_AS_PLAIN = {
+    "index of to_csv": {"": COUNT, **table()},
+    "index, id, fold, weight, time, prediction": {**EXTRAS, **table()},
+    "probabilities beside an index": {"": COUNT, **table("prob_", P)},
+    "reversed numbers": dict(reversed(table("p", P).items())),
+    "numbers in brackets": table("probs[", P, names=("0]", "1]", "2]")),
+    "bare numbers": table(""),
+    "words": {**table("", P, WORDS[LABELS], WORDS), "id": COUNT},
+    "words in another order": dict(reversed(table("", P, WORDS[LABELS], WORDS).items())),
+    "words with a prefix": {"id": COUNT, **table("p_", P, WORDS[LABELS], WORDS)},
+    "numbers from 1, labels alike": table("p", P, LABELS + 1, (1, 2, 3)),
+    "labels with a point": table(labels=LABELS.astype(float)),
+}
+
+
+@pytest.mark.parametrize("case", READ_AS_PLAIN)
+def test_columns_of_predictions_are_found_among_others(plain, tmp_path, case):
+    (tmp_path / "p.csv").write_text(lines_of(READ_AS_PLAIN[case]))
+    found = report_of(tmp_path / "p.csv")
+    same_figures(found, plain)
+    assert len(found["columns"]) == K
+    assert not set(found["columns"]) & set(EXTRAS)
+
+
+def test_columns_are_ordered_by_their_numbers(tmp_path):
+    wide = RNG.normal(0, 1, (60, 12)) + 4 * np.eye(12)[np.arange(60) % 12]
+    columns = {f"logit_{k}": wide[:, k] for k in sorted(range(12), key=str)}
+    (tmp_path / "p.csv").write_text(lines_of({**columns, "label": np.arange(60) % 12}))
+    found = report_of(tmp_path / "p.csv")
+    assert found["columns"] == [f"logit_{k}" for k in range(12)]
+    assert found["before"]["error"] == pytest.approx(np.mean(wide.argmax(1) != np.arange(60) % 12))
+
+
+def test_classes_of_words_are_shown_by_name(capsys, tmp_path):
+    (tmp_path / "p.csv").write_text(lines_of(table("p_", P, WORDS[LABELS], WORDS)))
+    assert report_of(tmp_path / "p.csv")["class_names"] == [*WORDS]
+    assert main(["report", str(tmp_path / "p.csv"), "--out", str(tmp_path / "p.html")]) == 0
+    printed = capsys.readouterr().out
+    assert "Read: probabilities from p_cat, p_dog, p_fox; labels from label" in printed
+    assert re.search(r"\n dog +\d", printed)
+    assert "<td>dog</td>" in (tmp_path / "p.html").read_text()
+
+
+def test_columns_option_names_classes_in_order(plain, tmp_path):
+    (tmp_path / "p.csv").write_text(lines_of({**table("x ", names=WORDS), "id": COUNT}))
+    found = report_of(tmp_path / "p.csv", "--columns", "x cat,x dog,x fox")
+    same_figures(found, plain)
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative"), [("True", "False"), ("true", "false"), ("1.0", "0.0")]
+)
+def test_truth_is_a_class_of_two(tmp_path, positive, negative):
+    score = P[:, 0].round(3)
+    labels = [positive if label == 0 else negative for label in LABELS]
+    (tmp_path / "p.csv").write_text(lines_of({"score": score, "label": labels}))
+    found = report_of(tmp_path / "p.csv")
+    assert found["num_classes"] == 2
+    error = np.mean((score > 0.5) != (LABELS == 0))
+    assert found["before"]["error"] == pytest.approx(error)
+
+
+@pytest.mark.parametrize("options", [("--columns", "dog"), ("--predictions-key", "do")])
+def test_one_named_column_is_the_second_class(capsys, tmp_path, options):
+    score = P[:, 0].round(3)
+    labels = (LABELS == 0).astype(int)
+    (tmp_path / "p.csv").write_text(lines_of({"id": COUNT, "dog": score, "label": labels}))
+    found = report_of(tmp_path / "p.csv", *options)
+    assert found["before"]["error"] == pytest.approx(np.mean((score > 0.5) != labels))
+    assert main(["report", str(tmp_path / "p.csv"), *options]) == 0
+    assert "not read: id" in capsys.readouterr().out
+
+
+REFUSED = {
+    "index and features": ({"": COUNT, **table("feature_")}, "no columns are predictions"),
+    "words and ids": (table("", P, names=WORDS), "--columns cat,dog,fox"),
+    "words and an unknown": (
+        {**table("", P, WORDS[LABELS], WORDS), "owl": COUNT},
+        "and not owl.*--columns",
+    ),
+    "words with a prefix and an unknown": (
+        {**table("p_", P, WORDS[LABELS], WORDS), "p_value": COUNT},
+        "and not p_value.*--columns",
+    ),
+    "labels without a column": (table("p_", P[:, :2], WORDS[LABELS], WORDS[:2]), "p_cat"),
+    "logits and probabilities": (
+        {**table(), **table("prob_", P)},
+        "logit_0, logit_1, logit_2 and prob_0, prob_1, prob_2",
+    ),
+    "one name twice": (
+        {"p0": P[:, 0], "p1": P[:, 1], "p1#2": P[:, 2], "label": LABELS},
+        "two columns have one name, 'p1'",
+    ),
+    "labels twice": ({**table(), "label#2": COUNT}, "label"),
+    "two labels": ({**table(), "target": COUNT}, "label and target.*--labels-key"),
+    "a number left out": (table("p", P, names=(0, 1, 3)), "2 is not there"),
+    "numbers from 1, labels from 0": (table("p", P, names=(1, 2, 3)), "1, 2, 3. Received: '0'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_columns_that_are_not_plain_are_refused_by_name(capsys, tmp_path, case):
+    columns, words = REFUSED[case]
+    (tmp_path / "p.csv").write_text(lines_of(columns))
+    assert re.search(words, refused(capsys, tmp_path / "p.csv"))
+
+
+def test_near_name_is_suggested(capsys, tmp_path):
+    (tmp_path / "p.csv").write_text(lines_of({**table(), "truth": LABELS}))
+    assert "Did you mean truth?" in refused(capsys, tmp_path / "p.csv", "--labels-key", "trueth")
+    line = refused(capsys, tmp_path / "p.csv", "--columns", "logit_0,logit1,logit_2")
+    assert re.search(r"Received: 'logit1'.*Did you mean logit_\d", line)
+
+
+# --- logits or probabilities
+
+
+def spoilt(row, values):
+    found = P.copy()
+    found[row] = values
+    return found
+
+
+NEVER_LOGITS = {
+    "one row of many": (spoilt(200, [0.5, 0.3, 0.1]), "row 200 sums to 0.9"),
+    "one decimal": (np.array([[0.3, 0.3, 0.3]] * SIZE), "row 0 sums to 0.9"),
+    "zeros": (spoilt(7, 0.0), "row 7 sums to 0"),
+    "sigmoids": (1 / (1 + np.exp(-LOGITS)), "sigmoids"),
+    "one above 1": (spoilt(9, [1.2, -0.1, -0.1]), "row 9 holds 1.2"),
+}
+
+
+@pytest.mark.parametrize("case", NEVER_LOGITS)
+def test_numbers_in_0_to_1_are_never_logits(capsys, tmp_path, case):
+    values, words = NEVER_LOGITS[case]
+    np.savez(tmp_path / "p.npz", scores=values, labels=LABELS)
+    assert words in refused(capsys, tmp_path / "p.npz")
+
+
+ROUNDED = {
+    "text of 6 digits": (lambda p: np.round(p, 6), "csv", 5e-7),
+    "text of 2 digits": (lambda p: np.round(p, 2), "csv", 5e-3),
+    "float64 of 4 digits": (lambda p: np.round(p, 4), "npz", 5e-5),
+    "float32 of 6 digits": (lambda p: np.round(p, 6).astype("float32"), "npz", 5e-7),
+    "float16": (lambda p: p.astype("float16"), "npz", 2.0**-25),
+    "float32": (lambda p: np.where(p < 1e-6, 0, p).astype("float32"), "npz", None),
+}
+
+
+@pytest.mark.parametrize("case", ROUNDED)
+def test_zero_counts_as_half_the_step_of_the_file(tmp_path, case):
+    rounded, kind, zero = ROUNDED[case]
+    sharp = reference.softmax64(12 * LOGITS)
+    values = rounded(sharp)
+    if kind == "npz":
+        np.savez(tmp_path / "p.npz", probs=values, labels=LABELS)
+    else:
+        (tmp_path / "p.csv").write_text(lines_of(table("p", values)))
+    found = report_of(tmp_path / f"p.{kind}")
+    assert found["zero_probability_as"] == (zero and float(f"{zero:.8g}"))
+    of_labels = values[np.arange(SIZE), LABELS].astype("float64")
+    assert found["zero_probability_count"] == (of_labels == 0).sum() > 0
+    assert "labels had the probability 0" in found["notes"][0]
+    filled = np.where(values == 0, zero or 2.0**-126, values.astype("float64"))
+    filled /= filled.sum(axis=1, keepdims=True)
+    nll = -np.log(filled[np.arange(SIZE), LABELS]).mean()
+    assert found["before"]["nll"] == pytest.approx(nll, rel=1e-5)
+
+
+def test_certain_wrong_answer_of_one_column_counts_like_that_of_two(tmp_path):
+    one = np.round(1 / (1 + np.exp(-4 * LOGITS[:, 0])), 3)
+    labels = (LABELS == 0).astype(int)
+    np.savez(tmp_path / "one.npz", probs=one[:, None], labels=labels)
+    np.savez(tmp_path / "two.npz", probs=np.stack([1 - one, one], 1).round(3), labels=labels)
+    first, second = (report_of(tmp_path / name) for name in ("one.npz", "two.npz"))
+    same_figures(first, second)
+
+
+# --- what is missing
+
+
+@pytest.mark.parametrize("cell", ["", "NA", "nan", "NULL"])
+@pytest.mark.parametrize("column", ["logit_1", "label"])
+def test_missing_cell_is_named_or_skipped_and_counted(capsys, tmp_path, cell, column):
+    columns = table()
+    columns[column] = [*columns[column][:4], cell, *columns[column][5:]]
+    (tmp_path / "p.csv").write_text(lines_of(columns))
+    line = refused(capsys, tmp_path / "p.csv")
+    assert "line 6 " in line
+    assert "--skip-invalid" in line
+    found = report_of(tmp_path / "p.csv", "--skip-invalid")
+    assert (found["count"], found["invalid_count"]) == (SIZE - 1, 1)
+
+
+def test_ignored_label_exempts_its_row_from_every_check(plain, tmp_path):
+    values = np.concatenate([LOGITS, [[np.nan] * K, [1e308, 0, 0]]])
+    np.savez(tmp_path / "p.npz", logits=values, labels=[*LABELS, 255, 255])
+    found = report_of(tmp_path / "p.npz", "--ignore-class", "255")
+    same_figures(found, plain)
+    assert (found["ignored_count"], found["invalid_count"]) == (2, 0)
+
+
+def test_accuracy_of_no_confident_prediction_is_a_dash(capsys, tmp_path):
+    np.savez(tmp_path / "p.npz", logits=LOGITS / 100, labels=LABELS)
+    assert report_of(tmp_path / "p.npz", "--temperature", "2")["before"]["s99_accuracy"] is None
+    assert main(["report", str(tmp_path / "p.npz"), "--temperature", "2"]) == 0
+    assert re.search(r"accuracy of those +– +–", capsys.readouterr().out)
+
+
+# --- other forms
+
+
+FORMS = {
+    "tsv": ("p.tsv", lambda: lines_of(table(), "\t").encode()),
+    "gzip": ("p.csv.gz", lambda: gzip.compress(lines_of(table()).encode())),
+    "bars": ("p.csv", lambda: lines_of(table(), "|").encode()),
+    "semicolons": ("p.csv", lambda: lines_of(table(), ";").encode()),
+    "decimal comma": ("p.csv", lambda: lines_of(table(), ";").replace(".", ",").encode()),
+    "CR": ("p.csv", lambda: lines_of(table(), end="\r").encode()),
+    "CR LF and a mark": ("p.csv", lambda: b"\xef\xbb\xbf" + lines_of(table(), end="\r\n").encode()),
+    "blank lines": ("p.csv", lambda: lines_of(table(), end="\n\n").encode()),
+    "quotes": ("p.csv", lambda: re.sub(r"([^,\n]+)", r'"\1"', lines_of(table())).encode()),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_of_text_give_the_same(plain, tmp_path, form):
+    name, data = FORMS[form]
+    (tmp_path / name).write_bytes(data())
+    same_figures(report_of(tmp_path / name), plain)
+
+
+def test_two_npy_files_give_the_same(capsys, plain, tmp_path):
+    np.save(tmp_path / "x.npy", LOGITS)
+    np.save(tmp_path / "y.npy", LABELS)
+    same_figures(report_of(tmp_path / "x.npy", "--labels", str(tmp_path / "y.npy")), plain)
+    assert "Pass --labels FILE.npy" in refused(capsys, tmp_path / "x.npy", code=2)
+
+
+def test_line_of_an_error_is_that_of_the_file(capsys, tmp_path):
+    text = 'p0,p1,note,label\n\n0.5,0.5,"two\nlines",0\n\n0.2,0.8,,1\n0.2,x,,1\n'
+    (tmp_path / "p.csv").write_text(text)
+    assert "line 7 must hold numbers" in refused(capsys, tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize("more", [",9", ",,"])
+def test_row_longer_than_the_names_is_refused(capsys, tmp_path, more):
+    lines = lines_of(table()).splitlines()
+    lines[5] += more
+    (tmp_path / "p.csv").write_text("\n".join(lines))
+    assert "line 6 has" in refused(capsys, tmp_path / "p.csv")
+
+
+def test_many_columns_are_found_at_once(tmp_path):
+    width = 100_000
+    head = ",".join(["label", *(f"p{k}" for k in range(width))])
+    row = ",".join(["0", "1", *["0"] * (width - 1)])
+    (tmp_path / "p.csv").write_text(f"{head}\n{row}\n")
+    from keras_focal.cli.readers import Ask, source_of
+
+    (rows,) = source_of(tmp_path / "p.csv", Ask()).read()
+    assert rows.predictions.shape == (1, width)
+
+
+# --- predicted classes and confidences
+
+
+@pytest.mark.parametrize("words", [False, True])
+@pytest.mark.parametrize("kind", ["csv", "npz"])
+def test_confidences_have_a_reading_of_their_own(capsys, plain, tmp_path, kind, words):
+    top, labels = P.argmax(1), LABELS
+    if words:
+        top, labels = WORDS[top], WORDS[labels]
+    columns = {"predicted": top, "confidence": P.max(1), "label": labels}
+    if kind == "npz":
+        np.savez(tmp_path / "p.npz", **columns)
+    else:
+        (tmp_path / "p.csv").write_text(lines_of(columns))
+    found = report_of(tmp_path / f"p.{kind}")
+    assert (found["predictions"], found["temperature"], found["after"]) == (
+        "confidences",
+        None,
+        None,
+    )
+    for key in ("error", "ece", "ada_ece", "mce", "s99", "s99_accuracy", "ece_of_chance"):
+        assert found["before"][key] == pytest.approx(plain["before"][key], abs=1e-6)
+    assert found["before"]["nll"] is found["before"]["classwise_ece"] is None
+    assert [m["row"] for m in found["mistakes"]] == [m["row"] for m in plain["mistakes"]]
+    page = tmp_path / "p.html"
+    assert main(["report", str(tmp_path / f"p.{kind}"), "--out", str(page)]) == 0
+    assert page.read_text().count("<img") == 2
+    assert "T = " not in capsys.readouterr().out + page.read_text()
+
+
+def test_prediction_beside_a_probability_is_refused(capsys, tmp_path):
+    columns = {"pred": P.argmax(1), "prob": P.max(1), "label": LABELS}
+    (tmp_path / "p.csv").write_text(lines_of(columns))
+    assert "no columns are predictions" in refused(capsys, tmp_path / "p.csv")
+
+
+# --- parquet
+
+
+def parquet_files():
+    pa = pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+    columns = {f"p{k}": P[:, k] for k in range(K)}
+    lists = P.tolist()
+    meta = {"index_columns": ["row"], "columns": [], "pandas_version": "2.2.0"}
+    words = pa.array(WORDS[LABELS].tolist())
+    named = {f"p_{word}": P[:, k] for k, word in enumerate(WORDS)}
+    return {
+        "unnamed index": pa.table({**columns, "label": LABELS, "__index_level_0__": COUNT}),
+        "named index": pa.table({"row": COUNT, **table("", P)}).replace_schema_metadata(
+            {"pandas": json.dumps({**meta, "index_columns": ["row"]})}
+        ),
+        "numbered index": pa.table({"3": COUNT, **table("", P)}).replace_schema_metadata(
+            {"pandas": json.dumps({**meta, "index_columns": ["3"]})}
+        ),
+        "list": pa.table({"probs": lists, "label": LABELS}),
+        "large list": pa.table(
+            {"probs": pa.array(lists, pa.large_list(pa.float64())), "label": LABELS}
+        ),
+        "fixed list": pa.table(
+            {"probs": pa.array(lists, pa.list_(pa.float64(), K)), "label": LABELS}
+        ),
+        "dictionary": pa.table({**named, "label": words.dictionary_encode()}),
+        "words": pa.table({**named, "label": words}),
+    }
+
+
+def test_parquet_is_read_by_its_types_and_metadata(plain, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra `parquet`")
+    for case, held in parquet_files().items():
+        parquet.write_table(held, tmp_path / "p.parquet")
+        found = report_of(tmp_path / "p.parquet")
+        same_figures(found, plain)
+        assert len(found["columns"]) in (1, K), case
+
+
+def test_missing_parts_of_parquet_are_skipped_and_counted(capsys, tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+    from pyarrow import parquet
+
+    lists = [*P.tolist()[:-1], None]
+    labels = [None, *LABELS.tolist()[1:]]
+    parquet.write_table(pa.table({"probs": lists, "label": labels}), tmp_path / "p.parquet")
+    assert "row 0 has no label" in refused(capsys, tmp_path / "p.parquet")
+    found = report_of(tmp_path / "p.parquet", "--skip-invalid")
+    assert (found["count"], found["invalid_count"]) == (SIZE - 2, 2)
+
+
+# --- arrays that are hostile
+
+
+def claimed(path, shape, size, order="C"):
+    """Write an .npz whose header claims a shape, with `size` zero bytes behind it."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, dims in (("logits", shape), ("labels", shape[:1])):
+            head = io.BytesIO()
+            np.lib.format.write_array_header_1_0(
+                head, {"descr": "<f4", "fortran_order": order == "F", "shape": dims}
+            )
+            archive.writestr(f"{name}.npy", head.getvalue() + bytes(size))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_header_never_decides_how_much_memory_is_taken(capsys, tmp_path, order):
+    import tracemalloc
+
+    claimed(tmp_path / "wide.npz", (3, 100_000_000), 1000, order)
+    claimed(tmp_path / "many.npz", (3, 10_000), 4000, order)
+    tracemalloc.start()
+    assert "damaged" in refused(capsys, tmp_path / "wide.npz")
+    assert "damaged" in refused(capsys, tmp_path / "many.npz")
+    np.savez_compressed(tmp_path / "p.npz", logits=np.zeros((1, 2**21), "int8"), labels=[0])
+    assert "at most 1048576 classes" in refused(capsys, tmp_path / "p.npz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**25
+
+
+def test_huge_logits_are_read(tmp_path):
+    values = LOGITS.copy()
+    values[0] = [1e308, -1e308, 0.0]
+    labels = LABELS.copy()
+    labels[0] = 0
+    np.savez(tmp_path / "p.npz", logits=values, labels=labels)
+    found = report_of(tmp_path / "p.npz")
+    p = reference.softmax64(np.clip(values, -1e3, 1e3))
+    assert found["before"]["nll"] == pytest.approx(
+        -np.log(p[np.arange(SIZE), labels]).mean(), rel=1e-5
+    )
+    assert 0.05 < found["temperature"] < 20
+
+
+def test_infinite_logit_below_is_a_probability_of_zero(capsys, tmp_path):
+    values = np.where(np.arange(K) == (LABELS[:, None] + 1) % K, -np.inf, LOGITS)
+    np.savez(tmp_path / "p.npz", logits=values, labels=LABELS)
+    found = report_of(tmp_path / "p.npz")
+    p = reference.softmax64(np.maximum(values, -1e4))
+    nll = -np.log(p[np.arange(SIZE), LABELS]).mean()
+    assert found["before"]["nll"] == pytest.approx(nll, rel=1e-5)
+
+
+@pytest.mark.parametrize("where", ["file", "column", "class", "option"])
+def test_control_characters_are_written_out(capsys, tmp_path, where):
+    code = "\x1b[31m\u202e"
+    columns, name, options = table(), "p.csv", ()
+    if where == "file":
+        name = f"p{code}.csv"
+    elif where == "column":
+        columns = table(f"logit{code}_")
+    elif where == "class":
+        columns = table("p_", P, np.array(["a", "b", f"c{code}"])[LABELS], ["a", "b", f"c{code}"])
+    else:
+        options = ("--labels-key", code)
+    (tmp_path / name).write_text(lines_of(columns))
+    main(["report", str(tmp_path / name), *options])
+    printed = capsys.readouterr()
+    assert "\\x1b[31m\\u202e" in printed.out + printed.err
+    assert not {"\x1b", "\u202e"} & {*printed.out, *printed.err}
+
+
+@pytest.mark.parametrize("labels", [np.eye(K)[LABELS] + np.eye(K)[0], np.full((SIZE, K), 1 / 3)])
+def test_several_labels_in_a_row_are_refused(capsys, tmp_path, labels):
+    np.savez(tmp_path / "p.npz", logits=LOGITS, labels=labels)
+    assert "one-hot rows" in refused(capsys, tmp_path / "p.npz")
+
+
+def test_words_as_labels_of_arrays_need_names(capsys, plain, tmp_path):
+    np.savez(tmp_path / "p.npz", logits=LOGITS, labels=WORDS[LABELS], classes=WORDS)
+    found = report_of(tmp_path / "p.npz")
+    same_figures(found, plain)
+    assert found["class_names"] == [*WORDS]
+    np.savez(tmp_path / "p.npz", logits=LOGITS, labels=WORDS[LABELS])
+    assert "class ids in [0, 3)" in refused(capsys, tmp_path / "p.npz")
+
+
+def test_damaged_gzip_is_named(capsys, tmp_path):
+    data = gzip.compress(lines_of(table()).encode())
+    Path(tmp_path / "p.csv.gz").write_bytes(data[: len(data) // 2])
+    assert "truncated or damaged" in refused(capsys, tmp_path / "p.csv.gz")
