@@ -67,7 +67,7 @@ def _as_probabilities(predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     fits = (rows >= -TOLERANCE).all(axis=1) & (rows <= 1 + TOLERANCE).all(axis=1)
     if rows.shape[1] > 1:
         fits &= np.abs(rows.sum(axis=1, dtype="float64") - 1) <= TOLERANCE
-    return rows, fits
+    return rows, np.asarray(fits)
 
 
 def logits_of(probabilities: np.ndarray) -> np.ndarray:

@@ -129,7 +129,7 @@ def calibrate(
     )
     columns = {name for name in names if kinds.get(name) == PER_LABEL}
     held_out = predict(parts.probe(), graph, source, declared, columns, batch_size, verbose)
-    fits = {}
+    fits: dict[str, Any] = {}
     for name, rows in held_out.items():
         found = [
             _fit(one, heads[name], declared[name], method, criterion, name if several else "")
