@@ -82,7 +82,8 @@ def calibrate(
         of `model` are in a model inside of it, of its name. `.save` and `.export` work as for any
         model; to evaluate it, compile it with a loss of probabilities first. With `return_fit`,
         (model, fit): a `TemperatureFit`, a `MapFit` of other methods, a tuple for "per_label", of
-        several outputs a dict of them by name.
+        several outputs a dict of them by name. The layer of a `MapFit` takes what it takes in the
+        model: logits where there are any.
 
     Raises:
         ValueError: If the data are empty or not finite, labels do not fit, an output is not what
@@ -229,7 +230,7 @@ def _fit(rows: Rows, head: Head, declared: Declared, method: str, criterion: str
         if method == "temperature":
             return fitted(Data([data], 15), criterion, BOUNDS)
         sample = sample_of(data, rows.predictions.shape[1] == 1)
-        inputs = "logits" if declared.from_logits else "probabilities"
+        inputs = "logits" if head.is_logits else "probabilities"
         return map_fitted(sample, method, Options(), 5, 15, inputs)
     except ValueError as error:
         if name:
@@ -247,7 +248,7 @@ def _layer(name: str, fit: Any, is_logits: bool) -> keras.Layer:
         layer = VectorScaling(scales, [0.0] * len(scales), inputs=inputs)
     else:
         kind, layer = "calibration", fit.layer
-    own = {"name": name.format(kind), "dtype": "float32", "inputs": inputs}
+    own = {"name": name.format(kind), "dtype": "float32"}
     return type(layer).from_config({**layer.get_config(), **own})
 
 
