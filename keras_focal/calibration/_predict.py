@@ -60,7 +60,9 @@ class Source(NamedTuple):
         inputs, labels, *weights = first
         check_batched("x", "y", labels)
         weight = weights[0] if weights else None
-        return cls(inputs, labels, weight, None, itertools.chain([first], batches), size)
+        # Not a tensor of the framework that made the batches.
+        example = keras.tree.map_structure(np.asarray, inputs)
+        return cls(example, labels, weight, None, itertools.chain([first], batches), size)
 
 
 def check_graph(model: keras.Model, graph: Graph, example: Any) -> None:
