@@ -8,7 +8,10 @@ import numpy as np
 
 from keras_focal._validation import check_choice, check_count, check_temperature_bounds
 from keras_focal.calibration._grid_sums import GridSums
-from keras_focal.calibration._held_out import GRID, Data, GivenBatches, HeldOut, Reading
+from keras_focal.calibration._held_out import GRID, Data, Declared, Reading, data_of
+
+BOUNDS = (1e-3, 1e3)
+"""Temperatures within which the best is sought."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class TemperatureFit:
         nll_after: The same at T.
         ece_before: Expected calibration error, a fraction, at T = 1.
         ece_after: The same at T.
+        reason: Why T is a bound, in words; empty where it is not.
     """
 
     temperature: float
@@ -34,6 +38,7 @@ class TemperatureFit:
     nll_after: float
     ece_before: float
     ece_after: float
+    reason: str = ""
 
 
 def fit_temperature(
@@ -41,9 +46,12 @@ def fit_temperature(
     labels: Any = None,
     criterion: str = "nll",
     *,
+    from_logits: bool = True,
     sample_weight: Any = None,
+    ignore_class: int | None = None,
+    multi_label: bool = False,
     num_bins: int = 15,
-    bounds: tuple[float, float] = (1e-3, 1e3),
+    bounds: tuple[float, float] = BOUNDS,
     verbose: int = 0,
 ) -> TemperatureFit:
     """Return the temperature that calibrates held-out logits best.
@@ -54,13 +62,23 @@ def fit_temperature(
 
     Args:
         logits: Array or tensor, shape (..., K), K >= 2, or (..., 1) for the logit of the positive
-            class of two. Finite. Or, with `labels` None, batches (logits, labels) or (logits,
-            labels, sample_weight) of any number of samples: a `tf.data.Dataset` or another iterable
-            that can be read again. It is read 3 times for "ece", about 7 times for "nll", a batch
-            at a time: memory does not grow with the number of samples.
-        labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K).
+            class of two. Finite, but for a -inf, probability 0, of a class that is not the label.
+            Or, with `labels` None, batches (logits, labels) or (logits, labels, sample_weight) of
+            any number of samples: a `tf.data.Dataset` or another iterable that can be read again.
+            It is read 3 times for "ece", about 7 times for "nll", a batch at a time: memory does
+            not grow with the number of samples. Probabilities where `from_logits` is False.
+        labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K). A row of zeros
+            has no label and is left out.
         criterion: "nll" or "ece".
-        sample_weight: None, or weights >= 0 of the shape of `labels` as ids.
+        from_logits: Whether `logits` are logits. Of a probability of 0 or 1 in one column it is
+            not known how sure it is: it counts as the nearest number to it, and a warning says how
+            many there are.
+        sample_weight: None, or weights >= 0 of the shape of `labels` as ids. What weighs 0 is left
+            out before anything is checked.
+        ignore_class: None, or the id of labels to leave out, such as 255.
+        multi_label: Whether the K columns are labels that are independent of each other, each with
+            a sigmoid. `labels` then has the shape of `logits`, with 0 and 1; one T serves all.
+            For a T of each label fit the columns one by one.
         num_bins: Bins of the calibration error.
         bounds: Least and greatest temperature of the "nll" search.
         verbose: 1 shows the progress of each pass over batches.
@@ -72,7 +90,8 @@ def fit_temperature(
 
     Raises:
         ValueError: If the data are empty, not finite, or of shapes that do not match, a label is
-            not an id in [0, K), an argument is unknown, or batches can be read only once.
+            not an id in [0, K) or a row names several classes, probabilities are given as logits
+            or the reverse, an argument is unknown, or batches have no end or can be read only once.
 
     Example:
         >>> from keras_focal.calibration import fit_temperature
@@ -87,13 +106,11 @@ def fit_temperature(
     check_choice("criterion", criterion, ("nll", "ece"))
     num_bins = check_count("num_bins", num_bins)
     low, high = check_temperature_bounds(bounds)
-    if labels is None:
-        data = Data(GivenBatches(logits, sample_weight, verbose), num_bins)
-    else:
-        data = Data([HeldOut.from_arrays(logits, labels, sample_weight)], num_bins)
+    declared = Declared.of(from_logits, ignore_class, multi_label)
+    data = data_of(logits, labels, sample_weight, declared, num_bins, verbose, stacklevel=2)
     fit = fitted(data, criterion, (low, high))
     if fit.at_bound:
-        warnings.warn(bound_message(fit.temperature, low), stacklevel=2)
+        warnings.warn(fit.reason, stacklevel=2)
     return fit
 
 
@@ -118,6 +135,7 @@ def fitted(data: Data | GridSums, criterion: str, bounds: tuple[float, float]) -
         nll_after=after.nll,
         ece_before=before.ece,
         ece_after=after.ece,
+        reason=bound_message(temperature, low, _found(data, after)) if at_bound else "",
     )
 
 
@@ -151,14 +169,33 @@ def least_nll(
     return at, False
 
 
-def bound_message(temperature: float, low: float) -> str:
-    if temperature == low:
-        return (
-            f"The temperature lies at its lower bound {temperature:g}: every held-out prediction "
-            "is right (the data are separable), so no temperature above 0 is best. Use more "
-            'held-out data, or criterion="ece".'
+def _found(data: Data | GridSums, at: Reading) -> str:
+    """Return what the data say at a bound: they are separable, say nothing, or neither."""
+    if at.is_separable:
+        return "separable"
+    return "nothing" if data.says_nothing() else ""
+
+
+def bound_message(temperature: float, low: float, found: str = "") -> str:
+    """Return why a temperature is a bound, in words, of what was looked at."""
+    is_low = temperature == low
+    place = f"The temperature lies at its {'lower' if is_low else 'upper'} bound {temperature:g}: "
+    if is_low and found == "separable":
+        return place + (
+            "every held-out prediction is right (the data are separable), so no temperature above "
+            '0 is best. Use more held-out data, or criterion="ece".'
         )
-    return (
-        f"The temperature lies at its upper bound {temperature:g}: the logits say nothing of the "
-        "labels. Check that labels and logits are in the same order."
+    if is_low:
+        return place + (
+            "likelihood still rises there. The logits are very small, or nearly every prediction "
+            "is right: look at their scale, lower the bound, or use more held-out data."
+        )
+    if found == "nothing":
+        return place + (
+            "the logits say nothing of the labels, whose own are no larger on average than those "
+            "of the other classes. Check that labels and logits are in the same order."
+        )
+    return place + (
+        "likelihood still rises there. The logits are very large, or they hardly say anything of "
+        "the labels: look at their scale and order, or raise the bound."
     )

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_focal._validation import check_count, check_gamma_bounds, check_temperature_bounds
-from keras_focal.calibration._fit import bound_message, least_nll
-from keras_focal.calibration._held_out import Data, GivenBatches, HeldOut
+from keras_focal.calibration._fit import BOUNDS, fitted
+from keras_focal.calibration._held_out import Data, Declared, HeldOut, data_of
+
+GAMMA_BOUNDS = (-0.9, 10.0)
 
 STARTS = (0.0, 3.0)
 """Gammas that the search begins at: NLL need not be convex in gamma."""
@@ -35,6 +37,7 @@ class FocalTemperatureFit:
         nll_after: The same at the fit; never above that of `fit_temperature`.
         ece_before: Expected calibration error, a fraction, at T = 1, gamma = 0.
         ece_after: The same at the fit.
+        reason: Why T is a bound, in words; empty where it is not.
     """
 
     temperature: float
@@ -46,16 +49,20 @@ class FocalTemperatureFit:
     nll_after: float
     ece_before: float
     ece_after: float
+    reason: str = ""
 
 
 def fit_focal_temperature(
     logits: Any,
     labels: Any = None,
     *,
+    from_logits: bool = True,
     sample_weight: Any = None,
+    ignore_class: int | None = None,
+    multi_label: bool = False,
     num_bins: int = 15,
-    bounds: tuple[float, float] = (1e-3, 1e3),
-    gamma_bounds: tuple[float, float] = (-0.9, 10.0),
+    bounds: tuple[float, float] = BOUNDS,
+    gamma_bounds: tuple[float, float] = GAMMA_BOUNDS,
     verbose: int = 0,
 ) -> FocalTemperatureFit:
     """Return the temperature and the gamma of least negative log-likelihood on held-out logits.
@@ -68,7 +75,10 @@ def fit_focal_temperature(
     Args:
         logits: As for `fit_temperature`; batches are read about 30 times.
         labels: As for `fit_temperature`.
+        from_logits: As for `fit_temperature`.
         sample_weight: None, or weights >= 0 of the shape of `labels` as ids.
+        ignore_class: None, or the id of labels to leave out, such as 255.
+        multi_label: As for `fit_temperature`.
         num_bins: Bins of the calibration error.
         bounds: Least and greatest temperature.
         gamma_bounds: Least and greatest gamma, -1 < low <= 0 < high.
@@ -97,22 +107,29 @@ def fit_focal_temperature(
     num_bins = check_count("num_bins", num_bins)
     low, high = check_temperature_bounds(bounds)
     gamma_bounds = check_gamma_bounds(gamma_bounds)
-    if labels is None:
-        data = Data(GivenBatches(logits, sample_weight, verbose), num_bins)
-    else:
-        data = Data([HeldOut.from_arrays(logits, labels, sample_weight)], num_bins)
-    before = data.at(1.0)
-    plain, is_plain_bound = least_nll(data, before, 1.0 / high, 1.0 / low)
-    if is_plain_bound:
-        temperature = min((low, high), key=lambda bound: abs(bound - 1.0 / plain.beta))
-        warnings.warn(bound_message(temperature, low), stacklevel=2)
-        gamma, nll, ece, at_bound, converged = 0.0, plain.nll, plain.ece, True, False
+    declared = Declared.of(from_logits, ignore_class, multi_label)
+    data = data_of(logits, labels, sample_weight, declared, num_bins, verbose, stacklevel=2)
+    fit = focal_fitted(data, (low, high), gamma_bounds)
+    if fit.reason:
+        warnings.warn(fit.reason, stacklevel=2)
+    return fit
+
+
+def focal_fitted(
+    data: Data, bounds: tuple[float, float], gamma_bounds: tuple[float, float]
+) -> FocalTemperatureFit:
+    """Return the temperature and gamma of least NLL within bounds."""
+    low, high = bounds
+    plain = fitted(data, "nll", bounds)
+    if plain.at_bound:
+        temperature, gamma, nll, ece = plain.temperature, 0.0, plain.nll_after, plain.ece_after
+        at_bound, converged = True, False
     else:
         search = _Search(data, (-np.log(high), -np.log(low)), gamma_bounds)
         # A map of gamma sharpens logits about 1 + 0.9 gamma times.
         best = min(
             (
-                search.descend(np.log(plain.beta / (1.0 + 0.9 * gamma)), gamma)
+                search.descend(-np.log(plain.temperature * (1.0 + 0.9 * gamma)), gamma)
                 for gamma in STARTS
                 if gamma < gamma_bounds[1]
             ),
@@ -120,18 +137,19 @@ def fit_focal_temperature(
         )
         temperature, gamma, nll = float(np.exp(-best.log_beta)), best.gamma, best.nll
         at_bound, converged = search.is_bound(best), search.excess(best) <= 1e-8
-        gaps = data.summed(lambda batch: _gaps(batch, 1.0 / temperature, gamma, num_bins))
+        gaps = data.summed(lambda batch: _gaps(batch, 1.0 / temperature, gamma, data.num_bins))
         ece = float(np.abs(gaps[1:]).sum())
     return FocalTemperatureFit(
         temperature=temperature,
         gamma=gamma,
         at_bound=at_bound,
         converged=converged,
-        num_samples=before.num_samples,
-        nll_before=before.nll,
+        num_samples=plain.num_samples,
+        nll_before=plain.nll_before,
         nll_after=nll,
-        ece_before=before.ece,
+        ece_before=plain.ece_before,
         ece_after=ece,
+        reason=plain.reason,
     )
 
 

@@ -1,7 +1,9 @@
-"""A temperature inside the last linear layer: softmax((W / T) x + b / T).
+"""What stands in front of the last activation of a model, and a temperature inside the last layer.
 
 A layer that is linear in its weights gives scaled logits from scaled weights, so a calibrated model
-needs not one operation more than the model itself.
+needs not one operation more than the model itself: softmax((W / T) x + b / T).
+
+Nothing here calls a layer of the model: the graph of the user is read, and not added to.
 """
 
 from typing import Any, NamedTuple, NoReturn
@@ -10,7 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_focal.calibration._outputs import Graph, free_name
+from keras_focal.calibration._outputs import Graph
 
 LINEAR = (
     layers.Dense,
@@ -25,87 +27,114 @@ LINEAR = (
 """Layers that give activation(kernel x + bias). A subclass may give something else."""
 
 
-def linear_heads(graph: Graph, from_logits: dict[str, bool]) -> tuple[Graph, dict[str, "Call"]]:
-    """Return a graph on new inputs, of the same layers, and the last layer of outputs of it.
+class Head(NamedTuple):
+    """What makes an output.
 
-    Args:
-        graph: Of a model.
-        from_logits: By output, whether it is logits; otherwise it ends in a softmax or sigmoid.
+    Attributes:
+        tensor: What the last layers take: a tensor of the graph, or a structure of them.
+        bodies: Models that take it, one after the other.
+        layer: The linear layer that follows them, whose copy without activation gives logits; None
+            if what comes is the output, or the logits of it.
+        is_logits: Whether logits come, or the output as it is.
+    """
+
+    tensor: Any
+    bodies: tuple[keras.Model, ...]
+    layer: Any
+    is_logits: bool
+
+
+def logits_head(graph: Graph, name: str) -> Head:
+    """Return what gives the logits of an output of probabilities, else the output as it is."""
+    tensor = graph.outputs[name]
+    activation = _activation(tensor)
+    try:
+        found = _Search(graph.outputs).head(tensor, activation, is_shared=True)
+    except ValueError:
+        return Head(tensor, (), None, False)
+    return Head(found.argument, found.bodies, found.layer, True)
+
+
+def linear_head(graph: Graph, name: str, is_logits: bool) -> Head:
+    """Return the last layer of an output.
 
     Raises:
-        ValueError: If a last layer is not linear, is used twice, or holds other weights than a
-            kernel and a bias.
+        ValueError: If it is not linear, is used twice, or holds other weights than a kernel and a
+            bias.
     """
-    trace = _Trace.of(graph.inputs, graph.outputs)
-    heads = {}
-    for name, is_logits in from_logits.items():
-        output = trace.outputs[name]
-        activation = "sigmoid" if output.shape[-1] == 1 else "softmax"
-        heads[name] = trace.head(output, None if is_logits else activation)
-    return Graph(trace.inputs, trace.outputs, graph.kind), heads
+    tensor = graph.outputs[name]
+    activation = None if is_logits else _activation(tensor)
+    found = _Search(graph.outputs).head(tensor, activation, is_shared=False)
+    return Head(found.argument, found.bodies, found.layer, True)
 
 
-def fold(
-    graph: Graph, heads: dict[str, "Call"], temperatures: dict[str, float]
-) -> dict[str, keras.KerasTensor]:
-    """Return logits / temperature of each output, from a copy of its last layer."""
-    replaced = [head.layer for head in heads.values()]
-    kept = {layer.name for layer in graph.layers() if not _holds(replaced, layer)}
-    logits = {}
-    for output, (layer, argument, *_) in heads.items():
-        name = free_name(layer.name, kept)
-        copy = type(layer).from_config({**layer.get_config(), "activation": None, "name": name})
-        kept.add(name)
-        logits[output] = copy(argument)
-        weights = [np.asarray(weight, "float64") for weight in layer.get_weights()]
-        copy.set_weights([weight / temperatures[output] for weight in weights])
-    return logits
+def without_activation(layer: Any, name: str) -> Any:
+    """Return a copy of a linear layer, not built yet, that gives logits."""
+    return type(layer).from_config({**layer.get_config(), "activation": None, "name": name})
 
 
-class Call(NamedTuple):
-    """A layer that was called, on what (its first argument and all), and what came out."""
+def scale(layer: Any, like: Any, temperature: float) -> None:
+    """Set the weights of a layer to those of another, divided by a temperature."""
+    weights = [np.asarray(weight, "float64") for weight in like.get_weights()]
+    layer.set_weights([weight / temperature for weight in weights])
 
-    layer: Any
+
+def ends_in(tensor: Any, activation: str) -> bool:
+    """Tell whether a tensor comes right out of an activation, of a layer of it or of a model."""
+    made = _producer(tensor)
+    if made is None:
+        return False
+    layer = made.operation
+    if isinstance(layer, keras.Function) and len(made.output_tensors) == 1:
+        return ends_in(keras.tree.flatten(layer.output)[0], activation)
+    if type(layer) is keras.Sequential and layer.layers:
+        return ends_in(layer.outputs[0], activation)
+    if _is_activation(layer, activation):
+        return True
+    return type(layer) in LINEAR and layer.activation is keras.activations.get(activation)
+
+
+def _activation(tensor: Any) -> str:
+    is_sigmoid = tensor.shape[-1] == 1 or ends_in(tensor, "sigmoid")
+    return "sigmoid" if is_sigmoid else "softmax"
+
+
+class _Found(NamedTuple):
     argument: Any
-    arguments: list
-    results: list
+    bodies: tuple[keras.Model, ...]
+    layer: Any
 
 
-class _Trace(NamedTuple):
-    """A graph, called anew on new inputs with the same layers."""
+class _Search:
+    """A search of the graph that ends in some outputs."""
 
-    inputs: Any
-    outputs: Any
-    calls: list[Call]
+    def __init__(self, outputs: Any):
+        self.outputs = keras.tree.flatten(outputs)
+        self.nodes: list[Any] = []
+        waiting = [_producer(tensor) for tensor in self.outputs]
+        while waiting:
+            node = waiting.pop()
+            if node is not None and not _holds(self.nodes, node):
+                self.nodes.append(node)
+                waiting += [_producer(tensor) for tensor in node.input_tensors]
 
-    @classmethod
-    def of(cls, inputs: Any, outputs: Any) -> "_Trace":
-        calls = []
-
-        def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-            result = layer(*args, **kwargs)
-            flat = keras.tree.flatten((args, kwargs))
-            calls.append(Call(layer, args[0] if args else None, flat, keras.tree.flatten(result)))
-            return result
-
-        copy = keras.models.clone_model(
-            keras.Model(inputs, outputs), clone_function=lambda layer: layer, call_function=call
-        )
-        return cls(copy.input, copy.output, calls)
-
-    def head(self, output: Any, activation: str | None) -> Call:
-        """Return the call of the linear layer that gives an output.
+    def head(self, output: Any, activation: str | None, *, is_shared: bool) -> _Found:
+        """Return the linear layer that gives an output.
 
         Args:
-            output: A tensor of `outputs`, or the one argument of an activation.
+            output: A tensor of the graph, or the one argument of an activation.
             activation: "softmax" or "sigmoid" that the output has been through, None for logits.
+            is_shared: Whether others may use the layer, and the last may be any that gives logits.
         """
-        found = self._producer(output)
-        layer = found.layer
+        node = self._one_producer(output, is_shared)
+        layer = node.operation
+        arguments = node.input_tensors
         if activation is not None and _is_activation(layer, activation):
-            return self.head(found.argument, None)
+            if is_shared:
+                return _Found(arguments[0], (), None)
+            return self.head(arguments[0], None, is_shared=False)
         if isinstance(layer, keras.Model):
-            return self._head_of_model(found, activation)
+            return self._head_of_model(node, activation, is_shared)
         if type(layer) not in LINEAR:
             listed = "Dense, EinsumDense or a convolution"
             _refuse(layer, f"is of type {type(layer).__name__}, not {listed}")
@@ -115,42 +144,49 @@ class _Trace(NamedTuple):
         names = {weight.name for weight in layer.weights}
         if names - {"bias"} != {"kernel"} or "float" not in str(layer.kernel.dtype):
             _refuse(layer, "is quantized or has LoRA weights, which do not scale as a kernel does")
-        return found
+        return _Found(arguments[0], (), layer)
 
-    def _head_of_model(self, found: Call, activation: str | None) -> Call:
-        """Return the call of the last layer of a model inside the model, outside of it."""
-        inner = found.layer
-        if len(found.results) != 1:
+    def _head_of_model(self, node: Any, activation: str | None, is_shared: bool) -> _Found:
+        """Return the last layer of a model inside the model."""
+        inner = node.operation
+        if len(node.output_tensors) != 1:
             _refuse(inner, "is a model of several outputs")
         if isinstance(inner, keras.Function):
-            trace = _Trace.of(inner.input, inner.output)
+            inputs, outputs = inner.input, inner.output
         elif type(inner) is keras.Sequential:
-            trace = _Trace.of(inner.inputs[0], inner.outputs[0])
+            inputs, outputs = inner.inputs[0], inner.outputs[0]
         else:
             _refuse(inner, "is a subclassed model, whose layers are not in a graph")
-        head = trace.head(keras.tree.flatten(trace.outputs)[0], activation)
-        body = keras.Model(trace.inputs, head.argument, name=inner.name)
-        return head._replace(argument=body(found.argument))
+        output = keras.tree.flatten(outputs)[0]
+        found = _Search(outputs).head(output, activation, is_shared=is_shared)
+        body = keras.Model(inputs, found.argument, name=inner.name)
+        return _Found(node.arguments.args[0], (body, *found.bodies), found.layer)
 
-    def _producer(self, tensor: Any) -> Call:
-        """Return the one call that gave a tensor, or raise unless all that it gave went one way."""
-        made = [call for call in self.calls if _holds(call.results, tensor)]
-        if not made:
+    def _one_producer(self, tensor: Any, is_shared: bool) -> Any:
+        """Return the call that gave a tensor; unless shared, all that it gave went one way."""
+        made = _producer(tensor)
+        if made is None:
             raise ValueError(
                 "`fold` must be False for an output that is an input of the model. Received: "
                 f"fold=True for {tensor.name!r}. Pass fold=False."
             )
-        layer = made[0].layer
-        calls = sum(call.layer is layer for call in self.calls)
-        uses = sum(_holds(call.arguments, tensor) for call in self.calls)
-        uses += sum(output is tensor for output in keras.tree.flatten(self.outputs))
-        if calls > 1 or uses > 1:
-            _refuse(layer, "is used more than once")
-        return made[0]
+        calls = sum(node.operation is made.operation for node in self.nodes)
+        uses = sum(_holds(node.input_tensors, tensor) for node in self.nodes)
+        uses += sum(output is tensor for output in self.outputs)
+        if not is_shared and (calls > 1 or uses > 1):
+            _refuse(made.operation, "is used more than once")
+        return made
 
 
-def _holds(tensors: list, tensor: Any) -> bool:
-    return any(other is tensor for other in tensors)
+def _producer(tensor: Any) -> Any:
+    """Return the node of the graph that gave a tensor; None of an input."""
+    operation, index, _ = tensor._keras_history
+    node = None if operation is None else operation._inbound_nodes[index]
+    return None if node is None or node.is_input else node
+
+
+def _holds(things: list, thing: Any) -> bool:
+    return any(other is thing for other in things)
 
 
 def _is_activation(layer: Any, activation: str) -> bool:

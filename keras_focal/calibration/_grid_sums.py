@@ -77,6 +77,11 @@ class GridSums:
         ece = float(self.grid_errors()[on_grid][0]) if on_grid.any() else np.nan
         return Reading(beta, self.num_samples, *at, is_separable, ece)
 
+    def says_nothing(self) -> bool:
+        """Tell whether NLL rises from the least beta on."""
+        _, slope, curvature = self._likelihood[:, 0]
+        return bool(slope >= -1e-9 * np.sqrt(curvature))
+
     def grid_errors(self) -> np.ndarray:
         """Return the ECE at every temperature of `GRID`."""
         gaps = self.values[2 + 3 * len(self.betas) :] / self.weight

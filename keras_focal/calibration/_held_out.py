@@ -12,14 +12,30 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_focal.calibration._arrays import flattened, to_numpy
+from keras_focal._validation import check_choice, check_class_id
+from keras_focal.calibration._arrays import Rows, flattened, to_numpy
 from keras_focal.calibration._batches import is_iterable_of_batches, length, read
+from keras_focal.calibration._predictions import (
+    check_predictions,
+    logits_of,
+    look_like_probabilities,
+    refuse_as_logits,
+    warn_of_rounded,
+)
 
 GRID = np.arange(1, 101) / 10
 """The paper's temperatures: 0.1, 0.2, ... 10."""
 
 _BLOCK = 2**18
 """Numbers in one block of rows: 2 MB, which stays near the processor from step to step."""
+
+LOWEST = -1e30
+"""A logit of -inf counts as this: its exponential is 0, and times 0 it is not NaN."""
+
+NOTHING_COUNTS = (
+    "`sample_weight` must be finite, >= 0, and not all 0. Received: no prediction that counts, by "
+    "its weight, mask or `ignore_class`. Calibration needs held-out data."
+)
 
 _WORTH_THREADS = 2**22
 """Exponentials in a pass below which handing blocks to threads costs more than it saves."""
@@ -69,9 +85,7 @@ class Data:
                 "needs held-out data."
             )
         if sums[0] == 0:
-            raise ValueError(
-                "`sample_weight` must be finite, >= 0, and not all 0. Received: sum 0."
-            )
+            raise ValueError(NOTHING_COUNTS)
         return np.concatenate([sums[1:2], sums[2:] / sums[0]])
 
     def at(self, beta: float, *, rough: bool = False) -> Reading:
@@ -88,16 +102,95 @@ class Data:
         ece = float(np.abs(gaps).sum())
         return Reading(beta, int(size), nll, slope, curvature, is_separable, ece)
 
+    def says_nothing(self) -> bool:
+        """Tell whether NLL is least where all probabilities are equal: no step from there helps."""
+        at = self.at(0.0)
+        return at.slope >= -1e-9 * np.sqrt(at.curvature)
+
     def grid_errors(self) -> np.ndarray:
         """Return the ECE at every temperature of `GRID`, from one pass."""
         _, *gaps = self.summed(lambda batch: batch.grid_gaps(self.num_bins))
         return np.abs(gaps).reshape(len(GRID), self.num_bins).sum(axis=1)
 
 
+@dataclass(frozen=True)
+class Declared:
+    """What a user says of predictions and labels.
+
+    Attributes:
+        from_logits: Whether predictions are logits or probabilities.
+        ignore_class: None, or the id of labels to leave out.
+        multi_label: Whether every column is a label of its own.
+    """
+
+    from_logits: bool = True
+    ignore_class: int | None = None
+    multi_label: bool = False
+
+    @classmethod
+    def of(cls, from_logits: Any, ignore_class: Any, multi_label: Any) -> "Declared":
+        """Check the arguments."""
+        check_choice("from_logits", from_logits, (True, False))
+        check_choice("multi_label", multi_label, (True, False))
+        ignored = check_class_id("ignore_class", ignore_class)
+        return cls(bool(from_logits), ignored, bool(multi_label))
+
+    def rows(self, predictions: Any, labels: Any, sample_weight: Any) -> Rows:
+        """Return the predictions that count, as they are, or raise."""
+        predictions = to_numpy(predictions)
+        if predictions.size == 0:
+            raise ValueError(
+                f"`logits` must hold at least one prediction. Received: shape {predictions.shape}. "
+                "Calibration needs held-out data."
+            )
+        if predictions.ndim < 2:
+            raise ValueError(
+                f"`logits` must have shape (..., K). Received: shape {predictions.shape}. For one "
+                "logit per sample add an axis: logits[:, None]."
+            )
+        return flattened(
+            predictions,
+            labels,
+            sample_weight,
+            ignore_class=self.ignore_class,
+            multi_label=self.multi_label,
+        )
+
+
+def data_of(
+    logits: Any,
+    labels: Any,
+    sample_weight: Any,
+    declared: Declared,
+    num_bins: int,
+    verbose: int,
+    stacklevel: int,
+) -> "Data":
+    """Return the data that a user gave to a fit, as arrays or, without labels, as batches.
+
+    Args:
+        logits: Predictions, or batches.
+        labels: Labels, or None.
+        sample_weight: Weights, or None.
+        declared: What they are.
+        num_bins: Bins of the calibration error.
+        verbose: 1 shows the progress over batches.
+        stacklevel: Of warnings: 1 is the caller of this function.
+    """
+    stacklevel += 1
+    if labels is None:
+        return Data(GivenBatches(logits, sample_weight, declared, verbose, stacklevel), num_bins)
+    rows = declared.rows(logits, labels, sample_weight)
+    check_predictions(rows.predictions, declared.from_logits, stacklevel)
+    return Data([HeldOut.of_rows(rows, declared, stacklevel)], num_bins)
+
+
 class GivenBatches:
     """Batches that a user gave, checked as they are read."""
 
-    def __init__(self, batches: Any, sample_weight: Any, verbose: int):
+    def __init__(
+        self, batches: Any, sample_weight: Any, declared: Declared, verbose: int, stacklevel: int
+    ):
         if not is_iterable_of_batches(batches):
             raise ValueError(
                 "`labels` must be given with arrays of logits. Received: labels=None. Pass labels, "
@@ -114,24 +207,35 @@ class GivenBatches:
                 "`sample_weight` must be None where `logits` are batches, which carry it. "
                 "Received: both. Yield (logits, labels, sample_weight)."
             )
-        self.batches, self.verbose = batches, verbose
+        self.batches, self.declared, self.verbose = batches, declared, verbose
+        self.stacklevel, self.is_checked = stacklevel, False
 
     def __iter__(self) -> Iterator["HeldOut"]:
         progress = keras.utils.Progbar(
             length(self.batches), verbose=self.verbose, unit_name="batch"
         )
-        num_classes, count = None, 0
+        num_classes, count, doubtful = 0, 0, set()
         for count, batch in enumerate(read(self.batches, "logits", "labels"), 1):
             logits, labels, *weights = batch
-            data = HeldOut.from_arrays(logits, labels, weights[0] if weights else None)
-            num_classes = num_classes or data.logits.shape[1]
-            if data.logits.shape[1] != num_classes:
+            rows = self.declared.rows(logits, labels, weights[0] if weights else None)
+            width = rows.predictions.shape[1]
+            if width != (num_classes or width):
                 raise ValueError(
-                    f"`logits` must have the same classes in every batch. Received: "
-                    f"{data.logits.shape[1]} after {num_classes}. Fit each output alone."
+                    f"`logits` must have the same classes in every batch. Received: {width} after "
+                    f"{num_classes}. Fit each output alone."
                 )
+            num_classes = width
+            if not self.is_checked and len(rows.labels):
+                if self.declared.from_logits:
+                    doubtful.add(look_like_probabilities(rows.predictions))
+                else:
+                    check_predictions(rows.predictions, False)
             progress.update(count)
-            yield data
+            yield HeldOut.of_rows(rows, self.declared)
+        # Logits of one batch may look like probabilities, those of all will not.
+        if doubtful == {True} and not self.is_checked:
+            refuse_as_logits(is_binary=num_classes == 1, stacklevel=self.stacklevel)
+        self.is_checked = True
         progress.update(count, finalize=True)
 
 
@@ -145,28 +249,34 @@ class HeldOut:
 
     @classmethod
     def from_arrays(cls, logits: Any, labels: Any, sample_weight: Any) -> "HeldOut":
-        """Check and flatten the arguments of `fit_temperature`."""
-        logits = to_numpy(logits)
-        if logits.size == 0:
+        """Return logits, shape (..., K), with labels and weights, checked."""
+        declared = Declared()
+        return cls.of_rows(declared.rows(logits, labels, sample_weight), declared)
+
+    @classmethod
+    def of_rows(cls, rows: Rows, declared: Declared, stacklevel: int = 0) -> "HeldOut":
+        """Return the logits of predictions that count; warns of rounded ones with a stacklevel."""
+        given, labels, weights = rows
+        is_lowest = np.isneginf(given) if declared.from_logits else np.zeros((), bool)
+        fits = (np.isfinite(given) | is_lowest).all(axis=1)
+        if is_lowest.any():
+            # Probability 0: no temperature gives such a label any.
+            index = np.minimum(labels, given.shape[1] - 1)
+            fits &= np.isfinite(given[np.arange(len(labels)), index])
+            given = np.where(is_lowest, LOWEST, given)
+        if not fits.all():
             raise ValueError(
-                f"`logits` must hold at least one prediction. Received: shape {logits.shape}. "
-                "Calibration needs held-out data."
+                f"`logits` must be finite. Received: {int((~fits).sum())} of {len(given)} rows "
+                "with NaN or infinity; only -inf of a class that is not the label is probability "
+                "0. Look at the model or its inputs before calibrating."
             )
-        if logits.ndim < 2:
-            raise ValueError(
-                f"`logits` must have shape (..., K). Received: shape {logits.shape}. For one logit "
-                "per sample add an axis: logits[:, None]."
-            )
-        rows, ids, weights = flattened(logits, labels, sample_weight)
-        if not np.all(np.isfinite(rows)):
-            bad = int(np.sum(~np.isfinite(rows).all(axis=-1)))
-            raise ValueError(
-                f"`logits` must be finite. Received: {bad} of {len(rows)} rows with NaN "
-                "or infinity. Look at the model or its inputs before calibrating."
-            )
-        if rows.shape[1] == 1:
-            rows = np.concatenate([np.zeros_like(rows), rows], axis=-1)
-        return cls(rows, ids, weights)
+        if not declared.from_logits:
+            if stacklevel:
+                warn_of_rounded(given, labels, stacklevel + 1)
+            given = logits_of(given)
+        if given.shape[1] == 1:
+            given = np.concatenate([np.zeros_like(given), given], axis=-1)
+        return cls(given, labels, weights)
 
     def __post_init__(self) -> None:
         self._largest = self.logits.max(axis=1, keepdims=True).astype("float64")
@@ -203,7 +313,7 @@ class HeldOut:
                 below = np.subtract(self.logits[rows], self._largest[rows], dtype=dtype)
                 return work(below, rows)
 
-        starts = range(0, len(self.labels), size)
+        starts = range(0, max(1, len(self.labels)), size)
         if self.logits.size * exponentials < _WORTH_THREADS:
             return np.sum([*map(on_block, starts)], axis=0)
         with ThreadPoolExecutor(os.cpu_count()) as pool:

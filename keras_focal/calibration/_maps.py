@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_focal._validation import check_choice, check_count, check_strength
 from keras_focal.calibration._figures import Figures, figures
-from keras_focal.calibration._held_out import HeldOut
+from keras_focal.calibration._held_out import LOWEST, NOTHING_COUNTS, Declared, HeldOut
 from keras_focal.calibration._methods import (
     METHODS,
     SAME_IN_BINARY,
@@ -18,7 +18,7 @@ from keras_focal.calibration._methods import (
     Sample,
     held_out,
 )
-from keras_focal.calibration._predictions import check_predictions, logits_of
+from keras_focal.calibration._predictions import check_predictions
 
 
 class MapScores(NamedTuple):
@@ -58,6 +58,7 @@ class MapFit:
         brier_before: Brier score, 0 to 2.
         brier_after: The same of held-out predictions of the map.
         comparison: A row (method, nll, ece, ada_ece, brier) for each method tried, best first.
+        reason: Why the map has no best parameters, in words; empty where it has.
     """
 
     layer: keras.layers.Layer
@@ -79,6 +80,7 @@ class MapFit:
     brier_before: float
     brier_after: float
     comparison: tuple[MapScores, ...]
+    reason: str = ""
 
 
 def fit_map(
@@ -88,6 +90,7 @@ def fit_map(
     *,
     from_logits: bool = True,
     sample_weight: Any = None,
+    ignore_class: int | None = None,
     folds: int = 5,
     seed: int = 0,
     num_bins: int = 15,
@@ -107,13 +110,16 @@ def fit_map(
     Args:
         logits: Array or tensor, shape (..., K), K >= 2, or (..., 1) for the logit of the positive
             class of two. Finite. Probabilities where `from_logits` is False.
-        labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K).
+        labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K). For labels
+            that are independent of each other fit the columns one by one.
         method: "temperature", "focal_temperature", "vector", "matrix", "dirichlet", "platt",
             "beta", "ensemble_temperature", "histogram" or "isotonic". "auto" takes the one of
             least held-out NLL of all of them, `comparison` says of which.
-        from_logits: Whether `logits` are logits. The layer takes what they are.
+        from_logits: Whether `logits` are logits. The layer takes what they are. Of a probability
+            of 0 or 1 in one column a warning says that it was rounded.
         sample_weight: None, or weights >= 0 of the shape of `labels` as ids. Whole ones count as
-            repetition.
+            repetition. What weighs 0 is left out before anything is checked.
+        ignore_class: None, or the id of labels to leave out, such as 255.
         folds: Folds of the held-out figures, >= 2, or 0 to measure on the data of the fit.
         seed: Of the draw of the folds.
         num_bins: Bins of the calibration errors.
@@ -164,7 +170,28 @@ def fit_map(
         binning,
     )
     num_bins = check_count("num_bins", num_bins)
-    sample = _sample(logits, labels, sample_weight, from_logits, folds, seed)
+    declared = Declared.of(from_logits, ignore_class, False)
+    rows = declared.rows(logits, labels, sample_weight)
+    check_predictions(rows.predictions, declared.from_logits)
+    data = HeldOut.of_rows(rows, declared, stacklevel=2)
+    sample = sample_of(data, rows.predictions.shape[1] == 1, folds, seed)
+    inputs = "logits" if declared.from_logits else "probabilities"
+    fit = map_fitted(sample, method, options, folds, num_bins, inputs, verbose)
+    if fit.reason:
+        warnings.warn(fit.reason, stacklevel=2)
+    return fit
+
+
+def map_fitted(
+    sample: Sample,
+    method: str,
+    options: Options,
+    folds: int,
+    num_bins: int,
+    inputs: str,
+    verbose: int = 0,
+) -> MapFit:
+    """Return the map of a method, or of "auto" the best, whose layer takes `inputs`."""
     names = [method]
     if method == "auto":
         skipped = SAME_IN_BINARY if sample.is_binary else ()
@@ -182,27 +209,23 @@ def fit_map(
     best = min(names, key=lambda name: after[name].nll)
     before = figures(sample.logits, sample.labels, sample.weights, num_bins)
     rows = sorted((MapScores(name, *after[name]) for name in names), key=lambda row: row.nll)
-    if _is_unbounded(fits[best], best):
-        warnings.warn(_bound_message(best), stacklevel=2)
-    return _result(best, fits[best], sample, folds, from_logits, before, after[best], rows)
+    return _result(best, fits[best], sample, folds, inputs, before, after[best], rows)
 
 
-def _sample(
-    logits: Any, labels: Any, sample_weight: Any, from_logits: bool, folds: int, seed: int
-) -> Sample:
-    """Check the data, and draw the folds."""
-    data = HeldOut.from_arrays(logits, labels, sample_weight)
-    is_binary = np.shape(logits)[-1] == 1
-    given = data.logits[:, 1:] if is_binary else data.logits
-    check_predictions(given, from_logits)
-    if not from_logits:
-        found = logits_of(given)
-        data.logits = np.append(np.zeros_like(found), found, axis=1) if is_binary else found
-    present = np.unique(data.labels[data.weights > 0])
+def sample_of(data: HeldOut, is_binary: bool, folds: int = 5, seed: int = 0) -> Sample:
+    """Return held-out data with folds drawn, or raise."""
+    if not len(data.labels):
+        raise ValueError(NOTHING_COUNTS)
+    present = np.unique(data.labels)
     if len(present) < 2:
         raise ValueError(
             f"`labels` must hold two classes or more. Received: {present.tolist()} alone. A map "
             "that always says this class would look perfect: use held-out data of every class."
+        )
+    if np.any(data.logits <= LOWEST):
+        raise ValueError(
+            "`logits` must be finite for a map. Received: -inf, a class of probability 0. "
+            "fit_temperature takes it."
         )
     if folds != 0 and not (isinstance(folds, int) and 2 <= folds <= len(data.labels)):
         raise ValueError(
@@ -241,33 +264,19 @@ def _fit(
     return fitted, figures(logits, sample.labels, sample.weights, num_bins)
 
 
-def _is_unbounded(fitted: Fitted, name: str) -> bool:
-    has_optimum = name == "focal_temperature" and fitted.converged
-    kinds = ("temperature", "focal_temperature", "vector", "matrix", "dirichlet")
-    return fitted.at_bound and name in kinds and not has_optimum
-
-
-def _bound_message(name: str) -> str:
-    return (
-        f"The {name} map has no best parameters: a class has no label, every prediction is right, "
-        "or the logits say nothing of the labels. They are held at a bound or by a weak penalty. "
-        "Use more held-out data."
-    )
-
-
 def _result(
     name: str,
     fitted: Fitted,
     sample: Sample,
     folds: int,
-    from_logits: bool,
+    inputs: str,
     before: Figures,
     after: Figures,
     rows: list[MapScores],
 ) -> MapFit:
     has_strengths = name in ("matrix", "dirichlet")
     return MapFit(
-        layer=fitted.layer(inputs="logits" if from_logits else "probabilities", name="calibration"),
+        layer=fitted.layer(inputs=inputs, name="calibration"),
         method=name,
         num_parameters=fitted.num_parameters,
         iterations=fitted.iterations,
@@ -280,4 +289,5 @@ def _result(
         **{f"{figure}_before": value for figure, value in before._asdict().items()},
         **{f"{figure}_after": value for figure, value in after._asdict().items()},
         comparison=tuple(rows),
+        reason=fitted.reason and f"The {name} map has no best parameters: {fitted.reason}",
     )

@@ -1,6 +1,5 @@
 """How each calibration map is fitted: float64 on the host, the same on every backend."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,8 +9,9 @@ import numpy as np
 
 from keras_focal import layers
 from keras_focal.calibration._figures import probabilities
-from keras_focal.calibration._fit import fit_temperature
-from keras_focal.calibration._focal import fit_focal_temperature, focal_temperature_map
+from keras_focal.calibration._fit import BOUNDS, TemperatureFit, fitted
+from keras_focal.calibration._focal import GAMMA_BOUNDS, focal_fitted, focal_temperature_map
+from keras_focal.calibration._held_out import Data, HeldOut
 from keras_focal.calibration._solvers import Softmax, libraries, logistic, mixture
 
 STRENGTHS = (1e4, 1e3, 1e2, 10.0, 1.0, 0.1, 0.01)
@@ -74,6 +74,7 @@ class Fitted:
         iterations: Of the solver; 0 for what has a closed form.
         converged: Whether the optimum was reached.
         at_bound: Whether a parameter lies at a bound of its search or the optimum at infinity.
+        reason: Why the map has no best parameters, in words; empty where it has.
         options: The options with what was chosen in place of None.
         guess: Where a fit of nearly the same data begins.
         held_out: Logits of each row by the fit without its fold, where choosing made them.
@@ -85,6 +86,7 @@ class Fitted:
     iterations: int = 0
     converged: bool = True
     at_bound: bool = False
+    reason: str = ""
     options: Options = field(default_factory=Options)
     guess: Any = None
     held_out: np.ndarray | None = None
@@ -101,28 +103,28 @@ def held_out(method: Method, sample: Sample, options: Options, guess: Any) -> np
     return logits
 
 
-def _temperature(sample: Sample) -> tuple[float, bool]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        fit = fit_temperature(sample.logits, sample.labels, sample_weight=sample.weights)
-    return fit.temperature, fit.at_bound
+def _data(sample: Sample) -> Data:
+    return Data([HeldOut(sample.logits, sample.labels, sample.weights)], 15)
+
+
+def _temperature(sample: Sample) -> TemperatureFit:
+    return fitted(_data(sample), "nll", BOUNDS)
 
 
 def fit_by_temperature(sample: Sample, options: Options, guess: Any = None) -> Fitted:
-    temperature, at_bound = _temperature(sample)
+    fit = _temperature(sample)
     return Fitted(
-        apply=lambda logits: logits / temperature,
-        layer=partial(layers.TemperatureScaling, temperature),
+        apply=lambda logits: logits / fit.temperature,
+        layer=partial(layers.TemperatureScaling, fit.temperature),
         num_parameters=1,
-        at_bound=at_bound,
+        at_bound=fit.at_bound,
+        reason=fit.reason,
         options=options,
     )
 
 
 def fit_by_focal_temperature(sample: Sample, options: Options, guess: Any = None) -> Fitted:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        fit = fit_focal_temperature(sample.logits, sample.labels, sample_weight=sample.weights)
+    fit = focal_fitted(_data(sample), BOUNDS, GAMMA_BOUNDS)
     temperature, gamma = fit.temperature, fit.gamma
     return Fitted(
         apply=lambda logits: focal_temperature_map(logits, temperature, gamma),
@@ -130,12 +132,14 @@ def fit_by_focal_temperature(sample: Sample, options: Options, guess: Any = None
         num_parameters=2,
         converged=fit.converged,
         at_bound=fit.at_bound,
+        reason=fit.reason,
         options=options,
     )
 
 
 def fit_ensemble(sample: Sample, options: Options, guess: Any = None) -> Fitted:
-    temperature, at_bound = _temperature(sample)
+    plain = _temperature(sample)
+    temperature = plain.temperature
 
     def parts(logits: np.ndarray) -> np.ndarray:
         hot, plain = probabilities(logits / temperature), probabilities(logits)
@@ -155,9 +159,32 @@ def fit_ensemble(sample: Sample, options: Options, guess: Any = None) -> Fitted:
         num_parameters=3,
         iterations=found.iterations,
         converged=found.converged,
-        at_bound=at_bound or min(shares) == 0,
+        at_bound=plain.at_bound or min(shares) == 0,
         options=options,
     )
+
+
+WEAKLY_HELD = "They are held by a weak penalty: use more held-out data."
+
+RIGHT = f"it makes every held-out prediction right (the data are separable). {WEAKLY_HELD}"
+
+
+def _absent_classes(sample: Sample) -> str:
+    """Return that classes have no label, or nothing."""
+    absent = np.setdiff1d(np.arange(sample.logits.shape[1]), sample.labels).tolist()
+    if not absent:
+        return ""
+    listed = ", ".join(map(str, absent[:5])) + (", ..." if absent[5:] else "")
+    return f"no label is of class {listed}. {WEAKLY_HELD}"
+
+
+def _separated_classes(sample: Sample, log_odds: np.ndarray, classes: range) -> str:
+    """Return that a threshold on its log-odds separates a class from the rest, or nothing."""
+    for k in classes:
+        own, rest = log_odds[sample.labels == k, k], log_odds[sample.labels != k, k]
+        if own.min() > rest.max() or own.max() < rest.min():
+            return f"the log-odds of class {k} separate it from the others. {WEAKLY_HELD}"
+    return ""
 
 
 # --- linear maps
@@ -204,8 +231,9 @@ def _fit_linear(
     tolerance: float | None = None,
 ) -> Fitted:
     """Fit W in units of 1 / T: the start is the temperature, and strengths fit any logits."""
-    temperature, at_bound = _temperature(sample)
-    if at_bound:
+    plain = _temperature(sample)
+    temperature = plain.temperature
+    if plain.at_bound:
         centred = sample.logits - sample.logits.mean(axis=1, keepdims=True)
         temperature = float(np.sqrt(np.mean(centred**2))) or 1.0
     problem = Softmax(
@@ -226,15 +254,17 @@ def _fit_linear(
         return (inputs * matrix if is_diagonal else inputs @ matrix.T) + bias
 
     is_right = apply(sample.logits).argmax(axis=1) == sample.labels
-    weighed = sample.weights > 0
-    is_absent = len(np.unique(sample.labels[weighed])) < problem.classes
+    reason = "" if options.bias and not is_diagonal else _absent_classes(sample)
+    if is_diagonal and is_right.all():
+        reason = RIGHT
     return Fitted(
         apply=apply,
         layer=partial(kind, matrix.tolist(), bias.tolist()),
         num_parameters=len(found.parameters),
         iterations=found.iterations,
         converged=found.converged,
-        at_bound=(is_absent and not options.bias) or (is_diagonal and bool(is_right.all())),
+        at_bound=bool(reason),
+        reason=reason,
         options=options,
         guess=found.parameters,
     )
@@ -275,7 +305,7 @@ def _with_strengths(
 def _fit_binary_linear(sample: Sample, options: Options, kind: Any, rank: int) -> Fitted:
     logits = sample.logits[:, 1:]
     features = np.append(logits, np.ones_like(logits), axis=1)
-    start = np.array([1.0 / _temperature(sample)[0], 0.0])
+    start = np.array([1.0 / _temperature(sample).temperature, 0.0])
     found = logistic(features, sample.labels.astype("float64"), sample.weights, start)
     slope, bias = found.parameters
     is_right = (logits[:, 0] * slope + bias > 0) == sample.labels
@@ -286,6 +316,7 @@ def _fit_binary_linear(sample: Sample, options: Options, kind: Any, rank: int) -
         iterations=found.iterations,
         converged=found.converged,
         at_bound=bool(is_right.all()),
+        reason=RIGHT if is_right.all() else "",
         options=options,
     )
 
@@ -346,6 +377,9 @@ def _one_vs_rest(
         for k in classes
     ]
     parameters = np.array([one.parameters for one in found])
+    reason = ""
+    if not options.smoothing:
+        reason = _absent_classes(sample) or _separated_classes(sample, log_p - log_q, classes)
 
     def apply(logits: np.ndarray) -> np.ndarray:
         log_p, log_q = log_odds(logits)
@@ -360,7 +394,8 @@ def _one_vs_rest(
         num_parameters=parameters.size,
         iterations=max(one.iterations for one in found),
         converged=all(one.converged for one in found),
-        at_bound=bool((parameters[:, :bounded] == 0).any()),
+        at_bound=bool(reason) or bool((parameters[:, :bounded] == 0).any()),
+        reason=reason,
         options=options,
     )
 

@@ -27,6 +27,8 @@ class Graph:
         """Return the graph of a model, calling it once on inputs like `example` if it has none."""
         if isinstance(model, keras.Function):
             inputs, outputs = model.input, model.output
+        elif _is_plain_sequence(model):
+            inputs, outputs = model.inputs[0], model.outputs[0]
         else:  # `output` of a model that is called as a layer has lost the structure
             inputs = _inputs_of(model, example)
             outputs = model(inputs)
@@ -43,10 +45,6 @@ class Graph:
         for name in keras.Model(inputs, outputs).output_names:
             names.append(free_name(name, names))
         return cls(inputs, dict(zip(names, tensors, strict=True)), kind if names[1:] else None)
-
-    def layers(self, outputs: Any = ()) -> list[keras.layers.Layer]:
-        """Return all layers, also of outputs by name that stand for others."""
-        return list(keras.Model(self.inputs, {**self.outputs, **dict(outputs)}).layers)
 
     def by_name(self, values: Any) -> dict[str, Any]:
         """Return values in the structure of the outputs by name."""
@@ -97,6 +95,25 @@ def free_name(name: str, taken: Collection[str]) -> str:
     """Return `name`, or `name` with the first number that is not taken."""
     numbered = (f"{name}_{number}" for number in itertools.count(1))
     return next(free for free in itertools.chain([name], numbered) if free not in taken)
+
+
+def _is_plain_sequence(model: keras.Model) -> bool:
+    """Tell whether a model is a built `Sequential` of one tensor, whose graph needs no call."""
+    if not isinstance(model, keras.Sequential) or not model.layers or not model.inputs:
+        return False
+    return isinstance(getattr(model.layers[-1], "output", None), keras.KerasTensor)
+
+
+def anew(inputs: Any) -> Any:
+    """Return new inputs like those of a graph, in their structure."""
+
+    def like(tensor: Any) -> keras.KerasTensor:
+        layer = tensor._keras_history.operation
+        if isinstance(layer, keras.layers.InputLayer):
+            return keras.layers.InputLayer.from_config(layer.get_config()).output
+        return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype)
+
+    return keras.tree.map_structure(like, inputs)
 
 
 def _inputs_of(model: keras.Model, example: Any) -> Any:

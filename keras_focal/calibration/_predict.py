@@ -1,76 +1,208 @@
 """What a model makes of held-out data: one output at a time, from arrays or batches."""
 
+import itertools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+from keras import ops
 
-from keras_focal.calibration._batches import is_iterable_of_batches, length, read
+from keras_focal.calibration._arrays import Rows, to_numpy
+from keras_focal.calibration._batches import check_batched, is_iterable_of_batches, length, read
+from keras_focal.calibration._held_out import Declared
 from keras_focal.calibration._outputs import Graph
 
 
-class Predictions(NamedTuple):
-    """Predictions of one output, with labels and None or weights."""
+class Source(NamedTuple):
+    """Held-out data: arrays, or batches of which the first has been looked at.
 
-    predictions: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray | None
+    Attributes:
+        example: Inputs of the first batch.
+        labels: Labels of it, or of all for arrays.
+        weights: The same of weights.
+        x: All inputs of arrays; None for batches.
+        batches: Batches; None for arrays.
+        size: Number of batches where it is known.
+    """
+
+    example: Any
+    labels: Any
+    weights: Any
+    x: Any
+    batches: Iterable[tuple[Any, ...]] | None
+    size: int | None
+
+    @classmethod
+    def of(cls, x: Any, y: Any, sample_weight: Any, batch_size: int) -> "Source":
+        """Check what was given, and read the first batch."""
+        if not (is_iterable_of_batches(x) and (y is None or not isinstance(x, list))):
+            if y is None:
+                raise ValueError(
+                    "`y` must be given with array inputs. Received: y=None. Pass labels, or an "
+                    "iterable of (x, y) batches as `x`."
+                )
+            if isinstance(x, list) and x and isinstance(x[0], str | bytes):
+                x = np.asarray(x)
+            if len(keras.tree.flatten(x)[0]) == 0:
+                raise ValueError("`x` must hold at least one sample. Received: an empty array.")
+            example = keras.tree.map_structure(lambda part: part[:batch_size], x)
+            return cls(example, y, sample_weight, x, None, None)
+        if y is not None or sample_weight is not None:
+            raise ValueError(
+                "`y` and `sample_weight` must be None where `x` is an iterable of batches, which "
+                "carries them. Received both."
+            )
+        size, batches = length(x), read(x, "x", "y")
+        first = next(batches, None)
+        if first is None:
+            raise ValueError("`x` must yield at least one batch. Received: an empty iterable.")
+        inputs, labels, *weights = first
+        check_batched("x", "y", labels)
+        weight = weights[0] if weights else None
+        # Not a tensor of the framework that made the batches.
+        example = keras.tree.map_structure(np.asarray, inputs)
+        return cls(example, labels, weight, None, itertools.chain([first], batches), size)
+
+
+def check_graph(model: keras.Model, graph: Graph, example: Any) -> None:
+    """Raise unless the layers of a model give what its `predict` gives.
+
+    The calibrated model is made of the layers.
+    """
+    answer = model.predict_on_batch(example)
+    try:
+        expected = {name: np.asarray(part) for name, part in graph.by_name(answer).items()}
+        inside = keras.Model(graph.inputs, graph.outputs)
+        found = inside(keras.tree.map_structure(ops.convert_to_tensor, example), training=False)
+        gaps = [
+            float(np.max(np.abs(to_numpy(found[name]) - part) / max(1.0, np.abs(part).max())))
+            for name, part in expected.items()
+            if np.isfinite(part).all()
+        ]
+    except (TypeError, ValueError) as error:
+        _refuse(model, "takes what its layers do not take", error)
+    if max(gaps, default=0.0) > TOLERANCE:
+        again = graph.by_name(model.predict_on_batch(example))
+        if all(np.allclose(again[name], expected[name], atol=TOLERANCE) for name in expected):
+            _refuse(model, f"differs from its layers by up to {max(gaps):.2g}", None)
+
+
+TOLERANCE = 0.01
+"""How far, in shares of the largest output, a model in half precision may be off its layers."""
+
+
+def _refuse(model: keras.Model, what: str, error: Exception | None) -> Any:
+    raise ValueError(
+        "`model` must give in `predict` what its layers give, since the calibrated model is made "
+        f"of them. Received: a {type(model).__name__} whose `predict` {what} on the first batch. "
+        "It does more, such as a preprocessor or a predict_step of its own. Prepare the inputs "
+        "first (KerasHub: x = model.preprocessor(x), then model.preprocessor = None), or make it "
+        "a layer of the model."
+    ) from error
 
 
 def predict(
-    model: keras.Model, x: Any, y: Any, sample_weight: Any, batch_size: int, verbose: str | int
-) -> tuple[Graph, dict[str, Predictions]]:
-    """Return the graph of a model and its predictions for each output that has labels.
+    probe: keras.Model,
+    graph: Graph,
+    source: Source,
+    declared: dict[str, Declared],
+    columns: set[str],
+    batch_size: int,
+    verbose: str | int,
+) -> dict[str, list[Rows]]:
+    """Return the predictions that count of each output that has labels; batches are read once.
 
-    Batches are read once, so they may be shuffled.
+    Args:
+        probe: The model that gives values and the counts of a mask.
+        graph: Of the model of the user.
+        source: Held-out data.
+        declared: By output, what its predictions are.
+        columns: Outputs whose columns are read one by one.
+        batch_size: Of arrays.
+        verbose: As in `Model.predict`.
     """
-    if not is_iterable_of_batches(x):
-        if y is None:
-            raise ValueError(
-                "`y` must be given with array inputs. Received: y=None. Pass labels, or an "
-                "iterable of (x, y) batches as `x`."
+
+    def of(found: Any, labels: Any, weights: Any) -> dict[str, list[Rows]]:
+        given, weighed = check_given(graph, labels, weights)
+        return {
+            name: _rows(
+                name,
+                np.asarray(found["values"][name]),
+                given[name],
+                _weights(weighed.get(name), np.asarray(found["counts"][name])),
+                declared[name],
+                name in columns,
+                len(graph.outputs) > 1,
             )
-        if len(keras.tree.flatten(x)[0]) == 0:
-            raise ValueError("`x` must hold at least one sample. Received: an empty array.")
-        graph = Graph.of(model, x)
-        _check_given(graph, y, sample_weight)
-        predictions = model.predict(x, batch_size=batch_size, verbose=verbose)
-        return graph, _by_output(graph, predictions, y, sample_weight)
-    if y is not None or sample_weight is not None:
-        raise ValueError(
-            "`y` and `sample_weight` must be None where `x` is an iterable of batches, which "
-            "carries them. Received both."
-        )
-    parts: list[dict[str, Predictions]] = []
-    seen: Graph | None = None
-    progress = keras.utils.Progbar(length(x), verbose=1 if verbose in ("auto", 1) else 0)
-    for inputs, labels, *weights in read(x, "x", "y"):
-        example = keras.tree.map_structure(np.asarray, inputs)
-        seen = seen or Graph.of(model, example)
-        weight = weights[0] if weights else None
-        parts.append(_by_output(seen, model.predict_on_batch(example), labels, weight))
+            for name in declared
+            if name in given
+        }
+
+    if source.batches is None:
+        found = probe.predict(source.x, batch_size=batch_size, verbose=verbose)
+        return of(found, source.labels, source.weights)
+    parts = []
+    progress = keras.utils.Progbar(source.size, verbose=1 if verbose in ("auto", 1) else 0)
+    for inputs, labels, *weights in source.batches:
+        found = probe.predict_on_batch(keras.tree.map_structure(np.asarray, inputs))
+        parts.append(of(found, labels, weights[0] if weights else None))
         progress.add(1)
-    if seen is None:
-        raise ValueError("`x` must yield at least one batch. Received: an empty iterable.")
     if verbose:
         progress.update(len(parts), finalize=True)
-    return seen, {name: _joined([part[name] for part in parts]) for name in parts[0]}
-
-
-def _by_output(
-    graph: Graph, predictions: Any, y: Any, sample_weight: Any
-) -> dict[str, Predictions]:
-    """Return predictions, labels and weights of each output that has labels, by name."""
-    found = graph.by_name(predictions)
-    labels, weights = _check_given(graph, y, sample_weight)
     return {
-        name: Predictions(np.asarray(found[name]), np.asarray(labels[name]), weights.get(name))
-        for name in graph.outputs
-        if name in labels
+        name: [
+            Rows(*map(np.concatenate, zip(*pieces, strict=True)))
+            for pieces in zip(*(part[name] for part in parts if name in part), strict=True)
+        ]
+        for name in declared
     }
 
 
-def _check_given(graph: Graph, y: Any, sample_weight: Any) -> tuple[dict, dict]:
+def _rows(
+    name: str,
+    values: np.ndarray,
+    labels: Any,
+    weights: Any,
+    declared: Declared,
+    by_column: bool,
+    is_named: bool,
+) -> list[Rows]:
+    """Return rows of an output, or of each of its columns."""
+    try:
+        if not by_column:
+            return [declared.rows(values, labels, weights)]
+        labels = to_numpy(labels)
+        plain = Declared(declared.from_logits, declared.ignore_class)
+        declared.rows(values, labels, weights)
+        return [
+            plain.rows(values[..., k : k + 1], labels[..., k], weights)
+            for k in range(values.shape[-1])
+        ]
+    except ValueError as error:
+        if is_named:
+            error.add_note(f"This is of the output {name!r}.")
+        raise
+
+
+def _weights(given: Any, counts: np.ndarray) -> np.ndarray | None:
+    """Return weights of the user times the mask; a weight of whole samples is spread."""
+    if counts.all():
+        return None if given is None else to_numpy(given)
+    if given is None:
+        return counts
+    weights = to_numpy(given).astype("float64")
+    if weights.shape == (*counts.shape, 1):
+        weights = weights[..., 0]
+    for _ in range(counts.ndim - weights.ndim):
+        weights = weights[..., None]
+    for _ in range(weights.ndim - counts.ndim):
+        counts = counts[..., None]
+    # NaN is exempt where the mask is 0.
+    return np.where(counts == 0, 0.0, weights)
+
+
+def check_given(graph: Graph, y: Any, sample_weight: Any) -> tuple[dict, dict]:
     """Return labels and weights by the names of the outputs, or raise."""
     labels = graph.given("y", y)
     if not labels:
@@ -79,12 +211,3 @@ def _check_given(graph: Graph, y: Any, sample_weight: Any) -> tuple[dict, dict]:
             "one-hot rows."
         )
     return labels, graph.given("sample_weight", sample_weight, shared=True)
-
-
-def _joined(parts: list[Predictions]) -> Predictions:
-    predictions, labels, weights = zip(*parts, strict=True)
-    return Predictions(
-        np.concatenate(predictions),
-        np.concatenate(labels),
-        None if weights[0] is None else np.concatenate([*map(np.asarray, weights)]),
-    )

@@ -3,36 +3,104 @@
 import warnings
 
 import numpy as np
-from keras import ops
 
-from keras_focal import functional
+from keras_focal.functional._inputs.probabilities import TOLERANCE
+
+TINY = 2.0**-126
+"""A probability of a softmax below this counts as this, as in the layers."""
 
 
-def check_predictions(predictions: np.ndarray, from_logits: bool) -> None:
-    """Raise unless predictions are what `from_logits` says they are."""
-    if not np.all(np.isfinite(predictions)):
-        return  # `fit_temperature` says where
-    in_range = bool(np.all((predictions >= 0) & (predictions <= 1 + 1e-3)))
-    is_binary = predictions.shape[-1] == 1
-    sums_to_one = is_binary or bool(np.all(np.abs(predictions.sum(axis=-1) - 1) < 0.05))
-    if not from_logits and not (in_range and sums_to_one):
+def check_predictions(predictions: np.ndarray, from_logits: bool, stacklevel: int = 2) -> None:
+    """Raise unless predictions are what `from_logits` says they are; warn of one doubtful column.
+
+    Rows that are not finite say nothing.
+
+    Args:
+        predictions: Array, shape (..., K).
+        from_logits: What was said.
+        stacklevel: Of the warning: 1 is the caller of this function.
+    """
+    if from_logits:
+        if look_like_probabilities(predictions):
+            refuse_as_logits(is_binary=predictions.shape[-1] == 1, stacklevel=stacklevel + 1)
+        return
+    rows, fits = _as_probabilities(predictions)
+    if not fits.all():
+        bad = int(np.argmin(fits))
         raise ValueError(
             "`from_logits` must say what the model gives. Received: from_logits=False for outputs "
-            f"from {predictions.min():.4g} to {predictions.max():.4g} that are not probabilities. "
-            "If the model gives logits, pass from_logits=True."
+            f"from {rows.min():.4g} to {rows.max():.4g} that are not probabilities: row {bad} has "
+            f"entries from {rows[bad].min():.4g} to {rows[bad].max():.4g} with sum "
+            f"{rows[bad].sum():.4g}. If the model gives logits, pass from_logits=True."
         )
-    if from_logits and in_range and sums_to_one:
-        message = (
-            "`from_logits` must say what the model gives. Received: from_logits=True for outputs "
-            "that all look like probabilities. If the model ends in softmax or sigmoid, pass "
-            "from_logits=False."
-        )
-        if is_binary:
-            warnings.warn(message, stacklevel=3)
-        else:
-            raise ValueError(message)
+
+
+def look_like_probabilities(predictions: np.ndarray) -> bool:
+    """Tell whether every row has entries in [0, 1] of sum 1; one column, whether all are in [0, 1].
+
+    Of rows that are not finite, and of no rows at all, it is not known: False.
+    """
+    few = predictions.reshape(-1, predictions.shape[-1])[:1024]
+    if not _as_probabilities(few)[1].all():
+        return False
+    rows, fits = _as_probabilities(predictions)
+    return bool(len(rows) and fits.all())
+
+
+def refuse_as_logits(*, is_binary: bool, stacklevel: int) -> None:
+    """Raise for probabilities that were given as logits; warn where they may be logits yet."""
+    message = (
+        "`from_logits` must say what the model gives. Received: from_logits=True for outputs "
+        "that all look like probabilities. If the model ends in softmax or sigmoid, pass "
+        "from_logits=False."
+    )
+    if not is_binary:
+        raise ValueError(message)
+    warnings.warn(message, stacklevel=stacklevel + 1)
+
+
+def _as_probabilities(predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the finite rows, and which of them are probabilities."""
+    rows = predictions.reshape(-1, predictions.shape[-1])
+    is_finite = np.isfinite(rows).all(axis=1)
+    rows = rows if is_finite.all() else rows[is_finite]
+    fits = (rows >= -TOLERANCE).all(axis=1) & (rows <= 1 + TOLERANCE).all(axis=1)
+    if rows.shape[1] > 1:
+        fits &= np.abs(rows.sum(axis=1, dtype="float64") - 1) <= TOLERANCE
+    return rows, np.asarray(fits)
 
 
 def logits_of(probabilities: np.ndarray) -> np.ndarray:
-    """Return `functional.logits_of` probabilities, on the host."""
-    return ops.convert_to_numpy(functional.logits_of(probabilities))
+    """Return the logits that probabilities come from: log p; of one column, log(p / (1 - p)).
+
+    A p below 2**-126 counts as that. One column is held to the same distance from 0 and from 1,
+    that of the largest number below 1, so that both classes are read alike.
+    """
+    p = np.asarray(probabilities)
+    p = p if p.dtype == "float64" else p.astype("float32")
+    if p.shape[-1] > 1:
+        return np.log(np.clip(p, TINY, None))
+    p = np.clip(p, nearest(p), 1 - nearest(p))
+    return np.log(p) - np.log1p(-p)
+
+
+def nearest(p: np.ndarray) -> float:
+    """Return how near a probability of one column may be to 0 and 1: 2**-24 of float32."""
+    return float(np.finfo(p.dtype).epsneg) if p.dtype == "float64" else 2.0**-24
+
+
+def warn_of_rounded(probabilities: np.ndarray, labels: np.ndarray, stacklevel: int) -> None:
+    """Warn of probabilities that rounding took to 0 or 1, which say how sure but not how very."""
+    is_binary = probabilities.shape[1] == 1
+    if is_binary:
+        lost = (probabilities <= 0) | (probabilities >= 1)
+        what, fate = "predictions are exactly 0 or 1", "the nearest number to them"
+    else:
+        lost = probabilities[np.arange(len(labels)), labels] <= 0
+        what, fate = "labels have a probability of exactly 0", "2**-126"
+    if lost.any():
+        warnings.warn(
+            f"{int(lost.sum())} of {len(labels)} {what}: they were rounded and count as {fate}. "
+            "Pass the logits in front of the last activation with from_logits=True.",
+            stacklevel=stacklevel + 1,
+        )

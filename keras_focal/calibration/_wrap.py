@@ -1,20 +1,23 @@
 """From a trained model and held-out data to a model that gives calibrated probabilities."""
 
+import warnings
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_focal._validation import check_choice
-from keras_focal.calibration._fit import TemperatureFit, fit_temperature
-from keras_focal.calibration._fold import fold as folded
-from keras_focal.calibration._fold import linear_heads
-from keras_focal.calibration._maps import fit_map
-from keras_focal.calibration._methods import METHODS
+from keras_focal.calibration._arrays import Rows
+from keras_focal.calibration._fit import BOUNDS, TemperatureFit, fitted
+from keras_focal.calibration._fold import Head, ends_in, linear_head, logits_head
+from keras_focal.calibration._held_out import Data, Declared, HeldOut
+from keras_focal.calibration._maps import map_fitted, sample_of
+from keras_focal.calibration._methods import METHODS, Options
 from keras_focal.calibration._outputs import Graph, free_name
-from keras_focal.calibration._predict import Predictions, predict
-from keras_focal.calibration._predictions import check_predictions, logits_of
-from keras_focal.layers import TemperatureScaling
+from keras_focal.calibration._predict import Source, check_given, check_graph, predict
+from keras_focal.calibration._predictions import check_predictions
+from keras_focal.calibration._surgery import Parts
+from keras_focal.layers import TemperatureScaling, VectorScaling
 
 
 def calibrate(
@@ -29,15 +32,19 @@ def calibrate(
     fold: bool = False,
     return_fit: bool = False,
     sample_weight: Any = None,
+    ignore_class: int | dict[str, int] | None = None,
+    multi_label: bool | str | dict[str, bool | str] = False,
     batch_size: int = 32,
     verbose: str | int = "auto",
 ) -> Any:
     """Return a model that gives calibrated probabilities.
 
-    Predicts held-out data, fits a calibration map to the predictions of each output, one
-    temperature unless `method` says otherwise, and puts its layer behind the output, or the
-    temperature into the last layer. `model` keeps its weights, which are shared, and is not
-    changed. A temperature keeps the accuracy of `model`.
+    Predicts held-out data, fits a calibration map to the logits of each output, one temperature
+    unless `method` says otherwise, and puts its layer in place of the last softmax or sigmoid, or
+    the temperature into the last layer. `model` keeps its weights and is not changed; they are
+    shared but for those of a last layer with an activation of its own, which is copied without it.
+    A temperature keeps the accuracy of `model`. Where a model of probabilities shows no logits,
+    as a subclassed one, the map takes the logarithms of the probabilities.
 
     Args:
         model: A built model. Each output to calibrate is logits or probabilities, shape (..., K),
@@ -60,21 +67,30 @@ def calibrate(
             softmax or sigmoid. That layer gets weights of its own.
         return_fit: Whether to return the fit as well.
         sample_weight: None, or weights of array inputs; for several outputs also a dict or list.
+        ignore_class: None, or the id of labels to leave out, such as 255; for several outputs also
+            a dict by name. What the mask of Keras leaves out, as of padding, is left out too.
+        multi_label: Whether an output is K labels that are independent of each other, of a sigmoid
+            each, with labels of the shape of the output: True for one temperature, "per_label" for
+            one of each. For several outputs also a dict by name.
         batch_size: Batch size of array inputs.
         verbose: "auto" or 1 shows progress, 0 nothing.
 
     Returns:
         A new `keras.Model` of the same inputs. The fitted temperature is
         `model.get_layer("temperature").temperature`, of several outputs "NAME_temperature"; a
-        folded model has no such layer, that of another method is called "calibration". `.save` and
-        `.export` work as for any model. With `return_fit`, (model, fit): a `TemperatureFit`, a
-        `MapFit` of other methods, of several outputs a dict of them by name.
+        folded model has no such layer, that of another method is called "calibration"; the layers
+        of `model` are in a model inside of it, of its name. `.save` and `.export` work as for any
+        model; to evaluate it, compile it with a loss of probabilities first. With `return_fit`,
+        (model, fit): a `TemperatureFit`, a `MapFit` of other methods, a tuple for "per_label", of
+        several outputs a dict of them by name. The layer of a `MapFit` takes what it takes in the
+        model: logits where there are any.
 
     Raises:
         ValueError: If the data are empty or not finite, labels do not fit, an output is not what
-            `from_logits` says, `method` or `criterion` is unknown, or `fold` is asked of another
-            method, or of a last layer other than a Dense, EinsumDense or convolution, of one that
-            is used twice, quantized, or has LoRA weights.
+            `from_logits` says or is of independent labels without `multi_label`, `predict` of
+            `model` does more than its layers, such as a preprocessor, `method` or `criterion` is
+            unknown, or `fold` is asked of another method, or of a last layer other than a Dense,
+            EinsumDense or convolution, of one that is used twice, quantized, or has LoRA weights.
         ImportError: If `method` is another than "temperature" and "focal_temperature", and SciPy
             or scikit-learn is missing.
 
@@ -97,103 +113,171 @@ def calibrate(
     check_choice("method", method, (*METHODS, "auto"))
     check_choice("criterion", criterion, ("nll", "ece") if is_temperature else ("nll",))
     check_choice("fold", fold, (False, True) if is_temperature else (False,))
-    graph, held_out = predict(model, x, y, sample_weight, batch_size, verbose)
-    declared = _declared(graph, from_logits, [*held_out])
-    for name, predictions in held_out.items():
-        check_predictions(predictions.predictions, declared[name])
+    source = Source.of(x, y, sample_weight, batch_size)
+    graph = Graph.of(model, source.example)
+    names = [name for name in graph.outputs if name in check_given(graph, source.labels, None)[0]]
+    kinds = graph.given("multi_label", multi_label, shared=True)
+    declared = _declared(graph, from_logits, ignore_class, kinds, names)
+    _check_kinds(graph, declared, kinds, is_temperature, fold)
+    check_graph(model, graph, source.example)
+    heads = {name: _head(graph, name, declared[name].from_logits, fold) for name in names}
+    several = len(graph.outputs) > 1
+    parts = Parts(
+        graph,
+        heads,
+        model.name,
+        {_of(name, kind, several) for name in names for kind in (*KINDS, "probabilities")},
+    )
+    columns = {name for name in names if kinds.get(name) == PER_LABEL}
+    held_out = predict(parts.probe(), graph, source, declared, columns, batch_size, verbose)
+    fits: dict[str, Any] = {}
+    for name, rows in held_out.items():
+        found = [
+            _fit(one, heads[name], declared[name], method, criterion, name if several else "")
+            for one in rows
+        ]
+        fits[name] = tuple(found) if name in columns else found[0]
+        for reason in dict.fromkeys(fit.reason for fit in found if fit.reason):
+            of = f" This is of the output {name!r}." if several else ""
+            warnings.warn(reason + of, stacklevel=2)
     if fold:
-        graph, heads = linear_heads(graph, declared)
-    fits = {
-        name: _fit(
-            predictions,
-            declared[name],
-            method,
-            criterion,
-            name if len(graph.outputs) > 1 else "",
-        )
-        for name, predictions in held_out.items()
-    }
-    if fold:
-        logits = folded(graph, heads, {name: fit.temperature for name, fit in fits.items()})
+        parts.fold({name: fit.temperature for name, fit in fits.items()})
+        logits = parts.tensors
     else:
-        logits = _mapped(graph, fits, declared)
-    calibrated = _calibrated(graph, logits, outputs, f"calibrated_{model.name}")
-    calibrated(graph.inputs)  # some exporters refuse a model that was never called
+        logits = {
+            name: _layer(_of(name, "{}", several), fit, heads[name].is_logits)(parts.tensors[name])
+            for name, fit in fits.items()
+        }
+    calibrated = _calibrated(parts, logits, kinds, outputs, several)
+    calibrated(parts.inputs)  # some exporters refuse a model that was never called
     if return_fit:
-        return calibrated, fits if len(graph.outputs) > 1 else next(iter(fits.values()))
+        return calibrated, fits if several else next(iter(fits.values()))
     return calibrated
 
 
-def _declared(graph: Graph, from_logits: Any, names: list[str]) -> dict[str, bool]:
-    """Return whether each output is logits."""
+PER_LABEL = "per_label"
+
+KINDS = ("temperature", "calibration")
+"""Names of the layers of a map."""
+
+
+def _declared(
+    graph: Graph, from_logits: Any, ignore_class: Any, kinds: dict[str, Any], names: list[str]
+) -> dict[str, Declared]:
+    """Return what each output and its labels are."""
     declared = graph.given("from_logits", from_logits, shared=True)
+    ignored = graph.given("ignore_class", ignore_class, shared=True)
     for name in names:
         if not isinstance(declared.get(name), bool | np.bool_):
             raise ValueError(
                 "`from_logits` must be True or False, or a dict of them with each output that has "
                 f"labels. Received: {from_logits!r}, which says nothing of {name!r}."
             )
-    return {name: bool(declared[name]) for name in names}
+        check_choice("multi_label", kinds.get(name, False), (False, True, PER_LABEL))
+    return {
+        name: Declared.of(bool(declared[name]), ignored.get(name), bool(kinds.get(name)))
+        for name in names
+    }
 
 
-def _fit(
-    predictions: Predictions, from_logits: bool, method: str, criterion: str, name: str
-) -> Any:
-    values, labels, weights = predictions
+def _check_kinds(
+    graph: Graph,
+    declared: dict[str, Declared],
+    kinds: dict[str, Any],
+    is_temperature: bool,
+    fold: bool,
+) -> None:
+    """Raise where independent labels are taken for classes, or asked for what they do not have."""
+    for name, said in declared.items():
+        tensor = graph.outputs[name]
+        if said.multi_label:
+            check_choice(
+                "multi_label",
+                kinds[name],
+                (False, True, PER_LABEL)
+                if is_temperature and not fold
+                else (False, True)
+                if is_temperature
+                else (False,),
+            )
+            if not said.from_logits and not ends_in(tensor, "sigmoid"):
+                raise ValueError(
+                    "`from_logits` must be True for independent labels whose sigmoid is not the "
+                    f"last layer of the model. Received: from_logits=False for the output {name!r}."
+                )
+        elif not said.from_logits and tensor.shape[-1] != 1 and ends_in(tensor, "sigmoid"):
+            raise ValueError(
+                f"`multi_label` must be True for the {tensor.shape[-1]} sigmoids of the output "
+                f"{name!r}, which are independent of each other. Received: multi_label=False. Pass "
+                "multi_label=True for one temperature, or multi_label='per_label' for one of each."
+            )
+
+
+def _head(graph: Graph, name: str, from_logits: bool, fold: bool) -> Head:
+    if fold:
+        return linear_head(graph, name, from_logits)
+    if from_logits:
+        return Head(graph.outputs[name], (), None, True)
+    return logits_head(graph, name)
+
+
+def _fit(rows: Rows, head: Head, declared: Declared, method: str, criterion: str, name: str) -> Any:
     try:
-        if method != "temperature":
-            return fit_map(values, labels, method, from_logits=from_logits, sample_weight=weights)
-        logits = values if from_logits else logits_of(values)
-        return fit_temperature(logits, labels, criterion, sample_weight=weights)
+        # Logits in front of a softmax are logits, whatever they look like.
+        if declared.from_logits or not head.is_logits:
+            check_predictions(rows.predictions, declared.from_logits, stacklevel=4)
+        data = HeldOut.of_rows(rows, Declared(head.is_logits), stacklevel=3)
+        if method == "temperature":
+            return fitted(Data([data], 15), criterion, BOUNDS)
+        sample = sample_of(data, rows.predictions.shape[1] == 1)
+        inputs = "logits" if head.is_logits else "probabilities"
+        return map_fitted(sample, method, Options(), 5, 15, inputs)
     except ValueError as error:
         if name:
             error.add_note(f"This is of the output {name!r}.")
         raise
 
 
-def _mapped(
-    graph: Graph, fits: dict[str, Any], from_logits: dict[str, bool]
-) -> dict[str, keras.KerasTensor]:
-    """Return the logits that a layer behind each output that has a fit gives."""
-    taken = {layer.name for layer in graph.layers()}
-    logits = {}
-    for name, fit in fits.items():
-        if isinstance(fit, TemperatureFit):
-            kind = "temperature"
-            inputs = "logits" if from_logits[name] else "probabilities"
-            layer: keras.Layer = TemperatureScaling(fit.temperature, inputs=inputs)
-        else:
-            kind, layer = "calibration", fit.layer
-        own = {"name": free_name(_of(graph, name, kind), taken), "dtype": "float32"}
-        layer = type(layer).from_config({**layer.get_config(), **own})
-        logits[name] = layer(graph.outputs[name])
-    return logits
+def _layer(name: str, fit: Any, is_logits: bool) -> keras.Layer:
+    """Return the layer of a fit; `name` has a place for its kind."""
+    kind, inputs = "temperature", "logits" if is_logits else "probabilities"
+    if isinstance(fit, TemperatureFit):
+        layer: keras.Layer = TemperatureScaling(fit.temperature, inputs=inputs)
+    elif isinstance(fit, tuple):
+        scales = [1 / of_label.temperature for of_label in fit]
+        layer = VectorScaling(scales, [0.0] * len(scales), inputs=inputs)
+    else:
+        kind, layer = "calibration", fit.layer
+    own = {"name": name.format(kind), "dtype": "float32"}
+    return type(layer).from_config({**layer.get_config(), **own})
 
 
 def _calibrated(
-    graph: Graph, logits: dict[str, keras.KerasTensor], outputs: str, name: str
+    parts: Parts,
+    logits: dict[str, keras.KerasTensor],
+    kinds: dict[str, Any],
+    outputs: str,
+    several: bool,
 ) -> keras.Model:
     """Return the model that gives probabilities of logits, and other outputs as they are."""
-    taken = {layer.name for layer in graph.layers(logits)}
+    graph, name = parts.graph, f"calibrated_{parts.name}"
     probabilities = {
         output: keras.layers.Activation(
-            "sigmoid" if z.shape[-1] == 1 else "softmax",
+            "sigmoid" if z.shape[-1] == 1 or kinds.get(output) else "softmax",
             dtype="float32",
-            name=free_name(_of(graph, output, "probabilities"), taken),
+            name=_of(output, "probabilities", several),
         )(z)
         for output, z in logits.items()
     }
     if outputs == "probabilities":
-        return keras.Model(
-            graph.inputs, graph.packed({**graph.outputs, **probabilities}), name=name
-        )
-    chosen = {key: tensor for key, tensor in graph.outputs.items() if key not in logits}
+        return keras.Model(parts.inputs, graph.packed({**parts.others, **probabilities}), name=name)
+    chosen = dict(parts.others)
     for kind, tensors in (("logits", logits), ("probabilities", probabilities)):
         for output, tensor in tensors.items():
-            chosen[free_name(_of(graph, output, kind), chosen)] = tensor
-    return keras.Model(graph.inputs, chosen, name=name)
+            chosen[free_name(_of(output, kind, several), chosen)] = tensor
+    return keras.Model(parts.inputs, chosen, name=name)
 
 
-def _of(graph: Graph, output: str, name: str) -> str:
+def _of(output: str, name: str, several: bool) -> str:
     """Return the name of a thing of an output: of one output alone, the thing's own."""
-    return f"{output}_{name}" if len(graph.outputs) > 1 else name
+    return f"{output}_{name}" if several else name

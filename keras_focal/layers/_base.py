@@ -9,6 +9,8 @@ from keras import ops
 
 from keras_focal import functional
 from keras_focal._validation import check_choice
+from keras_focal.functional._backend.precision import TINY
+from keras_focal.functional.maps._export import logits_of
 
 Tensor = Any
 
@@ -50,7 +52,9 @@ class CalibrationMap(keras.layers.Layer):
     def call(self, inputs: Tensor) -> Tensor:
         logits = ops.cast(inputs, functional.compute_dtype(inputs.dtype))
         if self.inputs == "probabilities":
-            logits = functional.logits_of(inputs)
+            # One column is held to the same distance from 0 and from 1, as in the fits.
+            least = 2.0**-24 if inputs.shape[-1] == 1 else TINY
+            logits = logits_of(inputs, least)
         return ops.cast(self.map(logits), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:

@@ -274,7 +274,7 @@ def test_half_precision_is_computed_in_float32():
 )
 def test_report_of_nothing_is_zeros_and_temperature_one(records):
     report = combined(records)
-    for name, value in figures(report, ["temperature", "criterion"]).items():
+    for name, value in figures(report, ["temperature", "criterion", "reason"]).items():
         assert np.all(np.asarray(value) == 0), name
     assert report.nll_fit.temperature == report.ece_fit.temperature == 1.0
 

@@ -106,8 +106,8 @@ def label_message(name: str, label: Any, num_classes: int, place: str) -> str:
     if np.ndim(label):
         return (
             f"`{name}` must hold rows that mean one class, >= 0 with a sum of at most 1. Received: "
-            f"{row_text(label)}{place}. For several labels per sample use BinaryFocalCrossentropy, or "
-            "a metric for each output."
+            f"{row_text(label)}{place}. For several labels per sample use "
+            "BinaryFocalCrossentropy, or a metric for each output."
         )
     if num_classes == 1:
         return (

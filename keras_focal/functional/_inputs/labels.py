@@ -212,6 +212,6 @@ def check_labels(labels: Labels, num_classes: int, *, are_outputs: bool = False)
     if labels.are_ids:
         raise ValueError(label_message(labels.name, label, num_classes, place))
     raise ValueError(
-        f"`{labels.name}` must hold rows of finite targets >= 0. Received: {row_text(label)}{place}."
-        " Give one-hot rows or distributions."
+        f"`{labels.name}` must hold rows of finite targets >= 0. Received: "
+        f"{row_text(label)}{place}. Give one-hot rows or distributions."
     )

@@ -7,7 +7,9 @@ Inputs are logits, shape (..., K), or (..., 1) for the positive class of two.
 from keras import ops
 
 from keras_focal.functional._backend.precision import LOWEST, TINY, Tensor
-from keras_focal.functional._inputs.probabilities import logits_of
+from keras_focal.functional._inputs.probabilities import first_largest
+from keras_focal.functional._stable.margin import chosen_class
+from keras_focal.functional.maps._export import log_one_plus, logits_of
 
 
 def linear_map(logits: Tensor, matrix: Tensor, bias: Tensor) -> Tensor:
@@ -30,9 +32,10 @@ def log_probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Return log p and log(1 - p) of each class, finite for finite logits, both (..., K)."""
     if logits.shape[-1] == 1:
         return ops.log_sigmoid(logits), ops.log_sigmoid(-logits)
-    largest = ops.max(logits, axis=-1, keepdims=True)
-    below = logits - ops.stop_gradient(largest)
-    is_top = ops.one_hot(ops.argmax(below, axis=-1), logits.shape[-1], dtype="bool")
+    # Not argmax, which asks for a bitcast in TensorFlow, and few exporters have that.
+    top, largest = first_largest(logits)
+    below = logits - ops.stop_gradient(ops.expand_dims(largest, -1))
+    is_top = chosen_class(top, logits.shape[-1])
     lowest = ops.cast(LOWEST, below.dtype)
     others = ops.where(is_top, lowest, below)
     # The others of the likeliest class are added up: 1 - p rounds to 0 past a gap of 17.
@@ -44,7 +47,7 @@ def log_probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:
     log_p = below - log_total
     half = ops.cast(0.5, below.dtype)
     small = ops.where(is_top, half, ops.exp(log_p))
-    return log_p, ops.where(is_top, rest - log_total, ops.log1p(-small))
+    return log_p, ops.where(is_top, rest - log_total, log_one_plus(-small))
 
 
 def log_odds(logits: Tensor) -> Tensor:

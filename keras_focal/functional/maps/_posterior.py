@@ -10,6 +10,7 @@ from keras import ops
 from keras_focal.functional._backend.precision import LOWEST, TINY, Tensor, to_float
 from keras_focal.functional._inputs.probabilities import first_largest
 from keras_focal.functional._stable.margin import chosen_class
+from keras_focal.functional.maps._export import log_one_plus
 
 
 def focal_posterior(logits: Tensor, gamma: float | Tensor) -> Tensor:
@@ -63,7 +64,7 @@ def _from_top(z: Tensor, gamma: Tensor, *, signed: bool) -> Tensor:
     of_top = _log_damping(
         ops.exp(-log_total), ops.sigmoid(rest), log_total, rest - log_total, gamma
     )
-    of_others = _log_damping(q, 1.0 - q, -log_q, ops.log1p(-q), gamma)
+    of_others = _log_damping(q, 1.0 - q, -log_q, log_one_plus(-q), gamma)
     others = below - of_others + of_top
     if signed:
         other = ops.where(is_top, 0.0, others)
@@ -80,4 +81,4 @@ def _log_damping(
     is_sure = complement < 2.0**-12
     quotient = neg_log_p / ops.where(is_sure, 1.0, complement)
     ratio = ops.where(is_sure, 1.0 + 0.5 * complement, quotient)
-    return gamma * log_complement + ops.log1p(gamma * (q * ratio))
+    return gamma * log_complement + log_one_plus(gamma * (q * ratio))

@@ -1,0 +1,38 @@
+"""What the maps need in operations that every exporter has: ONNX and LiteRT have no log1p."""
+
+import keras
+from keras import ops
+
+from keras_focal.functional._backend.precision import TINY, Tensor, to_float
+
+LARGEST_PROBABILITY = 1.0 - 2.0**-24
+"""The largest float32 below 1."""
+
+
+def log_one_plus(x: Tensor) -> Tensor:
+    """Return log(1 + x) of x > -1, to 2e-7 of the result in float32: log1p itself in float64."""
+    if keras.backend.standardize_dtype(x.dtype) == "float64":
+        return ops.log1p(x)
+    is_near = ops.logical_and(x >= -0.5, x <= 1.0)
+    near = ops.where(is_near, x, 0.0)
+    # log(1 + x) = 2 atanh(t), |t| <= 1/3: seven terms of its series.
+    t = near / (2.0 + near)
+    square = t * t
+    series = 1.0 / 13.0
+    for divisor in (11.0, 9.0, 7.0, 5.0, 3.0, 1.0):
+        series = series * square + 1.0 / divisor
+    return ops.where(is_near, 2.0 * t * series, ops.log(ops.where(is_near, 1.0, 1.0 + x)))
+
+
+def logits_of(probabilities: Tensor, least: float = TINY) -> Tensor:
+    """Return log p, shape (..., K); of one column log(p / (1 - p)), p at most 1 - 2**-24.
+
+    Args:
+        probabilities: Float tensor, shape (..., K).
+        least: What a smaller probability counts as.
+    """
+    p = to_float(probabilities)
+    if p.shape[-1] > 1:
+        return ops.log(ops.clip(p, least, float("inf")))
+    p = ops.clip(p, least, LARGEST_PROBABILITY)
+    return ops.log(p) - ops.log(1.0 - p)
