@@ -277,27 +277,6 @@ def check_same_shape(name: str, shape: Any, expected: Any, fix: str) -> None:
         raise ValueError(f"`{name}` must have shape {expected}. Received: shape {shape}. {fix}")
 
 
-def check_whole_labels(labels: Any) -> None:
-    """Raise where float labels that can be read now are not whole numbers.
-
-    Integer labels pass at no cost; labels inside a compiled step cannot be read and pass.
-    """
-    dtype = getattr(labels, "dtype", None)
-    if dtype is not None and "float" not in str(dtype):
-        return
-    try:
-        values = np.asarray(labels)
-    except Exception:  # a traced or remote tensor: each framework raises its own type
-        return
-    whole = np.isfinite(values) & (values == np.floor(values)) if values.dtype.kind == "f" else True
-    if not np.all(whole):
-        raise ValueError(
-            "`y_true` must hold class ids, whole numbers. Received: float labels such as "
-            f"{values[~whole].flat[0]!s}. For one-hot or soft targets use "
-            "CategoricalFocalCrossentropy."
-        )
-
-
 def check_no_ragged(name: str, value: Any) -> None:
     """Raise where a tensor has rows of unlike lengths."""
     if type(value).__name__ == "RaggedTensor":

@@ -89,7 +89,7 @@ WITHOUT_EXAMPLE = {
         "top_label",
     },
     "gammas": {"GammaRule", "GammaSteps", "HeldState", "sample_dependent"},
-    "losses": {"ClassificationLoss", "FocalLoss", "LossRow", "LossTable"},
+    "losses": {"ClassificationLoss", "FocalLoss", "OutputLoss", "LossRow", "LossTable"},
     "metrics": {"BinnedMetric", "CellMetric", "PredictionMetric", "TotalsMetric"},
 }
 
@@ -234,6 +234,8 @@ def test_metrics_have_the_fixed_arguments(name):
         "from_logits": False,
         "ignore_class": None,
         "dtype": None,
+        "axis": -1,
+        "skip_invalid": False,
     }
 
 
@@ -331,7 +333,13 @@ def test_exempt_names_exist():
         if hasattr(getattr(MODULES[module], name), "get_config")
         # Bases are never built, so never saved.
         and name
-        not in ("ClassificationLoss", "FocalLoss", "GammaRule", *WITHOUT_EXAMPLE["metrics"])
+        not in (
+            "ClassificationLoss",
+            "FocalLoss",
+            "OutputLoss",
+            "GammaRule",
+            *WITHOUT_EXAMPLE["metrics"],
+        )
     ],
 )
 def test_class_with_a_config_is_registered_in_the_package(module, name):

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from keras import ops
 
 from keras_focal import _validation as validation
 
@@ -237,11 +236,19 @@ BAD = [
         AFTER,
     ),
     (
-        "whole labels",
-        lambda: validation.check_whole_labels(np.array([1.0, 0.25])),
+        "exponent",
+        lambda: validation.check_exponent("gamma", "2", signed=True),
+        "gamma",
+        "a finite number",
+        "'2'",
+        AFTER,
+    ),
+    (
+        "not ragged",
+        lambda: validation.check_no_ragged("y_true", type("RaggedTensor", (), {})()),
         "y_true",
-        "class ids, whole numbers",
-        "0.25",
+        "rows of one length",
+        "RaggedTensor",
         AFTER,
     ),
     (
@@ -637,32 +644,6 @@ def test_predictions_without_an_axis_do_not_fit():
 
 
 # --- labels
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [
-        np.array([0, 1, 2]),
-        np.array([0.0, 2.0]),
-        np.array([-1.0, 255.0]),
-        np.array([True, False]),
-        [1, 2],
-        [1.0, 2.0],
-        3,
-        np.zeros((0,)),
-    ],
-    ids=repr,
-)
-def test_whole_labels_pass(labels):
-    validation.check_whole_labels(labels)
-    validation.check_whole_labels(ops.convert_to_tensor(labels))
-
-
-@pytest.mark.parametrize("labels", [[0.5], [0.0, 1.25], [[1.0], [NAN]], [INF]], ids=repr)
-def test_float_labels_that_are_not_whole_are_refused(labels):
-    for form in (labels, np.array(labels), ops.convert_to_tensor(labels, dtype="float32")):
-        with pytest.raises(ValueError, match="`y_true` must hold class ids, whole numbers"):
-            validation.check_whole_labels(form)
 
 
 def test_choices_are_returned_as_a_list():

@@ -15,6 +15,7 @@ from keras_focal.calibration._held_out import GRID, HeldOut
 from keras_focal.calibration._predictions import logits_of
 from keras_focal.calibration._report import CalibrationReport
 from keras_focal.functional import LOGIT_CELLS, BinStatistics
+from keras_focal.functional._inputs.probabilities import TOLERANCE
 
 CONFIDENT = 0.99
 """Confidence above which a prediction is of the set S99 of the paper."""
@@ -129,7 +130,14 @@ def sums_of(batch: Batch, settings: Settings, num_rows: int) -> Sums:
     is_finite = np.isfinite(predictions).all(axis=1)
     invalid_count = float(weights @ ~is_finite)
     # A row that is not finite weighs nothing, whatever it holds instead.
-    predictions = np.where(is_finite[:, None], predictions, np.zeros((), predictions.dtype))
+    num_columns = predictions.shape[1]
+    instead = 0.0 if settings.from_logits else 1.0 / max(num_columns, 2)
+    predictions = np.where(is_finite[:, None], predictions, predictions.dtype.type(instead))
+    if not settings.from_logits and num_columns > 1:
+        # Rounded rows may sum to more or less than a distribution does.
+        total = predictions.sum(axis=1, keepdims=True)
+        is_off = np.abs(total - 1.0) > TOLERANCE
+        predictions = np.where(is_off, predictions / total, predictions)
     weights = np.where(is_finite, weights, 0.0)
     rows = _rows(predictions, labels, settings, num_rows)
     logits = predictions if settings.from_logits else logits_of(predictions)

@@ -203,7 +203,7 @@ class CalibrationMonitor(keras.callbacks.Callback):
             for reading, value in result.items() if isinstance(result, dict) else [(None, result)]:
                 label = name if reading is None else f"{before}{reading}"
                 yield label, float(ops.convert_to_numpy(value))
-            yield f"{name}_invalid", metric.invalid_count
+            yield f"{name}_invalid", float(metric.invalid_count)
 
     def _drawn(self, data: str) -> Iterator[tuple[str, bytes]]:
         """Yield the name and the PNG of each picture of each metric with bins of equal width."""

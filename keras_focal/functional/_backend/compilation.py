@@ -20,7 +20,7 @@ SMALLEST_ISLAND = 2**10
 """Entries of the widest array below which starting compiled code costs more than it saves."""
 
 _SMALL = {1 << octave for octave in range(11)}
-_LARGE = {step << octave for octave in range(9, 29) for step in range(4, 8)}
+_LARGE = {step << octave for octave in range(8, 29) for step in range(4, 8)}
 SIZES = np.array(sorted(_SMALL | _LARGE), "int32")
 """Numbers of rows to the next of which an unknown one is padded: code is compiled for each size.
 
