@@ -24,11 +24,11 @@ class BrierLoss(ClassificationLoss):
         axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+        dtype: Dtype of the result, float32 by default; computed in float32 or better.
 
     Call arguments:
-        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0, K)
-            gives loss 0 and gradient 0.
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0,
+            K) is a ValueError where it can be read, else NaN.
         y_pred: Shape (..., K), K >= 2.
         sample_weight: As in `keras.losses.Loss`.
 
@@ -91,12 +91,12 @@ class MMCELoss(ClassificationLoss):
         axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+        dtype: Dtype of the result, float32 by default; computed in float32 or better.
 
     Call arguments:
         y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K), of which the largest
-            entry is the true class. An id outside [0, K) has no cross-entropy and does not count
-            in MMCE.
+            entry is the true class. An id outside [0, K) is a ValueError where it can be read,
+            else NaN.
         y_pred: Shape (..., K), K >= 2.
         sample_weight: As in `keras.losses.Loss`.
 

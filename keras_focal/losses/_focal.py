@@ -29,13 +29,11 @@ class SparseCategoricalFocalCrossentropy(FocalLoss, ClassificationLoss):
         axis: The class axis of `y_pred`.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype to compute in, float32 by default. A half dtype means float32, so that class
-            257 does not become 256; half-precision predictions are computed in float32.
+        dtype: Dtype of the result, float32 by default; computed in float32 or better.
 
     Call arguments:
         y_true: Class ids, shape (...) or (..., 1); whole numbers. An id outside [0, K) that is
-            not `ignore_class` counts as a row of zeros in one-hot form: loss 0 and gradient 0, on
-            every backend.
+            not `ignore_class` is a ValueError where it can be read, else NaN.
         y_pred: Shape (..., K), K >= 2.
         sample_weight: As in `keras.losses.Loss`.
 
@@ -108,7 +106,7 @@ class CategoricalFocalCrossentropy(FocalLoss, ClassificationLoss):
         axis: The class axis of `y_true` and `y_pred`.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+        dtype: Dtype of the result, float32 by default; computed in float32 or better.
 
     Call arguments:
         y_true: Shape (..., K), >= 0: one-hot rows or distributions.
@@ -187,7 +185,7 @@ class BinaryFocalCrossentropy(FocalLoss, OutputLoss):
         axis: Axis to average over.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+        dtype: Dtype of the result, float32 by default; computed in float32 or better.
 
     Call arguments:
         y_true: In [0, 1], the shape of `y_pred`, or without its last axis of length 1.

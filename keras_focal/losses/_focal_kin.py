@@ -27,11 +27,12 @@ class DualFocalCrossentropy(FocalLoss, ClassificationLoss):
         axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+        dtype: Dtype of the result, float32 by default; computed in float32 or better.
 
     Call arguments:
         y_true: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K), of which the
-            largest entry is the true class. An id outside [0, K) gives loss 0 and gradient 0.
+            largest entry is the true class. An id outside [0, K) is a ValueError where it can
+            be read, else NaN.
         y_pred: Shape (..., K), K >= 2.
         sample_weight: As in `keras.losses.Loss`.
 
@@ -95,11 +96,11 @@ class PolyLoss(FocalLoss, ClassificationLoss):
         axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+        dtype: Dtype of the result, float32 by default; computed in float32 or better.
 
     Call arguments:
-        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0, K)
-            gives loss 0 and gradient 0.
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0,
+            K) is a ValueError where it can be read, else NaN.
         y_pred: Shape (..., K), K >= 2.
         sample_weight: As in `keras.losses.Loss`.
 
@@ -166,11 +167,11 @@ class FocalCalibrationLoss(FocalLoss, ClassificationLoss):
         axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+        dtype: Dtype of the result, float32 by default; computed in float32 or better.
 
     Call arguments:
-        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0, K)
-            gives loss 0 and gradient 0.
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0,
+            K) is a ValueError where it can be read, else NaN.
         y_pred: Shape (..., K), K >= 2.
         sample_weight: As in `keras.losses.Loss`.
 

@@ -28,7 +28,7 @@ class HardExampleMining(keras.losses.Loss):
         fraction: Number in (0, 1]; 1 gives the loss itself.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype to compute in, that of `loss` by default; a half dtype means float32.
+        dtype: Dtype of the result, that of `loss` by default.
 
     Call arguments:
         y_true: As for `loss`.

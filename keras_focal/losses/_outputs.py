@@ -28,7 +28,7 @@ class AsymmetricLoss(OutputLoss):
         axis: Axis to average over.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+        dtype: Dtype of the result, float32 by default; computed in float32 or better.
 
     Call arguments:
         y_true: In [0, 1], the shape of `y_pred`, or without its last axis of length 1.
@@ -95,7 +95,7 @@ class QualityFocalCrossentropy(FocalLoss, OutputLoss):
         axis: Axis to average over.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+        dtype: Dtype of the result, float32 by default; computed in float32 or better.
 
     Call arguments:
         y_true: In [0, 1], the shape of `y_pred`, or without its last axis of length 1.

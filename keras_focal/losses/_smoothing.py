@@ -26,11 +26,11 @@ class LabelSmoothingCrossentropy(ClassificationLoss):
         axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+        dtype: Dtype of the result, float32 by default; computed in float32 or better.
 
     Call arguments:
-        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0, K)
-            gives loss 0 and gradient 0.
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0,
+            K) is a ValueError where it can be read, else NaN.
         y_pred: Shape (..., K), K >= 2.
         sample_weight: As in `keras.losses.Loss`.
 
@@ -92,11 +92,11 @@ class EntropyRegularizedCrossentropy(ClassificationLoss):
         axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+        dtype: Dtype of the result, float32 by default; computed in float32 or better.
 
     Call arguments:
-        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0, K)
-            gives loss 0 and gradient 0.
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0,
+            K) is a ValueError where it can be read, else NaN.
         y_pred: Shape (..., K), K >= 2.
         sample_weight: As in `keras.losses.Loss`.
 
@@ -159,11 +159,11 @@ class MarginLabelSmoothingCrossentropy(ClassificationLoss):
         axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype to compute in, float32 by default; a half dtype means float32.
+        dtype: Dtype of the result, float32 by default; computed in float32 or better.
 
     Call arguments:
-        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0, K)
-            gives loss 0 and gradient 0.
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0,
+            K) is a ValueError where it can be read, else NaN.
         y_pred: Shape (..., K), K >= 2.
         sample_weight: As in `keras.losses.Loss`.
 

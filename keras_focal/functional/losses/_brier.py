@@ -17,8 +17,8 @@ def brier_loss(labels: Tensor, logits: Tensor) -> Tensor:
     such a hopeless row is 0, unlike that of cross-entropy.
 
     Args:
-        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside
-            [0, K) gives loss 0 and gradient 0.
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside [0,
+            K) is a ValueError where it can be read, else NaN.
         logits: Float tensor, shape (..., K), K >= 2, any finite values; -inf is allowed for
             classes that cannot be.
 
@@ -66,8 +66,8 @@ def focal_calibration_loss(
     """Return focal loss + weight * sum_c (p_c - q_c)^2 of each row of logits.
 
     Args:
-        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside
-            [0, K) gives loss 0 and gradient 0.
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside [0,
+            K) is a ValueError where it can be read, else NaN.
         logits: Float tensor, shape (..., K), K >= 2.
         gamma: As for `focal_crossentropy`.
         weight: Number >= 0; 0 leaves the focal loss.

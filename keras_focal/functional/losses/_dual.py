@@ -21,7 +21,8 @@ def dual_focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.
 
     Args:
         labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K), of which the
-            largest entry is the true class. An id outside [0, K) gives loss 0 and gradient 0.
+            largest entry is the true class. An id outside [0, K) is a ValueError where it can
+            be read, else NaN.
         logits: Float tensor, shape (..., K), K >= 2, any finite values; -inf is allowed for
             classes that cannot be.
         gamma: Number, tensor broadcastable to (...), or function from p_t to gamma; >= 0. A gamma

@@ -39,8 +39,8 @@ def sparse_categorical_focal_crossentropy(
     p_t -> 0 gives -log p_t with gradient -1 at the true logit; p_t -> 1 gives 0.
 
     Args:
-        labels: Integer tensor, shape (...). An id outside [0, K) counts as a row of zeros in
-            one-hot form: loss 0, gradient 0, on every backend.
+        labels: Integer tensor, shape (...). An id outside [0, K) is a ValueError where it can
+            be read, else NaN.
         logits: Float tensor, shape (..., K), K >= 2, any finite values; -inf is allowed for
             classes that cannot be.
         gamma: Number, tensor broadcastable to (...), or function from p_t to gamma, entry

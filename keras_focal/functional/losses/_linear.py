@@ -54,7 +54,8 @@ def linear_sparse_focal_crossentropy(
         features: Float tensor, shape (..., D).
         kernel: Float tensor, shape (D, K), K >= 2.
         bias: None, or float tensor of shape (K,).
-        labels: Integer tensor, shape (...). An id outside [0, K) adds loss 0 and gradient 0.
+        labels: Integer tensor, shape (...). An id outside [0, K) is a ValueError where it can
+            be read, else NaN.
         gamma: As for `sparse_categorical_focal_crossentropy`.
         alpha: None, a number, or a tensor of shape (K,): weight of each class.
         sample_weight: None, or float tensor of shape (...): weight of each row. A row of weight 0

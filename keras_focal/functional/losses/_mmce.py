@@ -41,7 +41,8 @@ def maximum_mean_calibration_error(
 
     Args:
         labels: Class ids, shape (...) or (..., 1), or rows, shape (..., K), of which the largest
-            entry is the true class. An id outside [0, K) does not count.
+            entry is the true class. An id outside [0, K) is a ValueError where it can be read,
+            else NaN.
         logits: Float tensor, shape (..., K), K >= 2.
         sample_weight: None, or float tensor of the shape of `labels` as ids, >= 0.
         form: "published" is the equation above. "weighted" divides the sum over the right

@@ -56,7 +56,8 @@ def focal_gradient_norm(
     ||dL/dz|| sqrt(||h||^2 + 1). No gradient is computed: it is known.
 
     Args:
-        labels: Integer tensor, shape (...). An id outside [0, K) has gradient 0, as in the loss.
+        labels: Integer tensor, shape (...). An id outside [0, K) is a ValueError where it can
+            be read, else NaN.
         logits: Float tensor, shape (..., K), any finite values; K = 1 is the logit of the positive
             class of two, with the gradient of that one logit.
         gamma: As for `sparse_categorical_focal_crossentropy`; 0 gives cross-entropy.

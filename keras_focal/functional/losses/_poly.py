@@ -27,8 +27,8 @@ def poly_focal_crossentropy(
     the change. A row q gives the sum over classes with weights q_c.
 
     Args:
-        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside
-            [0, K) gives loss 0 and gradient 0.
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside [0,
+            K) is a ValueError where it can be read, else NaN.
         logits: Float tensor, shape (..., K), K >= 2, any finite values; -inf is allowed for
             classes that cannot be.
         gamma: Number, tensor, or function from p to gamma, as for `focal_crossentropy`.

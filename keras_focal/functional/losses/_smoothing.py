@@ -24,8 +24,8 @@ def label_smoothing_crossentropy(
     spreads s over all K classes, which is the same at s (K - 1) / K.
 
     Args:
-        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside
-            [0, K) gives loss 0 and gradient 0.
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside [0,
+            K) is a ValueError where it can be read, else NaN.
         logits: Float tensor, shape (..., K), K >= 2.
         label_smoothing: s, a number in [0, 1); 0 gives cross-entropy.
 
@@ -61,8 +61,8 @@ def entropy_regularized_crossentropy(
     gamma >= 1 is never less than this with weight gamma (equation 4 of the paper).
 
     Args:
-        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside
-            [0, K) gives loss 0 and gradient 0.
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside [0,
+            K) is a ValueError where it can be read, else NaN.
         logits: Float tensor, shape (..., K), K >= 2.
         weight: Number >= 0; 0 gives cross-entropy.
 
@@ -99,8 +99,8 @@ def margin_smoothing_crossentropy(
     is label smoothing up to a constant; one that no logit exceeds is cross-entropy.
 
     Args:
-        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside
-            [0, K) gives loss 0 and gradient 0.
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside [0,
+            K) is a ValueError where it can be read, else NaN.
         logits: Float tensor, shape (..., K), K >= 2.
         weight: Number >= 0; 0 gives cross-entropy.
         margin: Number >= 0.
