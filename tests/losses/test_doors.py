@@ -1,0 +1,177 @@
+"""What a loss is given: weights, masks, ids and probabilities, right or refused, as in Keras."""
+
+import keras
+import numpy as np
+import pytest
+from backends import BACKEND, compiled_call, to_numpy, value_and_gradient
+from keras import ops
+
+from keras_focal import gammas, losses
+
+Z = np.random.default_rng(0).normal(size=(3, 3, 4)).astype("float32")
+Y = np.random.default_rng(1).integers(0, 4, (3, 3))
+CLASSES = {
+    "sparse": losses.SparseCategoricalFocalCrossentropy,
+    "brier": losses.BrierLoss,
+    "smoothed": losses.LabelSmoothingCrossentropy,
+    "dual": losses.DualFocalCrossentropy,
+    "poly": losses.PolyLoss,
+    "focal + brier": losses.FocalCalibrationLoss,
+}
+every_class = pytest.mark.parametrize("name", CLASSES)
+some_weights = pytest.mark.parametrize(
+    "shape", [(), (3,), (3, 1), (1, 3), (3, 3), (3, 3, 1)], ids=str
+)
+
+
+def weights_of(shape):
+    return np.random.default_rng(2).uniform(0.5, 2.0, shape).astype("float32")
+
+
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])
+@some_weights
+def test_weights_of_any_shape_are_those_of_stock_keras(shape, reduction):
+    weights = weights_of(shape)
+    for ignored in (None, -1, 255):
+        arguments = {"from_logits": True, "ignore_class": ignored, "reduction": reduction}
+        expected = keras.losses.SparseCategoricalCrossentropy(**arguments)(Y, Z, weights)
+        loss = CLASSES["sparse"](gamma=0.0, **arguments)
+        assert float(loss(Y, Z, weights)) == pytest.approx(float(expected), rel=1e-5)
+
+
+@some_weights
+def test_the_miner_and_mmce_weigh_as_the_loss_itself(shape):
+    weights = weights_of(shape)
+    plain = CLASSES["sparse"](gamma=0.0, from_logits=True)
+    expected = float(plain(Y, Z, weights))
+    for ignored in (None, 255):
+        loss = CLASSES["sparse"](gamma=0.0, from_logits=True, ignore_class=ignored)
+        whole = losses.HardExampleMining(loss, fraction=1.0)
+        assert float(whole(Y, Z, weights)) == pytest.approx(expected, rel=1e-5)
+        without = losses.MMCELoss(weight=0.0, from_logits=True, ignore_class=ignored)
+        assert float(without(Y, Z, weights)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [-1.0, np.nan, np.inf])
+@every_class
+def test_a_weight_that_is_none_is_an_error(name, wrong):
+    weights = np.ones((3, 3), "float32")
+    weights[1, 2] = wrong
+    with pytest.raises(ValueError, match=r"`sample_weight` must hold finite numbers >= 0"):
+        CLASSES[name](from_logits=True)(Y, Z, weights)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="torch compiles nothing here")
+def test_a_negative_weight_is_nan_inside_a_compiled_step():
+    value = compiled_call(CLASSES["sparse"](from_logits=True), Y, Z, -np.ones((3, 3), "float32"))
+    assert np.isnan(to_numpy(value))
+
+
+@pytest.mark.parametrize("by", ["weight 0", "ignored class", "negative ignored class"])
+@every_class
+def test_what_does_not_count_is_exempt_from_every_rule(name, by):
+    labels, weights, ignored = Y.copy(), np.ones((3, 3), "float32"), None
+    labels[0, 1], logits = 77, Z.copy()
+    logits[0, 1] = np.nan
+    if by == "weight 0":
+        weights[0, 1] = 0.0
+    else:
+        ignored = 77 if by == "ignored class" else -1
+        labels[0, 1] = ignored
+    loss = CLASSES[name](from_logits=True, ignore_class=ignored, reduction="sum")
+    value, gradient = value_and_gradient(lambda z: loss(labels, z, weights), logits)
+    kept = np.ones((3, 3), bool)
+    kept[0, 1] = False
+    plain = CLASSES[name](from_logits=True, reduction="sum")
+    assert value == pytest.approx(float(plain(Y[kept], Z[kept])), rel=1e-5)
+    assert np.isfinite(gradient).all()
+    np.testing.assert_array_equal(gradient[0, 1], 0.0)
+
+
+def test_weights_that_do_not_fit_name_alpha():
+    with pytest.raises(ValueError, match=r"`sample_weight` must have shape.*use `alpha`"):
+        CLASSES["sparse"](from_logits=True)(Y, Z, np.ones(2, "float32"))
+
+
+def test_class_weight_on_several_ids_per_sample_is_refused():
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Embedding(9, 4)])
+    model.compile("sgd", CLASSES["sparse"](from_logits=True))
+    with pytest.raises(ValueError, match="use `alpha`"):
+        model.fit(np.ones((4, 5)), np.ones((4, 5), int), class_weight={0: 1.0, 1: 2.0}, verbose=0)
+
+
+@every_class
+def test_probabilities_outside_the_unit_interval_are_refused(name):
+    with pytest.raises(ValueError, match=r"`y_pred` must hold probabilities.*from_logits=True"):
+        CLASSES[name]()(Y, Z)
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+def test_alpha_of_outputs_weighs_along_the_axis_of_the_loss(axis):
+    targets, logits = np.eye(2, dtype="float32")[Y % 2], Z[..., :2]
+    loss = losses.BinaryFocalCrossentropy(alpha=[0.1, 0.9], from_logits=True, axis=axis)
+    expected = losses.BinaryFocalCrossentropy(alpha=[0.1, 0.9], from_logits=True)(targets, logits)
+    given = (np.moveaxis(x, -1, axis) for x in (targets, logits))
+    assert float(loss(*given)) == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [True, "0.25", [0.5, "a"], -1.0])
+def test_an_alpha_that_is_no_number_is_refused(alpha):
+    with pytest.raises(ValueError, match="`alpha` must be"):
+        losses.BinaryFocalCrossentropy(alpha=alpha)
+
+
+def test_a_rule_with_negative_gammas_needs_an_inverse_form():
+    rule = gammas.AdaptiveBins(1, -2.0)
+    for loss in (losses.PolyLoss, losses.DualFocalCrossentropy):
+        with pytest.raises(ValueError, match="no form for a negative exponent"):
+            loss(gamma=rule, from_logits=True)(Y, Z)
+
+
+@pytest.mark.parametrize("fraction", [0.5, 1.0])
+def test_the_miner_does_not_hide_nan(fraction):
+    logits = Z.copy()
+    logits[1, 1] = np.nan
+    mined = losses.HardExampleMining(CLASSES["sparse"](from_logits=True), fraction)
+    assert np.isnan(float(mined(Y, logits)))
+
+
+def test_the_miner_of_everything_keeps_everything():
+    number = 2**21
+    z = ops.zeros((number, 2))
+    mined = losses.HardExampleMining(
+        CLASSES["sparse"](gamma=0.0, from_logits=True), 1.0, reduction=None
+    )
+    assert int(ops.sum(mined(np.zeros(number, "int32"), z) > 0)) == number
+
+
+def test_a_ragged_label_is_refused_in_a_sentence():
+    if BACKEND != "tensorflow":
+        pytest.skip("TensorFlow alone has ragged tensors")
+    import tensorflow as tf
+
+    with pytest.raises(ValueError, match="Received: a RaggedTensor"):
+        CLASSES["sparse"](from_logits=True)(tf.ragged.constant([[1, 2], [1]]), Z[:2, :2])
+
+
+def test_repr_shows_the_arguments():
+    text = repr(losses.PolyLoss(gamma=1.0, epsilon=0.5, from_logits=True))
+    assert text == "PolyLoss(gamma=1.0, epsilon=0.5, ignore_class=None, from_logits=True)"
+
+
+def test_ids_of_a_column_train_a_compiled_model():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile("sgd", CLASSES["sparse"](from_logits=True))
+    history = model.fit(np.ones((8, 4)), np.arange(8)[:, None] % 3, verbose=0, epochs=2)
+    assert np.isfinite(history.history["loss"]).all()
+
+
+def test_ids_that_start_at_one_are_loud_in_fit():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile("sgd", CLASSES["sparse"](from_logits=True))
+    y = np.arange(8) % 3 + 1
+    if BACKEND == "torch":
+        with pytest.raises(ValueError, match="subtract 1"):
+            model.fit(np.ones((8, 4)), y, verbose=0)
+    else:
+        assert np.isnan(model.fit(np.ones((8, 4)), y, verbose=0).history["loss"]).all()
