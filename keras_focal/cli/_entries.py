@@ -141,7 +141,9 @@ class Reading:
         self.num_zero += int(is_zero[np.arange(len(labels)), labels].sum())
         if self.zero is not None and is_zero.any():
             values = np.where(is_zero, values.dtype.type(self.zero), values)
-        return values
+        # Rounded rows may sum to more or less than a distribution does.
+        sums = values.sum(axis=1, keepdims=True)
+        return np.where(np.abs(sums - 1) > _TOLERANCE, values / sums, values)
 
 
 def as_entries(predictions: np.ndarray) -> np.ndarray:

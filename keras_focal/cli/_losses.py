@@ -11,7 +11,7 @@ HELP = "the table of losses"
 EXAMPLE = "  keras-focal losses"
 
 _SOURCE = Path(__file__).parents[1] / "losses"
-_BASES = {"ClassificationLoss", "FocalLoss"}
+_BASES = {"ClassificationLoss", "FocalLoss", "OutputLoss"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

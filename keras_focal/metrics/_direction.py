@@ -34,6 +34,9 @@ class ReadingName(str):
 
     __hash__ = str.__hash__
 
+    def __reduce__(self) -> tuple:
+        return str, (str.__str__(self),)
+
 
 class Monitored:
     """Part of a metric that says which way each of its readings is better.

@@ -81,7 +81,9 @@ def maximum_mean_calibration_error(
     counts = weights != 0
     if labels.counts is not None:
         counts = ops.logical_and(counts, labels.counts)
-    weights = blank(weights, counts) * label_factor(blank(labels.values, counts))
+    weights = blank(weights, counts) * ops.cast(
+        label_factor(blank(labels.values, counts)), logits.dtype
+    )
     ids, weights = ops.reshape(labels.values, (-1,)), ops.reshape(weights, (-1,))
     num_classes = logits.shape[-1]
     top, complement = _top_and_complement(ops.reshape(blank(logits, counts), (-1, num_classes)))

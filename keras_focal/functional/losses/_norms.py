@@ -94,7 +94,7 @@ def focal_gradient_norm(
     values = parameters.values(*parameters.rows, *parameters.shared)
     terms = sparse_terms(labels, z, *values, signed=exponent.is_signed)
     reference, at_true, at_others = terms.reference, terms.at_true, terms.at_others
-    norm = checked(at_true * label_factor(labels), read, z.shape)
+    norm = checked(at_true * ops.cast(label_factor(labels), z.dtype), read, z.shape)
     if logits.shape[-1] > 1:
         # The true class aside, whose exponential may overflow.
         below = z - ops.expand_dims(reference, -1)

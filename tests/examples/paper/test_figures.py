@@ -255,7 +255,7 @@ def images(tmp_path):
     labels = np.arange(12, dtype="int32") % CLASSES
     split = Split(rng.integers(256, size=(12, 8, 8, 3), dtype="uint8"), labels)
     for scale, loss in enumerate(IMAGES, 1):
-        z = np.eye(CLASSES, dtype="float32")[labels] * scale
+        z = np.eye(CLASSES, dtype="float32")[labels] * 2 * scale
         z[9:] = np.roll(z[9:], 1, axis=-1)
         if loss == "MMCE":
             z[0] = z[0, [1, 0, 2]]

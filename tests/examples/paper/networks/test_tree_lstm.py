@@ -179,6 +179,7 @@ def test_compiled_equals_eager(model, data):
         ("FLSD-53", {}),
     ],
 )
+@pytest.mark.filterwarnings("ignore:The loss 'FLSc-531' is being trained with gamma 5")
 def test_every_loss_takes_labels_and_weights_of_nodes(data, loss, options):
     keras.utils.set_random_seed(0)
     model = tree_lstm(data, units=3, embedding=4)
