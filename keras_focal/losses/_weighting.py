@@ -21,7 +21,8 @@ class _Ones(keras.losses.Loss):
         self.ones: Tensor = None
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        self.ones = ops.ones_like(ops.take(y_pred, 0, axis=self.axis), dtype=self.dtype)
+        first = (*([slice(None)] * (self.axis % len(y_pred.shape))), 0)
+        self.ones = ops.ones_like(y_pred[first], dtype=self.dtype)
         return self.ones
 
 
