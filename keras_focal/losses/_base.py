@@ -13,7 +13,6 @@ from keras_focal.functional._inputs.gamma import Parameter, held
 from keras_focal.functional._inputs.labels import (
     Labels,
     as_labels,
-    is_left_out,
     read_labels,
     read_targets,
 )
@@ -86,9 +85,7 @@ class ModelLoss(keras.losses.Loss):
         dtype = compute_dtype(self.dtype)
         predictions = _as_predictions(y_pred, dtype)
         check_axis(predictions, self.axis)
-        weighting = read_weighting(
-            y_pred if hasattr(y_pred, "shape") else predictions, sample_weight, self.axis, dtype
-        )
+        weighting = read_weighting(y_pred, sample_weight, self.axis, dtype)
         predictions = ops.moveaxis(predictions, self.axis, -1)
         labels = self.labels(y_true, predictions)
         weighting = self._without_ignored(labels, weighting)
@@ -156,11 +153,7 @@ class ClassificationLoss(ModelLoss):
         return logits_from_probabilities(predictions)
 
     def _without_ignored(self, labels: Labels, weighting: Weighting) -> Weighting:
-        if self.ignore_class is None:
-            return weighting
-        valid = ops.logical_not(is_left_out(labels, self.ignore_class))
-        mask = valid if weighting.mask is None else ops.logical_and(weighting.mask, valid)
-        return weighting._replace(mask=mask)
+        return weighting.without(labels, self.ignore_class)
 
 
 class OutputLoss(ModelLoss):

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_focal._validation import check_number, check_part
 from keras_focal.functional._backend.precision import compute_dtype
-from keras_focal.functional._inputs.labels import is_left_out, read_labels
+from keras_focal.functional._inputs.labels import read_labels
 from keras_focal.losses._base import ModelLoss
 from keras_focal.losses._weighting import Weighting, read_weighting
 
@@ -94,14 +94,11 @@ class HardExampleMining(keras.losses.Loss):
             for y in (y_true, y_pred)
         )
         axis = getattr(self.loss, "axis", -1)
-        given = y_pred if hasattr(y_pred, "shape") else predictions
-        weighting = read_weighting(given, sample_weight, axis, dtype)
+        weighting = read_weighting(y_pred, sample_weight, axis, dtype)
         ignore_class = getattr(self.loss, "ignore_class", None)
         if ignore_class is not None:
             labels = read_labels(y_true, ops.moveaxis(predictions, axis, -1).shape, "y_true")
-            valid = ops.logical_not(is_left_out(labels, ignore_class))
-            mask = valid if weighting.mask is None else ops.logical_and(weighting.mask, valid)
-            weighting = weighting._replace(mask=mask)
+            weighting = weighting.without(labels, ignore_class)
         values = self.loss.call(ops.cast(y_true, self.dtype), ops.cast(predictions, self.dtype))
         # Plain, without the mask that Keras hangs on the values of an ignored class.
         return ops.cast(values, dtype) + 0.0, weighting

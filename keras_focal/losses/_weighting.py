@@ -7,23 +7,10 @@ import numpy as np
 from keras import ops
 
 from keras_focal.functional._backend.operations import value_now
-from keras_focal.functional._inputs.weights import nan_where_no_weight
+from keras_focal.functional._inputs.labels import Labels, is_left_out
+from keras_focal.functional._inputs.weights import nan_where_no_weight, ones_and_mask
 
 Tensor = Any
-
-
-class _Ones(keras.losses.Loss):
-    """Charge every prediction 1, so that unreduced it shows the mask that Keras has."""
-
-    def __init__(self, axis: int, dtype: str):
-        super().__init__(name="mask", reduction=None, dtype=dtype)
-        self.axis = axis
-        self.ones: Tensor = None
-
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        first = (*([slice(None)] * (self.axis % len(y_pred.shape))), 0)
-        self.ones = ops.ones_like(y_pred[first], dtype=self.dtype)
-        return self.ones
 
 
 class _Given(keras.losses.Loss):
@@ -64,6 +51,13 @@ class Weighting(NamedTuple):
         weights = ops.squeeze(self.weights, axis=-1) if is_column else self.weights
         weights = ops.broadcast_to(weights, ops.shape(self.ones))
         return weights if self.mask is None else ops.where(self.mask, weights, 0.0 * self.ones)
+
+    def without(self, labels: Labels, ignore_class: int | None) -> "Weighting":
+        """Return it without the entries of the class to leave out."""
+        if ignore_class is None:
+            return self
+        valid = ops.logical_not(is_left_out(labels, ignore_class))
+        return self._replace(mask=valid if self.mask is None else ops.logical_and(self.mask, valid))
 
     def for_keras(self, reduction: str | None) -> Tensor | None:
         """Return sample weights that have the mask in them, as Keras puts it there."""
@@ -117,14 +111,12 @@ def read_weighting(y_pred: Any, sample_weight: Any, axis: int, dtype: str) -> We
     Raises:
         ValueError: If the shapes do not match.
     """
-    ones = _Ones(axis, dtype)
-    shown = ones(0.0, y_pred)
-    mask = None if shown is ones.ones else shown > 0
+    ones, mask = ones_and_mask(y_pred, axis, dtype)
     if sample_weight is None:
-        return Weighting(ones.ones, mask)
+        return Weighting(ones, mask)
     weights = ops.convert_to_tensor(sample_weight, dtype=dtype)
-    _check_fit(weights.shape, ones.ones.shape)
-    return Weighting(ones.ones, mask, nan_where_no_weight(weights), sample_weight)
+    _check_fit(weights.shape, ones.shape)
+    return Weighting(ones, mask, nan_where_no_weight(weights), sample_weight)
 
 
 def _check_fit(weights: tuple, values: tuple) -> None:

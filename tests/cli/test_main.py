@@ -88,7 +88,12 @@ def test_losses_are_those_of_the_package(capsys):
         for name, value in vars(losses).items()
         if inspect.isclass(value) and issubclass(value, keras.losses.Loss)
     }
-    for name in {"ClassificationLoss", "FocalLoss", "OutputLoss", *(row.loss for row in losses.list())}:
+    for name in {
+        "ClassificationLoss",
+        "FocalLoss",
+        "OutputLoss",
+        *(row.loss for row in losses.list()),
+    }:
         del others[name]
     assert found["classes"] == others
     assert main(["losses"]) == 0

@@ -191,11 +191,6 @@ def check_labels(labels: Labels, num_classes: int, *, are_outputs: bool = False)
     given = value_now(labels.given)
     if wrong is None or counts is None or given is None:
         return
-    if are_outputs or not np.shape(counts):
-        counts = np.broadcast_to(np.asarray(counts), np.shape(counts))
-    counts = np.asarray(counts)
-    if counts.ndim and counts.ndim < wrong.ndim:
-        counts = counts.reshape(counts.shape + (1,) * (wrong.ndim - counts.ndim))
     is_wrong = np.isnan(wrong) & counts
     if not is_wrong.any():
         return

@@ -7,14 +7,36 @@ from keras_focal.functional._backend.precision import Tensor
 
 
 class _Ones(keras.losses.Loss):
-    """Charge every prediction 1, so that unreduced it shows the weights Keras gives."""
+    """Charge every prediction 1, so that unreduced it shows the mask that Keras has."""
 
     def __init__(self, axis: int, dtype: str):
-        super().__init__(name="weights", reduction=None, dtype=dtype)
+        super().__init__(name="mask", reduction=None, dtype=dtype)
         self.axis = axis
+        self.ones: Tensor = None
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        return ops.ones_like(ops.sum(y_pred, axis=self.axis))
+        first = (*([slice(None)] * (self.axis % len(y_pred.shape))), 0)
+        self.ones = ops.ones_like(y_pred[first], dtype=self.dtype)
+        return self.ones
+
+
+def ones_and_mask(y_pred: Tensor, axis: int, dtype: str) -> tuple[Tensor, Tensor | None]:
+    """Return 1 for each prediction, and the bool mask of the predictions, None if there is none.
+
+    Keras itself is asked, because only it can see the mask of `y_pred` on every backend.
+
+    Args:
+        y_pred: Tensor, shape (..., K, ...), as the model gave it (a mask travels with the object),
+            or a list.
+        axis: The axis of `y_pred` that holds the classes of one prediction.
+        dtype: Dtype of the ones.
+    """
+    if isinstance(y_pred, list | tuple):
+        # Keras would take it for a structure of scalars.
+        y_pred = ops.convert_to_tensor(y_pred, dtype=dtype)
+    ones = _Ones(axis, dtype)
+    masked = ones(0.0, y_pred)
+    return ones.ones, None if masked is ones.ones else masked > 0
 
 
 def effective_weights(
@@ -22,20 +44,18 @@ def effective_weights(
 ) -> Tensor:
     """Return sample weight times mask of each prediction: the shape of `y_pred` without `axis`.
 
-    Keras itself is asked, because only it can see the mask of `y_pred` on every backend.
-
     Args:
         y_pred: Tensor, shape (..., K, ...), as the model gave it (a mask travels with the object).
         sample_weight: None, or tensor that weighs samples or single predictions.
         axis: The axis of `y_pred` that holds the classes of one prediction.
         dtype: Dtype of the weights.
     """
-    weights = _Ones(axis, dtype)(0.0, y_pred)
-    if sample_weight is None:
-        return weights
-    given = align_weights(ops.convert_to_tensor(sample_weight, dtype=dtype), weights)
+    weights, mask = ones_and_mask(y_pred, axis, dtype)
+    if sample_weight is not None:
+        given = align_weights(ops.convert_to_tensor(sample_weight, dtype=dtype), weights)
+        weights = weights * given
     # What is masked has no weight, also where the given one is NaN.
-    return ops.where(ops.equal(weights, 0.0), 0.0, weights * given)
+    return weights if mask is None else ops.where(mask, weights, ops.zeros_like(weights))
 
 
 def align_weights(sample_weight: Tensor, values: Tensor) -> Tensor:
