@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_focal.functional._backend.operations import value_now
+from keras_focal.functional._backend.precision import held_dtype
 
 Tensor = Any
 
@@ -51,9 +52,9 @@ class HeldState(keras.metrics.Metric):
         self._held = {
             key: keras.Variable(
                 # Not the value itself: Keras may build the loss while it traces a step.
-                keras.initializers.Constant(np.asarray(value, self.dtype)),
+                keras.initializers.Constant(np.asarray(value, held_dtype(self.dtype))),
                 shape=np.shape(value),
-                dtype=self.dtype,
+                dtype=held_dtype(self.dtype),
                 trainable=False,
                 autocast=False,
                 aggregation="only_first_replica",
@@ -74,18 +75,17 @@ class HeldState(keras.metrics.Metric):
 
     def assign(self, **values: Any) -> bool:
         """Set numbers; return whether any differs from what the state holds, in its dtype."""
+        dtype = held_dtype(self.dtype)
         numbers = {key: _as_numbers(value) for key, value in values.items()}
         has_changed = any(
-            not np.array_equal(
-                np.asarray(value, self.dtype), np.asarray(self._numbers[key], self.dtype)
-            )
+            not np.array_equal(np.asarray(value, dtype), np.asarray(self._numbers[key], dtype))
             for key, value in numbers.items()
         )
         listeners = list(self._listeners.items())
         for model, (before, _) in listeners:
             before(model)
         for key, value in numbers.items():
-            self._held[key].assign(np.asarray(value, self.dtype))
+            self._held[key].assign(np.asarray(value, dtype))
             self._numbers[key] = value
         self.unscheduled = None
         if has_changed and self._is_compiled_in:

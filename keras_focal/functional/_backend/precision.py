@@ -25,6 +25,15 @@ def compute_dtype(dtype: Any) -> str:
     return "float32" if dtype in _HALF else dtype
 
 
+def held_dtype(dtype: str) -> str:
+    """Return the dtype that a variable of `dtype` has here: JAX has float64 only if told so."""
+    if dtype == "float64" and keras.backend.backend() == "jax":
+        import jax
+
+        return "float64" if jax.config.jax_enable_x64 else "float32"
+    return dtype
+
+
 def to_float(x: Any) -> Tensor:
     """Return `x` as a float tensor: half precision and integers become float32."""
     x = ops.convert_to_tensor(x)
