@@ -118,7 +118,7 @@ class HeldState(keras.metrics.Metric):
         if value is None or (is_compiling and value_now(value) is not None):
             # Nobody handed the state over.
             self._is_compiled_in |= is_compiling
-            value = ops.convert_to_tensor(self._numbers[key], dtype=self.dtype)
+            value = ops.convert_to_tensor(self._numbers[key], dtype=held_dtype(self.dtype))
         return ops.stop_gradient(value)
 
     def listen(self, model: Any, before: Callable, after: Callable) -> None:
