@@ -30,7 +30,7 @@ def held_dtype(dtype: str) -> str:
     if dtype == "float64" and keras.backend.backend() == "jax":
         import jax
 
-        return "float64" if jax.config.jax_enable_x64 else "float32"
+        return str(jax.dtypes.canonicalize_dtype(dtype))
     return dtype
 
 
