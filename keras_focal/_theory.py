@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_focal._validation import check_open_interval
+from keras_focal._validation.numbers import check_open_interval
 
 
 def gamma_star(p0: Any) -> Any:

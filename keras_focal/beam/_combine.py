@@ -5,7 +5,8 @@ from typing import Any
 
 import apache_beam as beam
 
-from keras_focal._validation import check_count, check_temperature_bounds
+from keras_focal._validation.maps import check_temperature_bounds
+from keras_focal._validation.numbers import check_count
 from keras_focal.calibration import CalibrationReport
 from keras_focal.calibration._report_state import CalibrationState
 from keras_focal.calibration._report_sums import Settings

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_focal._validation import check_labels_fit, check_same_shape
+from keras_focal._validation.shapes import check_labels_fit, check_same_shape
 
 
 class Rows(NamedTuple):

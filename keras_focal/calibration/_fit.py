@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_focal._validation import check_choice, check_count, check_temperature_bounds
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.maps import check_temperature_bounds
+from keras_focal._validation.numbers import check_count
 from keras_focal.calibration._grid_sums import GridSums
 from keras_focal.calibration._held_out import GRID, Data, Declared, Reading, data_of
 

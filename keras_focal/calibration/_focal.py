@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_focal._validation import check_count, check_gamma_bounds, check_temperature_bounds
+from keras_focal._validation.gamma import check_gamma_bounds
+from keras_focal._validation.maps import check_temperature_bounds
+from keras_focal._validation.numbers import check_count
 from keras_focal.calibration._fit import BOUNDS, fitted
 from keras_focal.calibration._held_out import Data, Declared, HeldOut, data_of
 

@@ -12,7 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_focal._validation import check_choice, check_class_id
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.classes import check_class_id
 from keras_focal.calibration._arrays import Rows, flattened, to_numpy
 from keras_focal.calibration._batches import is_iterable_of_batches, length, read
 from keras_focal.calibration._predictions import (

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_focal._validation import check_choice, check_count, check_strength
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.maps import check_strength
+from keras_focal._validation.numbers import check_count
 from keras_focal.calibration._figures import Figures, figures
 from keras_focal.calibration._held_out import LOWEST, NOTHING_COUNTS, Declared, HeldOut
 from keras_focal.calibration._methods import (

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_focal._validation import check_same_shape
+from keras_focal._validation.shapes import check_same_shape
 from keras_focal.calibration._arrays import flattened, to_numpy
 from keras_focal.calibration._batches import read
 from keras_focal.calibration._predictions import check_predictions

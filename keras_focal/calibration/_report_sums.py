@@ -14,8 +14,18 @@ from keras_focal.calibration._grid_sums import GridSums, grid_betas
 from keras_focal.calibration._held_out import GRID, HeldOut
 from keras_focal.calibration._predictions import logits_of
 from keras_focal.calibration._report import CalibrationReport
-from keras_focal.functional import LOGIT_CELLS, BinStatistics
+from keras_focal.functional import BinStatistics
+from keras_focal.functional._backend.compilation import jitted
 from keras_focal.functional._inputs.probabilities import TOLERANCE
+from keras_focal.functional.calibration._bins import (
+    LOGIT_CELLS,
+    contributions,
+    equal_width_bins,
+    logit_cells,
+    top_label,
+)
+from keras_focal.functional.calibration._partitions import equal_mass_bins
+from keras_focal.functional.calibration._scores import class_probabilities, class_targets
 
 CONFIDENT = 0.99
 """Confidence above which a prediction is of the set S99 of the paper."""
@@ -201,19 +211,19 @@ def _rows(predictions: np.ndarray, labels: np.ndarray, settings: Settings, num_r
 @cache
 def _kernel(num_bins: int, from_logits: bool) -> Callable[..., Rows]:
     def kernel(predictions: Any, labels: Any) -> Rows:
-        top = functional.top_label(labels, predictions, from_logits=from_logits)
-        p = functional.class_probabilities(predictions, from_logits=from_logits)
+        top = top_label(labels, predictions, from_logits=from_logits)
+        p = class_probabilities(predictions, from_logits=from_logits)
         return Rows(
-            amounts=functional.amounts(top, ops.ones_like(top.complement)),
-            bins=functional.equal_width_bins(top.confidence, num_bins),
-            cells=functional.logit_cells(top),
+            amounts=contributions(top, ops.ones_like(top.complement)),
+            bins=equal_width_bins(top.confidence, num_bins),
+            cells=logit_cells(top),
             brier=functional.brier_score(labels, predictions, from_logits=from_logits),
-            targets=functional.class_targets(labels, predictions.shape),
+            targets=class_targets(labels, predictions.shape),
             p=p,
-            class_bins=functional.equal_width_bins(p, num_bins),
+            class_bins=equal_width_bins(p, num_bins),
         )
 
-    return functional.jitted(kernel)
+    return jitted(kernel)
 
 
 def _errors(*tables: BinStatistics) -> dict[str, float]:
@@ -229,13 +239,13 @@ def _reading(num_bins: int) -> Callable[..., dict[str, Any]]:
         bins, cells, classes = (BinStatistics(*parts[start : start + 3]) for start in (0, 3, 6))
         return {
             "ece": functional.ece_from_bins(bins),
-            "ada_ece": functional.ece_from_bins(functional.equal_mass_bins(cells, num_bins)),
+            "ada_ece": functional.ece_from_bins(equal_mass_bins(cells, num_bins)),
             "mce": functional.mce_from_bins(bins),
             # Every class counts every prediction: their mean is the error of all their bins.
             "classwise_ece": functional.ece_from_bins(classes),
         }
 
-    return functional.jitted(kernel)
+    return jitted(kernel)
 
 
 def _class_errors(sums: np.ndarray, num_bins: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_focal._validation import check_choice
+from keras_focal._validation.choices import check_choice
 from keras_focal.calibration._arrays import Rows
 from keras_focal.calibration._fit import BOUNDS, TemperatureFit, fitted
 from keras_focal.calibration._fold import Head, ends_in, linear_head, logits_head

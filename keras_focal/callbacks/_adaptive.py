@@ -8,19 +8,15 @@ from typing import Any
 
 import keras
 
-from keras_focal._validation import (
-    check_at_least,
-    check_bin_gammas,
-    check_edges,
-    check_positive,
-    check_switch_bounds,
-)
+from keras_focal._validation.gamma import check_bin_gammas, check_edges, check_switch_bounds
+from keras_focal._validation.numbers import check_at_least, check_positive
 from keras_focal.callbacks._attach import attach
 from keras_focal.callbacks._logs import add_to_logs
 from keras_focal.callbacks._losses import losses_of
 from keras_focal.callbacks._metrics import metrics_of
 from keras_focal.callbacks._record import Row, read_rows, rows_before, write_text
-from keras_focal.functional import adapted_gammas, bin_gaps
+from keras_focal.functional import adapted_gammas
+from keras_focal.functional.gammas._adaptive import bin_gaps
 from keras_focal.gammas import AdaptiveBins
 from keras_focal.metrics import BinnedMetric
 

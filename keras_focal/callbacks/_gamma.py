@@ -5,7 +5,9 @@ from typing import Any
 
 import keras
 
-from keras_focal._validation import check_choice, check_count, check_gamma
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.gamma import check_gamma
+from keras_focal._validation.numbers import check_count
 from keras_focal.callbacks._attach import attach
 from keras_focal.callbacks._logs import add_to_logs
 from keras_focal.callbacks._losses import gamma_states, losses_of, within

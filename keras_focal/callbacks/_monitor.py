@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_focal._validation import check_count
+from keras_focal._validation.numbers import check_count
 from keras_focal.callbacks._events import Events
 from keras_focal.callbacks._metrics import metrics_of
 from keras_focal.callbacks._record import Row, read_rows, rows_before, write_text

@@ -5,8 +5,9 @@ from typing import Any
 
 import keras
 
-from keras_focal._validation import check_bin_gammas, check_count, check_edges
-from keras_focal.functional import BinnedGamma
+from keras_focal._validation.gamma import check_bin_gammas, check_edges
+from keras_focal._validation.numbers import check_count
+from keras_focal.functional.gammas._adaptive import BinnedGamma
 from keras_focal.gammas._rules import GammaRule
 from keras_focal.gammas._state import HeldState
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from keras_focal import _presets
-from keras_focal._validation import check_choice
+from keras_focal._validation.choices import check_choice
 from keras_focal.gammas._rules import SampleDependentGamma
 
 SAMPLE_DEPENDENT = {

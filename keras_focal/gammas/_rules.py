@@ -7,12 +7,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_focal._validation import (
+from keras_focal._validation.gamma import check_gamma
+from keras_focal._validation.numbers import (
     check_bounds,
-    check_gamma,
-    check_number,
+    check_increasing,
     check_open_interval,
-    check_rising,
+    check_that,
 )
 from keras_focal.functional import continuous_gamma, gamma_star, step_gamma
 
@@ -79,7 +79,7 @@ class SampleDependentGamma(GammaRule):
         self.thresholds = tuple(float(threshold) for threshold in thresholds)
         self.gammas = tuple(check_gamma("gammas", gamma) for gamma in gammas)
         check_open_interval("thresholds", self.thresholds, 0.0, 1.0, "they are probabilities")
-        check_rising("thresholds", self.thresholds, "Sort them together with their gammas.")
+        check_increasing("thresholds", self.thresholds, "Sort them together with their gammas.")
         if len(self.gammas) != len(self.thresholds) + 1:
             raise ValueError(
                 "`gammas` must have one entry more than `thresholds`. Received: "
@@ -128,8 +128,8 @@ class ThresholdGamma(GammaRule):
             "p0s", p0s, 0.0, 0.5, "Proposition 2 has a gamma there alone, such as 3.07 for 0.25"
         )
         self.p0s = tuple(float(p0) for p0 in np.ravel(p0s))
-        check_number("p0s", p0s, "one or more probabilities", bool(self.p0s), "Give [0.2, 0.25].")
-        check_rising("p0s", self.p0s, "Sort them.")
+        check_that("p0s", p0s, "one or more probabilities", bool(self.p0s), "Give [0.2, 0.25].")
+        check_increasing("p0s", self.p0s, "Sort them.")
         self.gammas = tuple(gamma_star(p0) for p0 in self.p0s)
 
     def __call__(self, p: Any) -> Any:

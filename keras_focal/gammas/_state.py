@@ -10,10 +10,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_focal._typing import Tensor
 from keras_focal.functional._backend.operations import value_now
 from keras_focal.functional._backend.precision import held_dtype
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")

@@ -7,12 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_focal import functional
-from keras_focal._validation import check_choice
-from keras_focal.functional._backend.precision import TINY
+from keras_focal._typing import Tensor
+from keras_focal._validation.choices import check_choice
+from keras_focal.functional._backend.precision import TINY, compute_dtype
 from keras_focal.functional.maps._export import logits_of
-
-Tensor = Any
 
 
 class CalibrationMap(keras.layers.Layer):
@@ -50,7 +48,7 @@ class CalibrationMap(keras.layers.Layer):
         """Return calibrated logits of float32 or float64 logits."""
 
     def call(self, inputs: Tensor) -> Tensor:
-        logits = ops.cast(inputs, functional.compute_dtype(inputs.dtype))
+        logits = ops.cast(inputs, compute_dtype(inputs.dtype))
         if self.inputs == "probabilities":
             # One column is held to the same distance from 0 and from 1, as in the fits.
             least = 2.0**-24 if inputs.shape[-1] == 1 else TINY

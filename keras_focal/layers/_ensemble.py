@@ -7,10 +7,10 @@ import numpy as np
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import check_positive, check_simplex
+from keras_focal._typing import Tensor
+from keras_focal._validation.maps import check_simplex
+from keras_focal._validation.numbers import check_positive
 from keras_focal.layers._base import CalibrationMap, listed
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")

@@ -6,10 +6,10 @@ import keras
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import check_finite, check_lengths
+from keras_focal._typing import Tensor
+from keras_focal._validation.maps import check_finite, check_lengths
+from keras_focal.functional.maps._maps import log_probabilities
 from keras_focal.layers._base import CalibrationMap, listed
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -156,4 +156,4 @@ class DirichletCalibration(_Matrix):
             )
 
     def features(self, logits: Tensor) -> Tensor:
-        return functional.log_probabilities(logits)[0]
+        return log_probabilities(logits)[0]

@@ -6,10 +6,9 @@ import keras
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import check_finite, check_lengths, check_none_negative
+from keras_focal._typing import Tensor
+from keras_focal._validation.maps import check_finite, check_lengths, check_non_negative
 from keras_focal.layers._base import CalibrationMap, listed
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -111,8 +110,8 @@ class BetaCalibration(CalibrationMap):
         given = {"a": a, "b": b, "c": c}
         checked = {name: check_finite(name, value, 1) for name, value in given.items()}
         check_lengths(**checked)
-        self.a = self.freeze("a", check_none_negative("a", checked["a"]))
-        self.b = self.freeze("b", check_none_negative("b", checked["b"]))
+        self.a = self.freeze("a", check_non_negative("a", checked["a"]))
+        self.b = self.freeze("b", check_non_negative("b", checked["b"]))
         self.c = self.freeze("c", checked["c"])
         self.finish(len(checked["c"]))
 

@@ -9,15 +9,14 @@ import keras
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import (
+from keras_focal._typing import Tensor
+from keras_focal._validation.maps import (
     check_finite,
     check_lengths,
-    check_never_falls,
+    check_non_decreasing,
     check_unit_interval,
 )
 from keras_focal.layers._base import CalibrationMap, listed
-
-Tensor = Any
 
 
 class _Piecewise(CalibrationMap):
@@ -27,7 +26,7 @@ class _Piecewise(CalibrationMap):
         return ops.cast(self.edges, dtype), ops.cast(self.values, dtype)
 
     def store(self, name: str, edges: Any, values: Any, fewer: int) -> None:
-        edges = check_never_falls(name, check_finite(name, edges, 2))
+        edges = check_non_decreasing(name, check_finite(name, edges, 2))
         values = check_unit_interval("values", check_finite("values", values, 2))
         check_lengths(**{name: edges, "values": values})
         if values.shape[1] - edges.shape[1] != fewer or not values.shape[1]:
@@ -134,7 +133,7 @@ class IsotonicRegression(_Piecewise):
     ):
         super().__init__(inputs, **kwargs)
         self.store(
-            "knots", knots, check_never_falls("values", check_finite("values", values, 2)), 0
+            "knots", knots, check_non_decreasing("values", check_finite("values", values, 2)), 0
         )
 
     def map(self, logits: Tensor) -> Tensor:

@@ -6,7 +6,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_focal._validation import check_axis, check_class_axis, check_class_id, check_gamma
+from keras_focal._typing import Tensor
+from keras_focal._validation.classes import check_class_id
+from keras_focal._validation.entries import probability_error
+from keras_focal._validation.gamma import check_gamma
+from keras_focal._validation.shapes import can_be_equal, check_axis, check_class_axis
 from keras_focal.functional._backend.operations import value_now
 from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional._inputs.gamma import Parameter, held
@@ -23,8 +27,6 @@ from keras_focal.functional._inputs.probabilities import (
 from keras_focal.functional.losses._terms import blank
 from keras_focal.gammas import GammaRule, HeldState, sample_dependent
 from keras_focal.losses._weighting import Weighting, read_weighting
-
-Tensor = Any
 
 TOLERANCE = 1e-3
 """How far outside [0, 1] a probability may lie, as one rounded to a half dtype may."""
@@ -140,8 +142,7 @@ class ClassificationLoss(ModelLoss):
         if len(y_true.shape) == len(y_pred.shape):
             # Rows have the class axis where the predictions had it.
             moved = ops.moveaxis(y_true, self.axis, -1)
-            pairs = zip(moved.shape, y_pred.shape, strict=True)
-            if all(a is None or b is None or a == b for a, b in pairs):
+            if can_be_equal(moved.shape, y_pred.shape):
                 y_true = moved
         return self.read(y_true, y_pred.shape)
 
@@ -269,7 +270,4 @@ def _check_probabilities(values: Tensor, predictions: Tensor) -> None:
     p = np.asarray(value_now(predictions), "float32")
     wrong = p[~_is_probability(p) & ~np.isnan(p)]
     if wrong.size:
-        raise ValueError(
-            f"`y_pred` must hold probabilities, in [0, 1]. Received: {wrong[0]:g}. For logits pass "
-            "from_logits=True, or end the model in a softmax or sigmoid layer."
-        )
+        raise probability_error("y_pred", "in [0, 1]", f"{wrong[0]:g}", "softmax or sigmoid")

@@ -5,11 +5,12 @@ from typing import Any
 import keras
 
 from keras_focal import functional
-from keras_focal._validation import check_at_least, check_choice
+from keras_focal._typing import Tensor
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.numbers import check_at_least
 from keras_focal.functional._inputs.labels import Labels
+from keras_focal.functional.losses._mmce import FORMS
 from keras_focal.losses._base import ClassificationLoss
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -139,7 +140,7 @@ class MMCELoss(ClassificationLoss):
             dtype=dtype,
         )
         self.weight = check_at_least("weight", weight, 0)
-        check_choice("form", form, functional.MMCE_FORMS)
+        check_choice("form", form, FORMS)
         self.form = form
 
     def values(self, labels: Labels, logits: Tensor) -> Tensor:

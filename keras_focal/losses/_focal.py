@@ -5,11 +5,11 @@ from typing import Any
 import keras
 
 from keras_focal import functional
-from keras_focal._validation import check_alpha, check_alpha_length, check_fraction
+from keras_focal._typing import Tensor
+from keras_focal._validation.classes import check_alpha, check_alpha_length
+from keras_focal._validation.numbers import check_fraction
 from keras_focal.functional._inputs.labels import Labels, read_ids, read_rows, smoothed
 from keras_focal.losses._base import ClassificationLoss, FocalLoss, OutputLoss
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")

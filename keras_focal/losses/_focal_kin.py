@@ -5,11 +5,10 @@ from typing import Any
 import keras
 
 from keras_focal import functional
-from keras_focal._validation import check_at_least
+from keras_focal._typing import Tensor
+from keras_focal._validation.numbers import check_at_least
 from keras_focal.functional._inputs.labels import Labels
 from keras_focal.losses._base import ClassificationLoss, FocalLoss
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")

@@ -6,13 +6,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_focal._validation import check_number, check_part
+from keras_focal._typing import Tensor
+from keras_focal._validation.numbers import check_part, check_that
 from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional._inputs.labels import read_labels
 from keras_focal.losses._base import ModelLoss
 from keras_focal.losses._weighting import Weighting, read_weighting
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -66,7 +65,7 @@ class HardExampleMining(keras.losses.Loss):
             loss = keras.saving.deserialize_keras_object(loss)
         fix = "Build it first, such as BrierLoss(from_logits=True)."
         is_loss = isinstance(loss, keras.losses.Loss)
-        check_number("loss", loss, "a `keras.losses.Loss` object", is_loss, fix)
+        check_that("loss", loss, "a `keras.losses.Loss` object", is_loss, fix)
         super().__init__(name=name, reduction=reduction, dtype=dtype or loss.dtype)
         self.loss = loss
         self.fraction = check_part("fraction", fraction)

@@ -5,11 +5,11 @@ from typing import Any
 import keras
 
 from keras_focal import functional
-from keras_focal._validation import check_fraction, check_gamma
+from keras_focal._typing import Tensor
+from keras_focal._validation.gamma import check_gamma
+from keras_focal._validation.numbers import check_fraction
 from keras_focal.functional._inputs.labels import Labels
 from keras_focal.losses._base import FocalLoss, OutputLoss
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")

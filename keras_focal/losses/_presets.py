@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from keras_focal._presets import LOSSES, LossTable
-from keras_focal._validation import check_choice
+from keras_focal._validation.choices import check_choice
 from keras_focal.gammas import FIXED, SAMPLE_DEPENDENT, SCHEDULED
 from keras_focal.losses._calibration import BrierLoss, MMCELoss
 from keras_focal.losses._focal import (

@@ -6,11 +6,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_focal._typing import Tensor
+from keras_focal._validation.entries import check_weights
+from keras_focal._validation.shapes import check_weights_broadcast
 from keras_focal.functional._backend.operations import value_now
 from keras_focal.functional._inputs.labels import Labels, is_left_out
 from keras_focal.functional._inputs.weights import nan_where_no_weight, ones_and_mask
-
-Tensor = Any
 
 
 class _Given(keras.losses.Loss):
@@ -90,12 +91,7 @@ class Weighting(NamedTuple):
         weights = value_now(self.of_each)
         if weights is None or not np.isnan(weights).any():
             return
-        given = np.asarray(value_now(ops.convert_to_tensor(self.given)))
-        wrong = given[~((given >= 0) & (given < np.inf))]
-        raise ValueError(
-            "`sample_weight` must hold finite numbers >= 0. Received: "
-            f"{wrong[0] if wrong.size else np.nan:g}. Give a sample that is not to count weight 0."
-        )
+        check_weights("sample_weight", value_now(self.given))
 
 
 def read_weighting(y_pred: Any, sample_weight: Any, axis: int, dtype: str) -> Weighting:
@@ -115,24 +111,5 @@ def read_weighting(y_pred: Any, sample_weight: Any, axis: int, dtype: str) -> We
     if sample_weight is None:
         return Weighting(ones, mask)
     weights = ops.convert_to_tensor(sample_weight, dtype=dtype)
-    _check_fit(weights.shape, ones.shape)
-    return Weighting(ones, mask, nan_where_no_weight(weights), sample_weight)
-
-
-def _check_fit(weights: tuple, values: tuple) -> None:
-    """Raise unless weights broadcast to values, or have one axis of length 1 more."""
-    weights, values = tuple(weights), tuple(values)
-    shape = weights[:-1] if len(weights) == len(values) + 1 and weights[-1] == 1 else weights
-    fits = len(shape) <= len(values)
-    if fits and shape:
-        last = values[-len(shape) :]
-        # What is not known is that of samples: it is not the last of several axes.
-        fits = all(a in (1, b) or a is None or b is None for a, b in zip(shape, last, strict=True))
-        is_of_samples = len(shape) == 1 < len(values) and shape[0] is None is not values[-1]
-        fits = fits and not is_of_samples
-    if not fits:
-        raise ValueError(
-            f"`sample_weight` must have shape {values}, that of the values it weighs, or one that "
-            f"broadcasts to it. Received: shape {weights}. Weigh each prediction; `class_weight` "
-            "has no meaning for several class ids per sample: use `alpha`."
-        )
+    check_weights_broadcast("sample_weight", weights.shape, ones.shape)
+    return Weighting(ones, mask, nan_where_no_weight(weights), weights)

@@ -7,13 +7,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_focal import functional
-from keras_focal._validation import (
-    check_axis,
-    check_class_id,
-    check_labels_fit,
-    check_weights_fit,
-)
+from keras_focal._typing import Tensor
+from keras_focal._validation.classes import check_class_id
+from keras_focal._validation.shapes import check_axis, check_labels_fit, check_weights_fit
+from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional._inputs.class_labels import as_labels
 from keras_focal.functional._inputs.entries import (
     Entries,
@@ -22,9 +19,8 @@ from keras_focal.functional._inputs.entries import (
     read_entries,
 )
 from keras_focal.functional._inputs.probabilities import nan_unless
+from keras_focal.functional._inputs.weights import effective_weights
 from keras_focal.metrics._direction import Monitored
-
-Tensor = Any
 
 _LARGEST_COUNT = 2**31 - 1
 
@@ -45,7 +41,7 @@ class PredictionMetric(Monitored, keras.metrics.Metric):
         axis: int,
         skip_invalid: bool,
     ):
-        super().__init__(name=name, dtype=functional.compute_dtype(dtype))
+        super().__init__(name=name, dtype=compute_dtype(dtype))
         self.from_logits = bool(from_logits)
         self.ignore_class = check_class_id("ignore_class", ignore_class)
         self.axis = int(axis)
@@ -88,7 +84,7 @@ class PredictionMetric(Monitored, keras.metrics.Metric):
             sample_weight = ops.convert_to_tensor(sample_weight)
             check_weights_fit("sample_weight", sample_weight.shape, predictions.shape)
         # From `y_pred` itself: a mask travels with the object.
-        weights = functional.effective_weights(y_pred, sample_weight, axis=axis)
+        weights = effective_weights(y_pred, sample_weight, axis=axis)
         if 0 not in predictions.shape:
             self._update(self._read(labels, predictions, weights))
 

@@ -5,11 +5,12 @@ from typing import Any
 import keras
 
 from keras_focal import functional
-from keras_focal._validation import check_one_class
-from keras_focal.functional import BinStatistics, EqualMass, EqualWidth, Predictions
+from keras_focal._typing import Tensor
+from keras_focal._validation.classes import check_one_class
+from keras_focal.functional import BinStatistics
+from keras_focal.functional.calibration._bins import Predictions, one_class
+from keras_focal.functional.calibration._partitions import EqualMass, EqualWidth
 from keras_focal.metrics._cells import BinnedMetric
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -265,7 +266,7 @@ class BinaryExpectedCalibrationError(BinnedMetric):
 
     def _predictions(self, ids: Tensor, predictions: Tensor) -> Predictions:
         check_one_class("class_id", self.class_id, max(predictions.shape[-1], 2))
-        return functional.one_class(ids, predictions, self.class_id, from_logits=self.from_logits)
+        return one_class(ids, predictions, self.class_id, from_logits=self.from_logits)
 
     def _reading(self, *bins: BinStatistics) -> Tensor:
         return functional.ece_from_bins(*bins)

@@ -7,11 +7,11 @@ from typing import Any
 import keras
 
 from keras_focal import functional
-from keras_focal._validation import check_choices
-from keras_focal.functional import BinStatistics, EqualMass, EqualWidth, Partition
+from keras_focal._typing import Tensor
+from keras_focal._validation.choices import check_choices
+from keras_focal.functional import BinStatistics
+from keras_focal.functional.calibration._partitions import EqualMass, EqualWidth, Partition
 from keras_focal.metrics._cells import BinnedMetric
-
-Tensor = Any
 
 
 def _brier_part(name: str, bins: BinStatistics) -> Tensor:

@@ -7,21 +7,20 @@ from typing import Any
 
 from keras import ops
 
-from keras_focal import functional
-from keras_focal._validation import check_count
-from keras_focal.functional import (
-    BinStatistics,
-    EqualMass,
-    EqualWidth,
-    Partition,
-    Predictions,
-    Sums,
-)
+from keras_focal._typing import Tensor
+from keras_focal._validation.numbers import check_count
+from keras_focal.functional import BinStatistics
+from keras_focal.functional._backend.compilation import compiled
 from keras_focal.functional._inputs.entries import Entries
-from keras_focal.functional.calibration._bins import only_counted
+from keras_focal.functional.calibration._bins import (
+    Predictions,
+    contributions,
+    only_counted,
+    top_label,
+)
+from keras_focal.functional.calibration._partitions import EqualMass, EqualWidth, Partition
+from keras_focal.functional.calibration._sums import Sums
 from keras_focal.metrics._base import PredictionMetric
-
-Tensor = Any
 
 
 class CellMetric(PredictionMetric):
@@ -79,7 +78,7 @@ class BinnedMetric(CellMetric):
 
     def _predictions(self, ids: Tensor, predictions: Tensor) -> Predictions:
         """Return the confidence of each prediction, and whether it is wrong; NaN if invalid."""
-        return functional.top_label(ids, predictions, from_logits=self.from_logits)
+        return top_label(ids, predictions, from_logits=self.from_logits)
 
     def _update(self, entries: Entries) -> None:
         top = self._predictions(entries.ids, entries.predictions)
@@ -87,7 +86,7 @@ class BinnedMetric(CellMetric):
         weights = ops.where(is_kept, entries.weights, 0.0)
         parts = (*only_counted(top, is_kept), weights)
         rows = tuple(ops.reshape(part, (-1,)) for part in parts)
-        self._assign(functional.compiled(self._added, *self._sums(), rows=rows))
+        self._assign(compiled(self._added, *self._sums(), rows=rows))
 
     def _added(self, high: Tensor, low: Tensor, *rows: Tensor) -> Sums:
         """Return the sums after predictions and their weights, each part of shape (n,)."""
@@ -98,7 +97,7 @@ class BinnedMetric(CellMetric):
             for part, start in zip(self._partitions, self._starts, strict=True)
         ]
         index = ops.concatenate(index, axis=-1)
-        amounts = ops.repeat(functional.amounts(top, weights), index.shape[-1], axis=0)
+        amounts = ops.repeat(contributions(top, weights), index.shape[-1], axis=0)
         return Sums(high, low).added(ops.reshape(index, (-1,)), amounts)
 
     @property
@@ -140,7 +139,7 @@ class BinnedMetric(CellMetric):
             bins = self._bins(Sums(*sums))
             return self._reading(*bins), ops.sum(bins[0].count)
 
-        return functional.compiled(reading, *self._sums())
+        return compiled(reading, *self._sums())
 
     def get_config(self) -> dict[str, Any]:
         return {"num_bins": self.num_bins, **super().get_config()}

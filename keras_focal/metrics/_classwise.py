@@ -5,13 +5,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_focal import functional
-from keras_focal._validation import check_count
+from keras_focal._typing import Tensor
+from keras_focal._validation.numbers import check_count
+from keras_focal.functional._backend.compilation import compiled
 from keras_focal.functional._inputs.entries import Entries
 from keras_focal.functional._inputs.probabilities import are_distributions
+from keras_focal.functional.calibration._bins import equal_width_bins
+from keras_focal.functional.calibration._scores import class_probabilities, class_targets
+from keras_focal.functional.calibration._sums import Sums
 from keras_focal.metrics._cells import CellMetric
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -71,7 +73,7 @@ class ClasswiseExpectedCalibrationError(CellMetric):
 
     def _update(self, entries: Entries) -> None:
         predictions = entries.predictions
-        p = functional.class_probabilities(predictions, from_logits=self.from_logits)
+        p = class_probabilities(predictions, from_logits=self.from_logits)
         if self.num_classes is None:
             self._build(p.shape[-1])
         if p.shape[-1] != self.num_classes:
@@ -79,7 +81,7 @@ class ClasswiseExpectedCalibrationError(CellMetric):
                 f"`y_pred` must have the {self.num_classes} classes of the metric. Received: shape "
                 f"{tuple(predictions.shape)}. Build a metric for each output."
             )
-        targets = ops.cast(functional.class_targets(entries.labels, predictions.shape), p.dtype)
+        targets = ops.cast(class_targets(entries.labels, predictions.shape), p.dtype)
         is_valid = ops.isfinite(ops.sum(p - targets, axis=-1))
         if not self.from_logits:
             is_valid = ops.logical_and(is_valid, are_distributions(predictions))
@@ -90,16 +92,16 @@ class ClasswiseExpectedCalibrationError(CellMetric):
             for part in (p, targets)
         )
         rows = (p, targets, ops.reshape(weights, (-1,)))
-        self._assign(functional.compiled(self._added, *self._sums(), rows=rows))
+        self._assign(compiled(self._added, *self._sums(), rows=rows))
 
     def _added(
         self, high: Tensor, low: Tensor, p: Tensor, targets: Tensor, weights: Tensor
-    ) -> functional.Sums:
+    ) -> Sums:
         first = self.num_bins * ops.arange(p.shape[-1], dtype="int32")
-        index = functional.equal_width_bins(p, self.num_bins) + first
+        index = equal_width_bins(p, self.num_bins) + first
         weights = ops.cast(ops.expand_dims(weights, -1), p.dtype) * ops.ones_like(p)
         amounts = ops.stack([weights, weights * p, weights * targets], axis=-1)
-        sums = functional.Sums(high, low)
+        sums = Sums(high, low)
         return sums.added(ops.reshape(index, (-1,)), ops.reshape(amounts, (-1, 3)))
 
     @property

@@ -8,12 +8,12 @@ import keras
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import check_open_interval
+from keras_focal._typing import Tensor
+from keras_focal._validation.numbers import check_open_interval
 from keras_focal.functional._inputs.class_labels import IGNORED, class_of_each
 from keras_focal.functional._inputs.entries import Entries
+from keras_focal.functional.calibration._bins import top_label
 from keras_focal.metrics._totals import TotalsMetric
-
-Tensor = Any
 
 
 class _MeanScore(TotalsMetric):
@@ -233,7 +233,7 @@ class ConfidentCoverage(TotalsMetric):
         self.threshold = float(threshold)
 
     def _amounts(self, entries: Entries) -> list[Tensor]:
-        top = functional.top_label(entries.ids, entries.predictions, from_logits=self.from_logits)
+        top = top_label(entries.ids, entries.predictions, from_logits=self.from_logits)
         dtype = top.confidence.dtype
         is_covered = ops.cast(top.confidence > ops.cast(self.threshold, dtype), dtype)
         ones = ops.ones_like(top.complement) + (top.complement - top.complement)

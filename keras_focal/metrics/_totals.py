@@ -5,12 +5,10 @@ from typing import Any
 
 from keras import ops
 
-from keras_focal.functional import Sums
+from keras_focal._typing import Tensor
 from keras_focal.functional._inputs.entries import Entries
-from keras_focal.functional.calibration._sums import block_sum
+from keras_focal.functional.calibration._sums import Sums, block_sum
 from keras_focal.metrics._base import PredictionMetric
-
-Tensor = Any
 
 
 class TotalsMetric(PredictionMetric):

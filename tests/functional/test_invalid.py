@@ -8,6 +8,7 @@ from backends import BACKEND, compiled_call, to_numpy
 from keras import ops
 
 from keras_focal import functional
+from keras_focal.functional.gammas._adaptive import BinnedGamma
 
 IDS = {
     "sparse": functional.sparse_categorical_focal_crossentropy,
@@ -136,7 +137,7 @@ def test_a_loss_without_an_inverse_form_refuses_a_negative_gamma(name, gamma):
     labels = np.zeros((4, 3) if name in OUTPUTS else 4, "int32")
     with pytest.raises(ValueError, match="`gamma` must be"):
         {**IDS, **OUTPUTS}[name](labels, LOGITS, gamma=gamma)
-    rule = functional.BinnedGamma(np.array([0.0], "float32"), np.array([-2.0], "float32"))
+    rule = BinnedGamma(np.array([0.0], "float32"), np.array([-2.0], "float32"))
     with pytest.raises(ValueError, match="no form for a negative exponent"):
         {**IDS, **OUTPUTS}[name](labels, LOGITS, gamma=rule)
 
