@@ -19,6 +19,7 @@ RANK = {
     "_validation": 0,
     "_quiet": 0,
     "_presets": 0,
+    "_host": 0,
     "_theory": 1,
     "functional": 2,
     "gammas": 3,
@@ -28,12 +29,16 @@ RANK = {
     "calibration": 5,
     "callbacks": 6,
 }
+# The rooms of `calibration`. A room may import rooms of a lower rank, by the names in their
+# `__init__`; so may the rest of the package.
+ROOMS = {"given": 0, "temperature": 1, "maps": 2, "report": 2, "surgery": 3}
 # Leaves that nobody imports, but one another where it is said: one draws what `functional`
 # computes, one measures on many machines, one is the command line.
 LEAVES = {
-    "plotting": {"functional", "_validation"},
+    "plotting": {"functional", "_host", "_validation"},
     "beam": {"calibration", "functional", "_validation"},
     "cli": {
+        "_host",
         "_presets",
         "_quiet",
         "_theory",
@@ -89,7 +94,7 @@ def violations(package: Path) -> list[str]:
             found.append(f"{path.name}: {folder} has no rank")
             continue
         for name in imported_modules(path):
-            if not _is_allowed(folder, is_root, name):
+            if not (_is_allowed(folder, is_root, name) and _is_by_rooms(parts, name)):
                 found.append(f"{'/'.join(parts)} imports {name}")
     return found
 
@@ -111,6 +116,18 @@ def _is_allowed(folder: str, is_root: bool, name: str) -> bool:
     return target == folder or RANK[target] < RANK[folder]
 
 
+def _is_by_rooms(parts: tuple[str, ...], name: str) -> bool:
+    """Tell whether an import respects the rooms of `calibration`, from within and from without."""
+    own = parts[1] if parts[0] == "calibration" and len(parts) > 2 else None
+    target = name.split(".")
+    if target[:2] != ["keras_focal", "calibration"] or target[2:3] == [own]:
+        return True
+    is_private = any(part.startswith("_") for part in target[2:])
+    if is_private or parts == ("calibration", "__init__"):
+        return not is_private
+    return own is None or ROOMS.get(target[2] if target[2:] else "", 9) < ROOMS.get(own, -1)
+
+
 def test_imports_of_the_package_point_one_way():
     assert violations(PACKAGE) == []
 
@@ -118,6 +135,7 @@ def test_imports_of_the_package_point_one_way():
 def test_every_ranked_folder_exists():
     present = {path.stem for path in PACKAGE.iterdir()}
     assert {*RANK, *LEAVES} <= present
+    assert {path.parent.name for path in PACKAGE.glob("calibration/*/__init__.py")} == {*ROOMS}
 
 
 @pytest.fixture
@@ -149,7 +167,10 @@ def test_allowed_imports_are_not_reported(planted):
             "calibration/_a.py": "from keras_focal.layers import T\nfrom keras_focal import losses",
             "callbacks/_a.py": "from keras_focal.losses import L\nfrom keras_focal import gammas",
             "plotting/_a.py": "from keras_focal import functional\ndef f():\n    import matplotlib",
-            "beam/_a.py": "import apache_beam\nfrom keras_focal.calibration._fit import fitted",
+            "calibration/__init__.py": "from keras_focal.calibration.maps import fit_map",
+            "calibration/maps/_a.py": "from keras_focal.calibration.given import HeldOut",
+            "calibration/maps/_b.py": "from keras_focal.calibration.maps._a import f",
+            "beam/_a.py": "import apache_beam\nfrom keras_focal.calibration.report import Settings",
             "beam/_b.py": "from keras_focal.beam._a import C",
             "cli/_a.py": "from keras_focal import plotting\ndef f():\n    import rich",
             "__main__.py": "import sys\nfrom keras_focal.cli import main",
@@ -187,6 +208,13 @@ def test_allowed_imports_are_not_reported(planted):
         ("beam/_a.py", "from keras_focal import plotting"),
         ("calibration/_a.py", "from keras_focal.beam import CombineCalibration"),
         ("calibration/_a.py", "def f():\n    import apache_beam"),
+        ("calibration/__init__.py", "from keras_focal.calibration.maps._fit import fit_map"),
+        ("calibration/given/_a.py", "from keras_focal.calibration.temperature import GRID"),
+        ("calibration/maps/_a.py", "from keras_focal.calibration.report import Settings"),
+        ("calibration/maps/_a.py", "from keras_focal.calibration.given._arrays import Rows"),
+        ("calibration/maps/_a.py", "from keras_focal.calibration import calibrate"),
+        ("beam/_a.py", "from keras_focal.calibration.report._state import CalibrationState"),
+        ("callbacks/_a.py", "from keras_focal.calibration._fit import fitted"),
         ("losses/_a.py", "from keras_focal import losses, plotting"),
         ("losses/_a.py", "from ..functional import focal"),
         ("losses/_a.py", "from . import _b"),

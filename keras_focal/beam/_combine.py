@@ -6,9 +6,7 @@ from typing import Any
 import apache_beam as beam
 
 from keras_focal._validation import check_count, check_temperature_bounds
-from keras_focal.calibration import CalibrationReport
-from keras_focal.calibration._report_state import CalibrationState
-from keras_focal.calibration._report_sums import Settings
+from keras_focal.calibration.report import CalibrationReport, CalibrationState, Settings
 
 
 class CombineCalibration(beam.CombineFn):

@@ -5,10 +5,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_focal import _host
+
 Tensor = Any
 
-TINY = 2.0**-126
-"""The smallest normal float32: what lies below is flushed to zero on some devices."""
+TINY = _host.TINY
+"""The smallest normal float32."""
 
 LOWEST = -(2.0 - 2.0**-23) * 2.0**127
 """The lowest finite float32."""
