@@ -20,6 +20,7 @@ RANK = {
     "_validation": 0,
     "_quiet": 0,
     "_presets": 0,
+    "_host": 0,
     "_theory": 1,
     "functional": 2,
     "gammas": 3,
@@ -29,23 +30,28 @@ RANK = {
     "calibration": 5,
     "callbacks": 6,
 }
-# Folders of `functional`: what knows a backend, what is numerically delicate, what reads arguments,
-# and then the maths by topic.
+# The rooms of two folders: a room may import rooms of a lower rank. In `functional`: what knows a
+# backend, what is numerically delicate, what reads arguments, and then the maths by topic. Those of
+# `calibration` are used by the names in their `__init__`, also by the rest of the package.
 ROOMS = {
-    "_backend": 0,
-    "_stable": 1,
-    "_inputs": 2,
-    "calibration": 3,
-    "losses": 3,
-    "maps": 3,
-    "gammas": 4,
+    "functional": {
+        "_backend": 0,
+        "_stable": 1,
+        "_inputs": 2,
+        "calibration": 3,
+        "losses": 3,
+        "maps": 3,
+        "gammas": 4,
+    },
+    "calibration": {"given": 0, "temperature": 1, "maps": 2, "report": 2, "surgery": 3},
 }
 # Leaves that nobody imports, but one another where it is said: one draws what `functional`
 # computes, one measures on many machines, one is the command line.
 LEAVES = {
-    "plotting": {"functional", "_validation"},
+    "plotting": {"functional", "_host", "_validation"},
     "beam": {"calibration", "functional", "_validation"},
     "cli": {
+        "_host",
         "_presets",
         "_quiet",
         "_theory",
@@ -101,27 +107,38 @@ def violations(package: Path) -> list[str]:
             found.append(f"{path.name}: {folder} has no rank")
             continue
         for name in imported_modules(path):
-            if not _is_allowed(parts, is_root, name):
+            if not (_is_allowed(folder, is_root, name) and _is_by_rooms(parts, name)):
                 found.append(f"{'/'.join(parts)} imports {name}")
     return found
 
 
-def _is_allowed(parts: tuple[str, ...], is_root: bool, name: str) -> bool:
+def _is_allowed(folder: str, is_root: bool, name: str) -> bool:
     if name.startswith("."):
         return False
-    folder = parts[0]
     top, _, rest = name.partition(".")
     if top != "keras_focal":
         allowed = OUTSIDE | EXTRA_OUTSIDE.get(folder, set())
         return top in sys.stdlib_module_names or top in allowed
-    target, room = (*rest.split("."), "")[:2]
+    target = rest.split(".")[0]
     if folder in LEAVES:
         return target in {folder, *LEAVES[folder]}
     if is_root or target not in RANK:
         return target in RANK
-    if target == folder == "functional" and parts[1] in ROOMS:
-        return room == parts[1] or ROOMS.get(room, 9) < ROOMS[parts[1]]
     return target == folder or RANK[target] < RANK[folder]
+
+
+def _is_by_rooms(parts: tuple[str, ...], name: str) -> bool:
+    """Tell whether an import respects the rooms of folders, from within and from without."""
+    folder, own = parts[0], parts[1] if len(parts) > 2 else None
+    target, room, *inner = (*name.split(".")[1:], "", "")
+    if target == "calibration" and (target, room) != (folder, own):
+        is_private = any(part.startswith("_") for part in (room, *inner))
+        if is_private or parts == ("calibration", "__init__"):
+            return not is_private
+    ranks = ROOMS.get(folder, {})
+    if target != folder or room == own or own not in ranks:
+        return True
+    return ranks.get(room, 9) < ranks[own]
 
 
 def test_imports_of_the_package_point_one_way():
@@ -131,6 +148,8 @@ def test_imports_of_the_package_point_one_way():
 def test_every_ranked_folder_exists():
     present = {path.stem for path in PACKAGE.iterdir()}
     assert {*RANK, *LEAVES} <= present
+    for folder, rooms in ROOMS.items():
+        assert {path.parent.name for path in PACKAGE.glob(f"{folder}/*/__init__.py")} == {*rooms}
 
 
 @pytest.fixture
@@ -166,7 +185,10 @@ def test_allowed_imports_are_not_reported(planted):
             "calibration/_a.py": "from keras_focal.layers import T\nfrom keras_focal import losses",
             "callbacks/_a.py": "from keras_focal.losses import L\nfrom keras_focal import gammas",
             "plotting/_a.py": "from keras_focal import functional\ndef f():\n    import matplotlib",
-            "beam/_a.py": "import apache_beam\nfrom keras_focal.calibration._fit import fitted",
+            "calibration/__init__.py": "from keras_focal.calibration.maps import fit_map",
+            "calibration/maps/_a.py": "from keras_focal.calibration.given import HeldOut",
+            "calibration/maps/_b.py": "from keras_focal.calibration.maps._a import f",
+            "beam/_a.py": "import apache_beam\nfrom keras_focal.calibration.report import Settings",
             "beam/_b.py": "from keras_focal.beam._a import C",
             "cli/_a.py": "from keras_focal import plotting\ndef f():\n    import rich",
             "__main__.py": "import sys\nfrom keras_focal.cli import main",
@@ -207,6 +229,13 @@ def test_allowed_imports_are_not_reported(planted):
         ("beam/_a.py", "from keras_focal import plotting"),
         ("calibration/_a.py", "from keras_focal.beam import CombineCalibration"),
         ("calibration/_a.py", "def f():\n    import apache_beam"),
+        ("calibration/__init__.py", "from keras_focal.calibration.maps._fit import fit_map"),
+        ("calibration/given/_a.py", "from keras_focal.calibration.temperature import GRID"),
+        ("calibration/maps/_a.py", "from keras_focal.calibration.report import Settings"),
+        ("calibration/maps/_a.py", "from keras_focal.calibration.given._arrays import Rows"),
+        ("calibration/maps/_a.py", "from keras_focal.calibration import calibrate"),
+        ("beam/_a.py", "from keras_focal.calibration.report._state import CalibrationState"),
+        ("callbacks/_a.py", "from keras_focal.calibration._fit import fitted"),
         ("losses/_a.py", "from keras_focal import losses, plotting"),
         ("losses/_a.py", "from ..functional import focal"),
         ("losses/_a.py", "from . import _b"),

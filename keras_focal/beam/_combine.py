@@ -7,9 +7,7 @@ import apache_beam as beam
 
 from keras_focal._validation.maps import check_temperature_bounds
 from keras_focal._validation.numbers import check_count
-from keras_focal.calibration import CalibrationReport
-from keras_focal.calibration._report_state import CalibrationState
-from keras_focal.calibration._report_sums import Settings
+from keras_focal.calibration.report import CalibrationReport, CalibrationState, Settings
 
 
 class CombineCalibration(beam.CombineFn):

@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_focal.calibration import CalibrationReport
-from keras_focal.calibration._fit import bound_message
-from keras_focal.calibration._predictions import logits_of
-from keras_focal.calibration._report_state import CalibrationState
-from keras_focal.calibration._report_sums import Settings
+from keras_focal._host import logits_of
+from keras_focal.calibration.report import (
+    CalibrationReport,
+    CalibrationState,
+    Settings,
+    bound_message,
+)
 from keras_focal.cli._entries import Entries
 
 _BOUNDS = (0.05, 20.0)

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_focal import plotting
 from keras_focal._version import __version__
-from keras_focal.calibration._held_out import GRID
+from keras_focal.calibration.report import GRID
 from keras_focal.cli._figures import texts
 from keras_focal.cli._result import Result
 from keras_focal.cli._tables import figure, percent, share, shown

@@ -10,8 +10,7 @@ import pytest
 pytest.importorskip("apache_beam", reason="needs the extra `beam`")
 
 from keras_focal.beam import CombineCalibration
-from keras_focal.calibration._report_state import CalibrationState
-from keras_focal.calibration._report_sums import Settings
+from keras_focal.calibration.report import CalibrationState, Settings
 
 LABELS, LOGITS, _ = predictions.example("saturated")
 RECORDS = [(LOGITS[i : i + 64], LABELS[i : i + 64]) for i in range(0, len(LABELS), 64)]

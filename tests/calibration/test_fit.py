@@ -10,7 +10,9 @@ import pytest
 import reference
 from keras import ops
 
-from keras_focal.calibration import _held_out, fit_temperature
+from keras_focal.calibration import fit_temperature
+from keras_focal.calibration.given import HeldOut, _held_out
+from keras_focal.calibration.temperature import Data
 
 
 def sample(rng, temperature=2.5, size=2000, classes=6):
@@ -227,13 +229,13 @@ def test_threads_change_nothing(rng, monkeypatch, criterion):
 @pytest.mark.parametrize("temperature", [0.01, 0.1, 0.5, 1.0, 2.5, 10.0, 100.0])
 def test_likelihood_takes_eight_passes_at_most(rng, monkeypatch, temperature, classes):
     logits, labels = sample(rng, temperature, classes=classes)
-    passes, read = [], _held_out.Data.at
+    passes, read = [], Data.at
 
     def counted(data, beta, **how):
         passes.append(beta)
         return read(data, beta, **how)
 
-    monkeypatch.setattr(_held_out.Data, "at", counted)
+    monkeypatch.setattr(Data, "at", counted)
     fit = fit_temperature(logits, labels)
     assert len(passes) <= 8
     assert fit.temperature == pytest.approx(reference.best_temperature(labels, logits), rel=1e-6)
@@ -241,7 +243,7 @@ def test_likelihood_takes_eight_passes_at_most(rng, monkeypatch, temperature, cl
 
 def test_grid_has_the_error_of_a_softmax_for_each_temperature(rng):
     logits, labels = sample(rng, size=50)
-    errors = _held_out.Data([_held_out.HeldOut.from_arrays(logits, labels, None)], 15).grid_errors()
+    errors = Data([HeldOut.from_arrays(logits, labels, None)], 15).grid_errors()
     for error, tenths in zip(errors, range(1, 101), strict=True):
         p = reference.softmax64(logits.astype("float64") / (tenths / 10))
         assert error == pytest.approx(reference.ece(*reference.top_label(labels, p)), abs=1e-12)

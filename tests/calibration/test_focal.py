@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import reference
 
-from keras_focal.calibration import _focal, fit_focal_temperature, fit_temperature
-from keras_focal.calibration._held_out import HeldOut
+from keras_focal.calibration import fit_focal_temperature, fit_temperature
+from keras_focal.calibration.given import HeldOut
+from keras_focal.calibration.temperature import _focal_map
 
 
 def sample(rng, temperature=2.0, gamma=2.0, size=3000, classes=4):
@@ -78,7 +79,7 @@ def test_nll_and_its_derivatives_are_the_oracle_s(beta, gamma, rng):
     batch = HeldOut.from_arrays(logits, labels, None)
 
     def at(beta, gamma):
-        return _focal._derivatives(batch, beta, gamma) / 40
+        return _focal_map.derivatives(batch, beta, gamma) / 40
 
     h = 1e-5
     value, *slopes = at(beta, gamma)
@@ -94,7 +95,7 @@ def test_derivatives_stay_finite_at_extreme_logits():
     logits = np.array([[1e4, 0, 0], [0, 800.0, -800], [0, 0, 0], [3, 3, -1e5]])
     for gamma in (-0.6, 0.0, 3.0):
         batch = HeldOut.from_arrays(logits, [1, 1, 0, 2], None)
-        assert np.isfinite(_focal._derivatives(batch, 1.0, gamma)).all()
+        assert np.isfinite(_focal_map.derivatives(batch, 1.0, gamma)).all()
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "flsd53"])

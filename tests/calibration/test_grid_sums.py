@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import reference
 
-from keras_focal.calibration import _grid_sums, fit_temperature
-from keras_focal.calibration._fit import fitted
-from keras_focal.calibration._held_out import GRID, HeldOut
+from keras_focal.calibration import fit_temperature
+from keras_focal.calibration.given import HeldOut
+from keras_focal.calibration.temperature import GRID, _grid_sums, _sums, fitted
 
 BOUNDS = (0.05, 20.0)
 NUM_BINS = 15
@@ -71,7 +71,7 @@ def test_readings_between_the_temperatures_are_those_of_the_data(rng):
     sums, data = summed(logits, labels), HeldOut.from_arrays(logits, labels, None)
     for beta in np.geomspace(1 / BOUNDS[1], 1 / BOUNDS[0], 37):
         at = sums.at(beta)
-        _, slope, curvature, *_ = data.sums(beta, NUM_BINS, rough=False) / 300
+        _, slope, curvature, *_ = _sums.sums_at(data, beta, NUM_BINS, rough=False) / 300
         assert at.nll == pytest.approx(reference.nll(labels, logits, 1 / beta), rel=1e-8)
         assert at.slope == pytest.approx(slope, rel=1e-6, abs=1e-9)
         assert at.curvature == pytest.approx(curvature, rel=1e-5, abs=1e-12)

@@ -10,8 +10,8 @@ import reference
 from backends import to_numpy
 from keras import ops
 
-from keras_focal.calibration import _solvers, fit_map
-from keras_focal.calibration._methods import METHODS
+from keras_focal.calibration import fit_map
+from keras_focal.calibration.maps import METHODS, _solvers
 
 ALONE = ("temperature", "vector", "platt", "beta", "ensemble_temperature", "histogram", "isotonic")
 FIXED = {"off_diagonal": 0.1, "bias": 0.1}

@@ -11,8 +11,7 @@ import reference
 from keras import ops
 
 from keras_focal import calibration, functional, metrics, plotting
-from keras_focal.calibration._report_state import CalibrationState
-from keras_focal.calibration._report_sums import Settings
+from keras_focal.calibration.report import CalibrationState, Settings
 
 WEIGHTS = np.random.default_rng(1).integers(0, 4, predictions.SIZE) * 0.5
 

@@ -5,9 +5,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_focal import _host
 from keras_focal._typing import Tensor
 
-TINY = 2.0**-126
+TINY = _host.TINY
 """The smallest normal float32. Some devices flush smaller numbers to zero."""
 
 LOWEST = -(2.0 - 2.0**-23) * 2.0**127

@@ -9,11 +9,10 @@ import numpy as np
 from keras_focal._validation.choices import check_choice
 from keras_focal._validation.maps import check_temperature_bounds
 from keras_focal._validation.numbers import check_count
-from keras_focal.calibration._grid_sums import GridSums
-from keras_focal.calibration._held_out import GRID, Data, Declared, Reading, data_of
-
-BOUNDS = (1e-3, 1e3)
-"""Temperatures within which the best is sought."""
+from keras_focal.calibration.given import Declared, held_out_of
+from keras_focal.calibration.temperature._bounds import BOUNDS, bound_message
+from keras_focal.calibration.temperature._grid_sums import GridSums
+from keras_focal.calibration.temperature._sums import GRID, Data, Reading
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,8 @@ def fit_temperature(
     num_bins = check_count("num_bins", num_bins)
     low, high = check_temperature_bounds(bounds)
     declared = Declared.of(from_logits, ignore_class, multi_label)
-    data = data_of(logits, labels, sample_weight, declared, num_bins, verbose, stacklevel=2)
-    fit = fitted(data, criterion, (low, high))
+    batches = held_out_of(logits, labels, sample_weight, declared, verbose, stacklevel=2)
+    fit = fitted(Data(batches, num_bins), criterion, (low, high))
     if fit.at_bound:
         warnings.warn(fit.reason, stacklevel=2)
     return fit
@@ -176,28 +175,3 @@ def _found(data: Data | GridSums, at: Reading) -> str:
     if at.is_separable:
         return "separable"
     return "nothing" if data.says_nothing() else ""
-
-
-def bound_message(temperature: float, low: float, found: str = "") -> str:
-    """Return why a temperature is a bound, in words, of what was looked at."""
-    is_low = temperature == low
-    place = f"The temperature lies at its {'lower' if is_low else 'upper'} bound {temperature:g}: "
-    if is_low and found == "separable":
-        return place + (
-            "every held-out prediction is right (the data are separable), so no temperature above "
-            '0 is best. Use more held-out data, or criterion="ece".'
-        )
-    if is_low:
-        return place + (
-            "likelihood still rises there. The logits are very small, or nearly every prediction "
-            "is right: look at their scale, lower the bound, or use more held-out data."
-        )
-    if found == "nothing":
-        return place + (
-            "the logits say nothing of the labels, whose own are no larger on average than those "
-            "of the other classes. Check that labels and logits are in the same order."
-        )
-    return place + (
-        "likelihood still rises there. The logits are very large, or they hardly say anything of "
-        "the labels: look at their scale and order, or raise the bound."
-    )

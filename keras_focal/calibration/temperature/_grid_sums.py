@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from keras_focal.calibration._held_out import GRID, HeldOut, Reading
+from keras_focal.calibration.given import HeldOut
+from keras_focal.calibration.temperature._sums import GRID, Reading, grid_gaps, likelihood_sums
 
 OCTAVE = 4
 """Temperatures in each octave at which NLL is summed."""
@@ -52,7 +53,7 @@ class GridSums:
     def values_of(data: HeldOut, betas: np.ndarray, num_bins: int) -> np.ndarray:
         """Return the values of some predictions."""
         counts = [data.weights.sum(), data.weights @ ~data.has_largest]
-        parts = (counts, data.likelihood_sums(betas, OCTAVE), data.grid_gaps(num_bins))
+        parts = (counts, likelihood_sums(data, betas, OCTAVE), grid_gaps(data, num_bins))
         return np.concatenate(parts)
 
     @property

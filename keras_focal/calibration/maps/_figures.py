@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_focal.calibration._held_out import Data, HeldOut
+from keras_focal._host import complement_of_top, softmax
+from keras_focal.calibration.given import HeldOut
+from keras_focal.calibration.temperature import Data
 
 
 class Figures(NamedTuple):
@@ -19,24 +21,16 @@ class Figures(NamedTuple):
 def figures(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, bins: int) -> Figures:
     """Return NLL, ECE, AdaECE and Brier score of logits, shape (N, K >= 2)."""
     reading = Data([HeldOut(logits, labels, weights)], bins).at(1.0)
-    p = probabilities(logits)
+    p = softmax(logits)
     rows = np.arange(len(labels))
     squares = (p * p).sum(axis=1) - 2 * p[rows, labels] + 1
-    top = p.argmax(axis=1)
-    others = p.copy()
-    others[rows, top] = 0.0
-    complement, wrong = others.sum(axis=1), top != labels
+    complement, wrong = complement_of_top(logits), logits.argmax(axis=1) != labels
     return Figures(
         nll=reading.nll,
         ece=reading.ece,
         ada_ece=_adaptive_error(complement, weights * (wrong - complement), weights, bins),
         brier=float(weights @ squares / weights.sum()),
     )
-
-
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    e = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
 
 
 def _adaptive_error(

@@ -10,17 +10,17 @@ import numpy as np
 from keras_focal._validation.choices import check_choice
 from keras_focal._validation.maps import check_strength
 from keras_focal._validation.numbers import check_count
-from keras_focal.calibration._figures import Figures, figures
-from keras_focal.calibration._held_out import LOWEST, NOTHING_COUNTS, Declared, HeldOut
-from keras_focal.calibration._methods import (
-    METHODS,
-    SAME_IN_BINARY,
-    Fitted,
-    Options,
-    Sample,
-    held_out,
+from keras_focal.calibration.given import (
+    LOWEST,
+    NOTHING_COUNTS,
+    Declared,
+    HeldOut,
+    check_predictions,
 )
-from keras_focal.calibration._predictions import check_predictions
+from keras_focal.calibration.maps._figures import Figures, figures
+from keras_focal.calibration.maps._registry import METHODS, Method
+from keras_focal.calibration.maps._sample import Fitted, Options, Sample, held_out
+from keras_focal.calibration.maps._solvers import libraries
 
 
 class MapScores(NamedTuple):
@@ -196,22 +196,24 @@ def map_fitted(
     """Return the map of a method, or of "auto" the best, whose layer takes `inputs`."""
     names = [method]
     if method == "auto":
-        skipped = SAME_IN_BINARY if sample.is_binary else ()
-        names = [name for name in METHODS if name not in skipped]
+        skipped = {name for name, each in METHODS.items() if each.is_same_in_binary}
+        names = [name for name in METHODS if not (sample.is_binary and name in skipped)]
         if folds == 0:
             raise ValueError(
                 "`folds` must be >= 2 with method='auto', which compares held-out figures. "
                 "Received: folds=0."
             )
+    if any(METHODS[name].needs_solvers for name in names):
+        libraries()
     fits, after = {}, {}
     progress = keras.utils.Progbar(len(names), verbose=verbose, unit_name="map")
     for name in names:
-        fits[name], after[name] = _fit(name, sample, options, folds, num_bins)
+        fits[name], after[name] = _fit(METHODS[name], sample, options, folds, num_bins)
         progress.add(1)
     best = min(names, key=lambda name: after[name].nll)
     before = figures(sample.logits, sample.labels, sample.weights, num_bins)
     rows = sorted((MapScores(name, *after[name]) for name in names), key=lambda row: row.nll)
-    return _result(best, fits[best], sample, folds, inputs, before, after[best], rows)
+    return _result(METHODS[best], fits[best], sample, folds, inputs, before, after[best], rows)
 
 
 def sample_of(data: HeldOut, is_binary: bool, folds: int = 5, seed: int = 0) -> Sample:
@@ -253,21 +255,21 @@ def _folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
 
 
 def _fit(
-    name: str, sample: Sample, options: Options, folds: int, num_bins: int
+    method: Method, sample: Sample, options: Options, folds: int, num_bins: int
 ) -> tuple[Fitted, Figures]:
     """Return a fit on all the data, and its figures."""
-    fitted = METHODS[name](sample, options, None)
+    fitted = method.fit(sample, options, None)
     if folds == 0:
         logits = fitted.apply(sample.logits)
     elif fitted.held_out is not None:
         logits = fitted.held_out
     else:
-        logits = held_out(METHODS[name], sample, fitted.options, fitted.guess)
+        logits = held_out(method.fit, sample, fitted.options, fitted.guess)
     return fitted, figures(logits, sample.labels, sample.weights, num_bins)
 
 
 def _result(
-    name: str,
+    method: Method,
     fitted: Fitted,
     sample: Sample,
     folds: int,
@@ -276,20 +278,19 @@ def _result(
     after: Figures,
     rows: list[MapScores],
 ) -> MapFit:
-    has_strengths = name in ("matrix", "dirichlet")
     return MapFit(
-        layer=fitted.layer(inputs=inputs, name="calibration"),
-        method=name,
+        layer=method.layer(*fitted.arguments, inputs=inputs, name="calibration"),
+        method=method.name,
         num_parameters=fitted.num_parameters,
         iterations=fitted.iterations,
         converged=fitted.converged,
         at_bound=fitted.at_bound,
-        off_diagonal=fitted.options.off_diagonal if has_strengths else None,
-        bias=fitted.options.bias if has_strengths else None,
+        off_diagonal=fitted.options.off_diagonal if method.has_strengths else None,
+        bias=fitted.options.bias if method.has_strengths else None,
         num_samples=len(sample.labels),
         folds=folds,
         **{f"{figure}_before": value for figure, value in before._asdict().items()},
         **{f"{figure}_after": value for figure, value in after._asdict().items()},
         comparison=tuple(rows),
-        reason=fitted.reason and f"The {name} map has no best parameters: {fitted.reason}",
+        reason=fitted.reason and f"The {method.name} map has no best parameters: {fitted.reason}",
     )

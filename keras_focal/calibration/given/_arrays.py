@@ -7,6 +7,11 @@ from keras import ops
 
 from keras_focal._validation.shapes import check_labels_fit, check_same_shape
 
+NOTHING_COUNTS = (
+    "`sample_weight` must be finite, >= 0, and not all 0. Received: no prediction that counts, by "
+    "its weight, mask or `ignore_class`. Calibration needs held-out data."
+)
+
 
 class Rows(NamedTuple):
     """Predictions, shape (N, K), class ids (N,), and weights (N,), float64, > 0."""

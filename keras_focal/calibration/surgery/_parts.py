@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
-from keras_focal.calibration._fold import Head, scale, without_activation
-from keras_focal.calibration._outputs import Graph, anew, free_name
+from keras_focal.calibration.surgery._graph import Graph, anew, free_name
+from keras_focal.calibration.surgery._head import Head, scale, without_activation
 from keras_focal.functional._inputs.weights import effective_weights
 
 

@@ -1,13 +1,10 @@
-"""Whether predictions are logits or probabilities, and from the one to the other."""
+"""Whether predictions are what they are said to be: logits or probabilities."""
 
 import warnings
 
 import numpy as np
 
 from keras_focal.functional._inputs.probabilities import TOLERANCE
-
-TINY = 2.0**-126
-"""A probability of a softmax below this counts as this, as in the layers."""
 
 
 def check_predictions(predictions: np.ndarray, from_logits: bool, stacklevel: int = 2) -> None:
@@ -68,25 +65,6 @@ def _as_probabilities(predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if rows.shape[1] > 1:
         fits &= np.abs(rows.sum(axis=1, dtype="float64") - 1) <= TOLERANCE
     return rows, np.asarray(fits)
-
-
-def logits_of(probabilities: np.ndarray) -> np.ndarray:
-    """Return the logits that probabilities come from: log p; of one column, log(p / (1 - p)).
-
-    A p below 2**-126 counts as that. One column is held to the same distance from 0 and from 1,
-    that of the largest number below 1, so that both classes are read alike.
-    """
-    p = np.asarray(probabilities)
-    p = p if p.dtype == "float64" else p.astype("float32")
-    if p.shape[-1] > 1:
-        return np.log(np.clip(p, TINY, None))
-    p = np.clip(p, nearest(p), 1 - nearest(p))
-    return np.log(p) - np.log1p(-p)
-
-
-def nearest(p: np.ndarray) -> float:
-    """Return how near a probability of one column may be to 0 and 1: 2**-24 of float32."""
-    return float(np.finfo(p.dtype).epsneg) if p.dtype == "float64" else 2.0**-24
 
 
 def warn_of_rounded(probabilities: np.ndarray, labels: np.ndarray, stacklevel: int) -> None:

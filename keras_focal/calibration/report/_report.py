@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_focal.calibration._fit import TemperatureFit
+from keras_focal.calibration.temperature import TemperatureFit
 from keras_focal.functional import BinStatistics
 
 

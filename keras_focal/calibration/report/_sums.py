@@ -1,7 +1,6 @@
 """What predictions add up to: arrays of fixed size, from which a report is read."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -9,48 +8,19 @@ import numpy as np
 from keras import ops
 
 from keras_focal import functional
-from keras_focal.calibration._fit import TemperatureFit, fitted
-from keras_focal.calibration._grid_sums import GridSums, grid_betas
-from keras_focal.calibration._held_out import GRID, HeldOut
-from keras_focal.calibration._predictions import logits_of
-from keras_focal.calibration._report import CalibrationReport
+from keras_focal._host import logits_of
+from keras_focal.calibration.given import HeldOut, Rows
+from keras_focal.calibration.report._report import CalibrationReport
+from keras_focal.calibration.report._rows import Settings, amounts_of
+from keras_focal.calibration.temperature import GRID, GridSums, TemperatureFit, fitted
 from keras_focal.functional import BinStatistics
 from keras_focal.functional._backend.compilation import jitted
 from keras_focal.functional._inputs.probabilities import TOLERANCE
-from keras_focal.functional.calibration._bins import (
-    LOGIT_CELLS,
-    contributions,
-    equal_width_bins,
-    logit_cells,
-    top_label,
-)
+from keras_focal.functional.calibration._bins import LOGIT_CELLS
 from keras_focal.functional.calibration._partitions import equal_mass_bins
-from keras_focal.functional.calibration._scores import class_probabilities, class_targets
 
 CONFIDENT = 0.99
 """Confidence above which a prediction is of the set S99 of the paper."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What predictions are and how they are read: the number of bins, and bounds of T."""
-
-    num_bins: int
-    from_logits: bool
-    bounds: tuple[float, float]
-
-    @property
-    def betas(self) -> np.ndarray:
-        """1 / temperatures at which NLL is summed."""
-        return grid_betas(*self.bounds)
-
-
-class Batch(NamedTuple):
-    """Predictions, float, shape (n, K), class ids (n,) and weights (n,), float64."""
-
-    predictions: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
 
 
 class Sums(NamedTuple):
@@ -128,7 +98,7 @@ def empty_report(settings: Settings, invalid_count: float = 0.0) -> CalibrationR
     )
 
 
-def sums_of(batch: Batch, settings: Settings, num_rows: int) -> Sums:
+def sums_of(batch: Rows, settings: Settings, num_rows: int) -> Sums:
     """Return what predictions add up to.
 
     Args:
@@ -149,7 +119,7 @@ def sums_of(batch: Batch, settings: Settings, num_rows: int) -> Sums:
         is_off = np.abs(total - 1.0) > TOLERANCE
         predictions = np.where(is_off, predictions / total, predictions)
     weights = np.where(is_finite, weights, 0.0)
-    rows = _rows(predictions, labels, settings, num_rows)
+    rows = amounts_of(predictions, labels, settings, num_rows)
     logits = predictions if settings.from_logits else logits_of(predictions)
     data = HeldOut.from_arrays(logits, labels, weights)
 
@@ -175,55 +145,6 @@ def sums_of(batch: Batch, settings: Settings, num_rows: int) -> Sums:
         ),
         temperatures=GridSums.values_of(data, settings.betas, num_bins),
     )
-
-
-class Rows(NamedTuple):
-    """What single predictions come to.
-
-    Attributes:
-        amounts: Weight, wrong weight and complement weight of the top label, shape (n, 3).
-        bins: Bin of equal width, shape (n,).
-        cells: Cell that bins of equal mass are cut from, shape (n,).
-        brier: Brier score, shape (n,).
-        targets: One-hot labels, shape (n, K).
-        p: Probability of each class, shape (n, K).
-        class_bins: Bin of each of them, shape (n, K).
-    """
-
-    amounts: Any
-    bins: Any
-    cells: Any
-    brier: Any
-    targets: Any
-    p: Any
-    class_bins: Any
-
-
-def _rows(predictions: np.ndarray, labels: np.ndarray, settings: Settings, num_rows: int) -> Rows:
-    """Return what predictions come to, as arrays; `num_rows` are computed."""
-    count = len(labels)
-    kernel = _kernel(settings.num_bins, settings.from_logits)
-    more = (0, num_rows - count)
-    found = kernel(np.pad(predictions, (more, (0, 0))), np.pad(labels, more))
-    return Rows(*(ops.convert_to_numpy(part)[:count] for part in found))
-
-
-@cache
-def _kernel(num_bins: int, from_logits: bool) -> Callable[..., Rows]:
-    def kernel(predictions: Any, labels: Any) -> Rows:
-        top = top_label(labels, predictions, from_logits=from_logits)
-        p = class_probabilities(predictions, from_logits=from_logits)
-        return Rows(
-            amounts=contributions(top, ops.ones_like(top.complement)),
-            bins=equal_width_bins(top.confidence, num_bins),
-            cells=logit_cells(top),
-            brier=functional.brier_score(labels, predictions, from_logits=from_logits),
-            targets=class_targets(labels, predictions.shape),
-            p=p,
-            class_bins=equal_width_bins(p, num_bins),
-        )
-
-    return jitted(kernel)
 
 
 def _errors(*tables: BinStatistics) -> dict[str, float]:

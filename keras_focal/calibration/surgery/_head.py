@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_focal.calibration._outputs import Graph
+from keras_focal.calibration.surgery._graph import Graph
 
 LINEAR = (
     layers.Dense,

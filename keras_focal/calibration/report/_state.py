@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 
 from keras_focal._validation.shapes import check_same_shape
-from keras_focal.calibration._arrays import flattened, to_numpy
-from keras_focal.calibration._batches import read
-from keras_focal.calibration._predictions import check_predictions
-from keras_focal.calibration._report import CalibrationReport
-from keras_focal.calibration._report_sums import Batch, Settings, Sums, empty_report, sums_of
+from keras_focal.calibration.given import Rows, check_predictions, flattened, read, to_numpy
+from keras_focal.calibration.report._report import CalibrationReport
+from keras_focal.calibration.report._rows import Settings
+from keras_focal.calibration.report._sums import Sums, empty_report, sums_of
 
 BLOCK = 2**16
 """Numbers in predictions that are summed at once, and beyond which they do not wait."""
@@ -26,7 +25,7 @@ class CalibrationState:
         self.num_classes: int | None = None
         self._settings = settings
         self._sums: Sums | None = None
-        self._waiting: list[Batch] = []
+        self._waiting: list[Rows] = []
         self._num_waiting = 0
 
     def add(self, record: Any) -> None:
@@ -40,7 +39,7 @@ class CalibrationState:
         if self._num_waiting >= BLOCK:
             self.flush()
 
-    def _checked(self, record: Any) -> Batch:
+    def _checked(self, record: Any) -> Rows:
         """Return the rows of a record, or raise."""
         ((predictions, labels, *weights),) = read([record], "record", "labels")
         predictions, labels = to_numpy(predictions), to_numpy(labels)
@@ -59,7 +58,7 @@ class CalibrationState:
             predictions, labels = predictions[None], labels.reshape(1)
             weight = None if weight is None else np.atleast_1d(weight)
         self._check_classes(predictions.shape)
-        batch = Batch(*flattened(predictions, labels, weight))
+        batch = flattened(predictions, labels, weight)
         if not self._settings.from_logits and batch.predictions.size:
             check_predictions(batch.predictions, False)
         return batch
@@ -75,7 +74,7 @@ class CalibrationState:
         """Sum the records that wait."""
         if not self._waiting:
             return
-        whole = Batch(*(np.concatenate(parts) for parts in zip(*self._waiting, strict=True)))
+        whole = Rows(*(np.concatenate(parts) for parts in zip(*self._waiting, strict=True)))
         self._waiting, self._num_waiting = [], 0
         size, width = whole.predictions.shape
         most = 2 ** int(np.log2(max(1, BLOCK // width)))
@@ -83,7 +82,7 @@ class CalibrationState:
             stop = min(size, start + most)
             # JAX compiles for each number of rows: let few numbers come.
             num_rows = min(most, 16 ** int(np.ceil(np.log2(stop - start) / 4)))
-            block = Batch(*(part[start:stop] for part in whole))
+            block = Rows(*(part[start:stop] for part in whole))
             self._add_sums(sums_of(block, self._settings, num_rows))
 
     def _add_sums(self, sums: Sums) -> None:

@@ -7,16 +7,15 @@ import keras
 import numpy as np
 
 from keras_focal._validation.choices import check_choice
-from keras_focal.calibration._arrays import Rows
-from keras_focal.calibration._fit import BOUNDS, TemperatureFit, fitted
-from keras_focal.calibration._fold import Head, ends_in, linear_head, logits_head
-from keras_focal.calibration._held_out import Data, Declared, HeldOut
-from keras_focal.calibration._maps import map_fitted, sample_of
-from keras_focal.calibration._methods import METHODS, Options
-from keras_focal.calibration._outputs import Graph, free_name
-from keras_focal.calibration._predict import Source, check_given, check_graph, predict
-from keras_focal.calibration._predictions import check_predictions
-from keras_focal.calibration._surgery import Parts
+from keras_focal.calibration.given import Declared, HeldOut, Rows, check_predictions
+from keras_focal.calibration.maps import METHODS, Options, map_fitted, sample_of
+from keras_focal.calibration.surgery._check import check_graph
+from keras_focal.calibration.surgery._graph import Graph, free_name
+from keras_focal.calibration.surgery._head import Head, ends_in, linear_head, logits_head
+from keras_focal.calibration.surgery._parts import Parts
+from keras_focal.calibration.surgery._predict import predict
+from keras_focal.calibration.surgery._source import Source, check_given
+from keras_focal.calibration.temperature import BOUNDS, Data, TemperatureFit, fitted
 from keras_focal.layers import TemperatureScaling, VectorScaling
 
 

@@ -1,0 +1,29 @@
+"""What was given: arrays, batches and held-out predictions, read in one place and checked."""
+
+from keras_focal.calibration.given._arrays import NOTHING_COUNTS, Rows, flattened, to_numpy
+from keras_focal.calibration.given._batches import (
+    check_batched,
+    is_iterable_of_batches,
+    length,
+    read,
+)
+from keras_focal.calibration.given._declared import Declared
+from keras_focal.calibration.given._held_out import LOWEST, HeldOut
+from keras_focal.calibration.given._predictions import check_predictions
+from keras_focal.calibration.given._read import held_out_of
+
+__all__ = [
+    "LOWEST",
+    "NOTHING_COUNTS",
+    "Declared",
+    "HeldOut",
+    "Rows",
+    "check_batched",
+    "check_predictions",
+    "flattened",
+    "held_out_of",
+    "is_iterable_of_batches",
+    "length",
+    "read",
+    "to_numpy",
+]

@@ -1,0 +1,95 @@
+"""Held-out predictions from what a user gave: arrays, or batches that can be read again."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import keras
+
+from keras_focal.calibration.given._batches import is_iterable_of_batches, length, read
+from keras_focal.calibration.given._declared import Declared
+from keras_focal.calibration.given._held_out import HeldOut
+from keras_focal.calibration.given._predictions import (
+    check_predictions,
+    look_like_probabilities,
+    refuse_as_logits,
+)
+
+
+def held_out_of(
+    logits: Any,
+    labels: Any,
+    sample_weight: Any,
+    declared: Declared,
+    verbose: int,
+    stacklevel: int,
+) -> Iterable[HeldOut]:
+    """Return what a user gave to a fit, as arrays or, without labels, as batches.
+
+    Args:
+        logits: Predictions, or batches.
+        labels: Labels, or None.
+        sample_weight: Weights, or None.
+        declared: What they are.
+        verbose: 1 shows the progress over batches.
+        stacklevel: Of warnings: 1 is the caller of this function.
+    """
+    stacklevel += 1
+    if labels is None:
+        return _GivenBatches(logits, sample_weight, declared, verbose, stacklevel)
+    rows = declared.rows(logits, labels, sample_weight)
+    check_predictions(rows.predictions, declared.from_logits, stacklevel)
+    return [HeldOut.of_rows(rows, declared, stacklevel)]
+
+
+class _GivenBatches:
+    """Batches that a user gave, checked as they are read."""
+
+    def __init__(
+        self, batches: Any, sample_weight: Any, declared: Declared, verbose: int, stacklevel: int
+    ):
+        if not is_iterable_of_batches(batches):
+            raise ValueError(
+                "`labels` must be given with arrays of logits. Received: labels=None. Pass labels, "
+                "or a tf.data.Dataset of (logits, labels) as `logits`."
+            )
+        if isinstance(batches, Iterator):
+            raise ValueError(
+                "`logits` must be batches that can be read again: a fit passes over them several "
+                f"times. Received: {type(batches).__name__}, which can be read once. Pass a "
+                "tf.data.Dataset or an object whose __iter__ begins anew."
+            )
+        if sample_weight is not None:
+            raise ValueError(
+                "`sample_weight` must be None where `logits` are batches, which carry it. "
+                "Received: both. Yield (logits, labels, sample_weight)."
+            )
+        self.batches, self.declared, self.verbose = batches, declared, verbose
+        self.stacklevel, self.is_checked = stacklevel, False
+
+    def __iter__(self) -> Iterator[HeldOut]:
+        progress = keras.utils.Progbar(
+            length(self.batches), verbose=self.verbose, unit_name="batch"
+        )
+        num_classes, count, doubtful = 0, 0, set()
+        for count, batch in enumerate(read(self.batches, "logits", "labels"), 1):
+            logits, labels, *weights = batch
+            rows = self.declared.rows(logits, labels, weights[0] if weights else None)
+            width = rows.predictions.shape[1]
+            if width != (num_classes or width):
+                raise ValueError(
+                    f"`logits` must have the same classes in every batch. Received: {width} after "
+                    f"{num_classes}. Fit each output alone."
+                )
+            num_classes = width
+            if not self.is_checked and len(rows.labels):
+                if self.declared.from_logits:
+                    doubtful.add(look_like_probabilities(rows.predictions))
+                else:
+                    check_predictions(rows.predictions, False)
+            progress.update(count)
+            yield HeldOut.of_rows(rows, self.declared)
+        # Logits of one batch may look like probabilities, those of all will not.
+        if doubtful == {True} and not self.is_checked:
+            refuse_as_logits(is_binary=num_classes == 1, stacklevel=self.stacklevel)
+        self.is_checked = True
+        progress.update(count, finalize=True)

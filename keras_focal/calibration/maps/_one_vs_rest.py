@@ -1,0 +1,87 @@
+"""Platt scaling and beta calibration: a logistic map of each class against the rest."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from keras_focal._host import log_probabilities
+from keras_focal.calibration.maps._reasons import absent_classes, separated_classes
+from keras_focal.calibration.maps._sample import Fitted, Options, Sample
+from keras_focal.calibration.maps._solvers import logistic
+
+
+def targets_of(sample: Sample, smoothing: bool) -> tuple[range, np.ndarray]:
+    """Return the classes that have a map of their own, and the targets of each, shape (N, K)."""
+    classes = range(1, 2) if sample.is_binary else range(sample.logits.shape[1])
+    hits = sample.labels[:, None] == np.arange(sample.logits.shape[1])
+    if not smoothing:
+        return classes, hits.astype("float64")
+    positives = sample.weights @ hits
+    negatives = sample.weights.sum() - positives
+    # Platt's targets: what Laplace's rule gives to the positives and to the negatives.
+    return classes, np.where(hits, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+
+
+def joined(columns: list[np.ndarray], is_binary: bool) -> np.ndarray:
+    """Return logits of the log-odds of each class."""
+    if is_binary:
+        return np.stack([np.zeros_like(columns[0]), columns[0]], axis=1)
+    return -np.logaddexp(0.0, -np.stack(columns, axis=1))
+
+
+def _one_vs_rest(
+    sample: Sample,
+    options: Options,
+    features: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    start: list[float],
+    bounded: int,
+) -> Fitted:
+    classes, targets = targets_of(sample, options.smoothing)
+    log_p, log_q = log_probabilities(sample.logits)
+    found = [
+        logistic(
+            features(log_p[:, k], log_q[:, k]),
+            targets[:, k],
+            sample.weights,
+            np.array(start),
+            bounded,
+        )
+        for k in classes
+    ]
+    parameters = np.array([one.parameters for one in found])
+    reason = ""
+    if not options.smoothing:
+        reason = absent_classes(sample) or separated_classes(sample, log_p - log_q, classes)
+
+    def apply(logits: np.ndarray) -> np.ndarray:
+        log_p, log_q = log_probabilities(logits)
+        columns = [
+            features(log_p[:, k], log_q[:, k]) @ parameters[i] for i, k in enumerate(classes)
+        ]
+        return joined(columns, sample.is_binary)
+
+    return Fitted(
+        apply=apply,
+        arguments=tuple(parameters.T.tolist()),
+        num_parameters=parameters.size,
+        iterations=max(one.iterations for one in found),
+        converged=all(one.converged for one in found),
+        at_bound=bool(reason) or bool((parameters[:, :bounded] == 0).any()),
+        reason=reason,
+        options=options,
+    )
+
+
+def fit_platt(sample: Sample, options: Options, guess: Any = None) -> Fitted:
+    def features(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
+        return np.stack([log_p - log_q, np.ones_like(log_p)], axis=1)
+
+    return _one_vs_rest(sample, options, features, [1.0, 0.0], 0)
+
+
+def fit_beta(sample: Sample, options: Options, guess: Any = None) -> Fitted:
+    def features(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
+        return np.stack([log_p, -log_q, np.ones_like(log_p)], axis=1)
+
+    return _one_vs_rest(sample, options, features, [1.0, 1.0, 0.0], 2)

@@ -1,0 +1,90 @@
+"""Every calibration map, in one table.
+
+A new map is a function that fits it, a layer, and a record here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+
+from keras_focal import layers
+from keras_focal.calibration.maps._linear import fit_dirichlet, fit_matrix, fit_vector
+from keras_focal.calibration.maps._one_vs_rest import fit_beta, fit_platt
+from keras_focal.calibration.maps._sample import FitFunction
+from keras_focal.calibration.maps._tables import fit_histogram, fit_isotonic
+from keras_focal.calibration.maps._temperatures import (
+    fit_by_focal_temperature,
+    fit_by_temperature,
+    fit_ensemble,
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A calibration map.
+
+    Attributes:
+        name: What `method` calls it.
+        fit: Fits it to held-out logits.
+        layer: The layer of it, which takes `Fitted.arguments`.
+        needs_solvers: Whether the fit needs SciPy and scikit-learn.
+        keeps_top_class: Whether the map never changes which class of a row is the largest.
+        folds: Whether it can go into the weights of the last layer.
+        has_strengths: Whether the strengths of regularisation are arguments of it.
+        is_same_in_binary: Whether of one logit it is Platt scaling or beta calibration, so that
+            "auto" leaves it out there.
+    """
+
+    name: str
+    fit: FitFunction
+    layer: Callable[..., keras.layers.Layer]
+    needs_solvers: bool = True
+    keeps_top_class: bool = False
+    folds: bool = False
+    has_strengths: bool = False
+    is_same_in_binary: bool = False
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method(
+            "temperature",
+            fit_by_temperature,
+            layers.TemperatureScaling,
+            needs_solvers=False,
+            keeps_top_class=True,
+            folds=True,
+        ),
+        Method(
+            "focal_temperature",
+            fit_by_focal_temperature,
+            layers.FocalPosterior,
+            needs_solvers=False,
+            keeps_top_class=True,
+        ),
+        Method("vector", fit_vector, layers.VectorScaling, is_same_in_binary=True),
+        Method(
+            "matrix", fit_matrix, layers.MatrixScaling, has_strengths=True, is_same_in_binary=True
+        ),
+        Method(
+            "dirichlet",
+            fit_dirichlet,
+            layers.DirichletCalibration,
+            has_strengths=True,
+            is_same_in_binary=True,
+        ),
+        Method("platt", fit_platt, layers.PlattScaling),
+        Method("beta", fit_beta, layers.BetaCalibration),
+        Method(
+            "ensemble_temperature",
+            fit_ensemble,
+            layers.EnsembleTemperatureScaling,
+            keeps_top_class=True,
+        ),
+        Method("histogram", fit_histogram, layers.HistogramBinning),
+        Method("isotonic", fit_isotonic, layers.IsotonicRegression),
+    )
+}
+"""The calibration maps by name."""

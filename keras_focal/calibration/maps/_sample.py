@@ -1,0 +1,86 @@
+"""What a fit of a map is given and what it gives: held-out logits in folds, options, a map."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Options:
+    """Arguments of `fit_map` that belong to single methods."""
+
+    off_diagonal: float | None = None
+    bias: float | None = None
+    smoothing: bool = True
+    map_bins: int = 30
+    binning: str = "balanced"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Held-out logits, shape (N, K >= 2), float64, labels, weights, and folds, shape (N,).
+
+    Binary data have one logit: here the logits are 0 and that one.
+    """
+
+    logits: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+    folds: np.ndarray
+    is_binary: bool
+
+    def part(self, rows: np.ndarray) -> "Sample":
+        return Sample(
+            self.logits[rows],
+            self.labels[rows],
+            self.weights[rows],
+            self.folds[rows],
+            self.is_binary,
+        )
+
+    def splits(self) -> list[np.ndarray]:
+        """Return which rows each fold holds out."""
+        return [self.folds == fold for fold in range(self.folds.max() + 1)]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted map.
+
+    Attributes:
+        apply: The map on (N, K >= 2) logits in float64.
+        arguments: Of the Keras layer of the map.
+        num_parameters: Free numbers.
+        iterations: Of the solver; 0 for what has a closed form.
+        converged: Whether the optimum was reached.
+        at_bound: Whether a parameter lies at a bound of its search or the optimum at infinity.
+        reason: Why the map has no best parameters, in words; empty where it has.
+        options: The options with what was chosen in place of None.
+        guess: Where a fit of nearly the same data begins.
+        held_out: Logits of each row by the fit without its fold, where choosing made them.
+    """
+
+    apply: Callable[[np.ndarray], np.ndarray]
+    arguments: tuple[Any, ...]
+    num_parameters: int
+    iterations: int = 0
+    converged: bool = True
+    at_bound: bool = False
+    reason: str = ""
+    options: Options = field(default_factory=Options)
+    guess: Any = None
+    held_out: np.ndarray | None = None
+
+
+FitFunction = Callable[[Sample, Options, Any], Fitted]
+"""Fits a map, from a guess if there is one."""
+
+
+def held_out(method: FitFunction, sample: Sample, options: Options, guess: Any) -> np.ndarray:
+    """Return the logits of each row by the map fitted without the fold that holds it."""
+    logits = np.empty_like(sample.logits)
+    for rows in sample.splits():
+        logits[rows] = method(sample.part(~rows), options, guess).apply(sample.logits[rows])
+    return logits

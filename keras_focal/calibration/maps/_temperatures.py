@@ -1,0 +1,80 @@
+"""Maps of one temperature: alone, before a focal posterior, and in a mixture."""
+
+from typing import Any
+
+import numpy as np
+
+from keras_focal._host import softmax
+from keras_focal.calibration.given import HeldOut
+from keras_focal.calibration.maps._sample import Fitted, Options, Sample
+from keras_focal.calibration.maps._solvers import mixture
+from keras_focal.calibration.temperature import (
+    BOUNDS,
+    GAMMA_BOUNDS,
+    Data,
+    TemperatureFit,
+    fitted,
+    focal_fitted,
+    focal_temperature_map,
+)
+
+
+def _data(sample: Sample) -> Data:
+    return Data([HeldOut(sample.logits, sample.labels, sample.weights)], 15)
+
+
+def temperature_of(sample: Sample) -> TemperatureFit:
+    return fitted(_data(sample), "nll", BOUNDS)
+
+
+def fit_by_temperature(sample: Sample, options: Options, guess: Any = None) -> Fitted:
+    fit = temperature_of(sample)
+    return Fitted(
+        apply=lambda logits: logits / fit.temperature,
+        arguments=(fit.temperature,),
+        num_parameters=1,
+        at_bound=fit.at_bound,
+        reason=fit.reason,
+        options=options,
+    )
+
+
+def fit_by_focal_temperature(sample: Sample, options: Options, guess: Any = None) -> Fitted:
+    fit = focal_fitted(_data(sample), BOUNDS, GAMMA_BOUNDS)
+    temperature, gamma = fit.temperature, fit.gamma
+    return Fitted(
+        apply=lambda logits: focal_temperature_map(logits, temperature, gamma),
+        arguments=(gamma, temperature),
+        num_parameters=2,
+        converged=fit.converged,
+        at_bound=fit.at_bound,
+        reason=fit.reason,
+        options=options,
+    )
+
+
+def fit_ensemble(sample: Sample, options: Options, guess: Any = None) -> Fitted:
+    plain = temperature_of(sample)
+    temperature = plain.temperature
+
+    def parts(logits: np.ndarray) -> np.ndarray:
+        hot, plain = softmax(logits / temperature), softmax(logits)
+        return np.stack([hot, plain, np.full_like(plain, 1 / logits.shape[1])], axis=-1)
+
+    rows = np.arange(len(sample.labels))
+    likelihoods = np.maximum(parts(sample.logits)[rows, sample.labels], 1e-300)
+    found = mixture(likelihoods, sample.weights)
+
+    def apply(logits: np.ndarray) -> np.ndarray:
+        return np.log(np.maximum(parts(logits) @ found.parameters, 1e-300))
+
+    shares = found.parameters.tolist()
+    return Fitted(
+        apply=apply,
+        arguments=(temperature, shares),
+        num_parameters=3,
+        iterations=found.iterations,
+        converged=found.converged,
+        at_bound=plain.at_bound or min(shares) == 0,
+        options=options,
+    )

@@ -1,0 +1,192 @@
+"""What held-out predictions add up to at a temperature: NLL, its derivatives, and the ECE."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_focal._host import equal_width_bins
+from keras_focal.calibration.given import NOTHING_COUNTS, HeldOut
+
+GRID = np.arange(1, 101) / 10
+"""The paper's temperatures: 0.1, 0.2, ... 10."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the data say at one temperature.
+
+    Attributes:
+        beta: 1 / temperature.
+        num_samples: Number of predictions.
+        nll: Mean negative log-likelihood.
+        slope: Its derivative by beta.
+        curvature: Its second derivative, >= 0.
+        is_separable: Whether every label has the largest logit of its row, so that NLL falls to 0.
+        ece: Expected calibration error; NaN where it was not read.
+    """
+
+    beta: float
+    num_samples: int
+    nll: float
+    slope: float
+    curvature: float
+    is_separable: bool
+    ece: float
+
+
+@dataclass(frozen=True)
+class Data:
+    """Batches of held-out predictions, which can be read again, and the number of bins.
+
+    All that a fit needs is sums over samples, so nothing of a batch is kept.
+    """
+
+    batches: Iterable[HeldOut]
+    num_bins: int
+
+    def summed(self, work: Callable[[HeldOut], np.ndarray]) -> np.ndarray:
+        """Return the sum of work(batch): weight and number of samples first, then means."""
+        sums: Any = 0.0
+        for batch in self.batches:
+            sums = sums + np.append([batch.weights.sum(), len(batch.labels)], work(batch))
+        if np.ndim(sums) == 0:
+            raise ValueError(
+                "`logits` must hold at least one prediction. Received: no batches. Calibration "
+                "needs held-out data."
+            )
+        if sums[0] == 0:
+            raise ValueError(NOTHING_COUNTS)
+        return np.concatenate([sums[1:2], sums[2:] / sums[0]])
+
+    def at(self, beta: float, *, rough: bool = False) -> Reading:
+        """Return what the data say at temperature 1 / beta: one pass over them.
+
+        Args:
+            beta: 1 / temperature.
+            rough: Whether float32 logits may have the roundings of float32 sums.
+        """
+        sums = self.summed(lambda batch: sums_at(batch, beta, self.num_bins, rough=rough))
+        size, nll, slope, curvature, not_largest, *gaps = sums.tolist()
+        # Where logits say nothing, every label has the largest: then the slope is 0, NLL is not.
+        is_separable = not_largest == 0 and (slope < 0 or nll == 0)
+        ece = float(np.abs(gaps).sum())
+        return Reading(beta, int(size), nll, slope, curvature, is_separable, ece)
+
+    def says_nothing(self) -> bool:
+        """Tell whether NLL is least where all probabilities are equal: no step from there helps."""
+        at = self.at(0.0)
+        return at.slope >= -1e-9 * np.sqrt(at.curvature)
+
+    def grid_errors(self) -> np.ndarray:
+        """Return the ECE at every temperature of `GRID`, from one pass."""
+        _, *gaps = self.summed(lambda batch: grid_gaps(batch, self.num_bins))
+        return np.abs(gaps).reshape(len(GRID), self.num_bins).sum(axis=1)
+
+
+def sums_at(batch: HeldOut, beta: float, num_bins: int, *, rough: bool) -> np.ndarray:
+    """Return what `Data.at` adds up: NLL, slope, curvature, weight of labels below the largest,
+    and the gap of each bin."""
+    dtype = "float32" if rough and batch.logits.dtype == "float32" else "float64"
+    ones = np.ones(batch.logits.shape[1], dtype)
+
+    def work(below: np.ndarray, rows: slice) -> np.ndarray:
+        true, weights = batch.true[rows], batch.weights[rows]
+        e = below * beta
+        np.exp(e, out=e)
+        total, *columns = _likelihood(e, below, ones, beta, true, out=e)
+        # An error on the way is nobody's concern.
+        gaps = np.nan if rough else gaps_of(batch, total[None], rows, num_bins)
+        return np.append(
+            [weights @ column for column in (*columns, ~batch.has_largest[rows])], gaps
+        )
+
+    return batch.by_blocks(work, dtype)
+
+
+def likelihood_sums(batch: HeldOut, betas: np.ndarray, octave: int) -> np.ndarray:
+    """Return NLL, slope and curvature at each of `betas`, flat.
+
+    Args:
+        batch: Held-out logits.
+        betas: 1 / temperatures, each twice the one `octave` places before it.
+        octave: How many of them need exponentials: the others are squares.
+    """
+    ones = np.ones(batch.logits.shape[1])
+
+    def work(below: np.ndarray, rows: slice) -> np.ndarray:
+        true, weights = batch.true[rows], batch.weights[rows]
+        sums = np.empty((3, len(betas)))
+        e, scratch = np.empty_like(below), np.empty_like(below)
+        for first in range(octave):
+            np.multiply(below, betas[first], out=e)
+            np.exp(e, out=e)
+            for index in range(first, len(betas), octave):
+                if index > first:
+                    np.multiply(e, e, out=e)
+                _, *columns = _likelihood(e, below, ones, betas[index], true, out=scratch)
+                sums[:, index] = [weights @ column for column in columns]
+        return sums.reshape(-1)
+
+    return batch.by_blocks(work, exponentials=octave)
+
+
+def grid_gaps(batch: HeldOut, num_bins: int) -> np.ndarray:
+    """Return the gap of each bin at each temperature of `GRID`, flat."""
+    ones, size = np.ones(batch.logits.shape[1]), len(GRID)
+
+    def work(below: np.ndarray, rows: slice) -> np.ndarray:
+        totals = np.empty((size, len(below)))
+        e = np.empty_like(below)
+        for largest in range(size // 2, size):
+            index = largest
+            np.divide(below, GRID[index], out=e)
+            np.exp(e, out=e)
+            totals[index] = e @ ones
+            # GRID[i] is i + 1 tenths: half that temperature is the square of exp.
+            while index % 2:
+                index //= 2
+                np.multiply(e, e, out=e)
+                totals[index] = e @ ones
+        return gaps_of(batch, totals, rows, num_bins)
+
+    return batch.by_blocks(work, exponentials=size // 2)
+
+
+def gaps_of(batch: HeldOut, totals: np.ndarray, rows: slice, num_bins: int) -> np.ndarray:
+    """Return the gap of each bin for each row of totals, 1 / confidence, flat."""
+    weights, is_right = batch.weights[rows], batch.is_right[rows]
+    gaps = []
+    for total in totals:
+        confidence = 1.0 / total
+        bins = equal_width_bins(confidence, num_bins)
+        gaps.append(np.bincount(bins, weights * (confidence - is_right), num_bins))
+    return np.concatenate(gaps)
+
+
+def _likelihood(
+    e: np.ndarray,
+    below: np.ndarray,
+    ones: np.ndarray,
+    beta: float,
+    true: np.ndarray,
+    *,
+    out: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return sum of e, NLL, and its first and second derivative by beta, of each row.
+
+    Args:
+        e: exp(beta * below), shape (rows, K).
+        below: Logits minus the largest of their row.
+        ones: K ones. As a product with them, a sum over the classes is several times as fast.
+        beta: 1 / temperature.
+        true: Logit of the label minus the largest.
+        out: Array of the shape of `e` to write to; may be `e`.
+    """
+    total = e @ ones
+    np.multiply(e, below, out=out)
+    mean = out @ ones / total
+    np.multiply(out, below, out=out)
+    variance = np.maximum(out @ ones / total - mean * mean, 0.0)
+    return total, np.log(total) - beta * true, mean - true, variance
