@@ -163,11 +163,12 @@
       return html("tr", isTrue ? { class: "true" } : {},
         html("th", { scope: "row" }, name, isTrue ? html("small", {}, " true") : ""),
         html("td", { class: "number" }, isBlank ? "" : figure(input.logits[at])),
-        html("td", {}, draw.bar(probability, isTrue ? "focal" : "other"), html("span", { title: probability }, figure(probability))),
-        html("td", {}, ...(isBlank ? [] : [
+        html("td", {}, html("div", { class: "measured" },
+          draw.bar(probability, isTrue ? "focal" : "other"), html("span", { title: probability }, figure(probability)))),
+        html("td", {}, isBlank ? "" : html("div", { class: "measured" },
           draw.bars([ofCe / largest, ofFocal / largest], ["cross-entropy", "focal"]),
-          html("span", { class: "faint", title: ofCe }, figure(ofCe)), " ", html("span", { title: ofFocal }, figure(ofFocal)),
-        ])));
+          html("span", {},
+            html("span", { class: "faint", title: ofCe }, figure(ofCe)), html("span", { title: ofFocal }, figure(ofFocal))))));
     });
     const head = html("tr", {}, ...["class", "logit", "probability", "gradient by the logit"].map((text) => html("th", { scope: "col" }, text)));
     $("classes").replaceChildren(html("thead", {}, head), html("tbody", {}, ...rows));

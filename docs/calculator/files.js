@@ -4,7 +4,7 @@
   const { figure, html, percent } = page;
   const NAMES = /\.(npz|csv|tsv|csv\.gz|tsv\.gz)$/i;
   const MOST_BINS = 100;
-  const ROWS_AT_ONCE = 20;
+  const ROWS_AT_ONCE = 10;
   /** Classes up to which a row has a link to the first tab. */
   const MOST_LINKED = 20;
   const common = { numBins: 15, slots: [] };
@@ -137,6 +137,7 @@
 
     open(file) {
       this.file = file;
+      this.$(".reading").hidden = false;
       for (const name of ["predictions", "labels"]) this.$(`.ask-${name}`).value = "";
       this.$(".ask-kind").value = "";
       this.$(".ask-skip").checked = false;
@@ -145,6 +146,7 @@
 
     example() {
       this.file = null;
+      this.$(".reading").hidden = true;
       const factor = this.number ? 0.6 : 2.5;
       const what = this.number ? "an under-confident model" : "an over-confident model";
       this.take(exampleTable(factor), `Example: ${what}, simulated`);
@@ -345,7 +347,7 @@
       const row = Array.from(data.values.subarray(i * k, (i + 1) * k));
       const logits = data.isLogits ? row : row.map((p) => Math.log(Math.max(p, calibration.TINY)));
       const text = logits.map((z) => Number((z / map.temperature).toPrecision(9))).join();
-      return html("a", { href: `#kind=softmax&logits=${text}&class=${data.labels[i]}&gamma=2` }, "its loss");
+      return html("a", { href: `#kind=softmax&logits=${text}&class=${data.labels[i]}&gamma=2` }, "explain");
     }
 
     /** Measure at every T of the grid, and find the best. */
