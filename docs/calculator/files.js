@@ -145,6 +145,7 @@
     }
 
     example() {
+      this.turn++;
       this.file = null;
       this.$(".reading").hidden = true;
       const factor = this.number ? 0.6 : 2.5;
@@ -173,7 +174,7 @@
       } catch (problem) {
         if (turn === this.turn) this.fail(problem);
       } finally {
-        if (turn === this.turn) this.root.classList.remove("busy");
+        this.root.classList.toggle("busy", turn !== this.turn);
       }
     }
 
@@ -197,9 +198,7 @@
     }
 
     take(table, name) {
-      const ask = this.ask();
-      this.turn++;
-      this.data = entries.dataSet(table, this.file ? ask : { kind: "logits", skipInvalid: false });
+      this.data = entries.dataSet(table, this.file ? this.ask() : { kind: "logits", skipInvalid: false });
       this.complain(null);
       this.$(".problem").textContent = "";
       this.chosen = null;

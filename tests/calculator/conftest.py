@@ -35,7 +35,7 @@ READ = """async ([files, ask, settings]) => Promise.all(files.map(async ([name, 
     const out = {
       labels: [...data.labels], classNames: data.classNames, isLogits: data.isLogits,
       columns: table.columns, labelsName: table.labelsName, numInvalid: data.numInvalid,
-      values: data.values.length < 5e4 ? [...data.values] : null, numClasses: data.numClasses, notes: data.notes, figures: [],
+      values: data.values.length < 5e4 ? [...data.values] : null, figures: [],
     };
     for (const { temperature, gamma, numBins } of settings) {
       const room = calibration.room(data.size);

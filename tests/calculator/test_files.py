@@ -20,7 +20,9 @@ def predictions(index):
     """Random logits or probabilities with labels; with ties, some confidences of exactly 1."""
     size, k = int(RNG.integers(40, 400)), int(RNG.choice([2, 3, 10, 40]))
     labels = RNG.integers(0, k, size)
-    logits = RNG.normal(0, 2, (size, k)) + 3 * np.eye(k)[labels] * (RNG.uniform(size=(size, 1)) < 0.7)
+    logits = RNG.normal(0, 2, (size, k)) + 3 * np.eye(k)[labels] * (
+        RNG.uniform(size=(size, 1)) < 0.7
+    )
     if index % 3 == 0:
         return labels, logits.round(4), True
     return labels, reference.softmax64(logits * RNG.choice([1.0, 8.0])), False
@@ -94,20 +96,26 @@ def test_figures_are_those_of_the_package(read, npz_of):
             "brier": np.mean(functional.brier_score(labels, values)),
         }
         for name, value in expected.items():
-            assert found["figures"][0][name] == pytest.approx(float(value), rel=2e-6, abs=1e-6), name
+            assert found["figures"][0][name] == pytest.approx(float(value), rel=2e-6, abs=1e-6), (
+                name
+            )
 
 
 def test_temperature_and_posterior_are_those_of_the_oracle(read, npz_of):
     labels, logits, _ = predictions(0)
-    settings = [{"temperature": t, "gamma": g, "numBins": 7} for t in (0.05, 0.5, 3) for g in (0, 2)]
-    (found,) = read([("p.npz", npz_of(logits=logits, labels=labels))], settings)
-    for setting, figures in zip(settings, found["figures"], strict=True):
+    settings = [
+        {"temperature": t, "gamma": g, "numBins": 7} for t in (0.05, 0.5, 3) for g in (0, 2)
+    ]
+    (file,) = read([("p.npz", npz_of(logits=logits, labels=labels))], settings)
+    for setting, figures in zip(settings, file["figures"], strict=True):
         scaled = logits / setting["temperature"]
         if setting["gamma"]:
             scaled = np.array([reference.focal_posterior(row, setting["gamma"]) for row in scaled])
         expected = figures_of(labels, reference.softmax64(scaled), 7)
         del expected["nll"]
-        assert {name: figures[name] for name in expected} == pytest.approx(expected, rel=1e-6, abs=1e-9)
+        assert {name: figures[name] for name in expected} == pytest.approx(
+            expected, rel=1e-6, abs=1e-9
+        )
         assert figures["nll"] == pytest.approx(reference.nll(labels, scaled), rel=1e-6)
 
 
@@ -277,7 +285,10 @@ def test_text_is_read_or_refused_as_by_the_command(read, commands):
         assert ours["labels"] == entries.labels.tolist(), case
         values = np.reshape(ours["values"], entries.values.shape)
         # Logits differ by a number that is common to a row.
-        shift = [(x.max(axis=1, keepdims=True) if ours["isLogits"] else 0) for x in (values, entries.values)]
+        shift = [
+            (x.max(axis=1, keepdims=True) if ours["isLogits"] else 0)
+            for x in (values, entries.values)
+        ]
         assert values - shift[0] == pytest.approx(entries.values - shift[1], rel=1e-12), case
 
 
@@ -309,7 +320,9 @@ def test_archives_are_read_or_refused_by_name(read, npz_of):
         "one-hot": npz_of(probs=values, y=onehot),
         "column of ids": npz_of(probs=values, y=labels[:, None]),
         "words": npz_of(probs=values, y=np.array(WORDS)[labels], classes=np.array(WORDS)),
-        "bytes": npz_of(probs=values, y=np.array(WORDS, "S3")[labels], classes=np.array(WORDS, ">U3")),
+        "bytes": npz_of(
+            probs=values, y=np.array(WORDS, "S3")[labels], classes=np.array(WORDS, ">U3")
+        ),
         "several to a row": npz_of(probs=values.reshape(9, 2, 3), y=labels.reshape(9, 2)),
     }
     for found in read([("p.npz", content) for content in good.values()]):
@@ -332,7 +345,9 @@ def test_archives_are_read_or_refused_by_name(read, npz_of):
         "damaged": damaged(many),
         "confidence alone": npz_of(conf=values[:, 0], pred=labels, labels=labels),
     }
-    for words, found in zip(bad, read([("p.npz", content) for content in bad.values()]), strict=True):
+    for words, found in zip(
+        bad, read([("p.npz", content) for content in bad.values()]), strict=True
+    ):
         assert words in found["error"]
 
 
@@ -358,7 +373,9 @@ def test_best_temperature_is_that_of_the_package(page, npz_of):
     labels, logits, _ = predictions(0)
     content = npz_of(logits=logits, labels=labels)
     page.click("#tab-files")
-    page.set_input_files(".slot:first-child .file", {"name": "p.npz", "mimeType": "", "buffer": content})
+    page.set_input_files(
+        ".slot:first-child .file", {"name": "p.npz", "mimeType": "", "buffer": content}
+    )
     page.wait_for_function("document.querySelector('.best').textContent.includes('by ECE')")
     by_nll, by_ece = page.locator(".slot:first-child .best button").all()[:2]
     by_nll.click()

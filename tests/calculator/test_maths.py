@@ -10,7 +10,10 @@ import reference
 from keras_focal.cli._explain import Softmax, Steps
 
 RNG = np.random.default_rng(0)
-RULES = {"FLSD-53": lambda p: 5 if p < 0.2 else 3, "FLSD-532": lambda p: [5, 3, 2][(p >= 0.2) + (p >= 0.5)]}
+RULES = {
+    "FLSD-53": lambda p: 5 if p < 0.2 else 3,
+    "FLSD-532": lambda p: [5, 3, 2][(p >= 0.2) + (p >= 0.5)],
+}
 EXPLAIN = """cases => cases.map(({ logits, label, ...how }) =>
   maths.explain(logits.map((z) => z ?? -Infinity), label, how))"""
 """JSON has no infinity: null stands for -inf."""
