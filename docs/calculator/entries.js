@@ -7,6 +7,8 @@ const entries = (() => {
   const MOST_TOLERANCE = 0.05;
   /** How far above 1 a probability may be. */
   const ABOVE = 1e-3;
+  /** Differences of logits beyond which a probability is 0 at every temperature. */
+  const LARGEST = 1e30;
   const NONE = -1;
 
   /**
@@ -15,8 +17,8 @@ const entries = (() => {
    * @param {Object} table What a reader gives: values, bits, isFloat, shape, labels, labelsShape,
    *     classes, columns, labelsName, ignored, place.
    * @param {{kind: ""|"logits"|"probabilities", skipInvalid: boolean}} ask What the user said.
-   * @returns {Object} size, numClasses, values, isLogits, isNarrow, labels; classNames; places: the row
-   *     or line of each; numInvalid: rows left out; notes.
+   * @returns {Object} size, numClasses, values, isLogits, isNarrow, labels; classNames; place(i): the row
+   *     or line of a prediction; numInvalid: those left out; notes.
    */
   function dataSet(table, ask) {
     const k = table.shape.at(-1);
@@ -37,18 +39,38 @@ const entries = (() => {
     if (!kept.length) {
       throw new ReadError("no row is valid and has a label. Write predictions and labels again.");
     }
-    const labels = Int32Array.from(kept, (i) => ids[i]);
     const numClasses = Math.max(2, k);
-    const values = new (table.bits <= 32 ? Float32Array : Float64Array)(kept.length * numClasses);
     const data = {
-      size: kept.length, numClasses, values, isLogits, isNarrow: table.bits <= 32, labels,
-      classNames: table.classes.names, places: kept.map(place), numInvalid: count - kept.length,
-      notes: [],
+      size: kept.length, numClasses, isLogits, isNarrow: table.bits <= 32,
+      values: new (table.bits <= 32 ? Float32Array : Float64Array)(kept.length * numClasses),
+      labels: Int32Array.from(kept, (i) => ids[i]),
+      classNames: table.classes.names, place: (row) => place(kept[row]), numInvalid: count - kept.length,
     };
-    const fill = isLogits ? fillLogits : fillProbabilities;
-    const numZero = fill(table.values, kept, k, data, zero, place);
+    const numZero = fill(data, table.values, kept, k, isLogits ? finishLogits : probabilityFinisher(k, zero));
     data.notes = notesOf(data, numZero, zero);
     return data;
+  }
+
+  /**
+   * Write the rows that are kept into a data set, each finished by `finish(row, label, place)`, which
+   * tells whether its label has probability 0; return how many do.
+   */
+  function fill(data, values, kept, k, finish) {
+    const row = new Float64Array(data.numClasses);
+    let numZero = 0;
+    for (let i = 0; i < data.size; i++) {
+      const at = kept[i] * k;
+      if (k === 1) {
+        // One column is the second of two classes.
+        row[0] = data.isLogits ? 0 : 1 - values[at];
+        row[1] = values[at];
+      } else {
+        for (let j = 0; j < k; j++) row[j] = values[at + j];
+      }
+      if (finish(row, data.labels[i], () => data.place(i))) numZero++;
+      data.values.set(row, i * data.numClasses);
+    }
+    return numZero;
   }
 
   function invalid(values, at, k, isLogits) {
@@ -64,50 +86,39 @@ const entries = (() => {
     return isAllZero ? "holds -infinity for every class" : null;
   }
 
-  /** Write logits, of which -infinity is a probability of 0; return how many labels have that. */
-  function fillLogits(values, kept, k, data) {
-    let numZero = 0;
-    kept.forEach((i, row) => {
-      const own = Array.from({ length: k }, (_, j) => values[i * k + j]);
-      const all = k === 1 ? [0, own[0]] : own;
-      const isHuge = all.some((z) => !(Math.abs(z) < 1e30));
-      const largest = Math.max(...all);
-      if (isHuge && all[data.labels[row]] === -Infinity) numZero++;
-      all.forEach((z, j) => {
-        data.values[row * data.numClasses + j] =
-          isHuge ? 2 * Math.max(z / 2 - largest / 2, -5e29) : z;
-      });
-    });
-    return numZero;
+  /** A logit of -infinity, a probability of 0, becomes one so low that no difference overflows. */
+  function finishLogits(row, label) {
+    const low = row.reduce((a, b) => Math.min(a, b));
+    const high = row.reduce((a, b) => Math.max(a, b));
+    if (low > -LARGEST && high < LARGEST) return false;
+    const isZero = row[label] === -Infinity;
+    row.forEach((z, j) => (row[j] = 2 * Math.max(z / 2 - high / 2, -LARGEST / 2)));
+    return isZero;
   }
 
-  /** Write probabilities, with what a zero counts as in place of zeros; return their number at labels. */
-  function fillProbabilities(values, kept, k, data, zero, place) {
-    let numZero = 0;
+  /** Return what checks probabilities and puts what a zero counts as in place of zeros. */
+  function probabilityFinisher(k, zero) {
     const tolerance = Math.min(Math.max(TOLERANCE, k * (zero ?? 0) + 1e-6), MOST_TOLERANCE);
-    kept.forEach((i, row) => {
-      const at = row * data.numClasses;
-      const own = Array.from({ length: k }, (_, j) => values[i * k + j]);
-      const bad = own.find((p) => p < 0 || p > 1 + ABOVE);
+    return (row, label, place) => {
+      const bad = (k === 1 ? row.subarray(1) : row).find((p) => p < 0 || p > 1 + ABOVE);
       if (bad !== undefined) {
         throw new ReadError(
-          `${place(i)} holds ${short(bad)}, which is no probability. Correct the row; if the file holds ` +
+          `${place()} holds ${short(bad)}, which is no probability. Correct the row; if the file holds ` +
             "logits, say so.", "kind");
       }
-      const total = own.reduce((a, b) => a + b, 0);
+      let total = row.reduce((a, b) => a + b, 0);
       if (k > 1 && Math.abs(total - 1) > tolerance) {
         throw new ReadError(
-          `${place(i)} sums to ${short(total)}, and probabilities must sum to 1. Correct the row, or write ` +
+          `${place()} sums to ${short(total)}, and probabilities must sum to 1. Correct the row, or write ` +
             "more decimals; if the outputs are independent (sigmoids), look at each alone; if they are " +
             "logits, say so.", "kind");
       }
-      const all = k === 1 ? [Math.max(0, 1 - own[0]), own[0]] : own;
-      if (all[data.labels[row]] === 0) numZero++;
-      const filled = all.map((p) => (p === 0 && zero !== null ? zero : p));
-      const sum = filled.reduce((a, b) => a + b, 0);
-      filled.forEach((p, j) => (data.values[at + j] = Math.abs(sum - 1) > TOLERANCE ? p / sum : p));
-    });
-    return numZero;
+      const isZero = row[label] <= 0;
+      row.forEach((p, j) => (row[j] = p > 0 || zero === null ? Math.max(0, p) : zero));
+      total = row.reduce((a, b) => a + b, 0);
+      if (Math.abs(total - 1) > TOLERANCE) row.forEach((p, j) => (row[j] = p / total));
+      return isZero;
+    };
   }
 
   function notesOf(data, numZero, zero) {

@@ -2,97 +2,11 @@
 /* The second tab: files of predictions. Each slot has a file, its T and gamma; the bins are common. */
 (() => {
   const { figure, html, percent } = page;
-  const NAMES = /\.(npz|csv|tsv|csv\.gz|tsv\.gz)$/i;
   const MOST_BINS = 100;
   const ROWS_AT_ONCE = 10;
   /** Classes up to which a row has a link to the first tab. */
   const MOST_LINKED = 20;
   const common = { numBins: 15, slots: [] };
-
-  // Computing, without keeping the page from answering -------------------------------------------
-
-  const BATCH = 2 ** 17;
-  let lastPause = performance.now();
-
-  async function breathe() {
-    if (performance.now() - lastPause < 24) return;
-    await new Promise((resolve) => setTimeout(resolve));
-    lastPause = performance.now();
-  }
-
-  /** Return what `calibration.predict` finds; null as soon as it is not wanted any more. */
-  async function predicted(data, map, isWanted) {
-    const out = calibration.room(data.size);
-    const step = Math.max(1, Math.floor(BATCH / data.numClasses));
-    for (let start = 0; start < data.size; start += step) {
-      calibration.predict(data, map, out, start, Math.min(data.size, start + step));
-      await breathe();
-      if (!isWanted()) return null;
-    }
-    return out;
-  }
-
-  /** Return the T of least NLL around a point of the grid, by golden section. */
-  async function leastNll(data, gamma, near, isWanted) {
-    const { GRID, BOUNDS } = calibration;
-    const ratio = (Math.sqrt(5) - 1) / 2;
-    const nll = async (logT) => {
-      const found = await predicted(data, { temperature: Math.exp(logT), gamma }, isWanted);
-      return found ? found.nll.reduce((a, b) => a + b, 0) : 0;
-    };
-    let low = Math.log(GRID[near - 1] ?? BOUNDS[0]);
-    let high = Math.log(GRID[near + 1] ?? BOUNDS[1]);
-    let [a, b] = [high - ratio * (high - low), low + ratio * (high - low)];
-    let [ofA, ofB] = [await nll(a), await nll(b)];
-    while (high - low > 1e-7 && isWanted()) {
-      if (ofA <= ofB) {
-        [high, b, ofB] = [b, a, ofA];
-        a = high - ratio * (high - low);
-        ofA = await nll(a);
-      } else {
-        [low, a, ofA] = [a, b, ofB];
-        b = low + ratio * (high - low);
-        ofB = await nll(b);
-      }
-    }
-    return Math.exp((low + high) / 2);
-  }
-
-  const least = (values) => values.indexOf(Math.min(...values));
-
-  // Reading --------------------------------------------------------------------------------------
-
-  async function tableOf(file, ask) {
-    if (!NAMES.test(file.name)) {
-      throw new ReadError(`expected a file ending in .npz, .csv, .tsv, .csv.gz or .tsv.gz. Received: ${file.name}.`);
-    }
-    let bytes = new Uint8Array(await file.arrayBuffer());
-    if (!bytes.length) throw new ReadError("the file is empty. Write it again.");
-    if (/\.npz$/i.test(file.name)) return npz.read(bytes, ask);
-    if (/\.gz$/i.test(file.name)) bytes = await npz.unpacked(bytes, "gzip", "the file");
-    return csv.read(bytes, ask);
-  }
-
-  /** Return simulated logits: labels are drawn from softmax(z), the file holds z times a factor. */
-  function exampleTable(factor) {
-    const [size, k] = [2000, 5];
-    const random = calibration.generator(factor * 100);
-    const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
-    const values = new Float64Array(size * k);
-    const labels = new Float64Array(size);
-    for (let i = 0; i < size; i++) {
-      const z = Array.from({ length: k }, () => 1.8 * normal());
-      // The largest of logits with Gumbel noise is a draw from their softmax.
-      const noisy = z.map((each) => each - Math.log(-Math.log(1 - random())));
-      labels[i] = noisy.indexOf(Math.max(...noisy));
-      z.forEach((each, j) => (values[i * k + j] = factor * each));
-    }
-    return {
-      values, labels, bits: 64, isFloat: true, shape: [size, k], labelsShape: [size],
-      classes: { names: null, isOrdered: true }, columns: ["logits"], labelsName: "labels", ignored: [],
-      place: (row) => `row ${row}`,
-    };
-  }
 
   // One file -------------------------------------------------------------------------------------
 
@@ -146,11 +60,12 @@
 
     example() {
       this.turn++;
+      this.$(".reading-now").textContent = "";
       this.file = null;
       this.$(".reading").hidden = true;
       const factor = this.number ? 0.6 : 2.5;
       const what = this.number ? "an under-confident model" : "an over-confident model";
-      this.take(exampleTable(factor), `Example: ${what}, simulated`);
+      this.take(measure.exampleTable(factor), `Example: ${what}, simulated`);
     }
 
     ask() {
@@ -167,14 +82,14 @@
       const turn = ++this.turn;
       this.complain(null);
       this.$(".problem").textContent = "";
-      this.root.classList.add("busy");
+      this.$(".reading-now").textContent = `Reading ${this.file.name} ...`;
       try {
-        const table = await tableOf(this.file, this.ask());
+        const table = await measure.tableOf(this.file, this.ask());
         if (turn === this.turn) this.take(table, this.file.name);
       } catch (problem) {
         if (turn === this.turn) this.fail(problem);
       } finally {
-        this.root.classList.toggle("busy", turn !== this.turn);
+        if (turn === this.turn) this.$(".reading-now").textContent = "";
       }
     }
 
@@ -236,9 +151,9 @@
       const isWanted = () => this.job === job && this.isFull;
       const { data, map } = this;
       const { numBins } = common;
-      const found = await predicted(data, map, isWanted);
+      const found = await measure.predicted(data, map, isWanted);
       if (!this.given || this.given.data !== data) {
-        const asGiven = await predicted(data, { temperature: 1, gamma: 0 }, isWanted);
+        const asGiven = await measure.predicted(data, { temperature: 1, gamma: 0 }, isWanted);
         if (asGiven) this.given = { data, found: asGiven };
       }
       if (!found || !isWanted()) return;
@@ -321,7 +236,7 @@
       inside.sort((a, b) => found.wrong[b] - found.wrong[a] || found.confidence[b] - found.confidence[a]);
       const name = (k) => data.classNames?.[k] ?? String(k);
       const rows = inside.slice(0, this.numShown).map((i) => html("tr", found.wrong[i] ? { class: "wrong" } : {},
-        html("th", { scope: "row" }, data.places[i]), html("td", {}, name(data.labels[i])),
+        html("th", { scope: "row" }, data.place(i)), html("td", {}, name(data.labels[i])),
         html("td", {}, name(found.top[i])), html("td", {}, percent(found.confidence[i])),
         html("td", {}, this.linkTo(i))));
       const head = ["", "label", "predicted", "confidence", ""].map((text) => html("th", { scope: "col" }, text));
@@ -357,17 +272,12 @@
       const { data } = this;
       const { gamma } = this.map;
       const { numBins } = common;
-      const curves = { ece: [], adaEce: [], nll: [], brier: [] };
-      for (const [i, temperature] of calibration.GRID.entries()) {
-        const found = await predicted(data, { temperature, gamma }, isWanted);
-        if (!found) return;
-        const all = calibration.figures(found, numBins, data.isNarrow);
-        for (const [name, values] of Object.entries(curves)) values.push(all[name]);
-        this.$(".best").textContent = `Measuring at T = 0.1 to 10: ${i + 1} of ${calibration.GRID.length}.`;
-      }
-      const byNll = await leastNll(data, gamma, least(curves.nll), isWanted);
-      if (!isWanted()) return;
-      this.curves = { ...curves, byNll, byEce: calibration.GRID[least(curves.ece)] };
+      const progress = (done, all) => {
+        this.$(".best").textContent = `Measuring at T = 0.1 to 10: ${done} of ${all}.`;
+      };
+      const curves = await measure.curves(data, gamma, numBins, isWanted, progress);
+      if (!curves) return;
+      this.curves = curves;
       this.showBest();
       this.showCurves();
     }

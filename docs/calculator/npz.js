@@ -232,10 +232,17 @@ const npz = (() => {
     return array;
   }
 
+  const isLittle = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
+
   /** Return the numbers of an array, rows first; float32 and less stay float32. */
   function numbersOf(array) {
     const { shape, kind, itemSize, isBig, isFortran, data } = array;
     const count = shape.reduce((a, b) => a * b, 1);
+    const isPlain = kind === "f" && itemSize >= 4 && !isBig && isLittle;
+    if (isPlain && (!isFortran || shape.length === 1)) {
+      const bytes = data.buffer.slice(data.byteOffset, data.byteOffset + count * itemSize);
+      return itemSize === 4 ? new Float32Array(bytes) : new Float64Array(bytes);
+    }
     const read = reader(kind, itemSize, data, !isBig);
     const isNarrow = kind === "f" ? itemSize <= 4 : itemSize < 4;
     const values = isNarrow ? new Float32Array(count) : new Float64Array(count);
