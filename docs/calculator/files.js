@@ -4,8 +4,6 @@
   const { figure, html, percent } = page;
   const MOST_BINS = 100;
   const ROWS_AT_ONCE = 10;
-  /** Classes up to which a row has a link to the first tab. */
-  const MOST_LINKED = 20;
   const common = { numBins: 15, slots: [] };
 
   // One file -------------------------------------------------------------------------------------
@@ -167,160 +165,60 @@
     }
 
     show() {
-      this.showFigures();
-      this.showBins();
-      this.showRows();
+      const { map, now, before } = this;
+      const title = `T = ${figure(map.temperature)}${map.gamma ? `, γ = ${figure(map.gamma)}` : ""}`;
+      const isChanged = map.temperature !== 1 || map.gamma !== 0;
+      const shown = isChanged ? [["as given", before], [title, now]] : [["as given", now]];
+      this.$(".figures").replaceChildren(...report.figures(shown));
+      this.$(".status").textContent = `ECE ${percent(now.ece)}, NLL ${now.nll.toFixed(4)}.`;
+      this.showBin();
       this.showCurves();
     }
 
-    get isChanged() {
-      return this.map.temperature !== 1 || this.map.gamma !== 0;
-    }
-
-    showFigures() {
-      const rows = [
-        ["accuracy", (f) => percent(f.accuracy)],
-        ["mean confidence", (f) => percent(f.confidence)],
-        ["ECE", (f) => percent(f.ece)],
-        ["by chance alone", (f) => percent(f.floor.expected)],
-        ["in 95 % of cases below", (f) => percent(f.floor.upper)],
-        ["AdaECE", (f) => percent(f.adaEce)],
-        ["MCE", (f) => percent(f.mce)],
-        ["NLL, nats", (f) => f.nll.toFixed(4)],
-        ["Brier score", (f) => f.brier.toFixed(4)],
-      ];
-      const { temperature, gamma } = this.map;
-      const now = `T = ${figure(temperature)}${gamma ? `, γ = ${figure(gamma)}` : ""}`;
-      const shown = this.isChanged ? [["as given", this.before], [now, this.now]] : [["as given", this.now]];
-      this.$(".figures").replaceChildren(
-        html("thead", {}, html("tr", {}, html("td"), ...shown.map(([title]) => html("th", { scope: "col" }, title)))),
-        html("tbody", {}, ...rows.map(([name, of]) => html("tr", /chance|cases/.test(name) ? { class: "sub" } : {},
-          html("th", { scope: "row" }, name), ...shown.map(([, figures]) => html("td", {}, of(figures)))))));
-      this.$(".status").textContent = `ECE ${percent(this.now.ece)}, NLL ${this.now.nll.toFixed(4)}.`;
-    }
-
-    showBins() {
-      const { bins, floor, accuracy, confidence } = this.now;
-      const describe = (bin) =>
-        `Confidence ${percent(bin.low, 0)} to ${percent(bin.high, 0)}: ${bin.count} predictions, accuracy ` +
-        `${percent(bin.accuracy, 1)}, confidence ${percent(bin.confidence, 1)}`;
-      const onChoose = (index) => this.choose(index);
-      draw.show(this.$(".reliability"), (width) => draw.reliability(width, {
-        height: Math.min(380, Math.max(260, 0.8 * width)), bins, intervals: floor.intervals, chosen: this.chosen, onChoose, describe,
-      }));
-      draw.show(this.$(".histogram"), (width) => draw.histogram(width, {
-        height: 190, bins, accuracy, confidence,
-        label: `Histogram of confidence. Accuracy ${percent(accuracy, 1)}, mean confidence ${percent(confidence, 1)}.`,
-      }));
+    /** Show the bins, and the rows of the chosen one. */
+    showBin() {
+      const holders = [this.$(".reliability"), this.$(".histogram")];
+      report.bins(...holders, this.now, this.chosen, (index) => this.choose(index));
+      const more = html("button", { type: "button" }, `Show ${ROWS_AT_ONCE} more`);
+      more.addEventListener("click", () => {
+        this.numShown += ROWS_AT_ONCE;
+        this.showBin();
+      });
+      this.$(".rows").replaceChildren(...(this.chosen === null ? [] : report.rows(this, common.numBins, more)));
     }
 
     choose(index) {
       this.chosen = this.chosen === index ? null : index;
       this.numShown = ROWS_AT_ONCE;
-      this.showBins();
-      this.showRows();
+      this.showBin();
     }
 
-    /** Show the rows of the chosen bin, the most confident mistakes first. */
-    showRows() {
-      const holder = this.$(".rows");
-      if (this.chosen === null) {
-        holder.replaceChildren();
-        return;
-      }
-      const { found, data } = this;
-      const { low, high } = this.now.bins[this.chosen];
-      const binOf = calibration.binner(common.numBins, data.isNarrow);
-      const inside = [];
-      for (let i = 0; i < data.size; i++) if (binOf(found.confidence[i]) === this.chosen) inside.push(i);
-      inside.sort((a, b) => found.wrong[b] - found.wrong[a] || found.confidence[b] - found.confidence[a]);
-      const name = (k) => data.classNames?.[k] ?? String(k);
-      const rows = inside.slice(0, this.numShown).map((i) => html("tr", found.wrong[i] ? { class: "wrong" } : {},
-        html("th", { scope: "row" }, data.place(i)), html("td", {}, name(data.labels[i])),
-        html("td", {}, name(found.top[i])), html("td", {}, percent(found.confidence[i])),
-        html("td", {}, this.linkTo(i))));
-      const head = ["", "label", "predicted", "confidence", ""].map((text) => html("th", { scope: "col" }, text));
-      const wrong = inside.filter((i) => found.wrong[i]).length;
-      const more = html("button", { type: "button", class: "plain" }, `Show ${ROWS_AT_ONCE} more`);
-      more.addEventListener("click", () => {
-        this.numShown += ROWS_AT_ONCE;
-        this.showRows();
-      });
-      holder.replaceChildren(
-        html("p", {}, html("b", {}, `Confidence ${percent(low, 1)} to ${percent(high, 1)}: `),
-          `${inside.length} predictions, ${wrong} of them wrong, these first.`),
-        html("div", { class: "scroll" }, html("table", {}, html("thead", {}, html("tr", {}, ...head)), html("tbody", {}, ...rows))),
-        ...(inside.length > this.numShown ? [more] : []));
-    }
-
-    /** Return a link that opens a row in the first tab, if it has few classes. */
-    linkTo(i) {
-      const { data, map } = this;
-      const k = data.numClasses;
-      if (k > MOST_LINKED || map.gamma !== 0) return "";
-      const row = Array.from(data.values.subarray(i * k, (i + 1) * k));
-      const logits = data.isLogits ? row : row.map((p) => Math.log(Math.max(p, calibration.TINY)));
-      const text = logits.map((z) => Number((z / map.temperature).toPrecision(9))).join();
-      return html("a", { href: `#kind=softmax&logits=${text}&class=${data.labels[i]}&gamma=2` }, "explain");
-    }
-
-    /** Measure at every T of the grid, and find the best. */
+    /** Measure at every T of the grid, and find the best; until then the curves are those of before. */
     async updateCurves() {
       if (!this.isFull) return;
       const job = (this.curveJob = {});
       const isWanted = () => this.curveJob === job && this.isFull;
-      const { data } = this;
-      const { gamma } = this.map;
-      const { numBins } = common;
+      const holders = [this.$(".errors-curve"), this.$(".scores-curve")];
+      for (const holder of holders) holder.classList.add("old");
+      this.curves = null;
       const progress = (done, all) => {
         this.$(".best").textContent = `Measuring at T = 0.1 to 10: ${done} of ${all}.`;
       };
-      const curves = await measure.curves(data, gamma, numBins, isWanted, progress);
+      const curves = await measure.curves(this.data, this.map.gamma, common.numBins, isWanted, progress);
       if (!curves) return;
       this.curves = curves;
-      this.showBest();
+      for (const holder of holders) holder.classList.remove("old");
+      this.$(".best").replaceChildren(...report.best(curves, (temperature) => {
+        this.setTemperature(temperature);
+        this.change({ temperature });
+      }));
       this.showCurves();
-    }
-
-    showBest() {
-      const { byNll, byEce } = this.curves;
-      const button = (text, temperature) => {
-        const made = html("button", { type: "button", class: "plain" }, text);
-        made.addEventListener("click", () => {
-          this.setTemperature(temperature);
-          this.change({ temperature });
-        });
-        return made;
-      };
-      const isBound = calibration.BOUNDS.some((bound) => Math.abs(Math.log(byNll / bound)) < 1e-5);
-      this.$(".best").replaceChildren(
-        "Best: ", button(`T = ${figure(byNll)} by NLL`, byNll), " ", button(`T = ${figure(byEce)} by ECE`, byEce), " ",
-        button("T = 1", 1), html("small", {}, isBound
-          ? " NLL falls to the end of the range: the logits separate the labels, or are no logits."
-          : " Fitted on the rows that it is measured on: take T of validation data."));
     }
 
     showCurves() {
       if (!this.curves || !this.now) return;
-      const { ece, adaEce, nll, brier, byNll, byEce } = this.curves;
-      const { GRID } = calibration;
-      const x = { title: "temperature T", domain: [0.1, 10], ticks: [0.1, 0.2, 0.5, 1, 2, 5, 10], isLog: true };
-      const points = (values) => values.map((value, i) => [GRID[i], value]);
-      const T = this.map.temperature;
-      const here = T >= 0.1 && T <= 10 ? [{ at: T, look: "here", text: "" }] : [];
-      const curve = (holder, label, values, most, numbers, format) => draw.show(this.$(holder), (width) => draw.curves(width, {
-        height: 230, label, x, y: { domain: [0, most], ticks: draw.ticks(most, 4), format },
-        lines: [{ points: points(values[1]), look: "cross-entropy" }, { points: points(values[0]), look: "focal" }],
-        verticals: here,
-        dots: here.length ? numbers.map((value, i) => ({ at: [T, value], look: ["focal", "cross-entropy"][i] })).reverse() : [],
-      }));
-      const [before, now] = [this.before, this.now];
-      const mostError = 1.15 * Math.max(...ece, ...adaEce);
-      curve(".errors-curve", `ECE against T, least at T = ${figure(byEce)}: ${percent(Math.min(...ece))}.`,
-        [ece, adaEce], mostError, [now.ece, now.adaEce], (value) => String(Number((100 * value).toPrecision(3))));
-      const mostScore = 1.3 * Math.max(before.nll, now.nll, 2 * Math.min(...nll), Math.max(...brier));
-      curve(".scores-curve", `NLL against T, least at T = ${figure(byNll)}: ${figure(Math.min(...nll))}.`,
-        [nll, brier], mostScore, [now.nll, now.brier]);
+      const holders = [this.$(".errors-curve"), this.$(".scores-curve")];
+      report.curves(...holders, this.curves, this.map.temperature, this.before, this.now);
     }
   }
 

@@ -1,10 +1,14 @@
 """The page that calculates in use: fields, links, tabs, files, a narrow screen, a dark scheme."""
 
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import reference
+
+INDEX = Path(__file__).resolve().parents[2] / "docs" / "calculator" / "index.html"
 
 RNG = np.random.default_rng(2)
 SIZE, K = 300, 4
@@ -342,6 +346,17 @@ def test_nothing_is_cut_off_on_a_phone_in_either_scheme(page):
             ink = luminance(page.evaluate(style.format(selector, "color")))
             assert abs(ink - paper) > 0.4, (selector, scheme)
     page.emulate_media(color_scheme="light")
+
+
+def test_the_documentation_is_linked_where_it_is_beside_the_page(page, browser, tmp_path):
+    assert not page.is_visible("#home")
+    shutil.copytree(INDEX.parent, tmp_path / "calculator")
+    built = browser.new_page()
+    built.goto((tmp_path / "calculator" / INDEX.name).as_uri())
+    assert built.get_attribute("#home", "href") == "../index.html"
+    assert built.is_visible("#home")
+    assert built.inner_text("#product .loss dd") == loss(page)
+    built.close()
 
 
 def test_page_loads_nothing_else(page):
