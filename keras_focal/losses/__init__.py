@@ -1,6 +1,6 @@
-"""Losses for `model.compile`: focal, its relatives, and what the paper compares it with.
+"""Losses for `model.compile`: focal losses and the losses that they are compared with.
 
-docs/losses.md says which one when.
+docs/losses.md says when to use which.
 """
 
 from keras_focal._presets import LossRow, LossTable

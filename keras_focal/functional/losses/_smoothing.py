@@ -116,7 +116,7 @@ def margin_smoothing_crossentropy(
         1.0
 
     Source:
-        Liu et al., 2022. The sum over classes is that of the paper; its code takes their mean.
+        Liu et al., 2022. The sum over classes follows that paper; its code uses the mean.
     """
 
     def kernel(labels: Tensor, z: Tensor) -> Terms:
