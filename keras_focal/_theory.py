@@ -1,13 +1,12 @@
 """How to choose gamma by Propositions 1 and 2, on the host with NumPy."""
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_focal._validation.numbers import check_open_interval
 
 
-def gamma_star(p0: Any) -> Any:
+def gamma_star(p0: ArrayLike) -> float | np.ndarray:
     """Return the gamma with g(p0, gamma) = 1, the inverse of `threshold_probability`.
 
     It is the smallest gamma for which the focal gradient is smaller than that of cross-entropy for
@@ -45,7 +44,7 @@ def gamma_star(p0: Any) -> Any:
     return float(gamma) if gamma.ndim == 0 else gamma
 
 
-def threshold_probability(gamma: Any) -> Any:
+def threshold_probability(gamma: ArrayLike) -> float | np.ndarray:
     """Return the p0 with g(p0, gamma) = 1, the inverse of `gamma_star`.
 
     The focal gradient is smaller than that of cross-entropy for p > p0 and larger for p < p0. p0

@@ -103,13 +103,13 @@ class AdaptiveGamma(keras.callbacks.Callback):
         self._rule = self._given or _only_rule(model)
         attach(model, self._rule.state)
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._is_first = True
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             self.rows = read_rows(self._file, self._parsed)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.rows = rows_before(self.rows, epoch)
         if self._is_first and self._file is not None:
             self._resume(epoch)
@@ -134,7 +134,7 @@ class AdaptiveGamma(keras.callbacks.Callback):
                 stacklevel=2,
             )
 
-    def on_test_end(self, logs: Any = None) -> None:
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         if self._epoch is None:
             # A separate call of `evaluate`.
             return
@@ -165,7 +165,7 @@ class AdaptiveGamma(keras.callbacks.Callback):
             # backup and the end of the epoch here would resume without these gammas.
             write_text(self._file, json.dumps(self.rows))
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch = None
         if not self.rows and not self._has_warned:
             self._has_warned = True

@@ -14,6 +14,9 @@ from keras_focal.callbacks._losses import gamma_states, losses_of, within
 from keras_focal.gammas import SCHEDULED, GammaSteps, HeldState
 from keras_focal.losses import FocalLoss
 
+Scheduled = keras.losses.Loss | HeldState
+"""A focal loss, or its state."""
+
 
 class GammaScheduler(keras.callbacks.Callback):
     """Set the gamma of every focal loss of the model at the start of each epoch.
@@ -63,7 +66,10 @@ class GammaScheduler(keras.callbacks.Callback):
         | Callable[[int], float],
         *,
         boundaries: Sequence[int] | None = None,
-        losses: Any = None,
+        losses: keras.losses.Loss
+        | HeldState
+        | Sequence[keras.losses.Loss | HeldState]
+        | None = None,
         verbose: int = 0,
     ):
         super().__init__()
@@ -104,13 +110,13 @@ class GammaScheduler(keras.callbacks.Callback):
         for state in self._states:
             attach(model, state)
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         gamma = self.gamma_at(epoch)
         has_changed = [state.assign(gamma=gamma) for state in self._states]
         if self.verbose and any(has_changed):
             print(f"\nEpoch {epoch + 1}: gamma is now {gamma:g}.")
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         add_to_logs(logs, gamma=self._states[0]["gamma"])
 
     def _preset(self, epoch: int) -> float:

@@ -93,28 +93,28 @@ class CalibrationMonitor(keras.callbacks.Callback):
         self._epoch: int | None = None
         self._is_first = self._has_tested = False
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.rows, self._metrics, self._is_first = read_rows(self._file, _parsed), {}, True
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.rows = rows_before(self.rows, epoch)
         if self._is_first:
             self._warn_of_missing_rows(epoch)
         self._epoch, self._is_first, self._has_tested = epoch, False, False
 
-    def on_test_begin(self, logs: Any = None) -> None:
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         # Keras resets the metrics after this call, so they still contain the training data.
         self._record("training")
 
-    def on_test_end(self, logs: Any = None) -> None:
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         self._record("validation")
         # Written now, before other callbacks end the epoch: a run that is killed between a backup
         # and the end of the epoch here would resume without these rows.
         self._write()
         self._has_tested = True
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if not self._has_tested:
             self._record("training")
             self._write()

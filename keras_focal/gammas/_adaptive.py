@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+from numpy.typing import ArrayLike
 
+from keras_focal._typing import Tensor
 from keras_focal._validation.gamma import check_bin_gammas, check_edges
 from keras_focal._validation.numbers import check_count
 from keras_focal.functional.gammas._adaptive import BinnedGamma
@@ -65,15 +67,15 @@ class AdaptiveBins(GammaRule):
         """The current edges between the bins."""
         return self.state["edges"][1:]
 
-    def assign(self, gammas: Any, edges: Any) -> None:
+    def assign(self, gammas: ArrayLike, edges: ArrayLike) -> None:
         """Set the gamma of each bin and the edges between them, in the form `__init__` takes."""
         gammas, edges = check_bin_gammas(gammas, self.num_bins), check_edges(edges, self.num_bins)
         self.state.assign(gammas=gammas, edges=[0.0, *edges])
 
-    def now(self) -> Callable[[Any], Any]:
+    def now(self) -> Callable[[Tensor], Tensor]:
         return BinnedGamma(self.state.read("edges"), self.state.read("gammas"))
 
-    def __call__(self, p: Any) -> Any:
+    def __call__(self, p: Tensor) -> Tensor:
         return self.now()(p)
 
     def get_config(self) -> dict[str, Any]:

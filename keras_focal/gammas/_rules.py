@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_focal._typing import Tensor
 from keras_focal._validation.gamma import check_gamma
 from keras_focal._validation.numbers import (
     check_bounds,
@@ -24,7 +25,7 @@ class GammaRule(ABC):
     """
 
     @abstractmethod
-    def __call__(self, p: Any) -> Any:
+    def __call__(self, p: Tensor) -> Tensor:
         """Return the gamma of each probability, a tensor of the shape of `p`."""
 
     @abstractmethod
@@ -35,7 +36,7 @@ class GammaRule(ABC):
     def from_config(cls, config: dict[str, Any]) -> "GammaRule":
         return cls(**config)
 
-    def now(self) -> Callable[[Any], Any]:
+    def now(self) -> Callable[[Tensor], Tensor]:
         """Return the current rule as a function of tensors, which a compiled step can use."""
         return self
 
@@ -87,7 +88,7 @@ class SampleDependentGamma(GammaRule):
                 "gamma applies below the first threshold, the last above the last threshold."
             )
 
-    def __call__(self, p: Any) -> Any:
+    def __call__(self, p: Tensor) -> Tensor:
         """Return the gamma of each probability, a tensor of the shape of `p`."""
         return step_gamma(keras.ops.convert_to_tensor(p), self.thresholds, self.gammas)
 
@@ -130,9 +131,9 @@ class ThresholdGamma(GammaRule):
         self.p0s = tuple(float(p0) for p0 in np.ravel(p0s))
         check_that("p0s", p0s, "one or more probabilities", bool(self.p0s), "Give [0.2, 0.25].")
         check_increasing("p0s", self.p0s, "Sort them.")
-        self.gammas = tuple(gamma_star(p0) for p0 in self.p0s)
+        self.gammas = tuple(float(gamma_star(p0)) for p0 in self.p0s)
 
-    def __call__(self, p: Any) -> Any:
+    def __call__(self, p: Tensor) -> Tensor:
         return step_gamma(keras.ops.convert_to_tensor(p), self.p0s[:-1], self.gammas)
 
     def get_config(self) -> dict[str, Any]:
@@ -169,7 +170,7 @@ class ContinuousGamma(GammaRule):
         self.low, self.high = check_gamma("low", low), check_gamma("high", high)
         check_bounds(self.low, self.high)
 
-    def __call__(self, p: Any) -> Any:
+    def __call__(self, p: Tensor) -> Tensor:
         return continuous_gamma(p, self.low, self.high)
 
     def get_config(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_focal._typing import Tensor
+from keras_focal._typing import DType, Tensor
 from keras_focal.functional._backend.operations import value_now
 from keras_focal.functional._backend.precision import held_dtype
 
@@ -43,7 +43,7 @@ class HeldState(keras.metrics.Metric):
         self,
         values: Mapping[str, float | Iterable[float]],
         name: str = "held_state",
-        dtype: Any = "float32",
+        dtype: DType = "float32",
     ):
         super().__init__(name=name, dtype=dtype)
         # The numbers as given: 0.1 stays 0.1 even if the variables round it.

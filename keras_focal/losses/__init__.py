@@ -12,11 +12,7 @@ from keras_focal.losses._focal import (
     CategoricalFocalCrossentropy,
     SparseCategoricalFocalCrossentropy,
 )
-from keras_focal.losses._focal_kin import (
-    DualFocalCrossentropy,
-    FocalCalibrationLoss,
-    PolyLoss,
-)
+from keras_focal.losses._focal_kin import DualFocalCrossentropy, FocalCalibrationLoss, PolyLoss
 from keras_focal.losses._mining import HardExampleMining
 from keras_focal.losses._outputs import AsymmetricLoss, QualityFocalCrossentropy
 from keras_focal.losses._presets import get, list

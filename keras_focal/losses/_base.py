@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_focal._typing import Tensor
+from keras_focal._typing import DType, Tensor
 from keras_focal._validation.classes import check_class_id
 from keras_focal._validation.entries import probability_error
 from keras_focal._validation.gamma import check_gamma
@@ -14,12 +14,7 @@ from keras_focal._validation.shapes import can_be_equal, check_axis, check_class
 from keras_focal.functional._backend.operations import value_now
 from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional._inputs.gamma import Parameter, held
-from keras_focal.functional._inputs.labels import (
-    Labels,
-    as_labels,
-    read_labels,
-    read_targets,
-)
+from keras_focal.functional._inputs.labels import Labels, as_labels, read_labels, read_targets
 from keras_focal.functional._inputs.probabilities import (
     logits_from_binary_probabilities,
     logits_from_probabilities,
@@ -30,6 +25,10 @@ from keras_focal.losses._weighting import Weighting, read_weighting
 
 TOLERANCE = 1e-3
 """How far outside [0, 1] a probability may lie, to allow for rounding in half precision."""
+
+
+Gamma = float | str | GammaRule
+"""What the losses take as gamma: a number, a rule, or the name of a rule."""
 
 
 class ModelLoss(keras.losses.Loss):
@@ -47,7 +46,7 @@ class ModelLoss(keras.losses.Loss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = None,
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         # The result has a half-precision dtype only if `dtype` asks for one.
         super().__init__(name=name, reduction=reduction, dtype=dtype or compute_dtype(None))
@@ -63,7 +62,7 @@ class ModelLoss(keras.losses.Loss):
         """
         raise NotImplementedError
 
-    def labels(self, y_true: Any, y_pred: Tensor) -> Labels:
+    def labels(self, y_true: Tensor, y_pred: Tensor) -> Labels:
         """Return labels, checked against `y_pred`, both with the class axis at the end."""
         raise NotImplementedError
 
@@ -71,17 +70,19 @@ class ModelLoss(keras.losses.Loss):
         """Return the logits of probabilities."""
         raise NotImplementedError
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
         with keras.name_scope(self.name):
             values, weighting = self.measured(y_true, y_pred, sample_weight)
             return weighting.reduced(values, self.reduction, self.dtype)
 
-    def call(self, y_true: Any, y_pred: Any) -> Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return the loss of each prediction, without weights."""
         return self.measured(y_true, y_pred)[0]
 
     def measured(
-        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> tuple[Tensor, Weighting]:
         """Return the loss of each prediction, and its weight."""
         dtype = compute_dtype(self.dtype)
@@ -137,7 +138,7 @@ class ClassificationLoss(ModelLoss):
         super().__init__(**kwargs)
         self.ignore_class = check_class_id("ignore_class", ignore_class)
 
-    def labels(self, y_true: Any, y_pred: Tensor) -> Labels:
+    def labels(self, y_true: Tensor, y_pred: Tensor) -> Labels:
         check_class_axis(y_pred)
         y_true = as_labels(y_true, "y_true")
         if len(y_true.shape) == len(y_pred.shape):
@@ -165,7 +166,7 @@ class OutputLoss(ModelLoss):
     length 1. A subclass implements `of_outputs(targets, logits)`.
     """
 
-    def labels(self, y_true: Any, y_pred: Tensor) -> Labels:
+    def labels(self, y_true: Tensor, y_pred: Tensor) -> Labels:
         y_true = as_labels(y_true, "y_true")
         if len(y_true.shape) == len(y_pred.shape) - 1 and y_pred.shape[-1] == 1:
             y_true = ops.expand_dims(y_true, -1)
@@ -194,7 +195,7 @@ class OutputLoss(ModelLoss):
 class FocalLoss(ModelLoss):
     """Base class that holds gamma. List it before the base class that reads the labels."""
 
-    def __init__(self, gamma: Any, **kwargs: Any):
+    def __init__(self, gamma: Gamma, **kwargs: Any):
         super().__init__(**kwargs)
         if isinstance(gamma, dict):
             gamma = keras.saving.deserialize_keras_object(gamma)
@@ -246,7 +247,7 @@ class FocalLoss(ModelLoss):
         return {**super().get_config(), "gamma": gamma}
 
 
-def _as_predictions(y_pred: Any, dtype: str) -> Tensor:
+def _as_predictions(y_pred: Tensor, dtype: str) -> Tensor:
     """Return predictions as a float tensor of `dtype`; half precision is kept for float32."""
     if not hasattr(y_pred, "shape"):
         return ops.convert_to_tensor(y_pred, dtype=dtype)

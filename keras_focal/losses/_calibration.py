@@ -1,11 +1,9 @@
 """Losses that measure calibration, for `model.compile`: Brier and MMCE."""
 
-from typing import Any
-
 import keras
 
 from keras_focal import functional
-from keras_focal._typing import Tensor
+from keras_focal._typing import DType, Tensor
 from keras_focal._validation.choices import check_choice
 from keras_focal._validation.numbers import check_at_least
 from keras_focal.functional._inputs.labels import Labels
@@ -60,7 +58,7 @@ class BrierLoss(ClassificationLoss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "brier_loss",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             ignore_class=ignore_class,
@@ -131,7 +129,7 @@ class MMCELoss(ClassificationLoss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "mmce_loss",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             ignore_class=ignore_class,

@@ -1,15 +1,13 @@
 """Focal losses for `model.compile`: for class ids, for rows, and for independent outputs."""
 
-from typing import Any
-
 import keras
 
 from keras_focal import functional
-from keras_focal._typing import Tensor
+from keras_focal._typing import ClassWeights, DType, Tensor
 from keras_focal._validation.classes import check_alpha, check_alpha_length
 from keras_focal._validation.numbers import check_fraction
 from keras_focal.functional._inputs.labels import Labels, read_ids, read_rows, smoothed
-from keras_focal.losses._base import ClassificationLoss, FocalLoss, OutputLoss
+from keras_focal.losses._base import ClassificationLoss, FocalLoss, Gamma, OutputLoss
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -63,14 +61,14 @@ class SparseCategoricalFocalCrossentropy(FocalLoss, ClassificationLoss):
 
     def __init__(
         self,
-        gamma: Any = 2.0,
-        alpha: Any = None,
+        gamma: Gamma = 2.0,
+        alpha: ClassWeights | None = None,
         from_logits: bool = False,
         ignore_class: int | None = None,
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "sparse_categorical_focal_crossentropy",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             gamma=gamma,
@@ -140,14 +138,14 @@ class CategoricalFocalCrossentropy(FocalLoss, ClassificationLoss):
 
     def __init__(
         self,
-        gamma: Any = 2.0,
-        alpha: Any = None,
+        gamma: Gamma = 2.0,
+        alpha: ClassWeights | None = None,
         from_logits: bool = False,
         label_smoothing: float = 0.0,
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "categorical_focal_crossentropy",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             gamma=gamma,
@@ -223,14 +221,14 @@ class BinaryFocalCrossentropy(FocalLoss, OutputLoss):
 
     def __init__(
         self,
-        gamma: Any = 2.0,
-        alpha: Any = None,
+        gamma: Gamma = 2.0,
+        alpha: ClassWeights | None = None,
         from_logits: bool = False,
         label_smoothing: float = 0.0,
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "binary_focal_crossentropy",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             gamma=gamma,

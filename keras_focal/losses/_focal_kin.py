@@ -1,14 +1,12 @@
 """Variants of the focal loss, for `model.compile`. `GammaScheduler` changes their gamma too."""
 
-from typing import Any
-
 import keras
 
 from keras_focal import functional
-from keras_focal._typing import Tensor
+from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_at_least
 from keras_focal.functional._inputs.labels import Labels
-from keras_focal.losses._base import ClassificationLoss, FocalLoss
+from keras_focal.losses._base import ClassificationLoss, FocalLoss, Gamma
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -57,13 +55,13 @@ class DualFocalCrossentropy(FocalLoss, ClassificationLoss):
 
     def __init__(
         self,
-        gamma: Any = 2.0,
+        gamma: Gamma = 2.0,
         from_logits: bool = False,
         ignore_class: int | None = None,
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "dual_focal_crossentropy",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             gamma=gamma,
@@ -126,14 +124,14 @@ class PolyLoss(FocalLoss, ClassificationLoss):
 
     def __init__(
         self,
-        gamma: Any = 0.0,
+        gamma: Gamma = 0.0,
         epsilon: float = 1.0,
         from_logits: bool = False,
         ignore_class: int | None = None,
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "poly_loss",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             gamma=gamma,
@@ -197,14 +195,14 @@ class FocalCalibrationLoss(FocalLoss, ClassificationLoss):
 
     def __init__(
         self,
-        gamma: Any = 2.0,
+        gamma: Gamma = 2.0,
         weight: float = 1.0,
         from_logits: bool = False,
         ignore_class: int | None = None,
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "focal_calibration_loss",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             gamma=gamma,

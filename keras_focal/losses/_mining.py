@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_focal._typing import Tensor
+from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_part, check_that
 from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional._inputs.labels import read_labels
@@ -54,11 +54,11 @@ class HardExampleMining(keras.losses.Loss):
 
     def __init__(
         self,
-        loss: Any,
+        loss: keras.losses.Loss,
         fraction: float = 0.25,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "hard_example_mining",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         if isinstance(loss, dict):
             loss = keras.saving.deserialize_keras_object(loss)
@@ -69,7 +69,9 @@ class HardExampleMining(keras.losses.Loss):
         self.loss = loss
         self.fraction = check_part("fraction", fraction)
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
         with keras.name_scope(self.name):
             values, weighting = self._measured(y_true, y_pred, sample_weight)
             counts = weighting.counts
@@ -79,10 +81,12 @@ class HardExampleMining(keras.losses.Loss):
             weighting = weighting._replace(mask=kept)
             return weighting.reduced(values, self.reduction, self.dtype)
 
-    def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return self.loss.call(y_true, y_pred)
 
-    def _measured(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Tensor, Weighting]:
+    def _measured(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None
+    ) -> tuple[Tensor, Weighting]:
         """Return the loss of each prediction, and its weight."""
         if isinstance(self.loss, ModelLoss):
             return self.loss.measured(y_true, y_pred, sample_weight)

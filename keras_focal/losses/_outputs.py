@@ -1,15 +1,13 @@
 """Asymmetric loss and quality focal loss of independent binary outputs, for `model.compile`."""
 
-from typing import Any
-
 import keras
 
 from keras_focal import functional
-from keras_focal._typing import Tensor
+from keras_focal._typing import DType, Tensor
 from keras_focal._validation.gamma import check_gamma
 from keras_focal._validation.numbers import check_fraction
 from keras_focal.functional._inputs.labels import Labels
-from keras_focal.losses._base import FocalLoss, OutputLoss
+from keras_focal.losses._base import FocalLoss, Gamma, OutputLoss
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -63,7 +61,7 @@ class AsymmetricLoss(OutputLoss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "asymmetric_loss",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             from_logits=from_logits, axis=axis, reduction=reduction, name=name, dtype=dtype
@@ -125,12 +123,12 @@ class QualityFocalCrossentropy(FocalLoss, OutputLoss):
 
     def __init__(
         self,
-        gamma: Any = 2.0,
+        gamma: Gamma = 2.0,
         from_logits: bool = False,
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "quality_focal_crossentropy",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             gamma=gamma,

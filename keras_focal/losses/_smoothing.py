@@ -1,11 +1,9 @@
 """Cross-entropies that reduce confidence, for `model.compile`."""
 
-from typing import Any
-
 import keras
 
 from keras_focal import functional
-from keras_focal._typing import Tensor
+from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_at_least, check_fraction
 from keras_focal.functional._inputs.labels import Labels
 from keras_focal.losses._base import ClassificationLoss
@@ -60,7 +58,7 @@ class LabelSmoothingCrossentropy(ClassificationLoss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "label_smoothing_crossentropy",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             ignore_class=ignore_class,
@@ -127,7 +125,7 @@ class EntropyRegularizedCrossentropy(ClassificationLoss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "entropy_regularized_crossentropy",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             ignore_class=ignore_class,
@@ -197,7 +195,7 @@ class MarginLabelSmoothingCrossentropy(ClassificationLoss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "margin_label_smoothing_crossentropy",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             ignore_class=ignore_class,

@@ -95,7 +95,9 @@ class Weighting(NamedTuple):
         check_weights("sample_weight", value_now(self.given))
 
 
-def read_weighting(y_pred: Any, sample_weight: Any, axis: int, dtype: str) -> Weighting:
+def read_weighting(
+    y_pred: Tensor, sample_weight: Tensor | None, axis: int, dtype: str
+) -> Weighting:
     """Return the mask of predictions, and their sample weights.
 
     Args:

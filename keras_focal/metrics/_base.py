@@ -7,17 +7,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_focal._typing import Tensor
+from keras_focal._typing import DType, Tensor
 from keras_focal._validation.classes import check_class_id
 from keras_focal._validation.shapes import check_axis, check_labels_fit, check_weights_fit
 from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional._inputs.class_labels import as_labels
-from keras_focal.functional._inputs.entries import (
-    Entries,
-    as_predictions,
-    is_counted,
-    read_entries,
-)
+from keras_focal.functional._inputs.entries import Entries, as_predictions, is_counted, read_entries
 from keras_focal.functional._inputs.probabilities import nan_unless
 from keras_focal.functional._inputs.weights import effective_weights
 from keras_focal.metrics._direction import Monitored
@@ -37,7 +32,7 @@ class PredictionMetric(Monitored, keras.metrics.Metric):
         from_logits: bool,
         ignore_class: int | None,
         name: str,
-        dtype: Any,
+        dtype: DType | None,
         axis: int,
         skip_invalid: bool,
     ):
@@ -48,7 +43,9 @@ class PredictionMetric(Monitored, keras.metrics.Metric):
         self.skip_invalid = bool(skip_invalid)
         self._invalid = self.add_variable((), "zeros", dtype="int32", name="invalid")
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+    def update_state(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> None:
         """Accumulate predictions.
 
         An entry is invalid if its label is neither a class id in [0, K) nor a row for one class,
@@ -123,7 +120,7 @@ class PredictionMetric(Monitored, keras.metrics.Metric):
     def _merge(self, other: Any) -> None:
         """Add the state of a metric of the same layout."""
 
-    def result(self) -> Any:
+    def result(self) -> Tensor | dict[str, Tensor]:
         """Return the result: 0.0 before any prediction, NaN if an entry was invalid.
 
         With `skip_invalid`, it is NaN only if all entries with a weight were invalid.

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from keras_focal import functional
-from keras_focal._typing import Tensor
+from keras_focal._typing import DType, Tensor
 from keras_focal._validation.classes import check_one_class
 from keras_focal.functional import BinStatistics
 from keras_focal.functional.calibration._bins import Predictions, one_class
@@ -51,7 +51,7 @@ class ExpectedCalibrationError(BinnedMetric):
         from_logits: bool = False,
         ignore_class: int | None = None,
         name: str = "ece",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -100,7 +100,7 @@ class RootMeanSquareCalibrationError(BinnedMetric):
         from_logits: bool = False,
         ignore_class: int | None = None,
         name: str = "rmsce",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -149,7 +149,7 @@ class MaximumCalibrationError(BinnedMetric):
         from_logits: bool = False,
         ignore_class: int | None = None,
         name: str = "mce",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -202,7 +202,7 @@ class AdaptiveExpectedCalibrationError(BinnedMetric):
         from_logits: bool = False,
         ignore_class: int | None = None,
         name: str = "ada_ece",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -256,7 +256,7 @@ class BinaryExpectedCalibrationError(BinnedMetric):
         class_id: int = 1,
         ignore_class: int | None = None,
         name: str = "binary_ece",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,

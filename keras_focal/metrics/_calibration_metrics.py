@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_focal import functional
-from keras_focal._typing import Tensor
+from keras_focal._typing import DType, Tensor
 from keras_focal._validation.choices import check_choices
 from keras_focal.functional import BinStatistics
 from keras_focal.functional.calibration._partitions import EqualMass, EqualWidth, Partition
@@ -82,7 +82,7 @@ class CalibrationMetrics(BinnedMetric):
         readings: Sequence[str] = ("ece", "ada_ece", "mce"),
         ignore_class: int | None = None,
         name: str = "calibration",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,

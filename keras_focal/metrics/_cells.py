@@ -7,7 +7,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_focal._typing import Tensor
+from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_count
 from keras_focal.functional import BinStatistics
 from keras_focal.functional._backend.compilation import compiled
@@ -60,7 +60,7 @@ class BinnedMetric(CellMetric):
         from_logits: bool,
         ignore_class: int | None,
         name: str,
-        dtype: Any,
+        dtype: DType | None,
         axis: int,
         skip_invalid: bool,
     ):

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_focal._typing import Tensor
+from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_count
 from keras_focal.functional._backend.compilation import compiled
 from keras_focal.functional._inputs.entries import Entries
@@ -56,7 +56,7 @@ class ClasswiseExpectedCalibrationError(CellMetric):
         num_classes: int | None = None,
         ignore_class: int | None = None,
         name: str = "classwise_ece",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._typing import Tensor
+from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_open_interval
 from keras_focal.functional._inputs.class_labels import IGNORED, class_of_each
 from keras_focal.functional._inputs.entries import Entries
@@ -24,7 +24,7 @@ class _MeanScore(TotalsMetric):
         from_logits: bool,
         ignore_class: int | None,
         name: str,
-        dtype: Any,
+        dtype: DType | None,
         axis: int,
         skip_invalid: bool,
     ):
@@ -75,7 +75,7 @@ class NegativeLogLikelihood(_MeanScore):
         from_logits: bool = False,
         ignore_class: int | None = None,
         name: str = "nll",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -119,7 +119,7 @@ class BrierScore(_MeanScore):
         from_logits: bool = False,
         ignore_class: int | None = None,
         name: str = "brier",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -165,7 +165,7 @@ class LogitNorm(_MeanScore):
         self,
         ignore_class: int | None = None,
         name: str = "logit_norm",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -227,7 +227,7 @@ class ConfidentCoverage(TotalsMetric):
         from_logits: bool = False,
         ignore_class: int | None = None,
         name: str = "confident",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -296,7 +296,7 @@ class ScoresByCorrectness(TotalsMetric):
         from_logits: bool = False,
         ignore_class: int | None = None,
         name: str = "by_correctness",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,

@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_focal._typing import Tensor
+from keras_focal._typing import DType, Tensor
 from keras_focal.functional._inputs.entries import Entries
 from keras_focal.functional.calibration._sums import Sums, block_sum
 from keras_focal.metrics._base import PredictionMetric
@@ -24,7 +24,7 @@ class TotalsMetric(PredictionMetric):
         from_logits: bool,
         ignore_class: int | None,
         name: str,
-        dtype: Any,
+        dtype: DType | None,
         axis: int,
         skip_invalid: bool,
     ):

@@ -9,11 +9,7 @@ from keras_focal._typing import Tensor
 from keras_focal.functional._backend.precision import floating
 from keras_focal.functional._inputs.labels import read_labels, targets_like
 from keras_focal.functional._stable.margin import LARGEST_GAP, stable_probabilities
-from keras_focal.functional.losses._terms import (
-    Terms,
-    crossentropy_terms,
-    loss_of_rows,
-)
+from keras_focal.functional.losses._terms import Terms, crossentropy_terms, loss_of_rows
 
 
 def label_smoothing_crossentropy(
