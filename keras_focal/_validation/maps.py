@@ -30,21 +30,23 @@ def check_lengths(**arrays: np.ndarray) -> None:
 
 def check_non_negative(name: str, value: np.ndarray) -> np.ndarray:
     """Return an array of numbers >= 0."""
-    check_that(name, value.tolist(), "numbers >= 0", bool(np.all(value >= 0)), "0 is the bound.")
-    return value
+    return _all(name, value, "numbers >= 0", value >= 0, "0 is the bound.")
 
 
 def check_non_decreasing(name: str, value: np.ndarray) -> np.ndarray:
     """Return an array with non-decreasing rows."""
-    fits = bool(np.all(np.diff(value, axis=-1) >= 0))
-    check_that(name, value.tolist(), "rows of non-decreasing numbers", fits, "Sort them.")
-    return value
+    is_step = np.diff(value, axis=-1) >= 0
+    return _all(name, value, "rows of non-decreasing numbers", is_step, "Sort them.")
 
 
 def check_unit_interval(name: str, value: np.ndarray) -> np.ndarray:
     """Return an array of probabilities."""
-    fits = bool(np.all((value >= 0) & (value <= 1)))
-    check_that(name, value.tolist(), "numbers in [0, 1]", fits, "They are probabilities.")
+    is_inside = (value >= 0) & (value <= 1)
+    return _all(name, value, "numbers in [0, 1]", is_inside, "They are probabilities.")
+
+
+def _all(name: str, value: np.ndarray, rule: str, holds: np.ndarray, fix: str) -> np.ndarray:
+    check_that(name, value.tolist(), rule, bool(np.all(holds)), fix)
     return value
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+Condition = Callable[..., bool]
+
 
 def check_that(name: str, value: Any, rule: str, holds: bool, fix: str) -> None:
     """Raise unless `holds`, with the wording that all rules share."""
@@ -30,7 +32,7 @@ def as_floats(value: Any) -> np.ndarray:
         return np.array(np.nan)
 
 
-def check_real(name: str, value: Any, rule: str, holds: Callable[[Any], bool], fix: str) -> float:
+def check_real(name: str, value: Any, rule: str, holds: Condition, fix: str) -> float:
     """Return `value` as a finite float that satisfies `holds`."""
     fits = is_number(value) and bool(np.isfinite(value)) and holds(value)
     check_that(name, value, rule, fits, fix)
@@ -58,7 +60,7 @@ def check_part(name: str, value: Any) -> float:
     return check_real(name, value, "a number in (0, 1]", lambda x: 0 < x <= 1, fix)
 
 
-def check_whole(name: str, value: Any, rule: str, holds: Callable[[Any], bool], fix: str) -> int:
+def check_whole(name: str, value: Any, rule: str, holds: Condition, fix: str) -> int:
     """Return `value` as an int that satisfies `holds`."""
     fits = is_number(value) and float(value).is_integer() and holds(value)
     check_that(name, value, rule, fits, fix)
@@ -67,9 +69,8 @@ def check_whole(name: str, value: Any, rule: str, holds: Callable[[Any], bool], 
 
 def check_count(name: str, value: Any) -> int:
     """Return `value` as an int >= 1."""
-    return check_whole(
-        name, value, "a whole number >= 1", lambda x: x >= 1, "Give an int such as 15."
-    )
+    fix = "Give an int such as 15."
+    return check_whole(name, value, "a whole number >= 1", lambda x: x >= 1, fix)
 
 
 def check_open_interval(name: str, value: Any, low: float, high: float, why: str) -> None:
@@ -81,9 +82,7 @@ def check_open_interval(name: str, value: Any, low: float, high: float, why: str
         )
 
 
-def check_pair(
-    name: str, value: Any, rule: str, holds: Callable[[float, float], bool], fix: str
-) -> tuple[float, float]:
+def check_pair(name: str, value: Any, rule: str, holds: Condition, fix: str) -> tuple[float, float]:
     """Return (low, high) as finite floats that satisfy `holds`."""
     ends = as_floats(value)
     fits = ends.shape == (2,) and bool(np.all(np.isfinite(ends))) and holds(*ends)

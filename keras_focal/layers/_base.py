@@ -1,4 +1,4 @@
-"""What the calibration maps share: logits or probabilities in, logits out, frozen weights."""
+"""Base class of the calibration maps."""
 
 from abc import abstractmethod
 from typing import Any
@@ -17,7 +17,7 @@ class CalibrationMap(keras.layers.Layer):
     """A map with frozen float32 weights, computed in float32 or better.
 
     Input and output shape:
-        (..., K); the same. The output is logits: a softmax follows, or a sigmoid where K = 1.
+        (..., K), unchanged. The output is logits: apply a softmax, or a sigmoid if K = 1.
     """
 
     def __init__(self, inputs: str = "logits", **kwargs: Any):
@@ -27,7 +27,7 @@ class CalibrationMap(keras.layers.Layer):
         self.supports_masking = True
 
     def freeze(self, name: str, value: np.ndarray) -> Any:
-        """Return a new frozen weight."""
+        """Add and return a frozen weight."""
         return self.add_weight(
             shape=value.shape,
             initializer=lambda shape, dtype: ops.cast(ops.convert_to_tensor(value), dtype),
@@ -38,7 +38,7 @@ class CalibrationMap(keras.layers.Layer):
         )
 
     def finish(self, num_classes: int | None) -> None:
-        """Take inputs of `num_classes` only, any number for None."""
+        """Finish building: accept inputs of `num_classes` classes, or of any number if None."""
         axes = {} if num_classes is None else {-1: num_classes}
         self.input_spec = keras.layers.InputSpec(min_ndim=1, axes=axes)
         self.built = True
@@ -50,7 +50,7 @@ class CalibrationMap(keras.layers.Layer):
     def call(self, inputs: Tensor) -> Tensor:
         logits = ops.cast(inputs, compute_dtype(inputs.dtype))
         if self.inputs == "probabilities":
-            # One column is held to the same distance from 0 and from 1, as in the fits.
+            # One column is clipped symmetrically at 0 and 1, as in the fits.
             least = 2.0**-24 if inputs.shape[-1] == 1 else TINY
             logits = logits_of(inputs, least)
         return ops.cast(self.map(logits), self.compute_dtype)
@@ -63,5 +63,5 @@ class CalibrationMap(keras.layers.Layer):
 
 
 def listed(weight: Any) -> Any:
-    """Return the numbers of a weight as a float or nested lists."""
+    """Return a weight as a float or nested lists of floats."""
     return ops.convert_to_numpy(weight).astype("float64").tolist()

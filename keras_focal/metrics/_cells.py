@@ -1,4 +1,4 @@
-"""Sums per cell of confidence, which add up over batches, replicas and files."""
+"""Sums per cell of confidence, which can be added over batches, replicas and files."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_focal._typing import Tensor
+from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_count
 from keras_focal.functional import BinStatistics
 from keras_focal.functional._backend.compilation import compiled
@@ -24,10 +24,10 @@ from keras_focal.metrics._base import PredictionMetric
 
 
 class CellMetric(PredictionMetric):
-    """Base of the calibration errors: sums per cell of confidence.
+    """Base class of the calibration errors: stores sums per cell of confidence.
 
-    A sum is a pair of float32 that holds 48 bits, so that it neither stalls at 2**24 as one
-    float32 does nor overflows with large weights.
+    A sum is a pair of float32 with 48 bits of precision, so that it neither stalls at 2**24, as a
+    single float32 would, nor overflows with large weights.
     """
 
     def _add_cells(self, num_cells: int) -> None:
@@ -47,10 +47,10 @@ class CellMetric(PredictionMetric):
 
 
 class BinnedMetric(CellMetric):
-    """Base of the errors of the top label: bins of equal width, of equal mass, or both.
+    """Base class of errors over bins of equal width, of equal mass, or both.
 
-    Each cell counts its predictions, the wrong ones, and the sum of 1 - confidence. A subclass
-    names the kinds of bins that it reads, one or both, and gives `_reading`.
+    Each cell stores the weight of its predictions, the weight of the wrong ones, and the weighted
+    sum of 1 - confidence. A subclass names the kinds of bins it needs and implements `_reading`.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class BinnedMetric(CellMetric):
         from_logits: bool,
         ignore_class: int | None,
         name: str,
-        dtype: Any,
+        dtype: DType | None,
         axis: int,
         skip_invalid: bool,
     ):
@@ -111,24 +111,24 @@ class BinnedMetric(CellMetric):
         ]
 
     def cells(self) -> BinStatistics:
-        """Return what the finest cells of the state hold, parts of shape (cells,)."""
+        """Return the sums of the finest cells of the state, parts of shape (cells,)."""
         pairs = zip(self._partitions, self._starts, strict=True)
         finest, start = max(pairs, key=lambda pair: pair[0].num_finest)
         return self._sums().part(start, finest.num_finest).statistics()
 
     def bins(self) -> BinStatistics:
-        """Return what each bin holds, parts of shape (num_bins,)."""
+        """Return the bins, parts of shape (num_bins,)."""
         return self._partitions[0].bins(self._sums(), self._starts[0])
 
     def equal_width_bins(self) -> BinStatistics | None:
-        """Return the bins that a reliability diagram is drawn of; None if the metric has none."""
+        """Return the bins of equal width, for a reliability diagram; None if there are none."""
         for part, start in zip(self._partitions, self._starts, strict=True):
             if isinstance(part, EqualWidth):
                 return part.bins(self._sums(), start)
         return None
 
     def equal_mass_cells(self) -> BinStatistics | None:
-        """Return the cells that bins of equal mass are cut from; None if the metric has none."""
+        """Return the cells from which bins of equal mass are made; None if there are none."""
         for part, start in zip(self._partitions, self._starts, strict=True):
             if isinstance(part, EqualMass):
                 return self._sums().part(start, part.num_finest).statistics()

@@ -1,11 +1,11 @@
-"""The calibration error of every class: is p_k the frequency of class k?"""
+"""The classwise calibration error, which compares p_k with the frequency of class k."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_focal._typing import Tensor
+from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_count
 from keras_focal.functional._backend.compilation import compiled
 from keras_focal.functional._inputs.entries import Entries
@@ -18,22 +18,22 @@ from keras_focal.metrics._cells import CellMetric
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class ClasswiseExpectedCalibrationError(CellMetric):
-    """Classwise ECE: the mean over classes of the gap between probability and frequency of a class.
+    """Classwise ECE: the gap between probability and frequency of a class, mean over classes.
 
-    cwECE = 1/K sum_k sum_i |B_ik| / N |freq_ik - conf_ik|, where B_ik holds the predictions, all
-    of them and not only those of top label k, whose p_k lies in bin i, conf_ik is the mean of p_k
-    there and freq_ik the share of class k. Every class of K counts, also one that never occurs.
+    cwECE = 1/K sum_k sum_i |B_ik| / N |freq_ik - conf_ik|. B_ik contains all predictions, not only
+    those with top label k, whose p_k lies in bin i; conf_ik is their mean p_k and freq_ik their
+    fraction of class k. All K classes count, including those that never occur.
 
     Args:
         num_bins: Number of bins of equal width, (a, b], >= 1.
-        from_logits: Whether predictions are logits or probabilities.
-        num_classes: Number of classes; by default that of the first predictions.
-        ignore_class: None, or a class id whose predictions are left out.
+        from_logits: Whether predictions are logits (True) or probabilities.
+        num_classes: Number of classes; by default taken from the first predictions.
+        ignore_class: None, or the class id of predictions to leave out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
-        axis: The axis of the predictions that holds the classes.
-        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
-            default the result is NaN once one was met, and eager calls raise where they can.
+        axis: The class axis of the predictions.
+        skip_invalid: Whether to leave out invalid entries and count them in `invalid_count`. By
+            default an invalid entry makes the result NaN, and eager calls raise an error.
 
     Raises:
         ValueError: If `num_bins` or `num_classes` is not a whole number >= 1.
@@ -56,7 +56,7 @@ class ClasswiseExpectedCalibrationError(CellMetric):
         num_classes: int | None = None,
         ignore_class: int | None = None,
         name: str = "classwise_ece",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -79,7 +79,7 @@ class ClasswiseExpectedCalibrationError(CellMetric):
         if p.shape[-1] != self.num_classes:
             raise ValueError(
                 f"`y_pred` must have the {self.num_classes} classes of the metric. Received: shape "
-                f"{tuple(predictions.shape)}. Build a metric for each output."
+                f"{tuple(predictions.shape)}. Create a metric for each output."
             )
         targets = ops.cast(class_targets(entries.labels, predictions.shape), p.dtype)
         is_valid = ops.isfinite(ops.sum(p - targets, axis=-1))
@@ -109,7 +109,7 @@ class ClasswiseExpectedCalibrationError(CellMetric):
         return {"num_bins": self.num_bins, "num_classes": self.num_classes}
 
     def by_class(self) -> Tensor:
-        """Return the error of each class, shape (num_classes,); NaN as `result`."""
+        """Return the error of each class, shape (num_classes,); NaN where `result` is."""
         return self._unless_invalid(*self._class_errors())
 
     def _class_errors(self) -> tuple[Tensor, Tensor]:

@@ -211,15 +211,10 @@ def expected_calibration_error(
     Source:
         Naeini et al., 2015; Mukhoti et al., 2020, eq. 1.
     """
-    return ece_from_bins(
-        bin_statistics(
-            labels,
-            predictions,
-            num_bins=num_bins,
-            from_logits=from_logits,
-            sample_weight=sample_weight,
-        )
+    bins = bin_statistics(
+        labels, predictions, num_bins=num_bins, from_logits=from_logits, sample_weight=sample_weight
     )
+    return ece_from_bins(bins)
 
 
 def maximum_calibration_error(
@@ -258,15 +253,10 @@ def maximum_calibration_error(
     Source:
         Naeini et al., 2015; Mukhoti et al., 2020, eq. 2.
     """
-    return mce_from_bins(
-        bin_statistics(
-            labels,
-            predictions,
-            num_bins=num_bins,
-            from_logits=from_logits,
-            sample_weight=sample_weight,
-        )
+    bins = bin_statistics(
+        labels, predictions, num_bins=num_bins, from_logits=from_logits, sample_weight=sample_weight
     )
+    return mce_from_bins(bins)
 
 
 def adaptive_expected_calibration_error(

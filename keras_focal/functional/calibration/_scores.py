@@ -10,12 +10,7 @@ from keras import ops
 from keras_focal._typing import Tensor
 from keras_focal.functional._backend.compilation import over_rows
 from keras_focal.functional._backend.precision import to_float
-from keras_focal.functional._inputs.class_labels import (
-    INVALID,
-    are_rows,
-    as_labels,
-    class_of_each,
-)
+from keras_focal.functional._inputs.class_labels import INVALID, are_rows, as_labels, class_of_each
 from keras_focal.functional._inputs.entries import as_predictions
 from keras_focal.functional._inputs.probabilities import (
     are_distributions,

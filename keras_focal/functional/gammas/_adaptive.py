@@ -6,10 +6,11 @@ of the inverse focal loss -(1 + p)^|gamma| log p, written as a gamma < 0 (docs/m
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from keras_focal._typing import Tensor
 from keras_focal.functional._backend.precision import to_float
@@ -75,8 +76,8 @@ def bin_gaps(cells: BinStatistics, num_bins: int) -> BinGaps | None:
 
 
 def adapted_gammas(
-    gammas: Any,
-    gaps: Any,
+    gammas: ArrayLike,
+    gaps: ArrayLike,
     *,
     rate: float = 1.0,
     low: float = -2.0,

@@ -16,11 +16,7 @@ from keras_focal.functional._backend.derivative import with_gradient
 from keras_focal.functional._backend.operations import recomputed
 from keras_focal.functional._backend.precision import TINY, floating, to_float
 from keras_focal.functional._inputs.gamma import Gamma, power, read_alpha, read_gamma, resolve
-from keras_focal.functional._inputs.labels import (
-    read_ids,
-    read_labels,
-    read_rows,
-)
+from keras_focal.functional._inputs.labels import read_ids, read_labels, read_rows
 from keras_focal.functional._stable.margin import (
     StableProbability,
     chosen_class,

@@ -9,11 +9,7 @@ from keras_focal._typing import Tensor
 from keras_focal.functional._backend.precision import floating
 from keras_focal.functional._inputs.labels import read_labels, targets_like
 from keras_focal.functional._stable.margin import LARGEST_GAP, stable_probabilities
-from keras_focal.functional.losses._terms import (
-    Terms,
-    crossentropy_terms,
-    loss_of_rows,
-)
+from keras_focal.functional.losses._terms import Terms, crossentropy_terms, loss_of_rows
 
 
 def label_smoothing_crossentropy(
@@ -116,7 +112,7 @@ def margin_smoothing_crossentropy(
         1.0
 
     Source:
-        Liu et al., 2022. The sum over classes is that of the paper; its code takes their mean.
+        Liu et al., 2022. The sum over classes follows that paper; its code uses the mean.
     """
 
     def kernel(labels: Tensor, z: Tensor) -> Terms:
