@@ -8,7 +8,7 @@ from keras_focal.calibration.given._batches import (
     read,
 )
 from keras_focal.calibration.given._declared import Declared
-from keras_focal.calibration.given._held_out import LOWEST, HeldOut
+from keras_focal.calibration.given._held_out import LOWEST, HeldOut, as_logits
 from keras_focal.calibration.given._predictions import check_predictions
 from keras_focal.calibration.given._read import held_out_of
 
@@ -18,6 +18,7 @@ __all__ = [
     "Declared",
     "HeldOut",
     "Rows",
+    "as_logits",
     "check_batched",
     "check_predictions",
     "flattened",

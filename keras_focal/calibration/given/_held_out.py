@@ -60,13 +60,9 @@ class HeldOut:
                 "with NaN or infinity; only -inf of a class that is not the label is probability "
                 "0. Look at the model or its inputs before calibrating."
             )
-        if not declared.from_logits:
-            if stacklevel:
-                warn_of_rounded(given, labels, stacklevel + 1)
-            given = logits_of(given)
-        if given.shape[1] == 1:
-            given = np.concatenate([np.zeros_like(given), given], axis=-1)
-        return cls(given, labels, weights)
+        if stacklevel and not declared.from_logits:
+            warn_of_rounded(given, labels, stacklevel + 1)
+        return cls(as_logits(given, declared.from_logits), labels, weights)
 
     def __post_init__(self) -> None:
         self.largest = self.logits.max(axis=1, keepdims=True).astype("float64")
@@ -107,3 +103,11 @@ class HeldOut:
             return np.sum([*map(on_block, starts)], axis=0)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return np.sum([*pool.map(on_block, starts)], axis=0)
+
+
+def as_logits(predictions: np.ndarray, from_logits: bool) -> np.ndarray:
+    """Return logits, shape (N, K >= 2), of predictions, shape (N, K): of one column, 0 and it."""
+    logits = predictions if from_logits else logits_of(predictions)
+    if logits.shape[1] > 1:
+        return logits
+    return np.concatenate([np.zeros_like(logits), logits], axis=1)
