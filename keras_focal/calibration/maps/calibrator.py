@@ -51,8 +51,7 @@ class Calibrator(ClassifierMixin, BaseEstimator):
         ValueError: From `fit`, if the labels do not match the columns, or as `fit_map`.
 
     Example:
-        >>> import keras
-    import numpy as np
+        >>> import numpy as np
         >>> from keras_focal.calibration import Calibrator
         >>> rng = np.random.default_rng(0)
         >>> logits = rng.normal(0, 2, (500, 3))
