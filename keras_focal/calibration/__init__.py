@@ -1,6 +1,6 @@
 """Fitting a calibration map on held-out data, and the calibrated model."""
 
-from typing import TYPE_CHECKING, Any
+import typing
 
 from keras_focal.calibration.maps import MapFit, MapScores, fit_map
 from keras_focal.calibration.report import CalibrationReport
@@ -12,7 +12,7 @@ from keras_focal.calibration.temperature import (
     fit_temperature,
 )
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from keras_focal.calibration.maps.calibrator import Calibrator as Calibrator
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     if name == "Calibrator":  # which needs scikit-learn, and so is in no `import *`
         from keras_focal.calibration.maps.calibrator import Calibrator
 

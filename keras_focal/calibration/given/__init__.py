@@ -9,7 +9,13 @@ from keras_focal.calibration.given._batches import (
 )
 from keras_focal.calibration.given._declared import Declared
 from keras_focal.calibration.given._held_out import LOWEST, HeldOut, as_logits
-from keras_focal.calibration.given._predictions import check_predictions
+from keras_focal.calibration.given._predictions import (
+    check_predictions,
+    count_rounded,
+    look_like_probabilities,
+    refuse_as_logits,
+    warn_of_rounded,
+)
 from keras_focal.calibration.given._read import held_out_of
 
 __all__ = [
@@ -21,10 +27,14 @@ __all__ = [
     "as_logits",
     "check_batched",
     "check_predictions",
+    "count_rounded",
     "flattened",
     "held_out_of",
     "is_iterable_of_batches",
     "length",
+    "look_like_probabilities",
     "read",
+    "refuse_as_logits",
     "to_numpy",
+    "warn_of_rounded",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from keras_focal._host import logits_of
 from keras_focal.calibration.given._arrays import Rows
 from keras_focal.calibration.given._declared import Declared
-from keras_focal.calibration.given._predictions import warn_of_rounded
+from keras_focal.calibration.given._predictions import count_rounded, warn_of_rounded
 
 _BLOCK = 2**18
 """Numbers in one block of rows: 2 MB, which stays near the processor from step to step."""
@@ -61,7 +61,12 @@ class HeldOut:
                 "0. Look at the model or its inputs before calibrating."
             )
         if stacklevel and not declared.from_logits:
-            warn_of_rounded(given, labels, stacklevel + 1)
+            warn_of_rounded(
+                count_rounded(given, labels),
+                len(labels),
+                is_binary=given.shape[1] == 1,
+                stacklevel=stacklevel + 1,
+            )
         return cls(as_logits(given, declared.from_logits), labels, weights)
 
     def __post_init__(self) -> None:
