@@ -8,8 +8,8 @@ import numpy as np
 from keras import ops
 
 from keras_focal import functional
+from keras_focal._host import least_probability
 from keras_focal._validation import check_choice
-from keras_focal.functional._backend.precision import TINY
 from keras_focal.functional.maps._export import logits_of
 
 Tensor = Any
@@ -23,7 +23,8 @@ class CalibrationMap(keras.layers.Layer):
     """
 
     def __init__(self, inputs: str = "logits", **kwargs: Any):
-        super().__init__(**kwargs)
+        # Not cast before `call`, which reads from the dtype what a probability of 0 counts as.
+        super().__init__(autocast=False, **kwargs)
         check_choice("inputs", inputs, ("logits", "probabilities"))
         self.inputs = inputs
         self.supports_masking = True
@@ -52,9 +53,8 @@ class CalibrationMap(keras.layers.Layer):
     def call(self, inputs: Tensor) -> Tensor:
         logits = ops.cast(inputs, functional.compute_dtype(inputs.dtype))
         if self.inputs == "probabilities":
-            # One column is held to the same distance from 0 and from 1, as in the fits.
-            least = 2.0**-24 if inputs.shape[-1] == 1 else TINY
-            logits = logits_of(inputs, least)
+            dtype = keras.backend.standardize_dtype(inputs.dtype)
+            logits = logits_of(inputs, least_probability(dtype, is_binary=inputs.shape[-1] == 1))
         return ops.cast(self.map(logits), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:

@@ -1,6 +1,13 @@
 """What was given: arrays, batches and held-out predictions, read in one place and checked."""
 
-from keras_focal.calibration.given._arrays import NOTHING_COUNTS, Rows, flattened, to_numpy
+from keras_focal.calibration.given._arrays import (
+    NOTHING_COUNTS,
+    Rows,
+    as_numpy,
+    flattened,
+    single,
+    to_numpy,
+)
 from keras_focal.calibration.given._batches import (
     check_batched,
     is_iterable_of_batches,
@@ -25,6 +32,7 @@ __all__ = [
     "HeldOut",
     "Rows",
     "as_logits",
+    "as_numpy",
     "check_batched",
     "check_predictions",
     "count_rounded",
@@ -35,6 +43,7 @@ __all__ = [
     "look_like_probabilities",
     "read",
     "refuse_as_logits",
+    "single",
     "to_numpy",
     "warn_of_rounded",
 ]

@@ -65,6 +65,7 @@ class HeldOut:
                 count_rounded(given, labels),
                 len(labels),
                 is_binary=given.shape[1] == 1,
+                dtype=given.dtype,
                 stacklevel=stacklevel + 1,
             )
         return cls(as_logits(given, declared.from_logits), labels, weights)

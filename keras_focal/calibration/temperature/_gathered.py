@@ -39,10 +39,11 @@ class Gathered:
         self._num_kept = 0
         self._sums: GridSums | None = None
         self._is_doubtful, self._num_rounded = True, 0
-        self.is_binary = False
+        self.is_binary, self._dtype = False, np.dtype("float32")
 
     def add(self, rows: Rows) -> None:
         """Add the predictions that count of a part."""
+        self._dtype = rows.predictions.dtype
         self.is_binary = rows.predictions.shape[1] == 1
         self._kept.append(rows)
         self._num_kept += rows.predictions.size
@@ -69,6 +70,7 @@ class Gathered:
             self._num_rounded,
             self._sums.num_samples,
             is_binary=self.is_binary,
+            dtype=self._dtype,
             stacklevel=stacklevel + 1,
         )
         return self._sums
