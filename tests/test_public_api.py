@@ -293,6 +293,8 @@ def test_class_with_a_config_is_registered_in_the_package(module, name):
 # --- imports
 
 HEAVY = {"matplotlib", "scipy", "sklearn", "tensorflow", "jax", "torch"}
+# Files that are imported when what is in them is named, and what they may import.
+NAMED_LATE = {"calibration/maps/calibrator.py": {"sklearn"}}
 
 
 def imports_at_module_level(source: str) -> set[str]:
@@ -321,7 +323,8 @@ def imports_at_module_level(source: str) -> set[str]:
     "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
 )
 def test_file_imports_no_heavy_package_at_module_level(path):
-    assert not imports_at_module_level(path.read_text()) & HEAVY
+    allowed = NAMED_LATE.get(path.relative_to(PACKAGE).as_posix(), set())
+    assert not imports_at_module_level(path.read_text()) & HEAVY - allowed
 
 
 @pytest.mark.parametrize(

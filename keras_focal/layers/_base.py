@@ -7,9 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_focal._host import least_probability
 from keras_focal._typing import Tensor
 from keras_focal._validation.choices import check_choice
-from keras_focal.functional._backend.precision import TINY, compute_dtype
+from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional.maps._export import logits_of
 
 
@@ -21,7 +22,8 @@ class CalibrationMap(keras.layers.Layer):
     """
 
     def __init__(self, inputs: str = "logits", **kwargs: Any):
-        super().__init__(**kwargs)
+        # Not cast before `call`, which reads from the dtype what a probability of 0 counts as.
+        super().__init__(autocast=False, **kwargs)
         check_choice("inputs", inputs, ("logits", "probabilities"))
         self.inputs = inputs
         self.supports_masking = True
@@ -50,9 +52,8 @@ class CalibrationMap(keras.layers.Layer):
     def call(self, inputs: Tensor) -> Tensor:
         logits = ops.cast(inputs, compute_dtype(inputs.dtype))
         if self.inputs == "probabilities":
-            # One column is clipped symmetrically at 0 and 1, as in the fits.
-            least = 2.0**-24 if inputs.shape[-1] == 1 else TINY
-            logits = logits_of(inputs, least)
+            dtype = keras.backend.standardize_dtype(inputs.dtype)
+            logits = logits_of(inputs, least_probability(dtype, is_binary=inputs.shape[-1] == 1))
         return ops.cast(self.map(logits), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_focal import functional
+from keras_focal._host import log_odds
 from keras_focal.plotting._lines import check_gammas, line_look
 
 if TYPE_CHECKING:
@@ -127,12 +128,11 @@ def _optimal_probability(q: np.ndarray, gamma: float) -> np.ndarray:
     convex, falling and >= 0. Its derivative has the sign of p g(1 - p) / ((1 - p) g(p)) less
     q / (1 - q), which is compared in logs: for a great gamma g underflows.
     """
-    wanted = np.log(q) - np.log1p(-q)
+    wanted = log_odds(q)
     low, high = np.zeros_like(q), np.ones_like(q)
     for _ in range(_HALVINGS):
         p = (low + high) / 2
-        odds = np.log(p) - np.log1p(-p)
-        is_below = odds + _log_ratio(1.0 - p, gamma) - _log_ratio(p, gamma) < wanted
+        is_below = log_odds(p) + _log_ratio(1.0 - p, gamma) - _log_ratio(p, gamma) < wanted
         low, high = np.where(is_below, p, low), np.where(is_below, high, p)
     return (low + high) / 2
 

@@ -27,7 +27,8 @@ class TemperatureFit:
         nll_before: Mean negative log-likelihood in nats at T = 1.
         nll_after: The same at T.
         ece_before: Expected calibration error, a fraction, at T = 1.
-        ece_after: The same at T.
+        ece_after: The same at T. NaN where `calibrate` had too many predictions to keep, or of a
+            report, unless T is one of 0.1, 0.2, ... 10.
         reason: Why T is a bound, in words; empty where it is not.
     """
 

@@ -26,14 +26,16 @@ def log_one_plus(x: Tensor) -> Tensor:
 
 
 def logits_of(probabilities: Tensor, least: float = TINY) -> Tensor:
-    """Return log p, shape (..., K); for K = 1 log(p / (1 - p)), with p at most 1 - 2**-24.
+    """Return log p, shape (..., K); of one column log(p / (1 - p)).
 
     Args:
         probabilities: Float tensor, shape (..., K).
-        least: Probabilities below this count as this.
+        least: What a smaller probability counts as; one column is held off 1 as far, and by 2**-24
+            at least in float32.
     """
     p = to_float(probabilities)
     if p.shape[-1] > 1:
         return ops.log(ops.clip(p, least, float("inf")))
-    p = ops.clip(p, least, LARGEST_PROBABILITY)
+    is_double = keras.backend.standardize_dtype(p.dtype) == "float64"
+    p = ops.clip(p, least, 1.0 - max(least, 2.0**-53 if is_double else 2.0**-24))
     return ops.log(p) - ops.log(1.0 - p)
