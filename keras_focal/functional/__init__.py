@@ -1,6 +1,6 @@
 """The maths: tensors in, tensors out, keras.ops only, no state. Equations in docs/maths.md."""
 
-from keras_focal._theory import gamma_star, threshold_probability
+from keras_focal._theory import gamma_star, optimal_probability, threshold_probability
 from keras_focal.functional._backend.compilation import compiled, jitted
 from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional._inputs.probabilities import (
@@ -11,9 +11,12 @@ from keras_focal.functional._inputs.probabilities import (
 from keras_focal.functional._inputs.weights import align_weights, effective_weights
 from keras_focal.functional.calibration._bins import (
     LOGIT_CELLS,
+    BinMeans,
     BinStatistics,
+    ClassBinStatistics,
     Predictions,
     amounts,
+    bin_means,
     equal_width_bins,
     logit_cells,
     one_class,
@@ -98,9 +101,11 @@ __all__ = [
     "LOGIT_CELLS",
     "MMCE_FORMS",
     "BinGaps",
+    "BinMeans",
     "BinStatistics",
     "BinnedGamma",
     "BrierParts",
+    "ClassBinStatistics",
     "EqualMass",
     "EqualWidth",
     "NoiseFloor",
@@ -117,6 +122,7 @@ __all__ = [
     "asymmetric_loss",
     "beta_map",
     "bin_gaps",
+    "bin_means",
     "bin_statistics",
     "binary_focal_crossentropy",
     "brier_decomposition",
@@ -164,6 +170,7 @@ __all__ = [
     "negative_log_likelihood",
     "noise_floor",
     "one_class",
+    "optimal_probability",
     "piecewise_constant_map",
     "piecewise_linear_map",
     "platt_map",

@@ -6,7 +6,13 @@ import keras
 
 from keras_focal import functional
 from keras_focal._validation import check_one_class
-from keras_focal.functional import BinStatistics, EqualMass, EqualWidth, Predictions
+from keras_focal.functional import (
+    BinStatistics,
+    ClassBinStatistics,
+    EqualMass,
+    EqualWidth,
+    Predictions,
+)
 from keras_focal.metrics._cells import BinnedMetric
 
 Tensor = Any
@@ -219,7 +225,7 @@ class BinaryExpectedCalibrationError(BinnedMetric):
     ECE = sum_i |B_i| / N |freq_i - mean p_i| over `num_bins` bins of equal width, (a, b], of the
     probability p of the class. `ExpectedCalibrationError` reads the likeliest class instead, so
     that of two classes no confidence is below 1/2. In `bins()` a prediction is wrong where the
-    label is another class: a reliability diagram of them shows its frequency as accuracy.
+    label is another class: a reliability diagram of them shows the frequency of the class.
 
     Args:
         num_bins: Number of bins, >= 1.
@@ -245,6 +251,8 @@ class BinaryExpectedCalibrationError(BinnedMetric):
     Source:
         Niculescu-Mizil and Caruana, 2005, Predicting Good Probabilities with Supervised Learning.
     """
+
+    _kind_of_bins = ClassBinStatistics
 
     def __init__(
         self,

@@ -54,6 +54,8 @@ class BinnedMetric(CellMetric):
     names the kinds of bins that it reads, one or both, and gives `_reading`.
     """
 
+    _kind_of_bins: type[BinStatistics] = BinStatistics
+
     def __init__(
         self,
         kinds: Sequence[type[Partition]],
@@ -119,13 +121,13 @@ class BinnedMetric(CellMetric):
 
     def bins(self) -> BinStatistics:
         """Return what each bin holds, parts of shape (num_bins,)."""
-        return self._partitions[0].bins(self._sums(), self._starts[0])
+        return self._kind_of_bins(*self._partitions[0].bins(self._sums(), self._starts[0]))
 
     def equal_width_bins(self) -> BinStatistics | None:
         """Return the bins that a reliability diagram is drawn of; None if the metric has none."""
         for part, start in zip(self._partitions, self._starts, strict=True):
             if isinstance(part, EqualWidth):
-                return part.bins(self._sums(), start)
+                return self._kind_of_bins(*part.bins(self._sums(), start))
         return None
 
     def equal_mass_cells(self) -> BinStatistics | None:
