@@ -22,6 +22,7 @@ from keras_focal.functional.calibration._bins import (
     one_class,
     top_label,
 )
+from keras_focal.functional.calibration._bootstrap import Interval, bootstrap_intervals
 from keras_focal.functional.calibration._debiased import debiased_calibration_error
 from keras_focal.functional.calibration._decomposition import (
     BrierParts,
@@ -108,6 +109,7 @@ __all__ = [
     "ClassBinStatistics",
     "EqualMass",
     "EqualWidth",
+    "Interval",
     "NoiseFloor",
     "Partition",
     "PredictionScores",
@@ -125,6 +127,7 @@ __all__ = [
     "bin_means",
     "bin_statistics",
     "binary_focal_crossentropy",
+    "bootstrap_intervals",
     "brier_decomposition",
     "brier_loss",
     "brier_score",
