@@ -109,7 +109,6 @@ def _data(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
 
 def _values(arguments: argparse.Namespace, found: "Calibrated") -> dict[str, Any]:
     return {
-        "schema_version": 1,
         "model": str(arguments.model),
         "outputs": found.kind,
         "method": found.method,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_focal.cli._errors import CommandError, UsageError, extra
-from keras_focal.cli._figures import texts, values
+from keras_focal.cli._figures import INTERVALS, interval_texts, texts, values
 from keras_focal.cli._files import check_input, check_target, whole
 from keras_focal.cli._result import Options, Result, result_of
 from keras_focal.cli._tables import (
@@ -183,6 +183,8 @@ def _print(result: Result) -> None:
     print()
     headings = ("", "before", after) if after else ("", "")
     print_table(headings, texts(*(each.report for each in result.measured)))
+    columns = ("95 % interval", *headings[1:], *(["change"] if after else []))
+    print_table(columns, interval_texts(*result.intervals))
     if result.after:
         print_table(
             ("worst classes", "rows", "classwise ECE", after),
@@ -210,7 +212,6 @@ def _print(result: Result) -> None:
 def _values(result: Result) -> dict[str, Any]:
     report, source = result.before.report, result.source
     return {
-        "schema_version": 1,
         "file": source.path.name,
         "predictions": result.kind,
         "columns": source.columns,
@@ -232,6 +233,7 @@ def _values(result: Result) -> dict[str, Any]:
         "at_bound": report.nll_fit.at_bound,
         "before": values(report),
         "after": values(result.after.report) if result.after else None,
+        "intervals": _intervals(result),
         "worst_classes": [
             dict(zip(("class", "count", "ece_before", "ece_after"), row, strict=True))
             for row in result.worst_classes()
@@ -239,4 +241,15 @@ def _values(result: Result) -> dict[str, Any]:
         "mistakes": [mistake._asdict() for mistake in result.before.mistakes],
         "grid_ece": report.grid_ece,
         "notes": result.notes,
+    }
+
+
+def _intervals(result: Result) -> dict[str, Any]:
+    before, *more = result.intervals
+    after, change = more or (None, None)
+    return {
+        "level": 0.95,
+        "before": {name: before[name][1:] for name in INTERVALS},
+        "after": after and {name: after[name][1:] for name in INTERVALS},
+        "change": change and {name: change[name]._asdict() for name in INTERVALS},
     }

@@ -13,6 +13,7 @@ from keras_focal.cli.readers import Rows, Source
 
 if TYPE_CHECKING:
     from keras_focal.cli._measure import Measured
+    from keras_focal.functional import Interval
 
 WORST = 10
 """Classes and mistakes that are shown."""
@@ -75,6 +76,14 @@ class Result(NamedTuple):
     def measured(self) -> "list[Measured]":
         """Predictions as they are, and with logits / T if there is a T."""
         return [self.before, *([self.after] if self.after else [])]
+
+    @property
+    def intervals(self) -> "list[dict[str, Interval]]":
+        """The 95 % intervals of ECE, NLL and Brier score before, after T, and of the change."""
+        found = [each.resampled.intervals() for each in self.measured]
+        if self.after:
+            found.append(self.after.resampled.intervals(self.before.resampled))
+        return found
 
     def class_name(self, label: int | str) -> str:
         """Return what a class is called in the file."""

@@ -33,9 +33,11 @@ class _UpperPart:
         self._locate = ax.get_axes_locator()
         self.get_subplotspec = ax.get_subplotspec  # which tight_layout asks for
 
-    def __call__(self, ax: "Axes", renderer: Any) -> "Bbox":
+    def __call__(self, ax: Any, renderer: Any) -> "Bbox":
         from matplotlib.transforms import Bbox
 
-        whole = self._locate(ax, renderer) if self._locate else ax.get_position(original=True)
+        whole = ax.get_position(original=True)
+        if self._locate is not None:
+            whole = self._locate(ax, renderer)
         low = whole.y0 + (_STRIP + _GAP) * whole.height
         return Bbox.from_extents(whole.x0, low, whole.x1, whole.y1)

@@ -121,7 +121,7 @@ def test_classes_of_words_are_shown_by_name(capsys, tmp_path):
     printed = capsys.readouterr().out
     assert "Read: probabilities from p_cat, p_dog, p_fox; labels from label" in printed
     assert re.search(r"\n dog +\d", printed)
-    assert "<td>dog</td>" in (tmp_path / "p.html").read_text()
+    assert '<td class="name">dog</td>' in (tmp_path / "p.html").read_text()
 
 
 def test_columns_option_names_classes_in_order(plain, tmp_path):

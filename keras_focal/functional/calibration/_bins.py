@@ -66,18 +66,18 @@ class BinMeans(NamedTuple):
     """What single bins show, float64 NumPy arrays of shape (bins,).
 
     Attributes:
-        count: Weight of the predictions in the bin.
+        size: Weight of the predictions in the bin.
         accuracy: Their accuracy; NaN in an empty bin.
         confidence: Their mean confidence, in [0, 1]; NaN in an empty bin.
     """
 
-    count: np.ndarray
+    size: np.ndarray
     accuracy: np.ndarray
     confidence: np.ndarray
 
 
 def bin_means(bins: BinStatistics) -> BinMeans:
-    """Return count, accuracy and mean confidence of each bin, on the host.
+    """Return weight, accuracy and mean confidence of each bin, on the host.
 
     Args:
         bins: What the bins hold, parts of shape (bins,).
@@ -89,9 +89,9 @@ def bin_means(bins: BinStatistics) -> BinMeans:
         array([nan, 0.5])
     """
     count, wrong, gap = (ops.convert_to_numpy(part).astype("float64") for part in bins)
-    size = np.where(count > 0, count, np.nan)
-    accuracy = 1.0 - wrong / size
-    return BinMeans(count, accuracy, np.clip(accuracy + gap / size, 0.0, 1.0))
+    filled = np.where(count > 0, count, np.nan)
+    accuracy = 1.0 - wrong / filled
+    return BinMeans(count, accuracy, np.clip(accuracy + gap / filled, 0.0, 1.0))
 
 
 def top_label(labels: Tensor, predictions: Tensor, *, from_logits: bool = False) -> Predictions:
