@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_focal._host import logits_of
+from keras_focal._host import complement_of_top, logits_of
 from keras_focal.calibration.report import (
     CalibrationReport,
     CalibrationState,
@@ -93,11 +93,7 @@ def _mistakes(part: Entries, from_logits: bool, count: int) -> Iterator[tuple[fl
     wrong = np.flatnonzero(values.argmax(axis=1) != labels)
     logits = values[wrong] if from_logits else logits_of(values[wrong])
     logits = logits.astype("float64")
-    index, top = np.arange(len(wrong)), logits.argmax(axis=1)
-    others = np.exp(logits - logits[index, top][:, None])
-    others[index, top] = 0.0
-    rest = others.sum(axis=1)
-    complement = rest / (1.0 + rest)
+    top, complement = logits.argmax(axis=1), complement_of_top(logits)
     for at in np.argsort(complement, kind="stable")[:count]:
         label = int(labels[wrong[at]])
         mistake = Mistake(int(rows[wrong[at]]), label, int(top[at]), 1.0 - float(complement[at]))

@@ -26,16 +26,14 @@ _PAGE = Template(files("keras_focal.cli").joinpath("page.html").read_text("utf-8
 
 def page(result: Result) -> str:
     """Return the page."""
-    before = result.before.report
     titles = ["before"]
     if result.temperature is not None:
         titles.append(f"T = {figure(result.temperature, 4)}")
-    classes = "" if result.num_classes is None else f"{result.num_classes:,} classes, "
     headings = ("", *titles) if result.after else ("", "value")
     return _PAGE.substitute(
         name=_text(result.source.path.name),
         version=__version__,
-        what=f"{before.count:,.0f} rows of {result.kind}, {classes}{result.num_bins} bins.",
+        what=f"{result.what()}.",
         read=_text(result.read_as()),
         notes=_notes(result.notes),
         heading="Before and after" if result.after else "Figures",

@@ -62,9 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out rows with NaN, infinity or empty cells, or without a label",
     )
-    parser.add_argument(
-        "--ignore-class", type=int, metavar="ID", help="leave out rows with this label"
-    )
+    add_labels(parser)
 
 
 def add_kind(parser: argparse.ArgumentParser, what: str) -> None:
@@ -82,6 +80,18 @@ def add_kind(parser: argparse.ArgumentParser, what: str) -> None:
         dest="from_logits",
         default=None,
         help=f"{what} are probabilities",
+    )
+
+
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what labels are."""
+    parser.add_argument(
+        "--ignore-class", type=int, metavar="ID", help="leave out predictions with this label"
+    )
+    parser.add_argument(
+        "--multi-label",
+        action="store_true",
+        help="outputs are independent, with a label of 0 or 1 for each",
     )
 
 
@@ -103,6 +113,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.temperature,
         arguments.skip_invalid,
         arguments.ignore_class,
+        arguments.multi_label,
     )
     progress = _silent if arguments.json else _progress
     try:
@@ -167,11 +178,7 @@ def _progress(what: str, source: Source) -> Iterator[Iterator[Rows]]:
 
 def _print(result: Result) -> None:
     report = result.before.report
-    classes = "" if result.num_classes is None else f"{result.num_classes} classes, "
-    print(
-        f"{shown(result.source.path.name)}: {report.count:.0f} rows of {result.kind}, "
-        f"{classes}{result.num_bins} bins"
-    )
+    print(f"{shown(result.source.path.name)}: {result.what()}")
     print(f"Read: {shown(result.read_as())}")
     after = ""
     if result.temperature is not None:
@@ -224,6 +231,7 @@ def _values(result: Result) -> dict[str, Any]:
         "zero_probability_count": result.num_zero,
         "zero_probability_as": result.zero,
         "num_classes": result.num_classes,
+        "num_outputs": result.num_outputs,
         "class_names": source.classes.names,
         "num_bins": result.num_bins,
         "temperature": result.temperature,
