@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_focal._validation.gamma import check_gamma
 from keras_focal._validation.numbers import check_open_interval
 
 
@@ -78,6 +79,61 @@ def threshold_probability(gamma: ArrayLike) -> float | np.ndarray:
         low, high = np.where(is_raised, middle, low), np.where(is_raised, high, middle)
     p0 = np.exp((low + high) / 2.0)
     return float(p0) if p0.ndim == 0 else p0
+
+
+_HALVINGS = 50
+"""Of an interval of probabilities: to 1e-15, and its middle still lies inside it."""
+
+
+def optimal_probability(q: ArrayLike, gamma: float) -> float | np.ndarray:
+    """Return the p that the binary focal loss learns where the positive class has frequency q.
+
+    p minimises q (1 - p)^gamma (-log p) + (1 - q) p^gamma (-log(1 - p)). For gamma = 0 it is q; a
+    larger gamma keeps it closer to 0.5.
+
+    Args:
+        q: Number or array-like, 0 < q < 1.
+        gamma: Focusing exponent >= 0.
+
+    Returns:
+        float, or float64 NumPy array of the shape of `q`, in (0, 1).
+
+    Raises:
+        ValueError: If a q is not in (0, 1), or `gamma` is negative or not finite.
+
+    Numerics:
+        Found by bisection in float64, to 1e-15.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> round(functional.optimal_probability(0.9, gamma=0.0), 4)
+        0.9
+        >>> round(functional.optimal_probability(0.9, gamma=3.0), 4)
+        0.6471
+
+    Source:
+        Mukhoti et al., 2020, Appendix A, equation 5 and Figure 6.
+    """
+    gamma = check_gamma("gamma", gamma)
+    check_open_interval("q", q, 0.0, 1.0, "a class that always or never occurs has no finite logit")
+    q = np.asarray(q, "float64")
+    # The loss is convex: (1 - p)^gamma (-log p) is (1 - p)^(gamma + 1) times -log(p) / (1 - p),
+    # both convex, decreasing and >= 0. Its derivative has the sign of p g(1 - p) / ((1 - p) g(p))
+    # less q / (1 - q), compared in logarithms: g underflows for a large gamma.
+    wanted = np.log(q) - np.log1p(-q)
+    low, high = np.zeros_like(q), np.ones_like(q)
+    for _ in range(_HALVINGS):
+        p = (low + high) / 2
+        odds = np.log(p) - np.log1p(-p)
+        is_below = odds + _log_ratio(1.0 - p, gamma) - _log_ratio(p, gamma) < wanted
+        low, high = np.where(is_below, p, low), np.where(is_below, high, p)
+    p = (low + high) / 2
+    return float(p) if p.ndim == 0 else p
+
+
+def _log_ratio(p: np.ndarray, gamma: float) -> np.ndarray:
+    """Return log g(p, gamma), finite for p in (0, 1)."""
+    return gamma * np.log1p(-p) + np.log1p(-gamma * p * np.log(p) / (1.0 - p))
 
 
 def _exponential_growth(log_ratio: np.ndarray) -> np.ndarray:

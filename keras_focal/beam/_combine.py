@@ -5,6 +5,8 @@ from typing import Any
 
 import apache_beam as beam
 
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.classes import check_class_id
 from keras_focal._validation.maps import check_temperature_bounds
 from keras_focal._validation.numbers import check_count
 from keras_focal.calibration.report import CalibrationReport, CalibrationState, Settings
@@ -25,6 +27,10 @@ class CombineCalibration(beam.CombineFn):
         num_bins: Bins of the calibration errors.
         from_logits: Whether predictions are logits or probabilities.
         bounds: Least and greatest temperature of the fit by NLL. Wider ones take longer.
+        ignore_class: None, or the id of labels to leave out, such as 255.
+        multi_label: Whether the K columns are labels that are independent of each other, of a
+            sigmoid each. Labels then have the shape of the predictions, and each of them counts as
+            a prediction of two classes; one temperature is fitted to all.
 
     Raises:
         ValueError: If an argument is out of range. From `add_input`, before anything is added: if a
@@ -49,10 +55,20 @@ class CombineCalibration(beam.CombineFn):
         num_bins: int = 15,
         from_logits: bool = False,
         bounds: tuple[float, float] = (0.05, 20.0),
+        *,
+        ignore_class: int | None = None,
+        multi_label: bool = False,
     ):
         super().__init__()
-        num_bins, bounds = check_count("num_bins", num_bins), check_temperature_bounds(bounds)
-        self._settings = Settings(num_bins, bool(from_logits), bounds)
+        check_choice("from_logits", from_logits, (True, False))
+        check_choice("multi_label", multi_label, (True, False))
+        self._settings = Settings(
+            num_bins=check_count("num_bins", num_bins),
+            from_logits=bool(from_logits),
+            bounds=check_temperature_bounds(bounds),
+            ignore_class=check_class_id("ignore_class", ignore_class),
+            multi_label=bool(multi_label),
+        )
 
     def create_accumulator(self) -> CalibrationState:
         return CalibrationState(self._settings)

@@ -10,7 +10,7 @@ from keras_focal._quiet import import_keras
 from keras_focal.cli._errors import CommandError
 from keras_focal.cli._figures import texts, values
 from keras_focal.cli._files import check_input, check_target
-from keras_focal.cli._report import add_force, add_kind
+from keras_focal.cli._report import add_force, add_kind, add_labels
 from keras_focal.cli._tables import figure, print_json, print_table, shown
 from keras_focal.cli.readers._columns import array_name
 from keras_focal.cli.readers._npz import array_of, check_numbers, members_of
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--method", default="temperature", metavar="NAME", help="as in calibration.calibrate"
     )
     add_kind(parser, "outputs of the model")
+    add_labels(parser)
     parser.add_argument("--inputs-key", metavar="NAME", help="array of inputs in the data")
     parser.add_argument("--labels-key", metavar="NAME", help="array of labels in the data")
     parser.add_argument("--batch-size", type=int, default=32, help="default: 32")
@@ -109,7 +110,6 @@ def _data(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
 
 def _values(arguments: argparse.Namespace, found: "Calibrated") -> dict[str, Any]:
     return {
-        "schema_version": 1,
         "model": str(arguments.model),
         "outputs": found.kind,
         "method": found.method,

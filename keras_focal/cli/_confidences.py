@@ -9,7 +9,7 @@ from keras_focal import functional
 from keras_focal.calibration import CalibrationReport, TemperatureFit
 from keras_focal.cli._errors import CommandError
 from keras_focal.cli._labels import NONE, same, text_of
-from keras_focal.cli._measure import Measured, Mistake
+from keras_focal.cli._measure import DRAWS, Measured, Mistake
 from keras_focal.cli.readers import Rows
 from keras_focal.functional.calibration._bins import (
     LOGIT_CELLS,
@@ -17,6 +17,7 @@ from keras_focal.functional.calibration._bins import (
     equal_width_bins,
     logit_cells,
 )
+from keras_focal.functional.calibration._bootstrap import Resampled, resample
 from keras_focal.functional.calibration._partitions import equal_mass_bins
 
 _CONFIDENT = 0.99
@@ -29,13 +30,21 @@ class _Sums:
         self.bins = np.zeros((num_bins, 3))
         self.cells = np.zeros((LOGIT_CELLS, 3))
         self.confident = self.confident_right = 0
+        self.resampled = Resampled(np.zeros((1 + DRAWS, 3 + num_bins)))
+        self._generator = np.random.default_rng(0)
 
-    def add(self, confidence: np.ndarray, wrong: np.ndarray) -> None:
+    def add(self, rows: np.ndarray, confidence: np.ndarray, wrong: np.ndarray) -> None:
         amounts = np.stack([np.ones_like(confidence), wrong, 1.0 - confidence], axis=1)
         x, complement = (ops.convert_to_tensor(p, "float32") for p in (confidence, 1 - confidence))
         bins = equal_width_bins(x, len(self.bins))
         cells = logit_cells(Predictions(x, complement, x))
-        np.add.at(self.bins, ops.convert_to_numpy(bins), amounts)
+        bins = ops.convert_to_numpy(bins)
+        np.add.at(self.bins, bins, amounts)
+        # Of NLL and Brier score, which need the probabilities of all classes, nothing is known.
+        values = np.zeros((len(rows), 3 + len(self.bins)))
+        values[:, :3] = 1.0, np.nan, np.nan
+        values[np.arange(len(rows)), 3 + bins] = confidence - (1.0 - wrong)
+        self.resampled = self.resampled.plus(resample(values, rows, self._generator, DRAWS))
         np.add.at(self.cells, ops.convert_to_numpy(cells), amounts)
         is_confident = confidence > _CONFIDENT
         self.confident += int(is_confident.sum())
@@ -103,7 +112,7 @@ def measure_confidences(
         num_invalid += int((~is_valid & ~is_ignored).sum())
         kept = np.flatnonzero(is_valid & ~is_ignored)
         confidence, wrong = np.minimum(confidence[kept], 1.0), 1.0 - correct[kept]
-        sums.add(confidence, wrong)
+        sums.add(rows.start + kept, confidence, wrong)
         order = np.argsort(-confidence - 2 * wrong, kind="stable")[:num_mistakes]
         worst += [
             Mistake(
@@ -116,7 +125,7 @@ def measure_confidences(
             if wrong[at]
         ]
         worst = sorted(worst, key=lambda mistake: -mistake.confidence)[:num_mistakes]
-    measured = Measured(sums.report(num_invalid), np.zeros(0, "int64"), worst)
+    measured = Measured(sums.report(num_invalid), np.zeros(0, "int64"), worst, sums.resampled)
     return measured, num_invalid, num_ignored
 
 

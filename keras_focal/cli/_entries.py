@@ -117,7 +117,7 @@ class Reading:
             raise CommandError(
                 f"{rows.name(int(index[at]))} sums to {sums[at]:.4g}, and probabilities must sum "
                 "to 1. Correct the row, or write more decimals; if the outputs are independent "
-                "(sigmoids), report each alone; if they are logits, pass --from-logits."
+                "(sigmoids), pass --multi-label; if they are logits, pass --from-logits."
             )
 
     def _logits(self, values: np.ndarray, labels: np.ndarray) -> np.ndarray:

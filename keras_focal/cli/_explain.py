@@ -139,7 +139,6 @@ def _values(
     logits: np.ndarray, label: int, softmax: Softmax, steps: Steps, others: dict[str, Steps]
 ) -> dict[str, Any]:
     return {
-        "schema_version": 1,
         "logits": logits,
         "label": label,
         "probabilities": softmax.p,

@@ -8,7 +8,7 @@ from keras_focal.cli._tables import NOTHING, share
 
 if TYPE_CHECKING:
     from keras_focal.calibration import CalibrationReport
-    from keras_focal.functional import NoiseFloor
+    from keras_focal.functional import Interval, NoiseFloor
 
 
 class Figure(NamedTuple):
@@ -51,6 +51,25 @@ FIGURES = (
         lambda report: report.confident_accuracy if report.confident else math.nan,
     ),
 )
+
+
+INTERVALS = ("ece", "nll", "brier")
+
+
+def interval_texts(*columns: "dict[str, Interval]") -> list[tuple[str, ...]]:
+    """Return a row for each figure that has intervals: its name, and an interval a column."""
+    named = [figure for figure in FIGURES if figure.key in INTERVALS]
+    return [
+        (figure.name, *(_ends(column[figure.key], figure.is_share) for column in columns))
+        for figure in named
+    ]
+
+
+def _ends(interval: "Interval", is_share: bool) -> str:
+    if math.isnan(interval.low):
+        return NOTHING
+    low, high = (100 * each if is_share else each for each in interval[1:])
+    return f"{low:.2f} to {high:.2f} %" if is_share else f"{low:.4f} to {high:.4f}"
 
 
 def values(report: "CalibrationReport") -> dict[str, float]:

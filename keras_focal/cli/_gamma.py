@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     except ValueError as error:
         raise UsageError(str(error)) from error
     if arguments.json:
-        print_json({"schema_version": 1, "gamma": gamma, "p0": p0})
+        print_json({"gamma": gamma, "p0": p0})
         return
     p0, gamma = figure(p0), figure(gamma)
     print(f"gamma {gamma}, p0 {p0}")

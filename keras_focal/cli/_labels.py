@@ -117,6 +117,6 @@ def _of_one_hot(rows: Rows, per_row: int) -> np.ndarray:
         raise CommandError(
             f"{rows.name(at // per_row)}: `labels` must be one-hot rows, one 1 and zeros. "
             f"Received: {np.array2string(labels[at], threshold=8)}. Several labels or soft labels "
-            "in a row are not read: report each output alone, as a file of two classes."
+            "in a row are read with --multi-label, if the outputs are independent."
         )
     return np.where(is_missing, NONE, labels.argmax(axis=1)).astype("int64")

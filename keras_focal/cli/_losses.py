@@ -25,7 +25,6 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(
             {
-                "schema_version": 1,
                 "named": [row._asdict() for row in LOSSES],
                 "classes": others,
             }

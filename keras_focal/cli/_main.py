@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Example:
         >>> from keras_focal.cli import main
         >>> main(["gamma", "--p0", "0.25", "--json"])
-        {"schema_version": 1, "gamma": 3.0702271, "p0": 0.25}
+        {"schema_version": 2, "gamma": 3.0702271, "p0": 0.25}
         0
     """
     try:

@@ -13,9 +13,13 @@ from keras_focal.calibration.report import (
     bound_message,
 )
 from keras_focal.cli._entries import Entries
+from keras_focal.functional.calibration._bootstrap import Resampled, measured_values, resample
 
 _BOUNDS = (0.05, 20.0)
 """Temperatures within which the best is sought."""
+
+DRAWS = 1000
+"""Draws of rows, from which intervals are read. All passes draw alike, so that they pair."""
 
 
 class Mistake(NamedTuple):
@@ -41,11 +45,13 @@ class Measured(NamedTuple):
         report: Figures of all entries.
         labels: Number of entries of each class, shape (K,); K = 0 where there are only confidences.
         mistakes: The most confident mistakes, the worst first.
+        resampled: Sums over draws of rows, from which intervals are read.
     """
 
     report: CalibrationReport
     labels: np.ndarray
     mistakes: list[Mistake]
+    resampled: Resampled
 
 
 def measure(
@@ -62,6 +68,7 @@ def measure(
     state = CalibrationState(Settings(num_bins, from_logits or is_scaled, _BOUNDS))
     counts = np.zeros(num_classes, "int64")
     worst: list[tuple[float, Mistake]] = []
+    resampled, generator = Resampled(np.zeros((1 + DRAWS, 3 + num_bins))), np.random.default_rng(0)
     for part in entries:
         if not len(part.labels):
             continue
@@ -69,11 +76,15 @@ def measure(
         if is_scaled:
             values = (values if from_logits else logits_of(values)) / temperature
         state.add((values, part.labels))
+        of_each = measured_values(
+            part.labels, values, num_bins=num_bins, from_logits=from_logits or is_scaled
+        )
+        resampled = resampled.plus(resample(of_each, part.rows, generator, DRAWS))
         counts += np.bincount(part.labels, minlength=num_classes)
         if num_mistakes:
             found = _mistakes(part._replace(values=values), from_logits or is_scaled, num_mistakes)
             worst = sorted([*worst, *found], key=lambda pair: pair[0])[:num_mistakes]
-    return Measured(state.report(), counts, [mistake for _, mistake in worst])
+    return Measured(state.report(), counts, [mistake for _, mistake in worst], resampled)
 
 
 def _mistakes(part: Entries, from_logits: bool, count: int) -> Iterator[tuple[float, Mistake]]:
@@ -81,7 +92,8 @@ def _mistakes(part: Entries, from_logits: bool, count: int) -> Iterator[tuple[fl
     rows, values, labels = part
     wrong = np.flatnonzero(values.argmax(axis=1) != labels)
     logits = values[wrong] if from_logits else logits_of(values[wrong])
-    top, complement = logits.argmax(axis=1), complement_of_top(logits.astype("float64"))
+    logits = logits.astype("float64")
+    top, complement = logits.argmax(axis=1), complement_of_top(logits)
     for at in np.argsort(complement, kind="stable")[:count]:
         label = int(labels[wrong[at]])
         mistake = Mistake(int(rows[wrong[at]]), label, int(top[at]), 1.0 - float(complement[at]))

@@ -42,8 +42,8 @@ def calibrated_model(arguments: argparse.Namespace, x: np.ndarray, y: np.ndarray
     """Load a model and calibrate it on held-out data."""
     model = _model(arguments.model)
     outputs = _predicted(model, x, arguments)
-    from_logits = is_logits(Rows(0, outputs, y, 1.0), arguments.from_logits)
-    before = _measured(outputs, y, from_logits)
+    from_logits = is_logits(_rows(outputs, y, arguments), arguments.from_logits)
+    before = _measured(outputs, y, arguments, from_logits)
     method = {} if arguments.method == "temperature" else {"method": arguments.method}
     calibrated, fit = calibrate(
         model,
@@ -51,6 +51,8 @@ def calibrated_model(arguments: argparse.Namespace, x: np.ndarray, y: np.ndarray
         y,
         from_logits=from_logits,
         return_fit=True,
+        ignore_class=arguments.ignore_class,
+        multi_label=arguments.multi_label,
         batch_size=arguments.batch_size,
         verbose=0,
         **method,
@@ -61,7 +63,7 @@ def calibrated_model(arguments: argparse.Namespace, x: np.ndarray, y: np.ndarray
         method=getattr(fit, "method", arguments.method),
         temperature=getattr(fit, "temperature", None),
         before=before,
-        after=_measured(_predicted(calibrated, x, arguments), y, False),
+        after=_measured(_predicted(calibrated, x, arguments), y, arguments, False),
     )
 
 
@@ -74,13 +76,29 @@ def write(calibrated: keras.Model, arguments: argparse.Namespace) -> None:
                 calibrated.export(folder, verbose=False)
 
 
-def _measured(outputs: np.ndarray, labels: np.ndarray, from_logits: bool) -> CalibrationReport:
+def _rows(outputs: np.ndarray, labels: np.ndarray, arguments: argparse.Namespace) -> Rows:
+    """Return the outputs of a model as rows; independent ones as a prediction each."""
+    if arguments.multi_label:
+        if labels.shape != outputs.shape:
+            raise CommandError(
+                "--multi-label needs a label for each output: labels of the shape of the outputs. "
+                f"Received: labels of shape {labels.shape} for outputs of shape {outputs.shape}."
+            )
+        outputs = outputs[..., None]
+    return Rows(0, outputs, labels, 1.0)
+
+
+def _measured(
+    outputs: np.ndarray, labels: np.ndarray, arguments: argparse.Namespace, from_logits: bool
+) -> CalibrationReport:
     """Return the figures of the outputs of a model."""
-    num_classes = max(2, outputs.shape[-1])
+    rows = _rows(outputs, labels, arguments)
+    num_classes = max(2, rows.predictions.shape[-1])
     zero = None if from_logits else half_step(outputs)
-    reading = Reading(from_logits, num_classes, Classes(), zero)
-    entries = reading.entries([Rows(0, outputs, labels, 1.0)])
-    return measure(entries, num_classes, from_logits).report
+    reading = Reading(
+        from_logits, num_classes, Classes(), zero, ignore_class=arguments.ignore_class
+    )
+    return measure(reading.entries([rows]), num_classes, from_logits).report
 
 
 def _model(path: Path) -> keras.Model:

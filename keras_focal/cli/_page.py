@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from html import escape
 from importlib.resources import files
@@ -14,7 +14,7 @@ import numpy as np
 from keras_focal import plotting
 from keras_focal._version import __version__
 from keras_focal.calibration.report import GRID
-from keras_focal.cli._figures import texts
+from keras_focal.cli._figures import interval_texts, texts
 from keras_focal.cli._result import Result
 from keras_focal.cli._tables import figure, percent, share, shown
 
@@ -23,27 +23,26 @@ if TYPE_CHECKING:
 
 _PAGE = Template(files("keras_focal.cli").joinpath("page.html").read_text("utf-8"))
 
-_LONG = 12
-"""Characters of a cell beyond which it holds a name and no figure."""
-
 
 def page(result: Result) -> str:
     """Return the page."""
-    before = result.before.report
     titles = ["before"]
     if result.temperature is not None:
         titles.append(f"T = {figure(result.temperature, 4)}")
-    classes = "" if result.num_classes is None else f"{result.num_classes:,} classes, "
     headings = ("", *titles) if result.after else ("", "value")
     return _PAGE.substitute(
         name=_text(result.source.path.name),
         version=__version__,
-        what=f"{before.count:,.0f} rows of {result.kind}, {classes}{result.num_bins} bins.",
+        what=f"{result.what()}.",
         read=_text(result.read_as()),
         notes=_notes(result.notes),
         heading="Before and after" if result.after else "Figures",
         temperature=_temperature(result, titles[-1]) if result.after else "",
         figures=_table(headings, texts(*(each.report for each in result.measured))),
+        intervals=_table(
+            ("95 % interval", *headings[1:], *(["change"] if result.after else [])),
+            interval_texts(*result.intervals),
+        ),
         reliability=_pictures(
             "Reliability diagram", (4.4, 5.0), plotting.reliability_diagram, result, titles, 0.95
         ),
@@ -58,8 +57,8 @@ def page(result: Result) -> str:
 def _temperature(result: Result, scaled: str) -> str:
     ece_fit = result.before.report.ece_fit
     text = (
-        f"After: logits divided by {scaled} ({result.origin}). Of least ECE among 0.1, 0.2, "
-        f"... 10 is T = {figure(ece_fit.temperature, 3)}, with {share(ece_fit.ece_after)}."
+        f"After: logits divided by {scaled} ({result.origin}). Of T = 0.1, 0.2, ..., 10 the one "
+        f"with the lowest ECE is {figure(ece_fit.temperature, 3)}: {share(ece_fit.ece_after)}."
     )
     return f"<p>{escape(text)}</p>"
 
@@ -125,12 +124,12 @@ def _mistakes(result: Result) -> str:
         )
         for row, label, prediction, confidence in result.before.mistakes
     ]
-    return _table(("row, from 0", "label", "prediction", "confidence before"), rows)
+    return _table(("row, from 0", "label", "prediction", "confidence before"), rows, names=(1, 2))
 
 
 def _text(text: str) -> str:
-    """Return text as HTML."""
-    return escape(shown(text))
+    """Return text as HTML; a number and its sign of per cent stay together."""
+    return escape(shown(text)).replace(" %", "&nbsp;%")
 
 
 def _notes(notes: Sequence[str]) -> str:
@@ -139,16 +138,21 @@ def _notes(notes: Sequence[str]) -> str:
     return f'<div class="notes">{"".join(f"<p>{_text(note)}</p>" for note in notes)}</div>'
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col">{_text(heading)}</th>' for heading in headings)
-    body = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+def _table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], names: Collection[int] = (0,)
+) -> str:
+    """Return a table; the cells of columns of names stand left and may be broken, figures not."""
+    kinds = [' class="name"' if index in names else "" for index in range(len(headings))]
+    cells = [
+        "".join(f"<td{kind}>{_text(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
+        for row in rows
+    ]
+    head = "".join(
+        f'<th scope="col"{kind}>{_text(heading)}</th>'
+        for kind, heading in zip(kinds, headings, strict=True)
+    )
+    body = "\n".join(f"<tr>{row}</tr>" for row in cells)
     return f'<div class="scroll"><table>\n<tr>{head}</tr>\n{body}\n</table></div>'
-
-
-def _cell(text: str) -> str:
-    """Return a cell; long names may be broken on a narrow screen, figures never."""
-    kind = ' class="long"' if len(text) > _LONG else ""
-    return f"<td{kind}>{_text(text)}</td>"
 
 
 def _picture(name: str, inches: tuple[float, float], draw: Callable[..., object]) -> str:

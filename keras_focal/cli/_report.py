@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_focal.cli._errors import CommandError, UsageError, extra
-from keras_focal.cli._figures import texts, values
+from keras_focal.cli._figures import INTERVALS, interval_texts, texts, values
 from keras_focal.cli._files import check_input, check_target, whole
 from keras_focal.cli._result import Options, Result, result_of
 from keras_focal.cli._tables import (
@@ -62,9 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out rows with NaN, infinity or empty cells, or without a label",
     )
-    parser.add_argument(
-        "--ignore-class", type=int, metavar="ID", help="leave out rows with this label"
-    )
+    add_labels(parser)
 
 
 def add_kind(parser: argparse.ArgumentParser, what: str) -> None:
@@ -82,6 +80,18 @@ def add_kind(parser: argparse.ArgumentParser, what: str) -> None:
         dest="from_logits",
         default=None,
         help=f"{what} are probabilities",
+    )
+
+
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what labels are."""
+    parser.add_argument(
+        "--ignore-class", type=int, metavar="ID", help="leave out predictions with this label"
+    )
+    parser.add_argument(
+        "--multi-label",
+        action="store_true",
+        help="outputs are independent, with a label of 0 or 1 for each",
     )
 
 
@@ -103,6 +113,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.temperature,
         arguments.skip_invalid,
         arguments.ignore_class,
+        arguments.multi_label,
     )
     progress = _silent if arguments.json else _progress
     try:
@@ -167,11 +178,7 @@ def _progress(what: str, source: Source) -> Iterator[Iterator[Rows]]:
 
 def _print(result: Result) -> None:
     report = result.before.report
-    classes = "" if result.num_classes is None else f"{result.num_classes} classes, "
-    print(
-        f"{shown(result.source.path.name)}: {report.count:.0f} rows of {result.kind}, "
-        f"{classes}{result.num_bins} bins"
-    )
+    print(f"{shown(result.source.path.name)}: {result.what()}")
     print(f"Read: {shown(result.read_as())}")
     after = ""
     if result.temperature is not None:
@@ -183,6 +190,8 @@ def _print(result: Result) -> None:
     print()
     headings = ("", "before", after) if after else ("", "")
     print_table(headings, texts(*(each.report for each in result.measured)))
+    columns = ("95 % interval", *headings[1:], *(["change"] if after else []))
+    print_table(columns, interval_texts(*result.intervals))
     if result.after:
         print_table(
             ("worst classes", "rows", "classwise ECE", after),
@@ -210,7 +219,6 @@ def _print(result: Result) -> None:
 def _values(result: Result) -> dict[str, Any]:
     report, source = result.before.report, result.source
     return {
-        "schema_version": 1,
         "file": source.path.name,
         "predictions": result.kind,
         "columns": source.columns,
@@ -223,6 +231,7 @@ def _values(result: Result) -> dict[str, Any]:
         "zero_probability_count": result.num_zero,
         "zero_probability_as": result.zero,
         "num_classes": result.num_classes,
+        "num_outputs": result.num_outputs,
         "class_names": source.classes.names,
         "num_bins": result.num_bins,
         "temperature": result.temperature,
@@ -232,6 +241,7 @@ def _values(result: Result) -> dict[str, Any]:
         "at_bound": report.nll_fit.at_bound,
         "before": values(report),
         "after": values(result.after.report) if result.after else None,
+        "intervals": _intervals(result),
         "worst_classes": [
             dict(zip(("class", "count", "ece_before", "ece_after"), row, strict=True))
             for row in result.worst_classes()
@@ -239,4 +249,15 @@ def _values(result: Result) -> dict[str, Any]:
         "mistakes": [mistake._asdict() for mistake in result.before.mistakes],
         "grid_ece": report.grid_ece,
         "notes": result.notes,
+    }
+
+
+def _intervals(result: Result) -> dict[str, Any]:
+    before, *more = result.intervals
+    after, change = more or (None, None)
+    return {
+        "level": 0.95,
+        "before": {name: before[name][1:] for name in INTERVALS},
+        "after": after and {name: after[name][1:] for name in INTERVALS},
+        "change": change and {name: change[name]._asdict() for name in INTERVALS},
     }

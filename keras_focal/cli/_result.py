@@ -10,9 +10,11 @@ from keras_focal._quiet import import_keras
 from keras_focal.cli._entries import Reading, half_step, is_logits
 from keras_focal.cli._errors import CommandError
 from keras_focal.cli.readers import Rows, Source
+from keras_focal.cli.readers._rows import Classes
 
 if TYPE_CHECKING:
     from keras_focal.cli._measure import Measured
+    from keras_focal.functional import Interval
 
 WORST = 10
 """Classes and mistakes that are shown."""
@@ -29,6 +31,7 @@ class Options(NamedTuple):
         temperature: T; None to fit it.
         skip_invalid: Whether rows with NaN or infinity, or without a label, are left out.
         ignore_class: A label whose rows are left out.
+        multi_label: Whether every number of a row is a prediction of its own, with its label.
     """
 
     from_logits: bool | None
@@ -36,6 +39,7 @@ class Options(NamedTuple):
     temperature: float | None
     skip_invalid: bool
     ignore_class: int | None
+    multi_label: bool
 
 
 class Result(NamedTuple):
@@ -45,6 +49,7 @@ class Result(NamedTuple):
         source: The file, and what was read of it.
         kind: "logits", "probabilities" or "confidences".
         num_classes: Number of classes; None of confidences.
+        num_outputs: Number of independent outputs; None if each row has one label.
         num_bins: Bins of the errors.
         temperature: T; None of confidences.
         origin: Where T is from, "given" or "of least NLL"; None of confidences.
@@ -60,6 +65,7 @@ class Result(NamedTuple):
     source: Source
     kind: str
     num_classes: int | None
+    num_outputs: int | None
     num_bins: int
     temperature: float | None
     origin: str | None
@@ -76,10 +82,29 @@ class Result(NamedTuple):
         """Predictions as they are, and with logits / T if there is a T."""
         return [self.before, *([self.after] if self.after else [])]
 
+    @property
+    def intervals(self) -> "list[dict[str, Interval]]":
+        """The 95 % intervals of ECE, NLL and Brier score before, after T, and of the change."""
+        found = [each.resampled.intervals() for each in self.measured]
+        if self.after:
+            found.append(self.after.resampled.intervals(self.before.resampled))
+        return found
+
     def class_name(self, label: int | str) -> str:
         """Return what a class is called in the file."""
         names = self.source.classes.names
         return names[label] if names and isinstance(label, int) else str(label)
+
+    def what(self) -> str:
+        """Return how many predictions of what kind there are."""
+        count = f"{self.before.report.count:,.0f}"
+        if self.num_outputs is not None:
+            return (
+                f"{count} labels of {self.num_outputs:,} independent outputs, {self.kind}, "
+                f"{self.num_bins} bins"
+            )
+        classes = "" if self.num_classes is None else f"{self.num_classes:,} classes, "
+        return f"{count} rows of {self.kind}, {classes}{self.num_bins} bins"
 
     def read_as(self) -> str:
         """Return the columns or arrays that were read, as what, and what was not read."""
@@ -106,6 +131,10 @@ def result_of(source: Source, options: Options, progress: Progress) -> Result:
         raise CommandError("there are no rows. Write predictions and labels.")
     if source.predicted is not None:
         return _of_confidences(source, options, progress)
+    num_outputs = first.predictions.shape[-1] if options.multi_label else None
+    if options.multi_label:
+        source = _of_outputs(source)
+        first = next(source.read())
     from_logits = is_logits(first, options.from_logits)
     num_classes = max(2, first.predictions.shape[-1])
     zero = None if from_logits else half_step(first.predictions)
@@ -135,6 +164,7 @@ def result_of(source: Source, options: Options, progress: Progress) -> Result:
         source=source,
         kind="logits" if from_logits else "probabilities",
         num_classes=num_classes,
+        num_outputs=num_outputs,
         num_bins=options.num_bins,
         temperature=temperature,
         origin="given" if options.temperature else "of least NLL",
@@ -147,11 +177,28 @@ def result_of(source: Source, options: Options, progress: Progress) -> Result:
     return result._replace(notes=_notes(result))
 
 
+def _of_outputs(source: Source) -> Source:
+    """Return a source in which every number is a prediction of two classes with its own label."""
+
+    def read() -> Iterator[Rows]:
+        for rows in source.read():
+            if rows.labels.shape != rows.predictions.shape:
+                raise CommandError(
+                    "--multi-label needs a label for each output: labels of the shape of the "
+                    f"predictions. Received: labels of shape {rows.labels.shape} for predictions "
+                    f"of shape {rows.predictions.shape}. Write arrays (.npz, .npy) or list columns "
+                    "(.parquet) with 0 or 1 for each output."
+                )
+            yield rows._replace(predictions=rows.predictions[..., None])
+
+    return source._replace(read=read, classes=Classes())
+
+
 def _of_confidences(source: Source, options: Options, progress: Progress) -> Result:
-    if options.temperature is not None or options.from_logits is not None:
+    if options.temperature is not None or options.from_logits is not None or options.multi_label:
         raise CommandError(
             "the file holds predicted classes and confidences, for which there is no T and no "
-            "logits. Leave out --temperature, --from-logits and --probabilities."
+            "logits. Leave out --temperature, --from-logits, --probabilities and --multi-label."
         )
     import_keras()
     from keras_focal.cli._confidences import measure_confidences
@@ -166,6 +213,7 @@ def _of_confidences(source: Source, options: Options, progress: Progress) -> Res
         source=source,
         kind="confidences",
         num_classes=None,
+        num_outputs=None,
         num_bins=options.num_bins,
         temperature=None,
         origin=None,

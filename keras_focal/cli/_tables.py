@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+SCHEMA_VERSION = 2
+"""Of what is printed as JSON: that of schema.json."""
+
 NOTHING = "–"
 """What stands for a figure that there is none of."""
 
@@ -46,9 +49,9 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, words
     out.print()
 
 
-def print_json(values: Any) -> None:
-    """Print values as JSON: arrays as lists, float to 8 digits, what is not finite as null."""
-    print(json.dumps(_plain(values), allow_nan=False))
+def print_json(values: dict[str, Any]) -> None:
+    """Print values as JSON: arrays as lists, floats to 8 digits, null for what is not finite."""
+    print(json.dumps(_plain({"schema_version": SCHEMA_VERSION, **values}), allow_nan=False))
 
 
 def shown(text: str) -> str:

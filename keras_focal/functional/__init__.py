@@ -1,11 +1,17 @@
 """The maths: tensors in, tensors out, without state. docs/maths.md numbers the equations."""
 
-from keras_focal._theory import gamma_star, threshold_probability
+from keras_focal._theory import gamma_star, optimal_probability, threshold_probability
 from keras_focal.functional._inputs.probabilities import (
     logits_from_binary_probabilities,
     logits_from_probabilities,
 )
-from keras_focal.functional.calibration._bins import BinStatistics
+from keras_focal.functional.calibration._bins import (
+    BinMeans,
+    BinStatistics,
+    ClassBinStatistics,
+    bin_means,
+)
+from keras_focal.functional.calibration._bootstrap import Interval, bootstrap_intervals
 from keras_focal.functional.calibration._debiased import debiased_calibration_error
 from keras_focal.functional.calibration._decomposition import (
     BrierParts,
@@ -94,7 +100,9 @@ __all__ += ["class_balanced_alpha", "focal_gradient_norm"]
 
 # Calibration errors of predictions
 __all__ += [
+    "Interval",
     "adaptive_expected_calibration_error",
+    "bootstrap_intervals",
     "expected_calibration_error",
     "maximum_calibration_error",
     "smooth_calibration_error",
@@ -102,10 +110,13 @@ __all__ += [
 
 # Bins of predictions, and what follows from them
 __all__ += [
+    "BinMeans",
     "BinStatistics",
+    "ClassBinStatistics",
     "NoiseFloor",
     "TopLabelBrierParts",
     "accuracy_from_bins",
+    "bin_means",
     "bin_statistics",
     "debiased_calibration_error",
     "ece_from_bins",
@@ -149,6 +160,7 @@ __all__ += [
     "continuous_gamma",
     "gamma_star",
     "gradient_ratio",
+    "optimal_probability",
     "step_gamma",
     "threshold_probability",
 ]

@@ -7,7 +7,7 @@ import keras
 from keras_focal import functional
 from keras_focal._typing import DType, Tensor
 from keras_focal._validation.classes import check_one_class
-from keras_focal.functional import BinStatistics
+from keras_focal.functional import BinStatistics, ClassBinStatistics
 from keras_focal.functional.calibration._bins import Predictions, one_class
 from keras_focal.functional.calibration._partitions import EqualMass, EqualWidth
 from keras_focal.metrics._cells import BinnedMetric
@@ -248,6 +248,8 @@ class BinaryExpectedCalibrationError(BinnedMetric):
     Source:
         Niculescu-Mizil and Caruana, 2005, Predicting Good Probabilities with Supervised Learning.
     """
+
+    _kind_of_bins = ClassBinStatistics
 
     def __init__(
         self,

@@ -53,6 +53,8 @@ class BinnedMetric(CellMetric):
     sum of 1 - confidence. A subclass names the kinds of bins it needs and implements `_reading`.
     """
 
+    _kind_of_bins: type[BinStatistics] = BinStatistics
+
     def __init__(
         self,
         kinds: Sequence[type[Partition]],
@@ -117,14 +119,14 @@ class BinnedMetric(CellMetric):
         return self._sums().part(start, finest.num_finest).statistics()
 
     def bins(self) -> BinStatistics:
-        """Return the bins, parts of shape (num_bins,)."""
-        return self._partitions[0].bins(self._sums(), self._starts[0])
+        """Return what each bin holds, parts of shape (num_bins,)."""
+        return self._kind_of_bins(*self._partitions[0].bins(self._sums(), self._starts[0]))
 
     def equal_width_bins(self) -> BinStatistics | None:
         """Return the bins of equal width, for a reliability diagram; None if there are none."""
         for part, start in zip(self._partitions, self._starts, strict=True):
             if isinstance(part, EqualWidth):
-                return part.bins(self._sums(), start)
+                return self._kind_of_bins(*part.bins(self._sums(), start))
         return None
 
     def equal_mass_cells(self) -> BinStatistics | None:

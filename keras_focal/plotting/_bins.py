@@ -7,7 +7,26 @@ from keras import ops
 
 from keras_focal import functional
 from keras_focal._validation.shapes import check_labels_fit
-from keras_focal.functional import BinStatistics
+from keras_focal.functional import BinStatistics, ClassBinStatistics
+
+
+class Words(NamedTuple):
+    """What the axes of a picture of bins are called.
+
+    Attributes:
+        predicted: The axis that the bins divide.
+        observed: What is compared with it.
+    """
+
+    predicted: str
+    observed: str
+
+    @classmethod
+    def of(cls, bins: BinStatistics) -> "Words":
+        """Return the words for bins of the top label, or of the probability of one class."""
+        if isinstance(bins, ClassBinStatistics):
+            return cls("predicted probability", "fraction of positives")
+        return cls("confidence", "accuracy")
 
 
 class FilledBins(NamedTuple):
@@ -71,17 +90,16 @@ def given_bins(
 
 def filled_bins(bins: BinStatistics) -> FilledBins:
     """Return the bins that hold something."""
-    count, wrong, gap = (ops.convert_to_numpy(part).astype("float64") for part in bins)
+    count, accuracy, confidence = functional.bin_means(bins)
     filled = count > 0
     total = count.sum() if filled.any() else np.nan
-    accuracy = 1.0 - wrong[filled] / count[filled]
-    mean_accuracy = float(1.0 - wrong.sum() / total)
+    share, accuracy, confidence = (part[filled] for part in (count / total, accuracy, confidence))
     return FilledBins(
         centers=(np.flatnonzero(filled) + 0.5) / len(count),
         width=1.0 / len(count),
-        share=100.0 * count[filled] / total,
+        share=100.0 * share,
         accuracy=accuracy,
-        confidence=accuracy + gap[filled] / count[filled],
-        mean_accuracy=mean_accuracy,
-        mean_confidence=float(mean_accuracy + gap.sum() / total),
+        confidence=confidence,
+        mean_accuracy=float(share @ accuracy) if filled.any() else np.nan,
+        mean_confidence=float(share @ confidence) if filled.any() else np.nan,
     )

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_focal._validation.numbers import check_count
 from keras_focal.functional import BinStatistics
-from keras_focal.plotting._bins import given_bins
+from keras_focal.plotting._bins import Words, given_bins
 from keras_focal.plotting._reliability import reliability_diagram
 from keras_focal.plotting._titles import wrapped
 
@@ -39,8 +39,8 @@ def compare_reliability(
         The axes in the order of `models`, NumPy array of shape (models,).
 
     Raises:
-        ValueError: If `models` is no dict, is empty, or holds anything else, or `ncols` or
-            `figsize` is not positive.
+        ValueError: If `models` is no dict, is empty, holds anything else, or holds bins of the top
+            label and bins of one class, or if `ncols` or `figsize` is not positive.
 
     Example:
         >>> import matplotlib
@@ -55,7 +55,6 @@ def compare_reliability(
         Guo et al., 2017, Figure 4; Mukhoti et al., 2020, section 2.
     """
     from matplotlib import pyplot as plt
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     bins = _bins_of_each(models, num_bins=num_bins, from_logits=from_logits)
     ncols = min(len(bins), 4 if ncols is None else check_count("ncols", ncols))
@@ -67,9 +66,7 @@ def compare_reliability(
             f"`figsize` must be (width, height), both > 0. Received: figsize={figsize!r}. Give "
             "inches, or leave it out."
         )
-    # The strips hang below the axes, whose height the layout only comes near to.
-    layout = ConstrainedLayoutEngine(h_pad=0.08)
-    figure, grid = plt.subplots(nrows, ncols, figsize=figsize, squeeze=False, layout=layout)
+    figure, grid = plt.subplots(nrows, ncols, figsize=figsize, squeeze=False, layout="constrained")
     axes = grid.reshape(-1)
     for unused in axes[len(bins) :]:
         figure.delaxes(unused)
@@ -90,7 +87,6 @@ def compare_reliability(
     top = max(strip.get_ylim()[1] for strip in strips)
     for index, (ax, strip) in enumerate(zip(axes, strips, strict=True)):
         strip.set_ylim(0.0, top)
-        strip.yaxis.label.set_fontsize("small")
         if index % ncols:
             ax.set_ylabel("")
             strip.set_ylabel("")
@@ -123,5 +119,11 @@ def _bins_of_each(
             num_bins=num_bins,
             from_logits=from_logits,
             sample_weight=None,
+        )
+    kinds = {Words.of(bins).predicted for bins in found.values()}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"`models` must all have one horizontal axis. Received: {' and '.join(sorted(kinds))}. "
+            "Draw bins of the top label and bins of `BinaryECE` in figures of their own."
         )
     return found

@@ -7,14 +7,10 @@ import numpy as np
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._host import log_odds
 from keras_focal.plotting._lines import check_gammas, line_look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_HALVINGS = 50
-"""Of an interval of probabilities: to 1e-15, and its middle still lies inside it."""
 
 
 def gradient_ratio_plot(
@@ -55,7 +51,7 @@ def gradient_ratio_plot(
     ax.axhline(1.0, color="0.6", linewidth=1.0)
     for index, gamma in enumerate(values):
         ratio = ops.convert_to_numpy(functional.gradient_ratio(p, gamma))
-        threshold = _threshold(gamma)
+        threshold = float(functional.threshold_probability(gamma)) if gamma else None
         label = f"γ = {gamma:g}"
         if threshold is not None:
             label += f", p0 = {threshold:.3f}"
@@ -91,9 +87,6 @@ def optimal_probability_plot(
     Raises:
         ValueError: If `gammas` is empty or no list, or one of them is negative or not finite.
 
-    Numerics:
-        Found by bisection in NumPy float64, to 1e-15.
-
     Example:
         >>> import matplotlib
         >>> matplotlib.use("Agg")
@@ -114,46 +107,8 @@ def optimal_probability_plot(
     q = np.sin(np.linspace(0.0, np.pi / 2, 402)[1:-1]) ** 2
     for index, gamma in enumerate(values):
         label = f"γ = {gamma:g}{'' if gamma else ': cross-entropy'}"
-        ax.plot(q, _optimal_probability(q, gamma), label=label, **line_look(index))
+        ax.plot(q, functional.optimal_probability(q, gamma), label=label, **line_look(index))
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="frequency of the positive class, q")
     ax.set_ylabel("optimal predicted probability, p")
     ax.legend(loc="upper left", fontsize="small", framealpha=0.9, handlelength=3.2)
     return ax
-
-
-def _optimal_probability(q: np.ndarray, gamma: float) -> np.ndarray:
-    """Return the p of least expected focal loss for each frequency q in (0, 1).
-
-    The loss is convex: (1 - p)^gamma (-log p) is (1 - p)^(gamma + 1) times -log(p) / (1 - p), both
-    convex, falling and >= 0. Its derivative has the sign of p g(1 - p) / ((1 - p) g(p)) less
-    q / (1 - q), which is compared in logs: for a great gamma g underflows.
-    """
-    wanted = log_odds(q)
-    low, high = np.zeros_like(q), np.ones_like(q)
-    for _ in range(_HALVINGS):
-        p = (low + high) / 2
-        is_below = log_odds(p) + _log_ratio(1.0 - p, gamma) - _log_ratio(p, gamma) < wanted
-        low, high = np.where(is_below, p, low), np.where(is_below, high, p)
-    return (low + high) / 2
-
-
-def _log_ratio(p: np.ndarray, gamma: float) -> np.ndarray:
-    """Return log g(p, gamma), finite for p in (0, 1)."""
-    return gamma * np.log1p(-p) + np.log1p(-gamma * p * np.log(p) / (1.0 - p))
-
-
-def _threshold(gamma: float) -> float | None:
-    """Return the p0 in (0, 0.5) at which g(p0, gamma) = 1; None for gamma = 0, where all do.
-
-    gamma_star falls with p0, from infinity to 0: bisection finds where it passes gamma.
-    """
-    if gamma == 0:
-        return None
-    low, high = 0.0, 0.5
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if functional.gamma_star(middle) > gamma:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_focal.functional import BinStatistics
-from keras_focal.plotting._bins import filled_bins, given_bins
+from keras_focal.plotting._bins import Words, filled_bins, given_bins
 from keras_focal.plotting._titles import set_title
 
 if TYPE_CHECKING:
@@ -70,18 +70,19 @@ def confidence_histogram(
         from_logits=from_logits,
         sample_weight=sample_weight,
     )
-    filled = filled_bins(bins)
+    filled, words = filled_bins(bins), Words.of(bins)
     if ax is None:
         _, ax = plt.subplots(figsize=(4.4, 3.2), layout="constrained")
     ax.bar(filled.centers, filled.share, filled.width, color=_BARS, edgecolor="white")
     # Wide and grey below, thin and black above: both are seen where they coincide.
+    dashed = {"color": "black", "linestyle": (0, (4, 2))}
     for name, value, look in (
-        ("accuracy", filled.mean_accuracy, {"color": "0.5", "linewidth": 4.0}),
-        ("mean confidence", filled.mean_confidence, {"color": "black", "linestyle": (0, (4, 2))}),
+        (words.observed, filled.mean_accuracy, {"color": "0.5", "linewidth": 4.0}),
+        (f"mean {words.predicted}", filled.mean_confidence, dashed),
     ):
         if np.isfinite(value):
             ax.axvline(value, label=f"{name} {100 * value:.1f} %", **look)
-    ax.set(xlim=(0, 1), xlabel="confidence", ylabel="samples, %")
+    ax.set(xlim=(0, 1), xlabel=words.predicted, ylabel="samples, %")
     if title:
         set_title(ax, title)
     if ax.get_legend_handles_labels()[0]:

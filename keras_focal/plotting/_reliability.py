@@ -6,7 +6,8 @@ from keras import ops
 
 from keras_focal import functional
 from keras_focal.functional import BinStatistics
-from keras_focal.plotting._bins import filled_bins, given_bins
+from keras_focal.plotting._bins import Words, filled_bins, given_bins
+from keras_focal.plotting._strip import strip_below
 from keras_focal.plotting._titles import set_title
 
 if TYPE_CHECKING:
@@ -80,17 +81,18 @@ def reliability_diagram(
         sample_weight=sample_weight,
     )
     ece = float(functional.ece_from_bins(bins))
-    filled = filled_bins(bins)
+    filled, words = filled_bins(bins), Words.of(bins)
 
     if ax is None:
         _, ax = plt.subplots(figsize=(4.4, 5.0), layout="constrained")
+    strip = strip_below(ax)
     ax.bar(
         filled.centers,
         filled.accuracy,
         filled.width,
         color=_ACCURACY,
         edgecolor="white",
-        label="accuracy",
+        label=words.observed,
     )
     ax.bar(
         filled.centers,
@@ -101,10 +103,10 @@ def reliability_diagram(
         edgecolor=_GAP,
         hatch="///",
         linewidth=0.8,
-        label="gap to confidence",
+        label=f"gap to {words.predicted}",
     )
     ax.plot([0, 1], [0, 1], "--", color="black", linewidth=1, label="perfect calibration")
-    ax.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    ax.set(xlim=(0, 1), ylim=(0, 1), ylabel=words.observed)
     values = [f"ECE {100 * ece:.2f} %"]
     if interval is not None:
         floor = functional.noise_floor(bins, level=interval)
@@ -120,13 +122,9 @@ def reliability_diagram(
         )
         values.append(f"by chance up to {100 * floor.upper:.2f} %")
     set_title(ax, title, *values)
-    ax.tick_params(labelbottom=False)
-
-    strip = ax.inset_axes((0.0, -0.25, 1.0, 0.19), sharex=ax)
     strip.bar(filled.centers, filled.share, filled.width, color="0.55")
-    strip.set(xlabel="confidence", ylabel="samples, %")
-    strip.locator_params(axis="y", nbins=3)
-    strip.tick_params(labelbottom=True)
+    strip.set_xlabel(words.predicted)
+    strip.set_ylabel("share, %", fontsize="small")
     if filled.share.size:
         ax.legend(loc="best", fontsize="small", framealpha=0.9)
     else:

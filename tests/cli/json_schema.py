@@ -15,10 +15,10 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/guides/command_line_json.md"
 _HEAD = """\
 # What --json prints
 
-One JSON object on one line, for each command of [the command line](command_line.md). Numbers have
-8 significant digits; what is not a finite number is null. `schema_version` is 1: a name that goes
-or changes its meaning raises it, a new name does not. This page is written from the JSON Schema
-file `keras_focal/cli/schema.json`, which is installed with the package:
+Each command of [the command line](command_line.md) prints one JSON object on one line. Numbers have
+8 significant digits; null stands for what is not a finite number. `schema_version` is {version}.
+It is raised when a name is removed or changes its meaning, not when a name is added. This page is
+generated from the JSON Schema file `keras_focal/cli/schema.json`, which the package installs:
 
 ```python
 import json
@@ -41,7 +41,8 @@ def check(command, found):
 
 def page():
     """Return the page."""
-    parts = [_HEAD]
+    version = SCHEMA["$defs"]["report"]["properties"]["schema_version"]["const"]
+    parts = [_HEAD.replace("{version}", str(version))]
     for name, part in SCHEMA["$defs"].items():
         title = "Figures" if name == "figures" else f"`{part['description']}`"
         parts += [f"\n## {title}\n"]
@@ -54,10 +55,10 @@ def page():
 
 def _rows(properties, before=""):
     for name, part in properties.items():
-        items = part.get("items", part.get("additionalProperties") or {})
+        items = part.get("items", part.get("additionalProperties") or part)
         yield f"`{before}{name}`", _kind(part), part["description"]
-        if isinstance(items, dict) and "properties" in items:
-            end = "[]." if "items" in part else ".*."
+        if "properties" in items:
+            end = "." if items is part else "[]." if "items" in part else ".*."
             yield from _rows(items["properties"], f"{before}{name}{end}")
 
 

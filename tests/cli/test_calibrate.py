@@ -84,6 +84,25 @@ def test_method_is_passed_on(capsys):
     assert "`method`" in refused(capsys, "--method", "no-such", "--force")
 
 
+def test_independent_outputs_have_one_temperature(capsys):
+    model_of("sigmoid").save("m.keras")
+    y = (RNG.random((300, 3)) < 1 / (1 + np.exp(-X @ KERNEL))).astype(int)
+    y[::9, 1] = -1
+    np.savez("v.npz", x=X, y=y)
+    options = ["--multi-label", "--ignore-class", "-1"]
+    assert main([*COMMAND, *options, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    known = y.reshape(-1) >= 0
+    logits = 3 * (X @ KERNEL).reshape(-1, 1)[known]
+    fit = keras_focal.calibration.fit_temperature(logits, y.reshape(-1)[known])
+    assert found["count"] == known.sum()
+    assert found["temperature"] == pytest.approx(fit.temperature, rel=1e-4)
+    assert found["after"]["nll"] == pytest.approx(fit.nll_after, rel=1e-4)
+    assert "Pass" not in refused(capsys, "--multi-label", "--force")  # -1 is no label
+    np.savez("v.npz", x=X, y=Y)
+    assert "a label for each output" in refused(capsys, *options, "--force")
+
+
 def test_auto_says_which_map_it_took(capsys):
     pytest.importorskip("sklearn", reason="needs the extra `maps`")
     assert main([*COMMAND, "--method", "auto", "--json"]) == 0

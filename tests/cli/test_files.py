@@ -121,7 +121,7 @@ def test_classes_of_words_are_shown_by_name(capsys, tmp_path):
     printed = capsys.readouterr().out
     assert "Read: probabilities from p_cat, p_dog, p_fox; labels from label" in printed
     assert re.search(r"\n dog +\d", printed)
-    assert "<td>dog</td>" in (tmp_path / "p.html").read_text()
+    assert '<td class="name">dog</td>' in (tmp_path / "p.html").read_text()
 
 
 def test_columns_option_names_classes_in_order(plain, tmp_path):
@@ -508,6 +508,43 @@ def test_control_characters_are_written_out(capsys, tmp_path, where):
 def test_several_labels_in_a_row_are_refused(capsys, tmp_path, labels):
     np.savez(tmp_path / "p.npz", logits=LOGITS, labels=labels)
     assert "one-hot rows" in refused(capsys, tmp_path / "p.npz")
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+@pytest.mark.parametrize("is_sigmoid", [True, False])
+def test_independent_outputs_are_predictions_of_two_classes_each(tmp_path, kind, is_sigmoid):
+    labels = (RNG.random((SIZE, K)) < 1 / (1 + np.exp(-LOGITS / 2))).astype(int)
+    labels[::7, 1] = 255
+    values = 1 / (1 + np.exp(-LOGITS)) if is_sigmoid else LOGITS
+    if kind == "parquet":
+        pa = pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+        from pyarrow import parquet
+
+        columns = {"scores": values.tolist(), "labels": labels.tolist()}
+        parquet.write_table(pa.table(columns), tmp_path / "p.parquet")
+    else:
+        np.savez(tmp_path / "p.npz", scores=values, labels=labels)
+    found = report_of(tmp_path / f"p.{kind}", "--multi-label", "--ignore-class", "255")
+    known = labels.reshape(-1) != 255
+    np.savez(
+        tmp_path / "one.npz", scores=values.reshape(-1, 1)[known], labels=labels.reshape(-1)[known]
+    )
+    expected = report_of(tmp_path / "one.npz")
+    same_figures(found, expected)
+    assert (found["num_outputs"], found["num_classes"]) == (K, 2)
+    assert max(mistake["row"] for mistake in found["mistakes"]) < SIZE
+    # The labels of a row are drawn together: their number does not make intervals narrower.
+    width = [np.diff(each["intervals"]["before"]["nll"])[0] for each in (found, expected)]
+    assert width[0] == pytest.approx(width[1], rel=0.5)
+    assert width[0] != width[1]
+
+
+def test_independent_outputs_without_a_label_each_are_refused(capsys, tmp_path):
+    np.savez(tmp_path / "p.npz", logits=LOGITS, labels=LABELS)
+    assert "a label for each output" in refused(capsys, tmp_path / "p.npz", "--multi-label")
+    columns = {"predicted": P.argmax(1), "confidence": P.max(1), "label": LABELS}
+    (tmp_path / "p.csv").write_text(lines_of(columns))
+    assert "--multi-label" in refused(capsys, tmp_path / "p.csv", "--multi-label")
 
 
 def test_words_as_labels_of_arrays_need_names(capsys, plain, tmp_path):

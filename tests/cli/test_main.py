@@ -140,7 +140,7 @@ def test_process_prints_the_answer_and_nothing_else():
         env=environment,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == {"schema_version": 1, "gamma": 3.0702271, "p0": 0.25}
+    assert json.loads(done.stdout) == {"schema_version": 2, "gamma": 3.0702271, "p0": 0.25}
 
 
 POISON = "raise ImportError('a framework was imported')"

@@ -5,7 +5,7 @@ import pytest
 
 from keras_focal.cli import main
 
-NAMES = ["cat", "dog", "a_class_with_quite_a_long_name"]
+NAMES = ["cat", "golden retriever", "Schabrackentapir", "a_class_with_quite_a_long_name"]
 
 
 @pytest.fixture(scope="module")
@@ -13,8 +13,8 @@ def page(tmp_path_factory, browser):
     """Open the page in headless Chromium."""
     folder = tmp_path_factory.mktemp("page")
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 3, 300)
-    logits = rng.normal(0, 3, (300, 3)) + 4 * np.eye(3)[labels]
+    labels = rng.integers(0, 4, 300)
+    logits = rng.normal(0, 3, (300, 4)) + 4 * np.eye(4)[labels]
     name = folder / f"predictions_of_a_model_with_a_long_name_{'x' * 40}.npz"
     np.savez(name, logits=logits, labels=labels, classes=NAMES)
     assert main(["report", str(name), "--json", "--out", str(folder / "p.html")]) == 0

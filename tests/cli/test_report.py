@@ -101,6 +101,25 @@ def test_figures_are_those_of_the_functions(capsys, monkeypatch, kind, block):
         assert found[key] == pytest.approx(expected, abs=1e-6)
 
 
+def test_intervals_are_those_of_the_functions(capsys, monkeypatch):
+    monkeypatch.setattr(_rows, "BLOCK", 300)
+    found = reported(capsys, written("npz"), "--temperature", "2")["intervals"]
+    how = {"from_logits": True}
+    expected = {
+        "before": functional.bootstrap_intervals(LABELS, LOGITS, **how),
+        "after": functional.bootstrap_intervals(LABELS, LOGITS / 2, **how),
+        "change": functional.bootstrap_intervals(LABELS, LOGITS / 2, LOGITS, **how),
+    }
+    for name in ("ece", "nll", "brier"):
+        for key in ("before", "after"):
+            assert found[key][name] == pytest.approx(expected[key][name][1:], abs=1e-4)
+        change = found["change"][name]
+        assert [*change.values()] == pytest.approx(expected["change"][name], abs=1e-4)
+    assert main(["report", "p.npz", "--temperature", "2"]) == 0
+    low, high = found["change"]["nll"]["low"], found["change"]["nll"]["high"]
+    assert f"{low:.4f} to {high:.4f}" in capsys.readouterr().out
+
+
 def test_worst_classes_and_mistakes_are_found_in_every_part(capsys, monkeypatch):
     monkeypatch.setattr(_rows, "BLOCK", 300)
     found = reported(capsys, written("npz"))
@@ -180,7 +199,7 @@ def test_terminal_shows_both_tables_and_the_page_needs_nothing_else(capsys):
     for key in ("before", "after"):
         assert f"{100 * found[key]['ece']:.2f} %" in printed.out
         assert f"{found[key]['nll']:.4f}" in printed.out
-    page = Path("<r>.html").read_text()
+    page = Path("<r>.html").read_text().replace("&nbsp;", " ")
     assert f"{100 * found['before']['mce']:.2f} %" in page
     assert f"<td>{found['mistakes'][0]['row']}</td>" in page
     assert not re.search(r"https?:|<script|<link|url\(|$\w", page)

@@ -13,6 +13,7 @@ from keras_focal.functional import (
     continuous_gamma,
     gamma_star,
     gradient_ratio,
+    optimal_probability,
     step_gamma,
     threshold_probability,
 )
@@ -221,3 +222,22 @@ def test_gradient_ratio_at_the_continuous_gamma_is_one(p):
     p = float(np.float32(p))
     gamma = float(continuous_gamma(np.float32(p), 0.0, 1e6))
     assert reference.gradient_ratio(p, gamma) == pytest.approx(1.0, abs=2e-6)
+
+
+# --- the probability that the focal loss learns --------------------------------------------------
+
+
+def test_optimal_probability_of_a_number_is_a_float_and_of_an_array_an_array():
+    of_array = optimal_probability([[0.2, 0.7]], 3.0)
+    assert of_array.shape == (1, 2)
+    assert isinstance(optimal_probability(0.2, 3.0), float)
+    assert optimal_probability(0.2, 3.0) == of_array[0, 0]
+    assert optimal_probability(0.2, 0.0) == pytest.approx(0.2, abs=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"), [((0.0, 1.0), "q"), ((1.0, 1.0), "q"), ((0.5, -1.0), "gamma")]
+)
+def test_optimal_probability_outside_its_intervals_is_an_error(arguments, name):
+    with pytest.raises(ValueError, match=f"`{name}` must be"):
+        optimal_probability(*arguments)

@@ -167,6 +167,10 @@ def test_labels_of_the_strips_keep_clear_of_legend_and_titles(models, count):
         ({"CE": [[0.9, 0.1]]}, "`models` must hold .*Received: list for 'CE'. Give labels"),
         ({"CE": None}, "`models` must hold .*Received: NoneType for 'CE'"),
         ({"CE": ([0, 1, 1], [[0.9, 0.1]] * 2)}, "`y_true` must have shape"),
+        (
+            {"top": metrics.ECE().bins(), "class": metrics.BinaryECE().bins()},
+            "one horizontal axis. Received: confidence and predicted probability",
+        ),
     ],
 )
 def test_what_are_no_models_raise(models, message):

@@ -105,6 +105,15 @@ def test_axes_are_labelled_and_titled(data):
     assert is_inside_the_figure(ax)
 
 
+def test_bins_of_one_class_have_labels_of_their_own():
+    metric = metrics.BinaryECE()
+    metric.update_state([1, 0, 0, 0], [[0.5]] * 4)
+    ax = confidence_histogram(bins=metric.bins())
+    assert ax.get_xlabel() == "predicted probability"
+    names = ["fraction of positives 25.0 %", "mean predicted probability 50.0 %"]
+    assert legend_texts(ax) == names
+
+
 @pytest.mark.parametrize("from_metric", [True, False])
 def test_no_predictions_draw_nothing(from_metric):
     nothing = functional.bin_statistics(np.zeros(0, "int32"), np.zeros((0, 4), "float32"))

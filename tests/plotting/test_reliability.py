@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import reference
 from matplotlib import pyplot as plt
-from pictures import picture
+from matplotlib.transforms import Bbox
+from pictures import is_inside_the_figure, legend_texts, picture
 
 from keras_focal import functional, metrics
 from keras_focal.plotting import reliability_diagram
@@ -153,13 +154,52 @@ def test_axes_are_labelled_and_span_all_confidences(data):
 
 
 def test_everything_is_drawn_inside_the_figure(data):
+    assert is_inside_the_figure(reliability_diagram(*data))
+
+
+@pytest.mark.parametrize("layout", ["none", "tight", "constrained", "compressed"])
+def test_given_axes_are_not_cut_off_by_any_layout(data, layout):
+    _, axes = plt.subplots(2, 2, layout=layout)
+    for ax in axes.flat:
+        reliability_diagram(*data, ax=ax)
+    assert is_inside_the_figure(*axes.flat)
+
+
+def test_diagram_and_strip_share_the_place_of_the_given_axes(data):
+    _, (ax, other) = plt.subplots(1, 2)
+    ax.set_axes_locator(lambda ax, _: Bbox.from_bounds(0.1, 0.2, 0.3, 0.6))
+    for each in (ax, other):
+        reliability_diagram(*data, ax=each)
+    ax.figure.canvas.draw()
+    for each, place in ((ax, (0.1, 0.2, 0.4, 0.8)), (other, other.get_position(True).extents)):
+        below = strip(each).get_window_extent().transformed(each.figure.transFigure.inverted())
+        above = each.get_position()
+        found = (above.x0, below.y0, below.x1, above.y1)
+        np.testing.assert_allclose(found, place, atol=1e-3)
+        assert below.y1 < above.y0
+
+
+def test_label_of_the_strip_is_no_longer_than_the_strip(data):
     ax = reliability_diagram(*data)
     ax.figure.canvas.draw()
-    box = ax.get_tightbbox().transformed(ax.figure.transFigure.inverted())
-    assert box.x0 >= -0.01
-    assert box.y0 >= -0.01
-    assert box.x1 <= 1.01
-    assert box.y1 <= 1.01
+    label = strip(ax).yaxis.label.get_window_extent()
+    assert label.height <= strip(ax).get_window_extent().height
+
+
+def test_bins_of_one_class_have_labels_of_their_own(data):
+    labels, p = data
+    metric = metrics.BinaryECE(class_id=2)
+    metric.update_state(labels, p)
+    ax = reliability_diagram(bins=metric.bins())
+    assert ax.get_ylabel() == "fraction of positives"
+    assert strip(ax).get_xlabel() == "predicted probability"
+    names = ["perfect calibration", "fraction of positives", "gap to predicted probability"]
+    assert legend_texts(ax) == names
+    left, top = bars(ax, "fraction of positives").T[[0, 2]]
+    bin_of_each = np.ceil(p[:, 2] * 15 - 1e-6).astype(int) - 1
+    expected = [(labels[bin_of_each == b] == 2).mean() for b in np.unique(bin_of_each)]
+    np.testing.assert_allclose(left * 15, np.unique(bin_of_each), atol=1e-6)
+    np.testing.assert_allclose(top, expected, atol=1e-6)
 
 
 def test_no_predictions_draw_no_bars():

@@ -39,8 +39,7 @@ class CalibrationState:
 
     def add(self, record: Any) -> None:
         """Add a record (predictions, labels) or (predictions, labels, weights), or raise."""
-        batch = self._checked(record)
-        self.num_classes = batch.predictions.shape[1]
+        batch, self.num_classes = self._checked(record)
         if batch.predictions.size == 0:
             return
         self._waiting.append(batch)
@@ -48,8 +47,9 @@ class CalibrationState:
         if self._num_waiting >= BLOCK:
             self.flush()
 
-    def _checked(self, record: Any) -> Rows:
-        """Return the rows of a record, or raise."""
+    def _checked(self, record: Any) -> tuple[Rows, int]:
+        """Return the rows of a record and the length of the last axis, or raise."""
+        settings = self._settings
         ((predictions, labels, *weights),) = read([record], "record", "labels")
         predictions, labels = self._read(predictions), to_numpy(labels)
         weight = None if not weights or weights[0] is None else to_numpy(weights[0])
@@ -62,15 +62,22 @@ class CalibrationState:
             predictions = predictions.astype("float32")
         if predictions.ndim == 1:
             fix = f"Predictions of shape {predictions.shape} are one row. A batch has rows (n, K)."
+            expected = predictions.shape if settings.multi_label else ()
             if labels.shape != (1,):
-                check_same_shape("labels", labels.shape, (), fix)
-            predictions, labels = predictions[None], labels.reshape(1)
+                check_same_shape("labels", labels.shape, expected, fix)
+            predictions, labels = predictions[None], labels.reshape(1, *expected)
             weight = None if weight is None else np.atleast_1d(weight)
         self._check_classes(predictions.shape)
-        batch = flattened(predictions, labels, weight)
-        if not self._settings.from_logits and batch.predictions.size:
+        batch = flattened(
+            predictions,
+            labels,
+            weight,
+            ignore_class=settings.ignore_class,
+            multi_label=settings.multi_label,
+        )
+        if not settings.from_logits and batch.predictions.size:
             check_predictions(batch.predictions, False)
-        return batch
+        return batch, predictions.shape[-1]
 
     def _read(self, predictions: Any) -> np.ndarray:
         """Return predictions in float32 or better; what a 0 counts as is that of their dtype."""

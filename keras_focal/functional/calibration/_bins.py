@@ -61,6 +61,46 @@ class BinStatistics(NamedTuple):
     gap: Tensor
 
 
+class ClassBinStatistics(BinStatistics):
+    """What bins of the probability of one class hold, each part of shape (bins,).
+
+    As `BinStatistics`, but the confidence is the probability of that class, and a prediction counts
+    as wrong where the label is another class. Pictures of them are labelled accordingly.
+    """
+
+
+class BinMeans(NamedTuple):
+    """What single bins show, float64 NumPy arrays of shape (bins,).
+
+    Attributes:
+        size: Weight of the predictions in the bin.
+        accuracy: Their accuracy; NaN in an empty bin.
+        confidence: Their mean confidence, in [0, 1]; NaN in an empty bin.
+    """
+
+    size: np.ndarray
+    accuracy: np.ndarray
+    confidence: np.ndarray
+
+
+def bin_means(bins: BinStatistics) -> BinMeans:
+    """Return weight, accuracy and mean confidence of each bin, on the host.
+
+    Args:
+        bins: What the bins hold, parts of shape (bins,).
+
+    Example:
+        >>> from keras_focal import functional
+        >>> bins = functional.bin_statistics([0, 1], [[0.9, 0.1], [0.9, 0.1]], num_bins=2)
+        >>> functional.bin_means(bins).accuracy
+        array([nan, 0.5])
+    """
+    count, wrong, gap = (ops.convert_to_numpy(part).astype("float64") for part in bins)
+    filled = np.where(count > 0, count, np.nan)
+    accuracy = 1.0 - wrong / filled
+    return BinMeans(count, accuracy, np.clip(accuracy + gap / filled, 0.0, 1.0))
+
+
 def top_label(labels: Tensor, predictions: Tensor, *, from_logits: bool = False) -> Predictions:
     """Return the confidence and complement of each top label, and whether it is wrong.
 

@@ -6,10 +6,9 @@ Computed on the host in float64, for reports rather than for a training step.
 from typing import NamedTuple
 
 import numpy as np
-from keras import ops
 
 from keras_focal._validation.numbers import check_count, check_open_interval
-from keras_focal.functional.calibration._bins import BinStatistics
+from keras_focal.functional.calibration._bins import BinStatistics, bin_means
 
 
 class NoiseFloor(NamedTuple):
@@ -69,12 +68,8 @@ def noise_floor(
     """
     check_open_interval("level", level, 0.0, 1.0, "it is a fraction of the draws")
     num_draws = check_count("num_draws", num_draws)
-    parts = (ops.convert_to_numpy(part).astype("float64") for part in bins)
-    count, wrong, gap = parts
-    filled = count > 0
-    confidence = np.zeros_like(count)
-    confidence[filled] = 1.0 - (wrong - gap)[filled] / count[filled]
-    confidence = np.clip(confidence, 0.0, 1.0)
+    count, _, confidence = bin_means(bins)
+    confidence = np.nan_to_num(confidence)
     size = np.rint(count).astype("int64")
     right = np.random.default_rng(seed).binomial(size, confidence, (num_draws, len(count)))
     errors = np.abs(right - size * confidence).sum(axis=1) / max(size.sum(), 1)
