@@ -95,19 +95,23 @@
       this.data = null;
       this.$(".report").hidden = true;
       arrange();
-      const message = problem instanceof ReadError ? problem.message
-        : `the file cannot be read: ${problem.message}.`;
-      this.$(".problem").textContent = `${this.file.name}: ${message}`;
-      this.complain(problem.field, message);
+      const { message, field } = problem;
+      const isMarked = this.complain(field, `${message.charAt(0).toUpperCase()}${message.slice(1)}`);
+      this.$(".problem").textContent = isMarked ? `${this.file.name} is not read yet: see the marked field.`
+        : problem instanceof ReadError ? `${this.file.name}: ${message}`
+          : `${this.file.name} cannot be read: ${message}.`;
     }
 
-    /** Mark the field of "How the file is read" that an error names. */
+    /** Mark the field of "How the file is read" that an error names, and tell whether there is one. */
     complain(name, message) {
+      let isMarked = false;
       for (const error of this.root.querySelectorAll(".reading .error")) {
         const isIt = error.dataset.field === name;
         page.mark(error.parentElement.querySelector("input, select"), error, isIt ? message : null);
-        if (isIt) this.$(".reading").open = true;
+        isMarked ||= isIt;
       }
+      if (isMarked) this.$(".reading").open = true;
+      return isMarked;
     }
 
     take(table, name) {
@@ -229,6 +233,8 @@
     const [first, second] = common.slots;
     second.root.hidden = !first.isFull && !second.isFull;
     holder.classList.toggle("two", first.isFull && second.isFull);
+    holder.classList.toggle("empty", !first.isFull && !second.isFull);
+    document.getElementById("bins-field").hidden = !first.isFull && !second.isFull;
   }
 
   /** Draw all pictures, those side by side on the same axes. */

@@ -280,8 +280,10 @@ def test_a_file_that_is_refused_says_which_field_to_fill(page):
     text = "\n".join(["a,b,truth", *(["0.9,0.1,0", "0.3,0.7,1"] * 20)]).encode()
     open_file(page, FIRST, "<b>p.csv", text)
     page.wait_for_selector(f"{FIRST}.reading[open]")
-    assert "<b>p.csv: the file has none of labels" in page.inner_text(f"{FIRST}.problem")
-    assert "truth" in page.inner_text(f"{FIRST}[data-field=labels]")
+    assert page.inner_text(f"{FIRST}.problem").startswith("<b>p.csv is not read yet")
+    error = page.inner_text(f"{FIRST}[data-field=labels]")
+    assert error.startswith("The file has none of labels")
+    assert "but: a, b, truth" in error
     assert not page.is_visible(f"{FIRST}.report")
     for field, value in (("labels", "truth"), ("predictions", "a, b")):
         page.fill(f"{FIRST}.ask-{field}", value)
