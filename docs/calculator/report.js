@@ -70,7 +70,7 @@ const report = (() => {
     const table = html("table", {}, headOf(["", "label", "predicted", "confidence", ""]), html("tbody", {}, ...shown));
     return [
       html("p", {}, html("b", {}, `Confidence ${percent(low, 1)} to ${percent(high, 1)}: `),
-        `${inside.length} predictions, ${wrong} of them wrong, these first.`),
+        `${inside.length} predictions, ${wrong} of them wrong, listed first.`),
       html("div", { class: "scroll" }, table),
       ...(inside.length > numShown ? [more] : []),
     ];
@@ -97,8 +97,8 @@ const report = (() => {
     return [
       "Best: ", button(`T = ${figure(byNll)} by NLL`, byNll), button(`T = ${figure(byEce)} by ECE`, byEce), button("T = 1", 1),
       html("small", {}, isBound
-        ? "NLL falls to the end of the range: the logits separate the labels, or are no logits."
-        : "Fitted on the rows that it is measured on: take T of validation data."),
+        ? "The lowest NLL lies at the end of the range: the logits separate the labels, or they are not logits."
+        : "Fitted on the rows it is measured on: use a T from validation data."),
     ];
   }
 

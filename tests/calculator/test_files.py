@@ -119,6 +119,32 @@ def test_temperature_and_posterior_are_those_of_the_oracle(read, npz_of):
         assert figures["nll"] == pytest.approx(reference.nll(labels, scaled), rel=1e-6)
 
 
+def test_order_within_ties_changes_no_adaptive_error(read, npz_of):
+    """16 predictions of one confidence cross the edges of bins: their order may not matter."""
+    p = np.repeat([[0.9, 0.1], [0.6, 0.4]], [16, 5], axis=0)
+    labels = np.repeat([0, 1, 0], [8, 8, 5])
+    orders = [np.arange(21), np.arange(21)[::-1], RNG.permutation(21)]
+    files = [("p.npz", npz_of(probabilities=p[order], labels=labels[order])) for order in orders]
+    confidence, correct = reference.top_label(labels, p)
+    expected = reference.adaptive_ece(confidence, correct, 4)
+    for found in read(files, [{**PLAIN, "numBins": 4}]):
+        assert found["figures"][0]["adaEce"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_confidences_of_one_complement_are_tied(read, npz_of):
+    """Below 1/2 a float32 has a finer step than 1 - p has: two of them may share a complement."""
+    steps = np.float32(0.3) + np.arange(8, dtype="float32") * np.spacing(np.float32(0.3))
+    first = next(i for i in range(7) if 1 - steps[i] == 1 - steps[i + 1])
+    top = np.repeat(steps[first : first + 2], 6)[:, None]
+    p = np.concatenate([top, np.repeat((1 - top) / 4, 4, axis=1)], axis=1).astype("float32")
+    labels = np.repeat([0, 1], 6)
+    expected = functional.adaptive_expected_calibration_error(labels, p, num_bins=2)
+    file = ("p.npz", npz_of(probabilities=p, labels=labels))
+    (found,) = read([file], [{**PLAIN, "numBins": 2}])
+    assert found["figures"][0]["adaEce"] == pytest.approx(float(expected), abs=1e-6)
+    assert float(expected) == pytest.approx(0.2, abs=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_confidence_on_an_edge_lies_below_it(read, npz_of, dtype):
     p = (np.arange(5, 10) / 10).astype(dtype)

@@ -119,9 +119,9 @@ def test_examples_are_links_that_work(page):
 
 
 BAD = {
-    "": ("logits", "", "Give numbers"),
-    "text": ("logits", "4, x, 1", "“x” is no number"),
-    "nan": ("logits", "4, nan", "“nan” is no number"),
+    "": ("logits", "", "Enter numbers"),
+    "text": ("logits", "4, x, 1", "“x” is not a number"),
+    "nan": ("logits", "4, nan", "“nan” is not a number"),
     "too large": ("logits", "1e301, 0", "finite"),
     "one logit": ("logits", "4", "two logits or more"),
     "too many": ("logits", "1," * 1001, "at most 1000"),
@@ -159,7 +159,7 @@ def test_bad_input_is_explained_beside_its_field(page):
 def test_a_link_with_nonsense_is_explained(page):
     page.evaluate("location.hash = '#kind=other&logits=1,b&class=7&gamma=FLSD&alpha=x'")
     page.wait_for_function("document.getElementById('logits').value === '1, b'")
-    assert "“b” is no number" in page.inner_text("#logits-error")
+    assert "“b” is not a number" in page.inner_text("#logits-error")
     assert "from 0 to 1000" in page.inner_text("#gamma-error")
     assert_no_nan(page)
 
