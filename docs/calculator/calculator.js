@@ -12,11 +12,11 @@
   /** Return the numbers in a text, or throw. */
   function numbersIn(text, example) {
     const parts = text.trim().split(/[\s,;]+/).filter(Boolean);
-    if (!parts.length) throw new ReadError(`Give numbers with commas between, such as ${example}.`);
+    if (!parts.length) throw new ReadError(`Enter numbers separated by commas, such as ${example}.`);
     return parts.map((part) => {
       const number = csv.numberOf(part.replace("−", "-"));
       if (number === undefined || Number.isNaN(number)) {
-        throw new ReadError(`“${part.slice(0, 20)}” is no number. Give numbers with commas between, such as ${example}.`);
+        throw new ReadError(`“${part.slice(0, 20)}” is not a number. Enter numbers separated by commas, such as ${example}.`);
       }
       return number;
     });
@@ -25,14 +25,14 @@
   function readLogits(text, kind) {
     const logits = numbersIn(text, kind === "softmax" ? "4, 1, -1" : "-2");
     if (kind === "softmax" && logits.length < 2) {
-      throw new ReadError("Softmax needs two logits or more. For a single one choose Sigmoid.");
+      throw new ReadError("Softmax needs two logits or more. For a single logit, choose Sigmoid.");
     }
     if (kind === "sigmoid" && logits.length > 1) {
       throw new ReadError("Sigmoid takes one logit: such outputs are independent, and each has its own loss.");
     }
-    if (logits.length > MOST_CLASSES) throw new ReadError(`Give at most ${MOST_CLASSES} logits.`);
+    if (logits.length > MOST_CLASSES) throw new ReadError(`Enter at most ${MOST_CLASSES} logits.`);
     const isFit = (z) => Math.abs(z) <= 1e300 || (z === -Infinity && kind === "softmax");
-    if (!logits.every(isFit)) throw new ReadError("Logits must be finite; -inf is a class that cannot be.");
+    if (!logits.every(isFit)) throw new ReadError("Logits must be finite, or -inf for an impossible class.");
     return logits;
   }
 
@@ -59,7 +59,7 @@
       return alpha[0];
     }
     if (![1, logits.length].includes(alpha.length)) {
-      throw new ReadError(`Give one alpha, or ${logits.length}: one for each class. There are ${alpha.length}.`);
+      throw new ReadError(`Enter one alpha, or ${logits.length}: one per class. Received: ${alpha.length}.`);
     }
     if (!alpha.every((each) => each >= 0 && each <= 1e6)) throw new ReadError("Alpha must hold numbers from 0 to 1000000.");
     return alpha.length === 1 ? alpha[0] : alpha;
@@ -232,9 +232,9 @@
 
   function update() {
     const isSigmoid = form.elements.kind.value === "sigmoid";
-    $("logits-hint").textContent = isSigmoid ? "One number." : "One number for each class, with commas between.";
+    $("logits-hint").textContent = isSigmoid ? "One number." : "One number per class, separated by commas.";
     $("class-hint").textContent = isSigmoid ? "1 for yes, 0 for no." : "Counted from 0.";
-    $("alpha-hint").textContent = isSigmoid ? "The weight of yes; no has 1 − alpha." : "A weight, or one for each class, with commas between.";
+    $("alpha-hint").textContent = isSigmoid ? "The weight of yes; no has 1 − alpha." : "One weight, or one per class, separated by commas.";
     $("gamma-field").hidden = form.elements.rule.value !== "number";
     const input = read();
     $("stale").hidden = input !== null;

@@ -39,7 +39,7 @@ const columns = (() => {
     const found = names.filter((name) => (given ? name === given : usual.includes(name.toLowerCase())));
     if (found.length === 1) return found[0];
     const known = names.slice(0, 20).join(", ") || "nothing";
-    const fix = `Say which under ${field === "labels" ? "Labels" : "Predictions"}`;
+    const fix = `Enter its name under ${field === "labels" ? "Labels" : "Predictions"}`;
     if (found.length) throw new ReadError(`the file has ${found.join(" and ")}. ${fix}.`, field);
     const what = given ? `no ${given}` : `none of ${usual.join(", ")}`;
     throw new ReadError(`the file has ${what}, but: ${known}. ${fix}.`, field);
@@ -78,7 +78,7 @@ const columns = (() => {
     const absent = found.find((name) => !rest.includes(name));
     if (absent !== undefined) {
       throw new ReadError(
-        `predictions must be names of columns, with commas between. Received: ${absent || given}; the ` +
+        `predictions must be names of columns, separated by commas. Received: ${absent || given}; the ` +
           `file has: ${rest.slice(0, 20).join(", ")}.`, "predictions");
     }
     if (new Set(found).size < found.length) {
@@ -124,13 +124,13 @@ const columns = (() => {
     if (families.length) {
       throw new ReadError(
         "several sets of columns may be predictions: " +
-          `${families.map((family) => listed(family.columns)).join(" and ")}. Say which under Predictions: ` +
-          "their names, or what they begin with and a star.", "predictions");
+          `${families.map((family) => listed(family.columns)).join(" and ")}. Enter under Predictions ` +
+          "their names, or their common prefix with a star.", "predictions");
     }
     throw new ReadError(
-      `no columns are predictions by their names: ${listed(rest) || "there are none"}. Name them under ` +
-        `Predictions in the order of the classes, such as ${example(rest)}. Read without that are names ` +
-        "with numbers (prob_0, prob_1, ...) and the labels' own words.", "predictions");
+      `no column names look like predictions: ${listed(rest) || "there are none"}. Name them under ` +
+        `Predictions in the order of the classes, such as ${example(rest)}. Names with numbers ` +
+        "(prob_0, prob_1, ...) and the labels' own words are recognised.", "predictions");
   }
 
   /** Return the sets of columns that differ in a number alone and say that they are predictions. */

@@ -226,10 +226,9 @@ const draw = (() => {
     });
   }
 
-  /** Return the histogram of confidence, with the mean confidence and the accuracy of all. */
-  function histogram(width, { height, bins, accuracy, confidence, label }) {
+  /** Return the histogram of confidence, up to a largest share, with the mean confidence and the accuracy. */
+  function histogram(width, { height, bins, accuracy, confidence, largest, label }) {
     const total = bins.reduce((sum, bin) => sum + bin.count, 0);
-    const largest = Math.max(...bins.map((bin) => bin.count / total));
     const { svg, plot, x, y, ranges } = frame(width, {
       height, label,
       x: { title: "confidence, %", domain: [0, 1], ticks: tenths, format: percent },

@@ -32,7 +32,7 @@ const entries = (() => {
     for (let i = 0; i < count; i++) {
       const why = ids[i] === NONE ? "has no label" : invalid(table.values, i * k, k, isLogits);
       if (why && !ask.skipInvalid) {
-        throw new ReadError(`${place(i)} ${why}. Correct it, or leave such rows out.`, "skip");
+        throw new ReadError(`${place(i)} ${why}. Correct it, or skip such rows.`, "skip");
       }
       if (!why) kept.push(i);
     }
@@ -103,15 +103,15 @@ const entries = (() => {
       const bad = (k === 1 ? row.subarray(1) : row).find((p) => p < 0 || p > 1 + ABOVE);
       if (bad !== undefined) {
         throw new ReadError(
-          `${place()} holds ${short(bad)}, which is no probability. Correct the row; if the file holds ` +
-            "logits, say so.", "kind");
+          `${place()} holds ${short(bad)}, which is not a probability. Correct the row; if the file holds ` +
+            "logits, choose that kind.", "kind");
       }
       let total = row.reduce((a, b) => a + b, 0);
       if (k > 1 && Math.abs(total - 1) > tolerance) {
         throw new ReadError(
           `${place()} sums to ${short(total)}, and probabilities must sum to 1. Correct the row, or write ` +
             "more decimals; if the outputs are independent (sigmoids), look at each alone; if they are " +
-            "logits, say so.", "kind");
+            "logits, choose that kind.", "kind");
       }
       const isZero = row[label] <= 0;
       row.forEach((p, j) => (row[j] = p > 0 || zero === null ? Math.max(0, p) : zero));
@@ -134,7 +134,7 @@ const entries = (() => {
           "best T depend on that: write logits, or more decimals.");
     }
     if (data.numInvalid) {
-      notes.push(`${data.numInvalid.toLocaleString("en")} predictions that are not finite or have no label are left out.`);
+      notes.push(`${data.numInvalid.toLocaleString("en")} predictions with NaN, infinity or a missing label are skipped.`);
     }
     return notes;
   }
@@ -166,7 +166,7 @@ const entries = (() => {
     const looking = rows.filter((row) => row.looks).length;
     const found = `from ${short(low)} to ${short(high)}`;
     if (k > 1 && low >= 0 && rows.every((row) => Math.abs(row.sum - 100) < 5)) {
-      throw new ReadError("the predictions look like per cent. Divide them by 100.");
+      throw new ReadError("the predictions look like percentages. Divide them by 100.");
     }
     if (declared === "logits") {
       if (looking === rows.length && k > 1) {
@@ -181,10 +181,10 @@ const entries = (() => {
         .find((x) => x < 0 || x > 1 + ABOVE);
       throw new ReadError(
         `${place(bad)} holds ${short(outside)}, and most rows look like probabilities. Correct the row, or ` +
-          "say that the file holds logits.", "kind");
+          "choose logits as the kind.", "kind");
     }
     if (declared === "probabilities" && within < rows.length / 2) {
-      throw new ReadError(`the values range ${found}, and are no probabilities. Read them as logits.`, "kind");
+      throw new ReadError(`the values range ${found}, and are not probabilities. Read them as logits.`, "kind");
     }
     return !declared && within < rows.length;
   }

@@ -95,26 +95,30 @@
       this.data = null;
       this.$(".report").hidden = true;
       arrange();
-      const message = problem instanceof ReadError ? problem.message
-        : `the file cannot be read: ${problem.message}.`;
-      this.$(".problem").textContent = `${this.file.name}: ${message}`;
-      this.complain(problem.field, message);
+      const { message, field } = problem;
+      const isMarked = this.complain(field, `${message.charAt(0).toUpperCase()}${message.slice(1)}`);
+      this.$(".problem").textContent = isMarked ? `${this.file.name} is not read yet: see the marked field.`
+        : problem instanceof ReadError ? `${this.file.name}: ${message}`
+          : `${this.file.name} cannot be read: ${message}.`;
     }
 
-    /** Mark the field of "How the file is read" that an error names. */
+    /** Mark the field of "How the file is read" that an error names, and tell whether there is one. */
     complain(name, message) {
+      let isMarked = false;
       for (const error of this.root.querySelectorAll(".reading .error")) {
         const isIt = error.dataset.field === name;
         page.mark(error.parentElement.querySelector("input, select"), error, isIt ? message : null);
-        if (isIt) this.$(".reading").open = true;
+        isMarked ||= isIt;
       }
+      if (isMarked) this.$(".reading").open = true;
+      return isMarked;
     }
 
     take(table, name) {
       this.data = entries.dataSet(table, this.file ? this.ask() : { kind: "logits", skipInvalid: false });
       this.complain(null);
       this.$(".problem").textContent = "";
-      this.chosen = null;
+      this.chosen = this.now = this.curves = null;
       this.map = { temperature: 1, gamma: 0 };
       this.setTemperature(1);
       this.setGamma(0);
@@ -171,26 +175,25 @@
       const shown = isChanged ? [["as given", before], [title, now]] : [["as given", now]];
       this.$(".figures").replaceChildren(...report.figures(shown));
       this.$(".status").textContent = `ECE ${percent(now.ece)}, NLL ${now.nll.toFixed(4)}.`;
-      this.showBin();
-      this.showCurves();
+      this.showRows();
+      drawAll();
     }
 
-    /** Show the bins, and the rows of the chosen one. */
-    showBin() {
-      const holders = [this.$(".reliability"), this.$(".histogram")];
-      report.bins(...holders, this.now, this.chosen, (index) => this.choose(index));
+    /** Show the rows of the chosen bin. */
+    showRows() {
       const more = html("button", { type: "button" }, `Show ${ROWS_AT_ONCE} more`);
       more.addEventListener("click", () => {
         this.numShown += ROWS_AT_ONCE;
-        this.showBin();
+        this.showRows();
       });
-      this.$(".rows").replaceChildren(...(this.chosen === null ? [] : report.rows(this, common.numBins, more)));
+      this.$(".rows").replaceChildren(...(this.chosen === null ? [] : report.rows(this, more)));
     }
 
     choose(index) {
       this.chosen = this.chosen === index ? null : index;
       this.numShown = ROWS_AT_ONCE;
-      this.showBin();
+      this.showRows();
+      drawAll();
     }
 
     /** Measure at every T of the grid, and find the best; until then the curves are those of before. */
@@ -212,13 +215,12 @@
         this.setTemperature(temperature);
         this.change({ temperature });
       }));
-      this.showCurves();
+      drawAll();
     }
 
-    showCurves() {
-      if (!this.curves || !this.now) return;
-      const holders = [this.$(".errors-curve"), this.$(".scores-curve")];
-      report.curves(...holders, this.curves, this.map.temperature, this.before, this.now);
+    draw(limits) {
+      report.bins(this.$(".reliability"), this.$(".histogram"), this, limits, (index) => this.choose(index));
+      if (this.curves) report.curves(this.$(".errors-curve"), this.$(".scores-curve"), this, limits);
     }
   }
 
@@ -231,6 +233,15 @@
     const [first, second] = common.slots;
     second.root.hidden = !first.isFull && !second.isFull;
     holder.classList.toggle("two", first.isFull && second.isFull);
+    holder.classList.toggle("empty", !first.isFull && !second.isFull);
+    document.getElementById("bins-field").hidden = !first.isFull && !second.isFull;
+  }
+
+  /** Draw all pictures, those side by side on the same axes. */
+  function drawAll() {
+    const full = common.slots.filter((slot) => slot.isFull && slot.now);
+    const limits = report.limitsOf(full);
+    for (const slot of full) slot.draw(limits);
   }
 
   common.slots = [0, 1].map((number) => new Slot(number));

@@ -60,36 +60,40 @@ const measure = (() => {
     return out;
   }
 
+  /** Where the curves are drawn: the grid, and what makes them smooth on an axis of log T. */
+  const TEMPERATURES = [...calibration.GRID, 0.12, 0.15, 0.17, 0.25, 0.35, 0.45].sort((a, b) => a - b);
+
   const least = (values) => values.indexOf(Math.min(...values));
 
   /**
-   * Return ece, adaEce, nll and brier at every T of the grid, and the T of least NLL, byNll, and of least
-   * ECE, byEce; null as soon as they are not wanted any more.
+   * Return temperatures, ece, adaEce, nll and brier at each, the T of least NLL, byNll, and that of the
+   * grid with the least ECE, byEce; null as soon as they are not wanted any more.
    */
   async function curves(data, gamma, numBins, isWanted, progress) {
-    const { GRID } = calibration;
     const found = { ece: [], adaEce: [], nll: [], brier: [] };
-    for (const [i, temperature] of GRID.entries()) {
+    for (const [i, temperature] of TEMPERATURES.entries()) {
       const each = await predicted(data, { temperature, gamma }, isWanted);
       if (!each) return null;
       const all = calibration.figures(each, numBins, data.isNarrow);
       for (const [name, values] of Object.entries(found)) values.push(all[name]);
-      progress(i + 1, GRID.length);
+      progress(i + 1, TEMPERATURES.length);
     }
     const byNll = await leastNll(data, gamma, least(found.nll), isWanted);
-    return isWanted() ? { ...found, byNll, byEce: GRID[least(found.ece)] } : null;
+    const { GRID } = calibration;
+    const byEce = GRID[least(found.ece.filter((_, i) => GRID.includes(TEMPERATURES[i])))];
+    return isWanted() ? { temperatures: TEMPERATURES, ...found, byNll, byEce } : null;
   }
 
-  /** Return the T of least NLL around a point of the grid, by golden section in log T. */
+  /** Return the T of least NLL around one of the temperatures, by golden section in log T. */
   async function leastNll(data, gamma, near, isWanted) {
-    const { GRID, BOUNDS } = calibration;
+    const { BOUNDS } = calibration;
     const ratio = (Math.sqrt(5) - 1) / 2;
     const nll = async (logT) => {
       const found = await predicted(data, { temperature: Math.exp(logT), gamma }, isWanted);
       return found ? found.nll.reduce((a, b) => a + b, 0) : 0;
     };
-    let low = Math.log(GRID[near - 1] ?? BOUNDS[0]);
-    let high = Math.log(GRID[near + 1] ?? BOUNDS[1]);
+    let low = Math.log(TEMPERATURES[near - 1] ?? BOUNDS[0]);
+    let high = Math.log(TEMPERATURES[near + 1] ?? BOUNDS[1]);
     let [a, b] = [high - ratio * (high - low), low + ratio * (high - low)];
     let [ofA, ofB] = [await nll(a), await nll(b)];
     while (high - low > 1e-7 && isWanted()) {

@@ -217,7 +217,7 @@ const npz = (() => {
     const descr = /'descr':\s*'([<>|=]?)([a-zA-Z])(\d*)'/.exec(text);
     const shape = /'shape':\s*\(([\d,\sL]*)\)/.exec(text);
     const order = /'fortran_order':\s*(True|False)/.exec(text);
-    if (!isNpy || !shape || !order) throw new ReadError(`${path} is no array. Write it with numpy.savez.`);
+    if (!isNpy || !shape || !order) throw new ReadError(`${path} is not an array. Write it with numpy.savez.`);
     const array = {
       shape: (shape[1].match(/\d+/g) ?? []).map(Number),
       isFortran: order[1] === "True",

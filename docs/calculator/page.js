@@ -26,9 +26,13 @@ const page = (() => {
     return element;
   }
 
+  let numErrors = 0;
+
   /** Show an error beside a field, or take it away. */
   function mark(input, error, message) {
     error.textContent = message ?? "";
+    error.id ||= `error-${++numErrors}`;
+    input.setAttribute("aria-errormessage", error.id);
     if (message) input.setAttribute("aria-invalid", "true");
     else input.removeAttribute("aria-invalid");
   }

@@ -31,21 +31,33 @@ const report = (() => {
     `Confidence ${percent(bin.low, 0)} to ${percent(bin.high, 0)}: ${bin.count} predictions, accuracy ` +
     `${percent(bin.accuracy, 1)}, confidence ${percent(bin.confidence, 1)}`;
 
+  /** Return how far the axes of slots must reach, so that pictures side by side have the same. */
+  function limitsOf(slots) {
+    const most = (of) => Math.max(...slots.map(of));
+    return {
+      share: most(({ data, now }) => Math.max(...now.bins.map((bin) => bin.count)) / data.size),
+      error: 1.15 * most(({ curves: c }) => (c ? Math.max(...c.ece, ...c.adaEce) : 0.01)),
+      score: 1.3 * most(({ before, now, curves: c }) =>
+        Math.max(before.nll, now.nll, ...(c ? [2 * Math.min(...c.nll), ...c.brier] : []))),
+    };
+  }
+
   /** Draw the reliability diagram, whose bins can be chosen, and the histogram. */
-  function bins(diagram, histogram, { bins: all, floor, accuracy, confidence }, chosen, onChoose) {
+  function bins(diagram, histogram, { now, chosen }, limits, onChoose) {
+    const { bins: all, floor, accuracy, confidence } = now;
     draw.show(diagram, (width) => draw.reliability(width, {
       height: Math.min(380, Math.max(260, 0.8 * width)), bins: all, intervals: floor.intervals, chosen, onChoose, describe,
     }));
     draw.show(histogram, (width) => draw.histogram(width, {
-      height: 190, bins: all, accuracy, confidence,
+      height: 190, bins: all, accuracy, confidence, largest: limits.share,
       label: `Histogram of confidence. Accuracy ${percent(accuracy, 1)}, mean confidence ${percent(confidence, 1)}.`,
     }));
   }
 
   /** Return the rows of the chosen bin, the most confident mistakes first, and `more` if there are. */
-  function rows({ data, found, now, map, chosen, numShown }, numBins, more) {
+  function rows({ data, found, now, map, chosen, numShown }, more) {
     const { low, high } = now.bins[chosen];
-    const binOf = calibration.binner(numBins, data.isNarrow);
+    const binOf = calibration.binner(now.bins.length, data.isNarrow);
     const inside = [];
     for (let i = 0; i < data.size; i++) if (binOf(found.confidence[i]) === chosen) inside.push(i);
     inside.sort((a, b) => found.wrong[b] - found.wrong[a] || found.confidence[b] - found.confidence[a]);
@@ -58,7 +70,7 @@ const report = (() => {
     const table = html("table", {}, headOf(["", "label", "predicted", "confidence", ""]), html("tbody", {}, ...shown));
     return [
       html("p", {}, html("b", {}, `Confidence ${percent(low, 1)} to ${percent(high, 1)}: `),
-        `${inside.length} predictions, ${wrong} of them wrong, these first.`),
+        `${inside.length} predictions, ${wrong} of them wrong, listed first.`),
       html("div", { class: "scroll" }, table),
       ...(inside.length > numShown ? [more] : []),
     ];
@@ -85,36 +97,36 @@ const report = (() => {
     return [
       "Best: ", button(`T = ${figure(byNll)} by NLL`, byNll), button(`T = ${figure(byEce)} by ECE`, byEce), button("T = 1", 1),
       html("small", {}, isBound
-        ? "NLL falls to the end of the range: the logits separate the labels, or are no logits."
-        : "Fitted on the rows that it is measured on: take T of validation data."),
+        ? "The lowest NLL lies at the end of the range: the logits separate the labels, or they are not logits."
+        : "Fitted on the rows it is measured on: use a T from validation data."),
     ];
   }
 
   const T = { title: "temperature T", domain: [0.1, 10], ticks: [0.1, 0.2, 0.5, 1, 2, 5, 10], isLog: true };
 
   /** Draw errors and scores against T, with a mark at the present one. */
-  function curves(errors, scores, { ece, adaEce, nll, brier, byNll, byEce }, temperature, before, now) {
-    const mostError = 1.15 * Math.max(...ece, ...adaEce, 0.001);
-    const mostScore = 1.3 * Math.max(before.nll, now.nll, 2 * Math.min(...nll), ...brier);
-    curve(errors, `ECE against T, least at T = ${figure(byEce)}: ${percent(Math.min(...ece))}.`, temperature,
+  function curves(errors, scores, { curves: all, map, now }, limits) {
+    const { temperatures, ece, adaEce, nll, brier, byNll, byEce } = all;
+    const at = { temperatures, here: map.temperature };
+    curve(errors, `ECE against T, least at T = ${figure(byEce)}: ${percent(Math.min(...ece))}.`, at,
       [[ece, now.ece], [adaEce, now.adaEce]],
-      { domain: [0, mostError], ticks: draw.ticks(mostError, 4), format: (x) => String(Number((100 * x).toPrecision(3))) });
-    curve(scores, `NLL against T, least at T = ${figure(byNll)}: ${figure(Math.min(...nll))}.`, temperature,
-      [[nll, now.nll], [brier, now.brier]], { domain: [0, mostScore], ticks: draw.ticks(mostScore, 4) });
+      { domain: [0, limits.error], ticks: draw.ticks(limits.error, 4), format: (x) => String(Number((100 * x).toPrecision(3))) });
+    curve(scores, `NLL against T, least at T = ${figure(byNll)}: ${figure(Math.min(...nll))}.`, at,
+      [[nll, now.nll], [brier, now.brier]], { domain: [0, limits.score], ticks: draw.ticks(limits.score, 4) });
   }
 
-  function curve(holder, label, temperature, pairs, y) {
-    const isSeen = temperature >= T.domain[0] && temperature <= T.domain[1];
+  function curve(holder, label, { temperatures, here }, pairs, y) {
+    const isSeen = here >= T.domain[0] && here <= T.domain[1];
     const looks = ["focal", "cross-entropy"];
     // What is drawn last lies on top.
     const lines = pairs.map(([values], i) => (
-      { points: values.map((value, j) => [calibration.GRID[j], value]), look: looks[i] })).reverse();
-    const dots = pairs.map(([, value], i) => ({ at: [temperature, value], look: looks[i] })).reverse();
+      { points: values.map((value, j) => [temperatures[j], value]), look: looks[i] })).reverse();
+    const dots = pairs.map(([, value], i) => ({ at: [here, value], look: looks[i] })).reverse();
     draw.show(holder, (width) => draw.curves(width, {
       height: 230, label, x: T, y, lines,
-      verticals: isSeen ? [{ at: temperature, look: "here" }] : [], dots: isSeen ? dots : [],
+      verticals: isSeen ? [{ at: here, look: "here" }] : [], dots: isSeen ? dots : [],
     }));
   }
 
-  return { best, bins, curves, figures, rows };
+  return { best, bins, curves, figures, limitsOf, rows };
 })();

@@ -103,6 +103,11 @@ def test_ratio_and_its_threshold_are_those_of_the_propositions(page):
     assert found[2] == pytest.approx(1 / math.e, rel=1e-12)
 
 
+def test_a_threshold_belongs_to_the_gamma_above_it(page):
+    found = page.evaluate("[0, 0.1999, 0.2, 0.5, 1].map((p) => maths.gammaAt('FLSD-532', p))")
+    assert found == [5, 5, 3, 2, 2]
+
+
 def test_worked_examples_are_right(page):
     """Of the page that this one takes the place of, both were wrong."""
     cases = [softmax_case([4.0, 1.0, -1.0], 0), softmax_case([0.5, 1.5, 1.0], 0)]

@@ -119,9 +119,9 @@ def test_examples_are_links_that_work(page):
 
 
 BAD = {
-    "": ("logits", "", "Give numbers"),
-    "text": ("logits", "4, x, 1", "“x” is no number"),
-    "nan": ("logits", "4, nan", "“nan” is no number"),
+    "": ("logits", "", "Enter numbers"),
+    "text": ("logits", "4, x, 1", "“x” is not a number"),
+    "nan": ("logits", "4, nan", "“nan” is not a number"),
     "too large": ("logits", "1e301, 0", "finite"),
     "one logit": ("logits", "4", "two logits or more"),
     "too many": ("logits", "1," * 1001, "at most 1000"),
@@ -159,7 +159,7 @@ def test_bad_input_is_explained_beside_its_field(page):
 def test_a_link_with_nonsense_is_explained(page):
     page.evaluate("location.hash = '#kind=other&logits=1,b&class=7&gamma=FLSD&alpha=x'")
     page.wait_for_function("document.getElementById('logits').value === '1, b'")
-    assert "“b” is no number" in page.inner_text("#logits-error")
+    assert "“b” is not a number" in page.inner_text("#logits-error")
     assert "from 0 to 1000" in page.inner_text("#gamma-error")
     assert_no_nan(page)
 
@@ -280,8 +280,10 @@ def test_a_file_that_is_refused_says_which_field_to_fill(page):
     text = "\n".join(["a,b,truth", *(["0.9,0.1,0", "0.3,0.7,1"] * 20)]).encode()
     open_file(page, FIRST, "<b>p.csv", text)
     page.wait_for_selector(f"{FIRST}.reading[open]")
-    assert "<b>p.csv: the file has none of labels" in page.inner_text(f"{FIRST}.problem")
-    assert "truth" in page.inner_text(f"{FIRST}[data-field=labels]")
+    assert page.inner_text(f"{FIRST}.problem").startswith("<b>p.csv is not read yet")
+    error = page.inner_text(f"{FIRST}[data-field=labels]")
+    assert error.startswith("The file has none of labels")
+    assert "but: a, b, truth" in error
     assert not page.is_visible(f"{FIRST}.report")
     for field, value in (("labels", "truth"), ("predictions", "a, b")):
         page.fill(f"{FIRST}.ask-{field}", value)
