@@ -14,7 +14,7 @@ from keras import ops
 
 from keras_focal._typing import Tensor
 from keras_focal._validation.entries import place_of
-from keras_focal._validation.shapes import check_labels_fit, check_same_shape
+from keras_focal._validation.shapes import check_class_axis, check_labels_fit, check_same_shape
 from keras_focal.functional._backend.operations import value_now
 from keras_focal.functional._inputs.class_labels import (
     IGNORED,
@@ -60,6 +60,7 @@ def read_ids(labels: Any, logits_shape: tuple, name: str = "labels") -> Labels:
     """
     if isinstance(labels, Labels):
         return labels
+    check_class_axis(logits_shape)
     given = as_labels(labels, name)
     values = _without_last_one(given, logits_shape)
     fix = (
@@ -77,6 +78,7 @@ def read_labels(labels: Any, logits_shape: tuple, name: str = "labels") -> Label
     """
     if isinstance(labels, Labels):
         return labels
+    check_class_axis(logits_shape)
     given = as_labels(labels, name)
     check_labels_fit(name, given.shape, logits_shape)
     if len(given.shape) == len(logits_shape) and given.shape[-1] != 1:
@@ -90,6 +92,7 @@ def read_rows(labels: Any, logits_shape: tuple, name: str = "labels") -> Labels:
     Raises:
         ValueError: If the shapes differ.
     """
+    check_class_axis(logits_shape)
     fix = "For class ids use SparseCategoricalFocalCrossentropy."
     return read_targets(labels, logits_shape, fix, name)
 

@@ -1,5 +1,6 @@
 """Calibration errors of predictions and of bins (docs/maths.md, section C)."""
 
+import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
@@ -175,6 +176,7 @@ def error_from_bins(bins: BinStatistics) -> Tensor:
     return ops.divide_no_nan(ops.sum(bins.wrong), ops.sum(bins.count))
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def expected_calibration_error(
     labels: Tensor,
     predictions: Tensor,
@@ -217,6 +219,7 @@ def expected_calibration_error(
     return ece_from_bins(bins)
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def maximum_calibration_error(
     labels: Tensor,
     predictions: Tensor,
@@ -259,6 +262,7 @@ def maximum_calibration_error(
     return mce_from_bins(bins)
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def adaptive_expected_calibration_error(
     labels: Tensor,
     predictions: Tensor,

@@ -6,6 +6,7 @@ other one has probability e / (1 + e) (docs/maths.md, equations M4 and F1).
 
 from typing import NamedTuple
 
+import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
@@ -27,6 +28,7 @@ from keras_focal.functional.losses._focal import focal_terms, log_base
 from keras_focal.functional.losses._terms import Arguments, checked
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def binary_focal_crossentropy(
     targets: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, alpha: Tensor | None = None
 ) -> Tensor:

@@ -8,6 +8,7 @@ log-sum-exp loses 1 - p_t. A gamma that depends on p_t counts as a constant in t
 
 from typing import NamedTuple
 
+import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
@@ -27,6 +28,7 @@ from keras_focal.functional._stable.margin import (
 from keras_focal.functional.losses._terms import Arguments, Terms, blank, checked, loss_of_rows
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def sparse_categorical_focal_crossentropy(
     labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, alpha: Tensor | None = None
 ) -> Tensor:
@@ -104,6 +106,7 @@ def sparse_categorical_focal_crossentropy(
     return checked(values, labels, logits.shape)
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def categorical_focal_crossentropy(
     targets: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, alpha: Tensor | None = None
 ) -> Tensor:
@@ -239,6 +242,7 @@ def focal_terms(
     return modulation * neg_log_p, modulation * (1.0 + gamma * (p * ratio))
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0) -> Tensor:
     """Return the focal loss of each row of logits, for class ids or rows of targets.
 

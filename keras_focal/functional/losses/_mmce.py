@@ -8,6 +8,7 @@ log N) time and O(N) memory (docs/maths.md, equation L2).
 
 from typing import Any, NamedTuple
 
+import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
@@ -28,6 +29,7 @@ FLOOR = 1e-10
 """Lower bound for the squared error in the gradient: the square root has none at 0."""
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def maximum_mean_calibration_error(
     labels: Tensor,
     logits: Tensor,
