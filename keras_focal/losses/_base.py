@@ -20,7 +20,7 @@ from keras_focal.functional._inputs.probabilities import (
     logits_from_probabilities,
     warn_if_activated,
 )
-from keras_focal.functional.losses._terms import blank
+from keras_focal.functional.losses._terms import masked
 from keras_focal.gammas import GammaRule, HeldState, sample_dependent
 from keras_focal.losses._weighting import Weighting, read_weighting
 
@@ -99,7 +99,7 @@ class ModelLoss(keras.losses.Loss):
             warn_if_activated(y_pred)
         else:
             if labels.counts is not None:
-                predictions = blank(predictions, labels.counts)
+                predictions = masked(predictions, labels.counts)
             logits = self.logits(predictions) + _nan_unless_probability(predictions)
         values = self.values(labels, logits)
         if not self.from_logits:

@@ -91,8 +91,8 @@ def test_a_case_of_keras_has_its_number(case):
     np.testing.assert_allclose(
         to_numpy(loss(y_true, y_pred, weights)),
         expected,
-        rtol=2e-5 if loss.reduction is None else 0.0,
-        atol=0.0 if loss.reduction is None else 5e-4,
+        rtol=1e-6,
+        atol=1e-6 if loss.reduction is None else 5e-4,
     )
 
 

@@ -181,6 +181,12 @@ def label_factor(values: Tensor, *, are_outputs: bool = False) -> Tensor:
     return ops.where(is_valid, ops.where(largest > 0, 1.0, 0.0), float("nan"))
 
 
+def nan_unless_target(values: Tensor) -> Tensor:
+    """Return targets of independent outputs, NaN in place of what is none."""
+    is_target = ops.logical_and(values >= 0, values <= 1)
+    return ops.where(is_target, values, ops.cast(float("nan"), values.dtype))
+
+
 def check_labels(labels: Labels, num_classes: int, *, are_outputs: bool = False) -> None:
     """Raise if a label that counts is invalid and can be read.
 
