@@ -96,9 +96,10 @@ def sparse_categorical_focal_crossentropy(
         _, reference, at_true, at_others, *slopes = terms
         scaled = reference, at_true * upstream, at_others * upstream
         counts = arguments.counts(tensors)
-        arrays = (tensors[0], recomputed(tensors[1]), *scaled)
-        arrays = arrays if counts is None else (*arrays, counts)
-        of_logits = over_rows(sparse_gradient, *arrays, axes=axes)
+        of_rows = scaled if counts is None else (*scaled, counts)
+        of_logits = over_rows(
+            sparse_gradient, tensors[0], recomputed(tensors[1]), *of_rows, axes=axes
+        )
         return arguments.gradients(of_logits, upstream, slopes)
 
     values = with_gradient(forward, backward)(*arguments.arrays, *arguments.shared)
