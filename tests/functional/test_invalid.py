@@ -150,6 +150,12 @@ def test_any_number_is_a_gamma(gamma):
     np.testing.assert_array_equal(to_numpy(found), to_numpy(expected))
 
 
+@every([name for name in IDS if name not in ("linear", "gradient norm")])
+def test_one_class_is_no_choice(name):
+    with pytest.raises(ValueError, match="class axis of known length >= 2"):
+        IDS[name]([0, 0], [[1.0], [2.0]])
+
+
 def test_ids_of_64_bits_do_not_wrap():
     labels = np.array([2**32, 0, 1, 2], "int64")
     with pytest.raises(ValueError, match="whole numbers"):

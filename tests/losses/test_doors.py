@@ -234,6 +234,15 @@ def test_a_model_compiled_with_a_function_takes_columns_and_loads(name, tmp_path
     assert loaded.evaluate(x, y, verbose=0) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.skipif(BACKEND == "torch", reason="torch compiles nothing here")
+@pytest.mark.parametrize("rows", [1, 2000])
+def test_the_smallest_normal_loss_is_not_flushed_in_a_compiled_step(rows):
+    loss = losses.SparseCategoricalFocalCrossentropy(gamma=0.0, from_logits=True, reduction="sum")
+    z = np.tile(np.float32([0.0, -86.6446]), (rows, 1))
+    value = to_numpy(compiled_call(loss, np.zeros(rows, "int32"), z))
+    assert value == pytest.approx(rows * 2.34816e-38, rel=1e-4)
+
+
 def test_ids_of_a_column_train_a_compiled_model():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     model.compile("sgd", CLASSES["sparse"](from_logits=True))

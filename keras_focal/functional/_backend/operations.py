@@ -68,9 +68,10 @@ def log_of_one_plus(x: Tensor) -> Tensor:
     """
     if keras.backend.standardize_dtype(x.dtype) == "float64" or not is_compiled():
         return ops.log1p(x)
-    t = x / (2.0 + x)
-    square = t * t
+    # Twice x / (2 + x): half of the smallest normal x would be flushed to 0.
+    twice = x / (1.0 + 0.5 * x)
+    square = 0.25 * (twice * twice)
     series = 1.0 / 13.0
     for divisor in (11.0, 9.0, 7.0, 5.0, 3.0, 1.0):
         series = series * square + 1.0 / divisor
-    return 2.0 * t * series
+    return twice * series
