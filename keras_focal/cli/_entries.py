@@ -149,7 +149,7 @@ class Reading:
 def as_entries(predictions: np.ndarray) -> np.ndarray:
     """Return predictions, shape (n, ..., K), as floats, shape (n * ..., K)."""
     values = predictions.reshape(-1, predictions.shape[-1])
-    if values.dtype.kind != "f" or values.dtype.itemsize < 4:
+    if values.dtype.kind != "f" or values.dtype.itemsize not in (4, 8):
         return values.astype("float32" if values.dtype.itemsize <= 4 else "float64")
     return values
 

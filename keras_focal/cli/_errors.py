@@ -19,7 +19,7 @@ class UsageError(CommandError):
 
 def near(word: str | None, known: Iterable[str]) -> str:
     """Return " Did you mean X?" for the name that is nearest to a wrong one, or nothing."""
-    found = difflib.get_close_matches(word or "", list(known)[:1000], n=1)
+    found = difflib.get_close_matches(word or "", [name for name in known if name][:1000], n=1)
     return f" Did you mean {found[0]}?" if found else ""
 
 

@@ -148,6 +148,11 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.columns is not None and arguments.predictions_key is not None:
         raise UsageError("--columns and --predictions-key say the same. Pass one of them.")
     if arguments.labels is not None:
+        if arguments.file.suffix.lower() != ".npy":
+            raise UsageError(
+                f"--labels is for predictions in a .npy file. Received: {arguments.file}. Name the "
+                "labels inside of it with --labels-key."
+            )
         check_input(arguments.labels, (".npy",))
     if arguments.out:
         check_target("--out", arguments.out, ".html", arguments.file, force=arguments.force)

@@ -20,12 +20,16 @@ from keras_focal.cli.readers._columns import choose
 from keras_focal.cli.readers._rows import MISSING, MOST_CLASSES, Ask, Rows, Source
 
 _MARKS = ("\t", ";", "|")
+_LONGEST = 2**24
+"""Characters of a cell beyond which a file is refused, as where a quote is never closed."""
+
 _PEEK = 2**14
 """Rows in which labels that are words are sought."""
 
 
 def source(path: Path, ask: Ask) -> Source:
     """Return the reader of a file."""
+    csv.field_size_limit(_LONGEST)
     with _opened(path) as (text, _):
         first = text.readline()
     mark = next((mark for mark in _MARKS if mark in first), ",")
@@ -89,6 +93,10 @@ def _opened(path: Path) -> Iterator[tuple[io.TextIOWrapper, Any]]:
         except UnicodeDecodeError as error:
             raise CommandError(
                 "the file is not text in UTF-8. Save it as CSV in UTF-8 (Excel: 'CSV UTF-8')."
+            ) from error
+        except csv.Error as error:
+            raise CommandError(
+                f"a line cannot be read: {error}. Is a quote never closed?"
             ) from error
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise CommandError("the file is truncated or damaged. Write it again.") from error
