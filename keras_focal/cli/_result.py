@@ -24,10 +24,10 @@ Progress = Callable[[str, Source], AbstractContextManager[Iterator[Rows]]]
 
 
 class Options(NamedTuple):
-    """How a file is measured.
+    """How to measure a file.
 
     Attributes:
-        from_logits: What the predictions are; None to see by their values.
+        from_logits: What the predictions are; None to decide by their values.
         num_bins: Bins of the errors.
         temperature: T; None to fit it.
         skip_invalid: Whether rows with NaN or infinity, or without a label, are left out.
@@ -127,7 +127,7 @@ def result_of(source: Source, options: Options, progress: Progress) -> Result:
     """Measure a file."""
     first = next(source.read(), None)
     if first is None or first.predictions.size == 0:
-        raise CommandError("there are no rows. Write predictions and labels.")
+        raise CommandError("there are no rows. The file must hold predictions and labels.")
     if source.predicted is not None:
         return _of_confidences(source, options, progress)
     num_outputs = first.predictions.shape[-1] if options.multi_label else None

@@ -172,11 +172,11 @@ REFUSED = {
     ),
     "one name twice": (
         {"p0": P[:, 0], "p1": P[:, 1], "p1#2": P[:, 2], "label": LABELS},
-        "two columns have one name, 'p1'",
+        "two columns have the same name, 'p1'",
     ),
     "labels twice": ({**table(), "label#2": COUNT}, "label"),
     "two labels": ({**table(), "target": COUNT}, "label and target.*--labels-key"),
-    "a number left out": (table("p", P, names=(0, 1, 3)), "2 is not there"),
+    "a number left out": (table("p", P, names=(0, 1, 3)), "2 is missing"),
     "numbers from 1, labels from 0": (table("p", P, names=(1, 2, 3)), "1, 2, 3. Received: '0'"),
 }
 
