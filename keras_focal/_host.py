@@ -8,6 +8,12 @@ import numpy as np
 TINY = 2.0**-126
 """The smallest normal float32: what lies below is flushed to zero on some devices."""
 
+_ZERO = {"float16": 2.0**-25}
+"""Half the smallest number of a dtype, where that is more than `TINY`."""
+
+_NEAREST = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float64": 2.0**-53}
+"""What lies between 1 and the largest number below it; 2**-24 of float32."""
+
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return the probabilities of logits, shape (N, K)."""
@@ -52,15 +58,25 @@ def log_odds(p: np.ndarray) -> np.ndarray:
 def logits_of(probabilities: np.ndarray) -> np.ndarray:
     """Return the logits that probabilities come from: log p; of one column, log(p / (1 - p)).
 
-    A p below 2**-126 counts as that. One column is held to the same distance from 0 and from 1,
-    that of the largest number below 1, so that both classes are read alike.
+    A p below `least_probability` counts as that. One column is held to the same distance from 0
+    and from 1, so that both classes are read alike.
     """
     p = np.asarray(probabilities)
+    is_binary = p.shape[-1] == 1
+    least = least_probability(str(p.dtype), is_binary=is_binary)
     p = p if p.dtype == "float64" else p.astype("float32")
-    if p.shape[-1] > 1:
-        return np.log(np.clip(p, TINY, None))
-    nearest = float(np.finfo(p.dtype).epsneg) if p.dtype == "float64" else 2.0**-24
-    return log_odds(np.clip(p, nearest, 1 - nearest))
+    if is_binary:
+        return log_odds(np.clip(p, least, 1 - least))
+    return np.log(np.clip(p, least, None))
+
+
+def least_probability(dtype: str, *, is_binary: bool) -> float:
+    """Return what a probability of 0 counts as.
+
+    Half the smallest number of its dtype, but 2**-126 at least; of one column, which is rounded to
+    1 as well, what lies between 1 and the largest number below it.
+    """
+    return _NEAREST.get(dtype, 2.0**-24) if is_binary else _ZERO.get(dtype, TINY)
 
 
 def equal_width_bins(p: np.ndarray, num_bins: int) -> np.ndarray:

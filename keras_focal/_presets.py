@@ -1,15 +1,15 @@
-"""The gammas and losses of the paper by its names (section 5.1, Tables 1 and 5, Appendix E)."""
+"""Gammas and losses by their names in the paper (section 5.1, Tables 1 and 5, Appendix E)."""
 
 from fractions import Fraction
 from typing import NamedTuple
 
 
 class GammaSteps(NamedTuple):
-    """Gammas that follow one another in training.
+    """A schedule of gammas.
 
     Attributes:
-        gammas: The gamma of each phase.
-        switches: Where each phase but the first begins, as a fraction of the run.
+        gammas: The gamma of each phase of the training.
+        switches: Start of each phase after the first, as a fraction of the epochs.
     """
 
     gammas: tuple[float, ...]
@@ -33,14 +33,14 @@ SCHEDULED = {
 
 
 class LossRow(NamedTuple):
-    """One row of the paper's tables.
+    """A loss of the paper.
 
     Attributes:
         name: The name that `get` takes.
         loss: The class that `get` returns for class ids.
-        what: What it is.
-        source: Where the paper has it.
-        callback: The callback that it needs in `fit`, or "".
+        what: Description.
+        source: Place in the paper.
+        callback: The callback that the loss needs in `fit`, or "".
     """
 
     name: str
@@ -51,10 +51,10 @@ class LossRow(NamedTuple):
 
 
 class LossTable(tuple[LossRow, ...]):
-    """The rows of `list`, printed as a table."""
+    """The rows that `list` returns; its `repr` is a table."""
 
     def __repr__(self) -> str:
-        """Return one line per row, in columns."""
+        """Return one line per row, with aligned columns."""
         lines = [LossRow._fields, *self]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join(

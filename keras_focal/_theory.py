@@ -1,21 +1,23 @@
-"""Which gamma to take, by Propositions 1 and 2: on the host, with NumPy alone."""
-
-from typing import Any
+"""How to choose gamma by Propositions 1 and 2, on the host with NumPy."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from keras_focal._validation import check_gamma, check_open_interval
+from keras_focal._validation.gamma import check_gamma
+from keras_focal._validation.numbers import check_open_interval
 
 
-def gamma_star(p0: Any) -> Any:
-    """Return the gamma at which g(p0, gamma) = 1: the smallest that damps every p >= p0.
+def gamma_star(p0: ArrayLike) -> float | np.ndarray:
+    """Return the gamma with g(p0, gamma) = 1, the inverse of `threshold_probability`.
 
-    gamma* = a/b + W_-1(-a^(1 - a/b) log(a) / b) / log(a), a = 1 - p0, b = p0 log p0. It falls
-    from infinity at p0 -> 0 to 0 at p0 -> 0.5; beyond 0.5 no gamma > 0 has g(p0, gamma) = 1.
+    It is the smallest gamma for which the focal gradient is smaller than that of cross-entropy for
+    all p > p0: gamma* = a/b + W_-1(-a^(1 - a/b) log(a) / b) / log(a), with a = 1 - p0 and
+    b = p0 log p0. gamma* decreases from infinity as p0 -> 0 to 0 as p0 -> 0.5. For p0 >= 0.5 there
+    is no gamma > 0 with g(p0, gamma) = 1.
 
     Args:
         p0: Number or array-like, 0 < p0 < 0.5: the probability of the true class above which
-            the focal gradient shall be smaller than that of cross-entropy.
+            the focal gradient is smaller than that of cross-entropy.
 
     Returns:
         float, or float64 NumPy array of the shape of `p0`.
@@ -33,21 +35,21 @@ def gamma_star(p0: Any) -> Any:
     """
     p0 = np.asarray(p0, "float64")
     check_open_interval(
-        "p0", p0, 0.0, 0.5, "Proposition 2 has no solution there: g(p, gamma) < 1 for every gamma"
+        "p0", p0, 0.0, 0.5, "outside it Proposition 2 has no solution with gamma > 0"
     )
     # With e^y = 1 - gamma b / a the condition g(p0, gamma) = 1 reads (e^y - 1) / y = ratio and
-    # gamma = -y / log(a): the same root as Lambert's W_-1, without its square root near p0 = 0.5.
+    # gamma = -y / log(a): the same root as Lambert's W_-1, without its branch point at p0 = 0.5.
     log_a = np.log1p(-p0)
     ratio = p0 * np.log(p0) / ((1.0 - p0) * log_a)
     gamma = -_exponential_growth(np.log(ratio)) / log_a
     return float(gamma) if gamma.ndim == 0 else gamma
 
 
-def threshold_probability(gamma: Any) -> Any:
-    """Return the p0 with g(p0, gamma) = 1: a focal gradient is damped above it, raised below.
+def threshold_probability(gamma: ArrayLike) -> float | np.ndarray:
+    """Return the p0 with g(p0, gamma) = 1, the inverse of `gamma_star`.
 
-    The inverse of `gamma_star`: it falls from 0.5 at gamma -> 0 to 0 at gamma -> infinity, and is
-    exactly 1/e for gamma = 1.
+    The focal gradient is smaller than that of cross-entropy for p > p0 and larger for p < p0. p0
+    decreases from 0.5 as gamma -> 0 to 0 as gamma -> infinity, and is exactly 1/e for gamma = 1.
 
     Args:
         gamma: Number or array-like, > 0 and finite.
@@ -56,7 +58,7 @@ def threshold_probability(gamma: Any) -> Any:
         float, or float64 NumPy array of the shape of `gamma`, in (0, 0.5).
 
     Raises:
-        ValueError: If a gamma is not in (0, infinity).
+        ValueError: If a gamma is not positive and finite.
 
     Example:
         >>> from keras_focal.gammas import threshold_probability
@@ -72,7 +74,7 @@ def threshold_probability(gamma: Any) -> Any:
     for _ in range(64):
         middle = (low + high) / 2.0
         p = np.exp(middle)
-        # log g, without the difference of two numbers near 1 that g itself is for a small gamma.
+        # log g; g itself would cancel for a small gamma.
         is_raised = gamma * np.log1p(-p) + np.log1p(gamma * p * -middle / (1.0 - p)) > 0
         low, high = np.where(is_raised, middle, low), np.where(is_raised, high, middle)
     p0 = np.exp((low + high) / 2.0)
@@ -83,7 +85,7 @@ _HALVINGS = 50
 """Of an interval of probabilities: to 1e-15, and its middle still lies inside it."""
 
 
-def optimal_probability(q: Any, gamma: float) -> Any:
+def optimal_probability(q: ArrayLike, gamma: float) -> float | np.ndarray:
     """Return the p that the binary focal loss learns where the positive class has frequency q.
 
     p minimises q (1 - p)^gamma (-log p) + (1 - q) p^gamma (-log(1 - p)). For gamma = 0 it is q; a
@@ -137,7 +139,8 @@ def _log_ratio(p: np.ndarray, gamma: float) -> np.ndarray:
 def _exponential_growth(log_ratio: np.ndarray) -> np.ndarray:
     """Return the y > 0 with log((e^y - 1) / y) = log_ratio > 0.
 
-    The left side is convex and at least y / 2, so Newton falls from y = 2 log_ratio to the root.
+    The left side is convex and at least y / 2, so Newton's method decreases from y = 2 log_ratio to
+    the root.
     """
     y = 2.0 * log_ratio
     for _ in range(100):

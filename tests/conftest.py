@@ -1,6 +1,7 @@
 """Two virtual devices for every backend, set before any framework starts; shared fixtures."""
 
 import os
+import shutil
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -41,6 +42,24 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}; set KERAS_FOCAL_DATA")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, Playwright's own or one that is installed; of one module of tests.
+
+    Its event loop runs as long as it is open, and would be in the way of other modules.
+    """
+    api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
+    with api.sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+        found = next(filter(shutil.which, (own, "chromium", "google-chrome")), None)
+        if found is None:
+            pytest.skip("needs Chromium")
+        path = shutil.which(found)
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import pytest
 import keras_focal
 
 PACKAGE = Path(keras_focal.__file__).parent
-FOLDERS = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+FOLDERS = {path.parent.name for path in PACKAGE.glob("[!_]*/__init__.py")}
 # Folders that need an extra to be imported at all, and so are in no `import *`.
 EXTRA = {"beam": "apache_beam"}
 MODULES = {
@@ -32,8 +32,7 @@ CODE = [
     or inspect.isfunction(getattr(MODULES[module], name))
 ]
 
-# Not called by users: bases of others, what functions return, and parts of `functional` of which
-# metrics and losses are made.
+# Not called by users: base classes, and what functions return.
 WITHOUT_EXAMPLE = {
     "beam": {"CalibrationReport"},
     "calibration": {
@@ -42,51 +41,6 @@ WITHOUT_EXAMPLE = {
         "MapFit",
         "MapScores",
         "TemperatureFit",
-    },
-    "functional": {
-        "BinGaps",
-        "BinStatistics",
-        "BinnedGamma",
-        "BrierParts",
-        "EqualMass",
-        "EqualWidth",
-        "NoiseFloor",
-        "PredictionScores",
-        "Predictions",
-        "Sums",
-        "TopLabelBrierParts",
-        "accuracy_from_bins",
-        "align_weights",
-        "amounts",
-        "bin_gaps",
-        "beta_map",
-        "class_probabilities",
-        "class_targets",
-        "compiled",
-        "compute_dtype",
-        "effective_weights",
-        "ensemble_map",
-        "equal_mass_bins",
-        "equal_width_bins",
-        "error_from_bins",
-        "ece_from_bins",
-        "jitted",
-        "linear_map",
-        "log_odds",
-        "log_probabilities",
-        "logit_cells",
-        "logits_from_binary_probabilities",
-        "logits_from_probabilities",
-        "logits_of",
-        "mce_from_bins",
-        "one_class",
-        "piecewise_constant_map",
-        "piecewise_linear_map",
-        "platt_map",
-        "rmsce_from_bins",
-        "scale_logits",
-        "step_gamma",
-        "top_label",
     },
     "gammas": {"GammaRule", "GammaSteps", "HeldState", "sample_dependent"},
     "losses": {"ClassificationLoss", "FocalLoss", "OutputLoss", "LossRow", "LossTable"},
@@ -116,19 +70,6 @@ def test_all_is_complete(module):
         if not name.startswith("_") and not inspect.ismodule(value)
     }
     assert public == set(MODULES[module].__all__)
-
-
-def ruff_order(name):
-    """Return the key of ruff's isort-style order: constants, classes, the rest."""
-    kind = 0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2
-    parts = re.split(r"(\d+)", name)
-    return kind, [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
-
-
-@pytest.mark.parametrize("module", [None, *MODULES])
-def test_all_is_sorted_as_ruff_sorts_it(module):
-    names = (keras_focal if module is None else MODULES[module]).__all__
-    assert names == sorted(names, key=ruff_order)
 
 
 @pytest.mark.parametrize(
@@ -352,6 +293,8 @@ def test_class_with_a_config_is_registered_in_the_package(module, name):
 # --- imports
 
 HEAVY = {"matplotlib", "scipy", "sklearn", "tensorflow", "jax", "torch"}
+# Files that are imported when what is in them is named, and what they may import.
+NAMED_LATE = {"calibration/maps/calibrator.py": {"sklearn"}}
 
 
 def imports_at_module_level(source: str) -> set[str]:
@@ -380,7 +323,8 @@ def imports_at_module_level(source: str) -> set[str]:
     "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
 )
 def test_file_imports_no_heavy_package_at_module_level(path):
-    assert not imports_at_module_level(path.read_text()) & HEAVY
+    allowed = NAMED_LATE.get(path.relative_to(PACKAGE).as_posix(), set())
+    assert not imports_at_module_level(path.read_text()) & HEAVY - allowed
 
 
 @pytest.mark.parametrize(

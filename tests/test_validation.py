@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_focal import _validation as validation
+from keras_focal._validation import choices, classes, entries, gamma, maps, numbers, shapes
 
 NAN, INF = float("nan"), float("inf")
 
@@ -16,12 +16,12 @@ def shaped(*shape):
 
 
 def bounds(value):
-    return validation.check_temperature_bounds(value)
+    return maps.check_temperature_bounds(value)
 
 
 def probabilities(rows, weights=None, tolerance=0.01):
     rows = np.asarray(rows, "float64")
-    validation.check_probabilities(
+    entries.check_probabilities(
         "y_pred",
         rows.min(-1),
         rows.max(-1),
@@ -37,7 +37,7 @@ AFTER, IN_RULE = "after the value", "in the rule"
 BAD = [
     (
         "gamma",
-        lambda: validation.check_gamma("gamma", -1.0),
+        lambda: gamma.check_gamma("gamma", -1.0),
         "gamma",
         "finite number >= 0",
         "gamma=-1.0",
@@ -45,7 +45,7 @@ BAD = [
     ),
     (
         "alpha",
-        lambda: validation.check_alpha(-0.5),
+        lambda: classes.check_alpha(-0.5),
         "alpha",
         "number >= 0",
         "alpha=-0.5",
@@ -53,7 +53,7 @@ BAD = [
     ),
     (
         "bounded alpha",
-        lambda: validation.check_alpha(1.5, 1.0),
+        lambda: classes.check_alpha(1.5, 1.0),
         "alpha",
         "<= 1",
         "alpha=1.5",
@@ -61,7 +61,7 @@ BAD = [
     ),
     (
         "alpha length",
-        lambda: validation.check_alpha_length([1.0, 2.0], 3),
+        lambda: classes.check_alpha_length([1.0, 2.0], 3),
         "alpha",
         "one weight per class",
         "2 weights for 3 classes",
@@ -69,7 +69,7 @@ BAD = [
     ),
     (
         "fraction",
-        lambda: validation.check_fraction("label_smoothing", 1.0),
+        lambda: numbers.check_fraction("label_smoothing", 1.0),
         "label_smoothing",
         "number in [0, 1)",
         "label_smoothing=1.0",
@@ -77,7 +77,7 @@ BAD = [
     ),
     (
         "part",
-        lambda: validation.check_part("fraction", 0.0),
+        lambda: numbers.check_part("fraction", 0.0),
         "fraction",
         "number in (0, 1]",
         "fraction=0.0",
@@ -85,7 +85,7 @@ BAD = [
     ),
     (
         "at least",
-        lambda: validation.check_at_least("weight", -0.5, 0),
+        lambda: numbers.check_at_least("weight", -0.5, 0),
         "weight",
         "finite number >= 0",
         "weight=-0.5",
@@ -93,7 +93,7 @@ BAD = [
     ),
     (
         "class counts",
-        lambda: validation.check_class_counts("counts", [5, 0]),
+        lambda: classes.check_class_counts("counts", [5, 0]),
         "counts",
         "one number > 0 for each class",
         "counts=[5, 0]",
@@ -101,7 +101,7 @@ BAD = [
     ),
     (
         "count",
-        lambda: validation.check_count("num_bins", 0),
+        lambda: numbers.check_count("num_bins", 0),
         "num_bins",
         "whole number >= 1",
         "num_bins=0",
@@ -109,7 +109,7 @@ BAD = [
     ),
     (
         "class id",
-        lambda: validation.check_class_id("ignore_class", 1.5),
+        lambda: classes.check_class_id("ignore_class", 1.5),
         "ignore_class",
         "whole number or None",
         "ignore_class=1.5",
@@ -117,7 +117,7 @@ BAD = [
     ),
     (
         "one class",
-        lambda: validation.check_one_class("class_id", 3, 3),
+        lambda: classes.check_one_class("class_id", 3, 3),
         "class_id",
         "whole number >= 0 and < 3, the number of classes",
         "class_id=3",
@@ -125,7 +125,7 @@ BAD = [
     ),
     (
         "choices",
-        lambda: validation.check_choices("readings", ["mce", "nll"], ("ece", "mce")),
+        lambda: choices.check_choices("readings", ["mce", "nll"], ("ece", "mce")),
         "readings",
         "one or more of 'ece', 'mce'",
         "readings=['mce', 'nll']",
@@ -133,7 +133,7 @@ BAD = [
     ),
     (
         "positive",
-        lambda: validation.check_positive("temperature", 0.0),
+        lambda: numbers.check_positive("temperature", 0.0),
         "temperature",
         "finite number > 0",
         "temperature=0.0",
@@ -141,7 +141,7 @@ BAD = [
     ),
     (
         "open interval",
-        lambda: validation.check_open_interval("p0", 0.7, 0.0, 0.5, "no solution beyond"),
+        lambda: numbers.check_open_interval("p0", 0.7, 0.0, 0.5, "no solution beyond"),
         "p0",
         "in (0, 0.5): no solution beyond",
         "p0=0.7",
@@ -149,7 +149,7 @@ BAD = [
     ),
     (
         "choice",
-        lambda: validation.check_choice("criterion", "mse", ("nll", "ece")),
+        lambda: choices.check_choice("criterion", "mse", ("nll", "ece")),
         "criterion",
         "one of 'nll', 'ece'",
         "criterion='mse'",
@@ -157,7 +157,7 @@ BAD = [
     ),
     (
         "finite",
-        lambda: validation.check_finite("scale", [1.0, NAN], 1),
+        lambda: maps.check_finite("scale", [1.0, NAN], 1),
         "scale",
         "list of finite numbers",
         "scale=[1.0, nan]",
@@ -165,7 +165,7 @@ BAD = [
     ),
     (
         "lengths",
-        lambda: validation.check_lengths(scale=np.ones(2), bias=np.ones(3)),
+        lambda: maps.check_lengths(scale=np.ones(2), bias=np.ones(3)),
         "scale",
         "one entry per class",
         "scale 2, bias 3",
@@ -173,7 +173,7 @@ BAD = [
     ),
     (
         "not negative",
-        lambda: validation.check_none_negative("a", np.array([-1.0])),
+        lambda: maps.check_non_negative("a", np.array([-1.0])),
         "a",
         "numbers >= 0",
         "a=[-1.0]",
@@ -181,15 +181,15 @@ BAD = [
     ),
     (
         "rising",
-        lambda: validation.check_never_falls("knots", np.array([[1.0, 0.0]])),
+        lambda: maps.check_non_decreasing("knots", np.array([[1.0, 0.0]])),
         "knots",
-        "rows that do not fall",
+        "rows of non-decreasing numbers",
         "knots=[[1.0, 0.0]]",
         AFTER,
     ),
     (
         "unit interval",
-        lambda: validation.check_unit_interval("values", np.array([[1.5]])),
+        lambda: maps.check_unit_interval("values", np.array([[1.5]])),
         "values",
         "numbers in [0, 1]",
         "values=[[1.5]]",
@@ -197,23 +197,23 @@ BAD = [
     ),
     (
         "simplex",
-        lambda: validation.check_simplex("weights", [1.0, 1.0, 0.0], 3),
+        lambda: maps.check_simplex("weights", [1.0, 1.0, 0.0], 3),
         "weights",
-        "3 numbers >= 0 of sum 1",
+        "3 numbers >= 0 that sum to 1",
         "weights=[1.0, 1.0, 0.0]",
         AFTER,
     ),
     (
         "strength",
-        lambda: validation.check_strength("bias", -1.0),
+        lambda: maps.check_strength("bias", -1.0),
         "bias",
-        "None or a finite number >= 0",
+        "a finite number >= 0",
         "bias=-1.0",
         AFTER,
     ),
     (
         "axis",
-        lambda: validation.check_axis(shaped(4, 3), 2),
+        lambda: shapes.check_axis(shaped(4, 3), 2),
         "axis",
         "axis of the predictions",
         "axis=2 for shape (4, 3)",
@@ -221,7 +221,7 @@ BAD = [
     ),
     (
         "class axis",
-        lambda: validation.check_class_axis(shaped(4, 1)),
+        lambda: shapes.check_class_axis(shaped(4, 1)),
         "y_pred",
         "length >= 2",
         "shape (4, 1)",
@@ -229,7 +229,7 @@ BAD = [
     ),
     (
         "same shape",
-        lambda: validation.check_same_shape("y_true", (4, 2), (4, 3), "Give 3 columns."),
+        lambda: shapes.check_same_shape("y_true", (4, 2), (4, 3), "Give 3 columns."),
         "y_true",
         "shape (4, 3)",
         "shape (4, 2)",
@@ -237,7 +237,7 @@ BAD = [
     ),
     (
         "exponent",
-        lambda: validation.check_exponent("gamma", "2", signed=True),
+        lambda: gamma.check_gamma("gamma", "2", signed=True),
         "gamma",
         "a finite number",
         "'2'",
@@ -245,7 +245,7 @@ BAD = [
     ),
     (
         "not ragged",
-        lambda: validation.check_no_ragged("y_true", type("RaggedTensor", (), {})()),
+        lambda: shapes.check_no_ragged("y_true", type("RaggedTensor", (), {})()),
         "y_true",
         "rows of one length",
         "RaggedTensor",
@@ -253,7 +253,7 @@ BAD = [
     ),
     (
         "labels that fit",
-        lambda: validation.check_labels_fit("y_true", (4, 2), (4, 3)),
+        lambda: shapes.check_labels_fit("y_true", (4, 2), (4, 3)),
         "y_true",
         "(4,) (class ids), (4, 1), or (4, 3)",
         "shape (4, 2)",
@@ -261,11 +261,27 @@ BAD = [
     ),
     (
         "weights that fit",
-        lambda: validation.check_weights_fit("sample_weight", (3, 3), (2, 3, 3, 4)),
+        lambda: shapes.check_weights_fit("sample_weight", (3, 3), (2, 3, 3, 4)),
         "sample_weight",
         "(2,) or (2, 3, 3), a weight for each sample or each prediction",
         "shape (3, 3)",
         IN_RULE,
+    ),
+    (
+        "weights that broadcast",
+        lambda: shapes.check_weights_broadcast("sample_weight", (2,), (2, 3)),
+        "sample_weight",
+        "shape (2, 3)",
+        "shape (2,)",
+        AFTER,
+    ),
+    (
+        "weights",
+        lambda: entries.check_weights("sample_weight", np.array([1.0, -1.0])),
+        "sample_weight",
+        "finite numbers >= 0",
+        "-1 at [1]",
+        AFTER,
     ),
     (
         "probabilities outside",
@@ -293,7 +309,7 @@ BAD = [
     ),
     (
         "posterior gamma",
-        lambda: validation.check_posterior_gamma("gamma", -1.0),
+        lambda: gamma.check_posterior_gamma("gamma", -1.0),
         "gamma",
         "finite number > -1",
         "gamma=-1.0",
@@ -301,23 +317,23 @@ BAD = [
     ),
     (
         "rising",
-        lambda: validation.check_rising("p0s", (0.3, 0.2), "Sort them."),
+        lambda: numbers.check_increasing("p0s", (0.3, 0.2), "Sort them."),
         "p0s",
-        "rise",
+        "strictly increasing",
         "p0s=[0.3, 0.2]",
         AFTER,
     ),
     (
         "bounds",
-        lambda: validation.check_bounds(3.0, 2.0),
+        lambda: numbers.check_bounds(3.0, 2.0),
         "low",
         "< `high`",
-        "low=3, high=2",
+        "low=3.0, high=2.0",
         AFTER,
     ),
     (
         "switch bounds",
-        lambda: validation.check_switch_bounds(-0.1, 20.0, 0.2),
+        lambda: gamma.check_switch_bounds(-0.1, 20.0, 0.2),
         "low",
         "not be within `switch` of 0",
         "low=-0.1",
@@ -325,7 +341,7 @@ BAD = [
     ),
     (
         "gammas of bins",
-        lambda: validation.check_bin_gammas([1.0, 2.0], 3),
+        lambda: gamma.check_bin_gammas([1.0, 2.0], 3),
         "gamma",
         "list of 3, one for each bin",
         "gamma=[1.0, 2.0]",
@@ -333,15 +349,15 @@ BAD = [
     ),
     (
         "edges",
-        lambda: validation.check_edges([0.5, 0.4], 3),
+        lambda: gamma.check_edges([0.5, 0.4], 3),
         "edges",
-        "2 numbers in [0, 1] that never fall",
+        "2 non-decreasing numbers in [0, 1]",
         "edges=[0.5, 0.4]",
         AFTER,
     ),
     (
         "gamma bounds",
-        lambda: validation.check_gamma_bounds((0.5, 3.0)),
+        lambda: gamma.check_gamma_bounds((0.5, 3.0)),
         "gamma_bounds",
         "-1 < low <= 0 < high",
         "gamma_bounds=(0.5, 3.0)",
@@ -385,9 +401,11 @@ def test_message_ends_with_the_likely_fix(call):
 
 def test_table_above_covers_every_check():
     source = {code for _, call, *_ in BAD for code in call.__code__.co_names}
-    checks = {name for name in vars(validation) if name.startswith("check_")}
-    # `check_number` is the wording that the others share; `bounds` and `probabilities` call these.
-    indirect = {"check_number", "check_temperature_bounds", "check_probabilities"}
+    files = (choices, classes, entries, gamma, maps, numbers, shapes)
+    checks = {name for file in files for name in vars(file) if name.startswith("check_")}
+    # The first four are what others are made of; `bounds` and `probabilities` call the last two.
+    indirect = {"check_that", "check_real", "check_whole", "check_pair"}
+    indirect |= {"check_temperature_bounds", "check_probabilities"}
     assert checks - indirect <= source
 
 
@@ -398,7 +416,7 @@ NOT_NUMBERS = [NAN, None, "2", b"2", True, [2.0], np.array([2.0]), 1j]
 
 @pytest.mark.parametrize("value", [0, 0.5, 7, np.float32(2.5), np.int64(3)])
 def test_gamma_is_returned_as_a_float(value):
-    checked = validation.check_gamma("gamma", value)
+    checked = gamma.check_gamma("gamma", value)
     assert type(checked) is float
     assert checked == value
 
@@ -406,12 +424,12 @@ def test_gamma_is_returned_as_a_float(value):
 @pytest.mark.parametrize("value", [-1e-9, -INF, INF, *NOT_NUMBERS], ids=repr)
 def test_gamma_must_be_finite_and_not_negative(value):
     with pytest.raises(ValueError, match=r"`gamma` must be a finite number >= 0"):
-        validation.check_gamma("gamma", value)
+        gamma.check_gamma("gamma", value)
 
 
 @pytest.mark.parametrize("value", [0, 0.0, 0.999, np.float32(0.5)])
 def test_fraction_is_returned_as_a_float(value):
-    checked = validation.check_fraction("label_smoothing", value)
+    checked = numbers.check_fraction("label_smoothing", value)
     assert type(checked) is float
     assert checked == value
 
@@ -419,12 +437,12 @@ def test_fraction_is_returned_as_a_float(value):
 @pytest.mark.parametrize("value", [-0.1, 1.0, 1, INF, *NOT_NUMBERS], ids=repr)
 def test_fraction_must_be_in_the_half_open_interval(value):
     with pytest.raises(ValueError, match=r"`label_smoothing` must be a number in \[0, 1\)"):
-        validation.check_fraction("label_smoothing", value)
+        numbers.check_fraction("label_smoothing", value)
 
 
 @pytest.mark.parametrize("value", [1, 1e-9, np.float32(0.5)])
 def test_part_is_returned_as_a_float(value):
-    checked = validation.check_part("fraction", value)
+    checked = numbers.check_part("fraction", value)
     assert type(checked) is float
     assert checked == value
 
@@ -432,12 +450,12 @@ def test_part_is_returned_as_a_float(value):
 @pytest.mark.parametrize("value", [0, -0.1, 1.001, INF, *NOT_NUMBERS], ids=repr)
 def test_part_must_be_above_zero_and_at_most_one(value):
     with pytest.raises(ValueError, match=r"`fraction` must be a number in \(0, 1\]"):
-        validation.check_part("fraction", value)
+        numbers.check_part("fraction", value)
 
 
 @pytest.mark.parametrize(("value", "least"), [(0, 0), (-1, -1), (2.5, 0), (np.float64(3), -1)])
 def test_number_at_least_its_bound_is_returned_as_a_float(value, least):
-    checked = validation.check_at_least("epsilon", value, least)
+    checked = numbers.check_at_least("epsilon", value, least)
     assert type(checked) is float
     assert checked == value
 
@@ -445,12 +463,12 @@ def test_number_at_least_its_bound_is_returned_as_a_float(value, least):
 @pytest.mark.parametrize("value", [-1.001, INF, *NOT_NUMBERS], ids=repr)
 def test_number_below_its_bound_is_refused(value):
     with pytest.raises(ValueError, match=r"`epsilon` must be a finite number >= -1"):
-        validation.check_at_least("epsilon", value, -1)
+        numbers.check_at_least("epsilon", value, -1)
 
 
 @pytest.mark.parametrize("value", [[5, 1], (2.5, 3), np.array([7, 8])])
 def test_class_counts_are_returned_as_a_list_of_floats(value):
-    checked = validation.check_class_counts("counts", value)
+    checked = classes.check_class_counts("counts", value)
     assert checked == [float(count) for count in value]
     assert {type(count) for count in checked} == {float}
 
@@ -460,12 +478,12 @@ def test_class_counts_are_returned_as_a_list_of_floats(value):
 )
 def test_class_counts_must_be_positive(value):
     with pytest.raises(ValueError, match="`counts` must be a list of one number > 0 for each"):
-        validation.check_class_counts("counts", value)
+        classes.check_class_counts("counts", value)
 
 
 @pytest.mark.parametrize("value", [1, 15.0, np.int32(7)])
 def test_count_is_returned_as_an_int(value):
-    checked = validation.check_count("num_bins", value)
+    checked = numbers.check_count("num_bins", value)
     assert type(checked) is int
     assert checked == value
 
@@ -473,12 +491,12 @@ def test_count_is_returned_as_an_int(value):
 @pytest.mark.parametrize("value", [0, -1, 1.5, INF, *NOT_NUMBERS], ids=repr)
 def test_count_must_be_whole_and_at_least_one(value):
     with pytest.raises(ValueError, match=r"`num_bins` must be a whole number >= 1"):
-        validation.check_count("num_bins", value)
+        numbers.check_count("num_bins", value)
 
 
 @pytest.mark.parametrize("value", [1e-9, 3, np.float64(2.0)])
 def test_positive_is_returned_as_a_float(value):
-    checked = validation.check_positive("temperature", value)
+    checked = numbers.check_positive("temperature", value)
     assert type(checked) is float
     assert checked == value
 
@@ -486,29 +504,29 @@ def test_positive_is_returned_as_a_float(value):
 @pytest.mark.parametrize("value", [0, -1.0, INF, *NOT_NUMBERS], ids=repr)
 def test_positive_must_be_finite_and_above_zero(value):
     with pytest.raises(ValueError, match=r"`temperature` must be a finite number > 0"):
-        validation.check_positive("temperature", value)
+        numbers.check_positive("temperature", value)
 
 
 @pytest.mark.parametrize("value", [0.2, (0.1, 0.4), np.array([[0.25]])])
 def test_values_inside_an_open_interval_pass(value):
-    validation.check_open_interval("p0", value, 0.0, 0.5, "why")
+    numbers.check_open_interval("p0", value, 0.0, 0.5, "why")
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, -0.1, NAN, (0.2, 0.5), "0.7", "x", None], ids=repr)
 def test_ends_of_an_open_interval_are_outside(value):
     with pytest.raises(ValueError, match=r"`p0` must be in \(0, 0.5\)"):
-        validation.check_open_interval("p0", value, 0.0, 0.5, "why")
+        numbers.check_open_interval("p0", value, 0.0, 0.5, "why")
 
 
 @pytest.mark.parametrize("value", ["nll", "ece"])
 def test_choice_among_the_choices_passes(value):
-    validation.check_choice("criterion", value, ("nll", "ece"))
+    choices.check_choice("criterion", value, ("nll", "ece"))
 
 
 @pytest.mark.parametrize("value", ["NLL", "", None, 1, ["nll"]], ids=repr)
 def test_choice_must_be_one_of_the_choices(value):
     with pytest.raises(ValueError, match=r"`criterion` must be one of 'nll', 'ece'"):
-        validation.check_choice("criterion", value, ("nll", "ece"))
+        choices.check_choice("criterion", value, ("nll", "ece"))
 
 
 @pytest.mark.parametrize("value", [(0.1, 10), [1e-3, 1e3]])
@@ -532,19 +550,19 @@ def test_temperature_bounds_must_enclose_one(value):
 
 
 def test_alpha_none_stays_none():
-    assert validation.check_alpha(None) is None
+    assert classes.check_alpha(None) is None
 
 
 @pytest.mark.parametrize("value", [0, 0.25, np.float32(0.5)])
 def test_alpha_number_is_returned_as_a_float(value):
-    checked = validation.check_alpha(value)
+    checked = classes.check_alpha(value)
     assert type(checked) is float
     assert checked == value
 
 
 @pytest.mark.parametrize("value", [[0.5, 2], (0.5, 2.0), np.array([0.5, 2.0])])
 def test_alpha_sequence_is_returned_as_a_list_of_floats(value):
-    checked = validation.check_alpha(value)
+    checked = classes.check_alpha(value)
     assert checked == [0.5, 2.0]
     assert {type(weight) for weight in checked} == {float}
 
@@ -569,28 +587,28 @@ def test_alpha_sequence_is_returned_as_a_list_of_floats(value):
 )
 def test_alpha_must_be_numbers_that_are_finite_and_not_negative(value):
     with pytest.raises(ValueError, match=r"`alpha` must be None, a number >= 0"):
-        validation.check_alpha(value)
+        classes.check_alpha(value)
 
 
 def test_alpha_up_to_its_bound_passes():
-    assert validation.check_alpha([0.0, 1.0], 1.0) == [0.0, 1.0]
+    assert classes.check_alpha([0.0, 1.0], 1.0) == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("value", [1.01, [0.5, 2.0]])
 def test_alpha_beyond_its_bound_is_refused(value):
     with pytest.raises(ValueError, match=r"`alpha` must be .*<= 1"):
-        validation.check_alpha(value, 1.0)
+        classes.check_alpha(value, 1.0)
 
 
 @pytest.mark.parametrize("alpha", [None, 0.25, [1.0, 2.0, 3.0]])
 def test_alpha_of_one_weight_per_class_or_a_number_passes(alpha):
-    validation.check_alpha_length(alpha, 3)
+    classes.check_alpha_length(alpha, 3)
 
 
 @pytest.mark.parametrize("length", [1, 2, 4])
 def test_alpha_of_another_length_is_refused(length):
     with pytest.raises(ValueError, match=rf"`alpha` must have one weight per class.*{length} "):
-        validation.check_alpha_length([1.0] * length, 3)
+        classes.check_alpha_length([1.0] * length, 3)
 
 
 # --- shapes
@@ -598,67 +616,67 @@ def test_alpha_of_another_length_is_refused(length):
 
 @pytest.mark.parametrize(("shape", "axis"), [((4, 3), -1), ((3, 4), 0), ((None, 3, 2), 1)])
 def test_class_axis_gives_the_number_of_classes(shape, axis):
-    assert validation.check_class_axis(shaped(*shape), axis) == 3
+    assert shapes.check_class_axis(shaped(*shape), axis) == 3
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((4, 1), -1), ((4, None), -1), ((4, 0), 1)])
 def test_class_axis_of_unknown_length_or_less_than_two_is_refused(shape, axis):
     with pytest.raises(ValueError, match="known length >= 2"):
-        validation.check_class_axis(shaped(*shape), axis)
+        shapes.check_class_axis(shaped(*shape), axis)
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((4, 3), 2), ((4, 3), -3), ((), -1)])
 def test_class_axis_outside_the_shape_is_refused(shape, axis):
     with pytest.raises(ValueError, match="`axis` must name an axis"):
-        validation.check_class_axis(shaped(*shape), axis)
+        shapes.check_class_axis(shaped(*shape), axis)
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (None, 3), [4, None]])
 def test_equal_and_unknown_lengths_pass_as_the_same_shape(shape):
-    validation.check_same_shape("y_true", shape, (4, 3), "Fix.")
-    validation.check_same_shape("y_true", (4, 3), shape, "Fix.")
+    shapes.check_same_shape("y_true", shape, (4, 3), "Fix.")
+    shapes.check_same_shape("y_true", (4, 3), shape, "Fix.")
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 1), (3, 4), (4, 3, 1), (None, 2), ()])
 def test_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match="`y_true` must have shape"):
-        validation.check_same_shape("y_true", shape, (4, 3), "Fix.")
+        shapes.check_same_shape("y_true", shape, (4, 3), "Fix.")
 
 
 @pytest.mark.parametrize(
     "labels", [(4, 5), (4, 5, 1), (4, 5, 3), (None, 5), (None, 5, 3), (None, None, 1)]
 )
 def test_labels_as_ids_or_rows_fit_predictions(labels):
-    validation.check_labels_fit("y_true", labels, (4, 5, 3))
+    shapes.check_labels_fit("y_true", labels, (4, 5, 3))
 
 
 @pytest.mark.parametrize("labels", [(4,), (4, 6), (4, 5, 2), (5, 4), (3, 5, 3), (4, 5, 3, 1), ()])
 def test_labels_of_other_shapes_do_not_fit_predictions(labels):
     with pytest.raises(ValueError, match="`y_true` must have shape"):
-        validation.check_labels_fit("y_true", labels, (4, 5, 3))
+        shapes.check_labels_fit("y_true", labels, (4, 5, 3))
 
 
 def test_predictions_without_an_axis_do_not_fit():
     with pytest.raises(ValueError, match="Received"):
-        validation.check_labels_fit("y_true", (), ())
+        shapes.check_labels_fit("y_true", (), ())
 
 
 # --- labels
 
 
 def test_choices_are_returned_as_a_list():
-    assert validation.check_choices("readings", ("b", "a"), ("a", "b", "c")) == ["b", "a"]
+    assert choices.check_choices("readings", ("b", "a"), ("a", "b", "c")) == ["b", "a"]
 
 
 @pytest.mark.parametrize("value", [[], (), "a", None, 3, ["a", "a"], ["d"], ["a", 1.5], [["a"]]])
 def test_choices_that_are_none_or_twice_or_unknown_are_refused(value):
     with pytest.raises(ValueError, match=r"`readings` must be a list of one or more of 'a', 'b'"):
-        validation.check_choices("readings", value, ("a", "b"))
+        choices.check_choices("readings", value, ("a", "b"))
 
 
 @pytest.mark.parametrize(("value", "expected"), [(None, None), (3, 3), (255.0, 255), (-1, -1)])
 def test_class_id_is_returned_as_an_int(value, expected):
-    checked = validation.check_class_id("ignore_class", value)
+    checked = classes.check_class_id("ignore_class", value)
     assert checked == expected
     assert type(checked) is type(expected)
 
@@ -666,12 +684,12 @@ def test_class_id_is_returned_as_an_int(value, expected):
 @pytest.mark.parametrize("value", [1.5, "1", [1], True, float("nan"), float("inf")])
 def test_class_id_that_is_no_whole_number_is_refused(value):
     with pytest.raises(ValueError, match="`ignore_class` must be a whole number or None"):
-        validation.check_class_id("ignore_class", value)
+        classes.check_class_id("ignore_class", value)
 
 
 @pytest.mark.parametrize(("value", "num_classes"), [(0, None), (2.0, 3), (np.int64(7), None)])
 def test_one_class_is_returned_as_an_int(value, num_classes):
-    checked = validation.check_one_class("class_id", value, num_classes)
+    checked = classes.check_one_class("class_id", value, num_classes)
     assert checked == value
     assert type(checked) is int
 
@@ -679,7 +697,7 @@ def test_one_class_is_returned_as_an_int(value, num_classes):
 @pytest.mark.parametrize("value", [-1, 0.5, INF, *NOT_NUMBERS], ids=repr)
 def test_one_class_that_is_no_class_is_refused(value):
     with pytest.raises(ValueError, match="`class_id` must be a whole number >= 0"):
-        validation.check_one_class("class_id", value)
+        classes.check_one_class("class_id", value)
 
 
 # --- weights and probabilities
@@ -689,7 +707,7 @@ def test_one_class_that_is_no_class_is_refused(value):
     "weights", [(), (2,), (1,), (2, 1), (2, 3), (2, 1, 5), (2, 3, 5), (2, 3, 5, 1), (None, 3)]
 )
 def test_weights_of_samples_and_of_predictions_fit(weights):
-    validation.check_weights_fit("sample_weight", weights, (2, 3, 5, 4))
+    shapes.check_weights_fit("sample_weight", weights, (2, 3, 5, 4))
 
 
 @pytest.mark.parametrize(
@@ -697,7 +715,7 @@ def test_weights_of_samples_and_of_predictions_fit(weights):
 )
 def test_weights_of_other_shapes_do_not_fit(weights):
     with pytest.raises(ValueError, match=r"must have shape \(2,\) or \(2, 3, 5\)"):
-        validation.check_weights_fit("sample_weight", weights, (2, 3, 5, 4))
+        shapes.check_weights_fit("sample_weight", weights, (2, 3, 5, 4))
 
 
 @pytest.mark.parametrize(
@@ -731,7 +749,7 @@ def test_rows_of_weight_zero_may_hold_anything():
 def test_finite_entries_whose_sum_overflows_are_no_probabilities():
     row = np.array([[3e38, 3e38]], "float32")
     with np.errstate(over="ignore"), pytest.raises(ValueError, match=r"in \[0, 1\]"):
-        validation.check_probabilities(
+        entries.check_probabilities(
             "y_pred",
             row.min(-1),
             row.max(-1),
@@ -754,7 +772,7 @@ def test_row_is_named_by_all_its_axes():
 
 @pytest.mark.parametrize(("low", "high"), [(-2, 20), (0.2, 5.0), (-3.0, -0.5)])
 def test_switch_bounds_are_returned_as_floats(low, high):
-    checked = validation.check_switch_bounds(low, high, 0.2)
+    checked = gamma.check_switch_bounds(low, high, 0.2)
     assert checked == (low, high)
     assert {type(bound) for bound in checked} == {float}
 
@@ -764,18 +782,18 @@ def test_switch_bounds_are_returned_as_floats(low, high):
 )
 def test_switch_bounds_must_be_finite_and_in_order(low, high):
     with pytest.raises(ValueError, match=r"`low` must be < `high`, both finite"):
-        validation.check_switch_bounds(low, high, 0.2)
+        gamma.check_switch_bounds(low, high, 0.2)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 3.0), (-0.1, 3.0), (-2.0, 0.1)])
 def test_switch_bounds_must_keep_away_from_zero(low, high):
     with pytest.raises(ValueError, match=r"`low` and `high` must not be within `switch` of 0"):
-        validation.check_switch_bounds(low, high, 0.2)
+        gamma.check_switch_bounds(low, high, 0.2)
 
 
 @pytest.mark.parametrize("value", [2, [2.0, 2.0, 2.0], np.full(3, 2.0)])
 def test_gammas_of_bins_are_returned_as_a_list_of_floats(value):
-    checked = validation.check_bin_gammas(value, 3)
+    checked = gamma.check_bin_gammas(value, 3)
     assert checked == [2.0, 2.0, 2.0]
     assert {type(gamma) for gamma in checked} == {float}
 
@@ -783,38 +801,38 @@ def test_gammas_of_bins_are_returned_as_a_list_of_floats(value):
 @pytest.mark.parametrize("value", [NAN, INF, [1.0, 2.0], [1.0, NAN, 2.0], "a", None, [[1.0] * 3]])
 def test_gammas_of_bins_must_be_finite_and_one_for_each(value):
     with pytest.raises(ValueError, match=r"`gamma` must be a finite number or a list of 3"):
-        validation.check_bin_gammas(value, 3)
+        gamma.check_bin_gammas(value, 3)
 
 
 def test_edges_may_repeat_and_touch_the_ends():
-    assert validation.check_edges([0, 0.5, 0.5, 1], 5) == [0.0, 0.5, 0.5, 1.0]
-    assert validation.check_edges([], 1) == []
+    assert gamma.check_edges([0, 0.5, 0.5, 1], 5) == [0.0, 0.5, 0.5, 1.0]
+    assert gamma.check_edges([], 1) == []
 
 
 @pytest.mark.parametrize("value", [[0.5], [0.6, 0.5], [-0.1, 0.5], [0.5, 1.1], [NAN, 0.5], "a"])
-def test_edges_must_be_probabilities_that_never_fall(value):
-    with pytest.raises(ValueError, match=r"`edges` must be 2 numbers in \[0, 1\]"):
-        validation.check_edges(value, 3)
+def test_edges_must_be_non_decreasing_probabilities(value):
+    with pytest.raises(ValueError, match=r"`edges` must be 2 non-decreasing numbers in \[0, 1\]"):
+        gamma.check_edges(value, 3)
 
 
 @pytest.mark.parametrize("value", [(-0.9, 10), [0.0, 2.0]])
 def test_gamma_bounds_are_returned_as_floats(value):
-    assert validation.check_gamma_bounds(value) == tuple(value)
+    assert gamma.check_gamma_bounds(value) == tuple(value)
 
 
 @pytest.mark.parametrize("value", [(-1.0, 3.0), (0.1, 3.0), (-0.5, 0.0), (-0.5, INF), 3.0, None])
 def test_gamma_bounds_must_enclose_zero_above_minus_one(value):
     with pytest.raises(ValueError, match=r"`gamma_bounds` must be"):
-        validation.check_gamma_bounds(value)
+        gamma.check_gamma_bounds(value)
 
 
 @pytest.mark.parametrize("value", [-0.99, 0, 3])
 def test_posterior_gamma_is_returned_as_a_float(value):
-    checked = validation.check_posterior_gamma("gamma", value)
+    checked = gamma.check_posterior_gamma("gamma", value)
     assert (checked, type(checked)) == (value, float)
 
 
 @pytest.mark.parametrize("value", [-1.0, -2, INF, *NOT_NUMBERS], ids=repr)
 def test_posterior_gamma_must_be_finite_and_above_minus_one(value):
     with pytest.raises(ValueError, match=r"`gamma` must be a finite number > -1"):
-        validation.check_posterior_gamma("gamma", value)
+        gamma.check_posterior_gamma("gamma", value)

@@ -5,12 +5,10 @@ from typing import Any
 
 import apache_beam as beam
 
-from keras_focal._validation import (
-    check_choice,
-    check_class_id,
-    check_count,
-    check_temperature_bounds,
-)
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.classes import check_class_id
+from keras_focal._validation.maps import check_temperature_bounds
+from keras_focal._validation.numbers import check_count
 from keras_focal.calibration.report import CalibrationReport, CalibrationState, Settings
 
 

@@ -1,5 +1,7 @@
 """Fitting a calibration map on held-out data, and the calibrated model."""
 
+import typing
+
 from keras_focal.calibration.maps import MapFit, MapScores, fit_map
 from keras_focal.calibration.report import CalibrationReport
 from keras_focal.calibration.surgery import calibrate
@@ -9,6 +11,9 @@ from keras_focal.calibration.temperature import (
     fit_focal_temperature,
     fit_temperature,
 )
+
+if typing.TYPE_CHECKING:
+    from keras_focal.calibration.maps.calibrator import Calibrator as Calibrator
 
 __all__ = [
     "CalibrationReport",
@@ -21,3 +26,11 @@ __all__ = [
     "fit_map",
     "fit_temperature",
 ]
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name == "Calibrator":  # which needs scikit-learn, and so is in no `import *`
+        from keras_focal.calibration.maps.calibrator import Calibrator
+
+        return Calibrator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""AdaFocal: gammas that follow the calibration of the model on the validation data."""
+"""AdaFocal: gammas updated from the calibration of the model on the validation data."""
 
 import json
 import os
@@ -8,59 +8,55 @@ from typing import Any
 
 import keras
 
-from keras_focal._validation import (
-    check_at_least,
-    check_bin_gammas,
-    check_edges,
-    check_positive,
-    check_switch_bounds,
-)
+from keras_focal._validation.gamma import check_bin_gammas, check_edges, check_switch_bounds
+from keras_focal._validation.numbers import check_at_least, check_positive
 from keras_focal.callbacks._attach import attach
 from keras_focal.callbacks._logs import add_to_logs
 from keras_focal.callbacks._losses import losses_of
 from keras_focal.callbacks._metrics import metrics_of
 from keras_focal.callbacks._record import Row, read_rows, rows_before, write_text
-from keras_focal.functional import adapted_gammas, bin_gaps
+from keras_focal.functional import adapted_gammas
+from keras_focal.functional.gammas._adaptive import bin_gaps
 from keras_focal.gammas import AdaptiveBins
 from keras_focal.metrics import BinnedMetric
 
 
 class AdaptiveGamma(keras.callbacks.Callback):
-    """Move the gamma of each bin of p_t by the validation calibration of that bin.
+    """Update the gamma of each bin of p_t from the calibration of that bin on the validation data.
 
-    After each epoch that ends with validation, the state of a compiled `AdaECE`, or of a
-    `CalibrationMetrics` that reports "ada_ece", is cut into bins of equal mass, as many as the
-    loss has: no second pass over the data is made. With C_b and A_b the mean confidence and the
+    After the validation of each epoch, bins of equal mass are computed from the state of a compiled
+    `AdaECE`, or of a `CalibrationMetrics` that reports "ada_ece", without another pass over the
+    data. There are as many bins as in the loss. With C_b and A_b the mean confidence and the
     accuracy of bin b,
 
         gamma_b <- gamma_b exp(rate (C_b - A_b))     where gamma_b > 0,
-        gamma_b <- gamma_b exp(-rate (C_b - A_b))    where gamma_b < 0: the inverse focal loss,
+        gamma_b <- gamma_b exp(-rate (C_b - A_b))    where gamma_b < 0 (the inverse focal loss).
 
-    a gamma that comes closer to 0 than `switch` becomes `switch` with the other sign, and all are
-    held to [low, high]. In the next epoch a training sample has the gamma of the bin whose range
-    of confidence its p_t falls in. No step is compiled again.
+    A gamma closer to 0 than `switch` becomes `switch` with the opposite sign, and all gammas are
+    clipped to [low, high]. In the next epoch, each training sample has the gamma of the bin that
+    contains its p_t. Compiled steps are reused.
 
-    The gammas are part of the loss, so a model saved with `.save` resumes where it stood. For
-    `BackupAndRestore`, which saves weights alone, give a `directory`: every epoch is written to
-    `adaptive_gamma.json` there, and a run that resumes at a later epoch reads it. The least and
-    the largest gamma are in the epoch logs as "gamma_min" and "gamma_max".
+    The gammas are part of the loss, so they are restored with a model saved by `.save`. For
+    `BackupAndRestore`, which only saves weights, pass a `directory`: every epoch is recorded in
+    `adaptive_gamma.json` there, and a run that resumes at a later epoch reads it. The epoch logs
+    contain the smallest and the largest gamma as "gamma_min" and "gamma_max".
 
     Args:
-        rate: lambda of the paper, >= 0: how fast gammas move.
-        low: Least gamma, < `high`.
-        high: Greatest gamma.
-        switch: Size of gamma below which focal and inverse focal loss change places, > 0. `low`
-            >= `switch` keeps the inverse focal loss out.
-        rule: The `AdaptiveBins` to move; None for that of the loss. Needed where losses of several
-            outputs have one each: give each its own callback.
-        metric: Name of the metric to read; None for the one that the model has.
-        directory: None, or a folder for the record of every epoch; made if need be.
+        rate: The step size, lambda in the paper, >= 0.
+        low: Smallest gamma, < `high`.
+        high: Largest gamma.
+        switch: Size of gamma below which the loss switches between focal and inverse focal, > 0.
+            `low` >= `switch` rules out the inverse focal loss.
+        rule: The `AdaptiveBins` to update, or None for that of the loss. If the losses of several
+            outputs have one each, use a callback for each of them.
+        metric: Name of the metric to read, or None if the model has only one.
+        directory: None, or the folder for the record of all epochs; created if missing.
 
     Raises:
-        ValueError: If `rate` is negative, `switch` not positive, or the bounds are out of order or
-            within `switch` of 0; when training starts, if no loss, or more than one, has an
-            `AdaptiveBins`; when the first validation ends, if the model has no metric to read, or
-            more than one. An epoch without validation leaves the gammas as they are.
+        ValueError: If `rate` is negative, `switch` is not positive, or the bounds are out of order
+            or within `switch` of 0; at the start of training, unless exactly one loss has an
+            `AdaptiveBins`; after the first validation, unless the model has exactly one metric to
+            read. After an epoch without validation the gammas do not change.
 
     Example:
         >>> import keras, keras_focal, numpy as np
@@ -90,12 +86,12 @@ class AdaptiveGamma(keras.callbacks.Callback):
         directory: str | os.PathLike | None = None,
     ):
         super().__init__()
-        self.rate = check_at_least("rate", rate, 0, "0 leaves gamma as it is, 1 is the paper's.")
+        self.rate = check_at_least("rate", rate, 0, "0 keeps gamma constant, the paper uses 1.")
         self.switch = check_positive("switch", switch)
         self.low, self.high = check_switch_bounds(low, high, self.switch)
         self.metric = metric
         self.rows: list[Row] = []
-        """Of each epoch: its number, and the edges, gaps and gammas that it ended with."""
+        """One row for each epoch: its number, and the edges, gaps and gammas at its end."""
         self._given = rule
         self._rule: AdaptiveBins
         self._file = None if directory is None else Path(directory) / "adaptive_gamma.json"
@@ -107,13 +103,13 @@ class AdaptiveGamma(keras.callbacks.Callback):
         self._rule = self._given or _only_rule(model)
         attach(model, self._rule.state)
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._is_first = True
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             self.rows = read_rows(self._file, self._parsed)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.rows = rows_before(self.rows, epoch)
         if self._is_first and self._file is not None:
             self._resume(epoch)
@@ -122,7 +118,7 @@ class AdaptiveGamma(keras.callbacks.Callback):
     def _parsed(self, text: str) -> list[Row]:
         rows = json.loads(text)
         if not isinstance(rows, list):
-            raise TypeError(f"a list of epochs is expected, not {type(rows).__name__}")
+            raise TypeError(f"expected a list of epochs, got {type(rows).__name__}")
         for row in rows:
             check_bin_gammas(row["gammas"], self._rule.num_bins)
             check_edges(row["edges"], self._rule.num_bins)
@@ -133,14 +129,14 @@ class AdaptiveGamma(keras.callbacks.Callback):
             self._rule.assign(self.rows[-1]["gammas"], self.rows[-1]["edges"])
         elif epoch > 0:
             warnings.warn(
-                f"AdaptiveGamma resumes at epoch {epoch}, and {self._file} has no epoch before it: "
-                "gammas begin as the loss holds them.",
+                f"AdaptiveGamma resumes at epoch {epoch}, but {self._file} has no earlier epoch: "
+                "training continues with the gammas of the loss.",
                 stacklevel=2,
             )
 
-    def on_test_end(self, logs: Any = None) -> None:
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         if self._epoch is None:
-            # A call of `evaluate` of its own.
+            # A separate call of `evaluate`.
             return
         cells = _only_metric(self.model, self.metric).equal_mass_cells()
         rule = self._rule
@@ -165,17 +161,17 @@ class AdaptiveGamma(keras.callbacks.Callback):
             }
         )
         if self._file is not None:
-            # Now, before any callback says that the epoch is done: a run that was killed after a
-            # backup, but before the end of the epoch here, would resume without its gammas.
+            # Written now, before other callbacks end the epoch: a run that is killed between a
+            # backup and the end of the epoch here would resume without these gammas.
             write_text(self._file, json.dumps(self.rows))
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch = None
         if not self.rows and not self._has_warned:
             self._has_warned = True
             warnings.warn(
-                "AdaptiveGamma has no validation predictions to read after the first epoch: gammas "
-                "stay as they are. Pass validation_data to fit().",
+                "AdaptiveGamma found no validation predictions after the first epoch, so gammas do "
+                "not change. Pass validation_data to fit().",
                 stacklevel=2,
             )
         gammas = self._rule.gammas
@@ -183,7 +179,7 @@ class AdaptiveGamma(keras.callbacks.Callback):
 
 
 def _only_rule(model: keras.Model) -> AdaptiveBins:
-    """Return the one rule of the losses of a model that can be moved, or raise."""
+    """Return the only `AdaptiveBins` of the losses of a model, or raise."""
     gammas = [getattr(loss, "gamma", None) for loss in losses_of(model)]
     rules = {id(gamma): gamma for gamma in gammas if isinstance(gamma, AdaptiveBins)}
     if len(rules) != 1:
@@ -191,7 +187,7 @@ def _only_rule(model: keras.Model) -> AdaptiveBins:
             "AdaptiveGamma needs one loss whose gamma is an AdaptiveBins. Received: "
             f"{len(rules)} of them in loss={model.loss!r}. "
             + (
-                "Give each output a callback of its own: AdaptiveGamma(rule=..., metric=...)."
+                "Use one callback for each output: AdaptiveGamma(rule=..., metric=...)."
                 if rules
                 else "Compile with a focal loss such as SparseCategoricalFocalCrossentropy("
                 "gamma=keras_focal.gammas.AdaptiveBins(), from_logits=True)."
@@ -201,7 +197,7 @@ def _only_rule(model: keras.Model) -> AdaptiveBins:
 
 
 def _only_metric(model: keras.Model, name: str | None) -> BinnedMetric:
-    """Return the one metric of a model with cells of equal mass, and that name if any, or raise."""
+    """Return the only metric of a model with bins of equal mass, or that of the name, or raise."""
     found = {
         key: metric
         for key, metric in metrics_of(model).items()
@@ -212,10 +208,10 @@ def _only_metric(model: keras.Model, name: str | None) -> BinnedMetric:
         names = ", ".join(map(repr, found)) or "none"
         raise ValueError(
             "AdaptiveGamma needs one metric with bins of equal mass"
-            + ("" if name is None else f" of the name {name!r}")
+            + ("" if name is None else f" named {name!r}")
             + f". Received: {names}. "
             + (
-                "Say which: AdaptiveGamma(metric=...)."
+                "Choose one with AdaptiveGamma(metric=...)."
                 if found
                 else "Add metrics=[keras_focal.metrics.AdaECE(from_logits=True)] to compile()."
             )

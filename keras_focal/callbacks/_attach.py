@@ -1,9 +1,9 @@
-"""A model carries a state, so that its compiled steps see the state change.
+"""Attaching a state to a model, so that its compiled steps see the state change.
 
-On TensorFlow and torch a step reads the variables of a loss as they are, and nothing need be done.
-On JAX it reads what Keras hands over: among others the variables of all metrics of the model and
-of the metrics below those. A model refuses new state once it is built; a metric never does. So the
-state hangs below a metric that the model has.
+On TensorFlow and torch, a step reads the variables of a loss directly. On JAX it reads what Keras
+passes to it, which includes the variables of all metrics of the model and of the metrics nested in
+those. A built model accepts no new state, but a metric does, so the state is nested in a metric of
+the model.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from keras_focal.gammas import HeldState
 
 
 class Carrier(keras.metrics.Metric):
-    """States below one metric of a model, for as long as the model stays compiled as it is."""
+    """States nested in a metric of a model, until the model is compiled again."""
 
     def __init__(self) -> None:
         super().__init__(name="held_states")
@@ -24,13 +24,13 @@ class Carrier(keras.metrics.Metric):
         self._compiled: tuple[Any, Any] = (None, None)
 
     def take(self, model: keras.Model, state: HeldState) -> None:
-        """Add a state, and drop those of the losses that the model had before `compile`."""
+        """Add a state, and drop those of losses from before the last `compile`."""
         is_same = all(a is b for a, b in zip(self._compiled, _compiled(model), strict=True))
         self._compiled = _compiled(model)
         self.states = [*(self.states if is_same else []), state]
 
     def drop(self, state: HeldState) -> None:
-        """Let a state go."""
+        """Remove a state."""
         self.states = [one for one in self.states if one is not state]
 
     @property
@@ -45,18 +45,18 @@ class Carrier(keras.metrics.Metric):
 
 
 def attach(model: keras.Model, state: HeldState | None = None) -> None:
-    """Make a model carry the state of its losses, so that compiled steps see it change.
+    """Attach the state of the losses to a model, so that compiled steps see it change.
 
-    `GammaScheduler` and `AdaptiveGamma` do this by themselves. Call it before you assign
-    `loss.gamma` yourself, between calls of `fit` or in a callback of your own, and again after
-    each `compile`. A model that cannot carry the state on JAX, since it hides its metrics or its
-    `train_step` computes the loss outside a scope that maps them, compiles its steps anew whenever
-    the state changes.
+    `GammaScheduler` and `AdaptiveGamma` call this function. Call it before you assign `loss.gamma`
+    yourself, between calls of `fit` or in your own callback, and again after each `compile`. On
+    JAX, some models cannot carry the state: those that hide their metrics, or whose `train_step`
+    computes the loss outside a scope that maps the variables of metrics. Their steps are compiled
+    again whenever the state changes.
 
     Args:
         model: A compiled model.
         state: The `gamma_state` of a focal loss whose gamma is a number, or the `state` of an
-            `AdaptiveBins`; None for those of all losses of the model.
+            `AdaptiveBins`. None for those of all losses of the model.
 
     Raises:
         ValueError: If `state` is None and no loss of the model has one.
@@ -73,20 +73,20 @@ def attach(model: keras.Model, state: HeldState | None = None) -> None:
     if not states:
         raise ValueError(
             "`model` must be compiled with a focal loss whose gamma can change. Received: "
-            f"loss={model.loss!r}. Give the state of a loss that the model holds elsewhere: "
+            f"loss={model.loss!r}. If the model calls its loss elsewhere, pass the state: "
             "attach(model, loss.gamma_state)."
         )
     if keras.backend.backend() != "jax":
         return
     for one in states:
         one.listen(model, before=_synchronize, after=_rebuild_steps)
-        if not _is_carried(model, one) and _hang(model, one):
+        if not _is_carried(model, one) and _nest(model, one):
             _rebuild_steps(model)
             one.handed_over()
 
 
-def _hang(model: keras.Model, state: HeldState) -> bool:
-    """Hang a state below a metric of a model; return whether one was found."""
+def _nest(model: keras.Model, state: HeldState) -> bool:
+    """Nest a state in a metric of a model; return whether a suitable metric was found."""
     _synchronize(model)
     for host in _metrics(model):
         if not hasattr(host, "held_states"):
@@ -99,7 +99,7 @@ def _hang(model: keras.Model, state: HeldState) -> bool:
 
 
 def _metrics(model: keras.Model) -> Iterator[keras.metrics.Metric]:
-    """Yield the metrics of a model, and those in the container that Keras keeps for `compile`."""
+    """Yield the metrics of a model, and those in the container of its compiled metrics."""
     for metric in model.metrics:
         yield metric
         yield from getattr(metric, "metrics", [])
@@ -111,31 +111,31 @@ def _is_carried(model: keras.Model, state: HeldState) -> bool:
 
 
 def _outlives_reset(host: keras.metrics.Metric, state: HeldState) -> bool:
-    """Return whether a metric leaves a state below it alone when it is reset.
+    """Return whether a reset of a metric leaves a state nested in it unchanged.
 
-    The default of Keras sets all variables to 0, those below the metric too.
+    By default Keras sets all variables to 0, including nested ones.
     """
     ours = {id(variable) for variable in state.variables}
-    # A variable that the reset does not touch comes back itself.
+    # A variable that the reset does not change is returned as the same object.
     kept = {id(value) for value in host.stateless_reset_state()}
     return ours <= kept
 
 
 def _compiled(model: keras.Model) -> tuple[Any, Any]:
-    """Return what changes when a model is compiled with another loss."""
+    """Return objects that are replaced when a model is compiled again."""
     return model.optimizer, model.loss
 
 
 def _synchronize(model: keras.Model) -> None:
-    """Give variables their values back, which the trainer holds while a step runs.
+    """Restore the values of variables, which the trainer holds while it runs steps.
 
-    What is assigned to them before that is lost.
+    An assignment before that would be lost.
     """
     model.jax_state_sync()
 
 
 def _rebuild_steps(model: keras.Model) -> bool:
-    """Have the steps that exist compiled anew; return whether there are any."""
+    """Have existing steps compiled again; return whether there are any."""
     steps = (
         (model.train_function, model.make_train_function),
         (

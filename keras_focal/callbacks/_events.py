@@ -29,7 +29,7 @@ class Events:
             if name not in ("epoch", "data")
         ]
         for name, png in images.items():
-            # Width and height stand at fixed places in a PNG.
+            # Width and height are at fixed offsets in a PNG.
             width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
             image = Summary.Image(
                 height=height, width=width, colorspace=4, encoded_image_string=png

@@ -1,47 +1,52 @@
-"""Changing gamma by epoch, so that the compiled step sees it on every backend."""
+"""Changing gamma by epoch, visible to compiled steps on every backend."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 
-from keras_focal._validation import check_choice, check_count, check_gamma
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.gamma import check_gamma
+from keras_focal._validation.numbers import check_count
 from keras_focal.callbacks._attach import attach
 from keras_focal.callbacks._logs import add_to_logs
 from keras_focal.callbacks._losses import gamma_states, losses_of, within
 from keras_focal.gammas import SCHEDULED, GammaSteps, HeldState
 from keras_focal.losses import FocalLoss
 
+Scheduled = keras.losses.Loss | HeldState
+"""A focal loss, or its state."""
+
 
 class GammaScheduler(keras.callbacks.Callback):
     """Set the gamma of every focal loss of the model at the start of each epoch.
 
-    Gamma is a pure function of the epoch, so `initial_epoch`, `BackupAndRestore` and a reloaded
-    model resume in step. No step is compiled again when it changes, except on JAX in a model that
-    hides its metrics or computes the loss in a `train_step` of its own (see `attach`). The value is
-    in the epoch logs as "gamma", or "gamma_1" for a second scheduler: put callbacks that read it,
-    such as `CSVLogger`, after this one. A changing gamma changes the scale of the loss: early
-    stopping should watch the NLL (`metrics.NegativeLogLikelihood`), not "val_loss".
+    Gamma is a function of the epoch alone, so `initial_epoch`, `BackupAndRestore` and a reloaded
+    model resume with the right gamma. Compiled steps are reused when gamma changes, except on JAX
+    for a model that hides its metrics or computes the loss in its own `train_step` (see `attach`).
+    The epoch logs contain gamma as "gamma", or "gamma_1" for a second scheduler. List callbacks
+    that read it, such as `CSVLogger`, after this one. A change of gamma changes the scale of the
+    loss, so early stopping should monitor the NLL (`metrics.NegativeLogLikelihood`) rather than
+    "val_loss".
 
     Args:
         schedule: One of
             - "FLSc-531" or "FLSc-532": gamma 5, 3, then 1 or 2, switching at 2/7 and 5/7 of the
-              epochs of the run, as the paper does at epochs 100 and 250 of 350;
+              epochs of the run, as at epochs 100 and 250 of 350 in the paper;
             - a dict {first epoch: gamma} with an entry for epoch 0;
             - a `keras.optimizers.schedules.LearningRateSchedule`, called with the epoch;
-            - any function from an epoch, an int from 0, to gamma.
-        boundaries: For a preset, the two epochs at which gamma changes, in place of fractions of
-            the run.
-        losses: None for all focal losses that the model is compiled with, also as parts of another
-            loss; or the one or several to schedule, as objects or as their `gamma_state`. Needed
-            where a function or the model itself calls the loss, and where losses of several
-            outputs have a schedule each.
+            - any function from the epoch, an int counted from 0, to gamma.
+        boundaries: The two epochs at which gamma changes, for "FLSc-531" and "FLSc-532" only.
+        losses: The focal losses to schedule: a loss, its `gamma_state`, or a list of these. None
+            for all focal losses that the model is compiled with, including parts of other losses.
+            Needed if a function or the model itself calls the loss, or if the losses of several
+            outputs have different schedules.
         verbose: 1 prints each change of gamma.
 
     Raises:
-        ValueError: If the schedule is unknown or gives a gamma that is negative or not finite, or
-            an entry of `losses` has no gamma to schedule; when training starts, if no loss of the
-            model has one.
+        ValueError: If the schedule is unknown or returns a gamma that is negative or not finite, or
+            an entry of `losses` has no gamma to schedule; at the start of training, if no loss of
+            the model has one.
 
     Example:
         >>> import keras_focal
@@ -61,7 +66,10 @@ class GammaScheduler(keras.callbacks.Callback):
         | Callable[[int], float],
         *,
         boundaries: Sequence[int] | None = None,
-        losses: Any = None,
+        losses: keras.losses.Loss
+        | HeldState
+        | Sequence[keras.losses.Loss | HeldState]
+        | None = None,
         verbose: int = 0,
     ):
         super().__init__()
@@ -79,7 +87,7 @@ class GammaScheduler(keras.callbacks.Callback):
         elif boundaries is not None:
             raise ValueError(
                 "`boundaries` must be None unless `schedule` is a preset. Received: "
-                f"boundaries={boundaries!r}. Put the epochs into the schedule itself."
+                f"boundaries={boundaries!r}. Include the epochs in the schedule."
             )
         elif isinstance(schedule, Mapping):
             self._schedule = _stepwise(schedule)
@@ -102,13 +110,13 @@ class GammaScheduler(keras.callbacks.Callback):
         for state in self._states:
             attach(model, state)
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         gamma = self.gamma_at(epoch)
         has_changed = [state.assign(gamma=gamma) for state in self._states]
         if self.verbose and any(has_changed):
             print(f"\nEpoch {epoch + 1}: gamma is now {gamma:g}.")
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         add_to_logs(logs, gamma=self._states[0]["gamma"])
 
     def _preset(self, epoch: int) -> float:
@@ -121,42 +129,42 @@ class GammaScheduler(keras.callbacks.Callback):
                     "`boundaries` must be given outside `fit`, where the number of epochs is "
                     "unknown. Received: boundaries=None."
                 )
-            # Even a run of one epoch begins with the first gamma.
+            # Even a run of one epoch starts with the first gamma.
             boundaries = tuple(max(1, round(switch * epochs)) for switch in self._steps.switches)
         return self._steps.gammas[sum(epoch >= boundary for boundary in boundaries)]
 
 
 def _states_of(model: keras.Model) -> list[HeldState]:
-    """Return the states of the focal losses of a model, or raise saying what to do."""
+    """Return the states of the focal losses of a model, or raise."""
     losses = losses_of(model)
     states = gamma_states(losses)
     rules = [loss.gamma for loss in losses if isinstance(loss, FocalLoss)]
     if not states and rules:
         raise ValueError(
             "GammaScheduler needs a focal loss whose gamma is a number. Received: "
-            f"gamma={rules[0]!r}, which each sample sets for itself. Leave the callback "
-            "out, or compile with a loss such as "
+            f"gamma={rules[0]!r}, a rule that gives each sample its own. Remove the "
+            "callback, or compile with a loss such as "
             'keras_focal.losses.get("FLSc-531", from_logits=True).'
         )
     if not states:
         raise ValueError(
             f"GammaScheduler needs a focal loss in the model. Received: loss={model.loss!r}. "
             "Compile with a loss object such as "
-            'keras_focal.losses.get("FLSc-531", from_logits=True), or name the focal losses that '
-            "a function or the model itself calls: GammaScheduler(..., losses=[focal])."
+            'keras_focal.losses.get("FLSc-531", from_logits=True). If a function or the model '
+            "itself calls the focal loss, pass it: GammaScheduler(..., losses=[focal])."
         )
     return states
 
 
 def _states_in(losses: Any) -> list[HeldState]:
-    """Return the states that the argument `losses` names."""
+    """Return the states in the argument `losses`."""
     found = [
         [one] if isinstance(one, HeldState) else gamma_states(within(one))
         for one in keras.tree.flatten(losses)
     ]
     if not found or not all(found):
         raise ValueError(
-            "`losses` must be focal losses whose gamma is a number, losses that hold such, or "
+            "`losses` must be focal losses whose gamma is a number, losses that contain one, or "
             f"their `gamma_state`. Received: losses={losses!r}. Leave it out to schedule all focal "
             "losses of the model."
         )
@@ -181,11 +189,11 @@ def _check_boundaries(boundaries: Sequence[int], length: int) -> tuple[int, ...]
     epochs = tuple(check_count("boundaries", epoch) for epoch in boundaries)
     if len(epochs) != length or list(epochs) != sorted(set(epochs)):
         raise ValueError(
-            f"`boundaries` must be {length} rising epochs. Received: boundaries={boundaries!r}."
+            f"`boundaries` must be {length} increasing epochs. Received: boundaries={boundaries!r}."
         )
     return epochs
 
 
 def _as_number(value: Any) -> Any:
-    """Return the Python number in a scalar tensor, or the value itself if it is none."""
+    """Return a scalar tensor as a Python number; other values are unchanged."""
     return float(keras.ops.convert_to_numpy(value)) if hasattr(value, "shape") else value

@@ -1,4 +1,4 @@
-"""The losses that a model is compiled with, and the states in them that callbacks change."""
+"""The losses of a model, and their states that callbacks change."""
 
 import inspect
 from collections.abc import Iterable
@@ -11,10 +11,10 @@ from keras_focal.losses import FocalLoss
 
 
 def losses_of(model: keras.Model) -> list[keras.losses.Loss]:
-    """Return the losses that a model is compiled with, and those that they hold as attributes."""
+    """Return the losses that a model is compiled with, and those in their attributes."""
     compiled = model._compile_loss
     if compiled is not None and not compiled.built:
-        # Keras makes an object of a class with the first batch: too late to find it.
+        # Keras instantiates a loss class at the first batch, which would be too late.
         compiled._user_loss = model.loss = keras.tree.map_structure(_as_object, model.loss)
     built = [entry.loss for entry in getattr(compiled, "_flat_losses", None) or []]
     return within([model.loss, built])
@@ -26,7 +26,7 @@ def _as_object(loss: Any) -> Any:
 
 
 def within(values: Any) -> list[keras.losses.Loss]:
-    """Return the losses in a structure, and those that they hold as attributes, each once."""
+    """Return the losses in a structure, and those in their attributes, each once."""
     found: dict[int, keras.losses.Loss] = {}
 
     def search(values: Any) -> None:
@@ -40,14 +40,14 @@ def within(values: Any) -> list[keras.losses.Loss]:
 
 
 def held_states(losses: Iterable[keras.losses.Loss]) -> list[HeldState]:
-    """Return the states of losses: that of a gamma given as a number, or of an `AdaptiveBins`."""
+    """Return the states of losses whose gamma is a number or an `AdaptiveBins`."""
     gammas = [loss.gamma for loss in losses if isinstance(loss, FocalLoss)]
     bins = [gamma.state for gamma in gammas if isinstance(gamma, AdaptiveBins)]
     return [*gamma_states(losses), *_once(bins)]
 
 
 def gamma_states(losses: Iterable[keras.losses.Loss]) -> list[HeldState]:
-    """Return the states of those losses whose gamma is a number, each once."""
+    """Return the states of losses whose gamma is a number, each once."""
     states = (loss.gamma_state for loss in losses if isinstance(loss, FocalLoss))
     return _once(state for state in states if state is not None)
 

@@ -1,4 +1,4 @@
-"""The metrics of this package that a model is compiled with."""
+"""The metrics of this package in a model."""
 
 import keras
 
@@ -8,7 +8,7 @@ from keras_focal.metrics import PredictionMetric
 def metrics_of(model: keras.Model) -> dict[str, PredictionMetric]:
     """Return the metrics of this package in a model, by their names in the logs.
 
-    With several outputs Keras puts the name of the output before that of the metric.
+    With several outputs, Keras prefixes the name of the metric with that of the output.
     """
     found: dict[str, PredictionMetric] = {}
     for metric in model.metrics:
@@ -19,10 +19,10 @@ def metrics_of(model: keras.Model) -> dict[str, PredictionMetric]:
 
 
 def _named(metric: keras.metrics.Metric) -> dict[str, keras.metrics.Metric]:
-    """Return a metric by its name, or those in the container that Keras makes of compiled ones."""
+    """Return a metric by its name, or those in the container of compiled metrics by theirs."""
     inner = getattr(metric, "metrics", None)
     if inner is None:
         return {metric.name: metric}
-    # The container reports them in their order, each under its name in the logs.
+    # The results of the container are in the order of its metrics, under their names in the logs.
     names = list(metric.result()) if inner else []
     return dict(zip(names, inner, strict=True))

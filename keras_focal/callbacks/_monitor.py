@@ -1,4 +1,4 @@
-"""Writing down the calibration of a model while it trains, from the state of its own metrics."""
+"""Recording the calibration of a model during training, from the state of its metrics."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_focal._validation import check_count
+from keras_focal._validation.numbers import check_count
 from keras_focal.callbacks._events import Events
 from keras_focal.callbacks._metrics import metrics_of
 from keras_focal.callbacks._record import Row, read_rows, rows_before, write_text
@@ -21,34 +21,34 @@ from keras_focal.metrics import BinnedMetric, PredictionMetric
 
 
 class CalibrationMonitor(keras.callbacks.Callback):
-    """Write the calibration of the training and the validation data after chosen epochs.
+    """Record the calibration on the training and the validation data during training.
 
-    What the compiled metrics of this package hold is read when an epoch ends: no second pass over
-    the data is made. `directory` receives
+    At the end of an epoch the callback reads the compiled metrics of this package, without another
+    pass over the data. It writes to `directory`:
 
-    - `calibration.csv`: a row for each epoch and each of "training" and "validation" with every
-      reading of those metrics, such as the ECE, the NLL and the entropy of right and wrong
-      predictions (`ScoresByCorrectness`) and the norm of the logits (`LogitNorm`), and as
-      `last_kernel_norm` the L2 norm of the kernel of the last layer that has one;
-    - for each function in `pictures` and each binned metric a PNG file, such as
+    - `calibration.csv`: a row for each epoch and each of "training" and "validation", with every
+      reading of those metrics, such as the ECE, the NLL and the entropy of correct and of wrong
+      predictions (`ScoresByCorrectness`) and the norm of the logits (`LogitNorm`), and with the L2
+      norm of the kernel of the last layer that has one (`last_kernel_norm`);
+    - for each function in `pictures` and each metric with bins, a PNG file, such as
       `pictures/reliability_diagram_ece_validation_0007.png` for the eighth epoch;
-    - with `tensorboard=True` the same numbers and pictures as TensorBoard events.
+    - with `tensorboard=True`, the same numbers and pictures as TensorBoard events.
 
-    A run that resumes at a later epoch keeps the rows of the epochs before. Training metrics are
-    means over the epoch, while the weights change, as all training metrics of Keras are.
+    A run that resumes at a later epoch keeps the rows of earlier epochs. Like all training metrics
+    in Keras, those on the training data are means over the epoch, while the weights change.
 
     Args:
-        directory: Folder to write to; made if need be.
-        pictures: Functions of `keras_focal.plotting` that take `bins` and `title` and return axes:
-            `reliability_diagram`, `confidence_histogram`, or your own. Needs matplotlib.
-        every: Write after each `every`-th epoch and after the last.
+        directory: Folder to write to; created if missing.
+        pictures: Functions that take `bins` and `title` and return axes: `reliability_diagram` and
+            `confidence_histogram` of `keras_focal.plotting`, or your own. Needs matplotlib.
+        every: Number of epochs between records. The last epoch is always recorded.
         tensorboard: Whether to write TensorBoard events. Needs `pip install
             "keras_focal[tensorboard]"`.
 
     Raises:
-        ValueError: If `every` is not a whole number >= 1 or a picture is no function; when the
-            first epoch ends, if the model has no metric of this package, or, with `pictures`, none
-            with bins of equal width.
+        ValueError: If `every` is not a whole number >= 1 or a picture is not a function; at the end
+            of the first epoch, if the model has no metric of this package, or, with `pictures`,
+            none with bins of equal width.
         ImportError: If `tensorboard` is True and the package is not installed.
 
     Example:
@@ -84,37 +84,37 @@ class CalibrationMonitor(keras.callbacks.Callback):
             if not callable(picture):
                 raise ValueError(
                     "`pictures` must be functions, such as keras_focal.plotting."
-                    f"reliability_diagram. Received: {picture!r}. Leave the brackets off."
+                    f"reliability_diagram. Received: {picture!r}. Do not call the function."
                 )
         self.rows: list[Row] = []
-        """The rows of `calibration.csv`, numbers as numbers."""
+        """The rows of `calibration.csv`, with numbers as numbers."""
         self._events = Events(self.directory / "tensorboard") if tensorboard else None
         self._metrics: dict[str, PredictionMetric] = {}
         self._epoch: int | None = None
         self._is_first = self._has_tested = False
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.rows, self._metrics, self._is_first = read_rows(self._file, _parsed), {}, True
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.rows = rows_before(self.rows, epoch)
         if self._is_first:
             self._warn_of_missing_rows(epoch)
         self._epoch, self._is_first, self._has_tested = epoch, False, False
 
-    def on_test_begin(self, logs: Any = None) -> None:
-        # Keras resets the metrics after this call: they still hold the training data.
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        # Keras resets the metrics after this call, so they still contain the training data.
         self._record("training")
 
-    def on_test_end(self, logs: Any = None) -> None:
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         self._record("validation")
-        # Now, before any callback says that the epoch is done: a run that was killed after a
-        # backup, but before the end of the epoch here, would resume without its rows.
+        # Written now, before other callbacks end the epoch: a run that is killed between a backup
+        # and the end of the epoch here would resume without these rows.
         self._write()
         self._has_tested = True
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if not self._has_tested:
             self._record("training")
             self._write()
@@ -132,9 +132,9 @@ class CalibrationMonitor(keras.callbacks.Callback):
         due = epoch // self.every * self.every - 1
         if due >= 0 and all(row["epoch"] != due for row in self.rows):
             warnings.warn(
-                f"CalibrationMonitor resumes at epoch {epoch}, and {self._file} has no row of "
-                f"epoch {due}: the run stopped before it was written, or another file holds it. "
-                "Without validation data list the monitor before BackupAndRestore.",
+                f"CalibrationMonitor resumes at epoch {epoch}, but {self._file} has no row for "
+                f"epoch {due}: the run stopped before it was written, or it is in another file. "
+                "Without validation data, list the monitor before BackupAndRestore.",
                 stacklevel=2,
             )
 
@@ -143,7 +143,7 @@ class CalibrationMonitor(keras.callbacks.Callback):
         return done % self.every == 0 or done == last
 
     def _find_metrics(self) -> None:
-        """Find the metrics of the model: Keras builds them with the first batch."""
+        """Find the metrics of the model, which Keras builds at the first batch."""
         self._metrics = metrics_of(self.model)
         if not self._metrics:
             raise ValueError(
@@ -165,7 +165,7 @@ class CalibrationMonitor(keras.callbacks.Callback):
 
     def _record(self, data: str) -> None:
         if self._epoch is None:
-            # A call of `evaluate` of its own.
+            # A separate call of `evaluate`.
             return
         if not self._metrics:
             self._find_metrics()
@@ -178,9 +178,9 @@ class CalibrationMonitor(keras.callbacks.Callback):
         for name, value in self._readings():
             if name in row:
                 raise ValueError(
-                    "`metrics` must have names that differ from one another and from 'epoch', "
+                    "`metrics` must have names that differ from each other and from 'epoch', "
                     f"'data' and 'last_kernel_norm' for CalibrationMonitor. Received: {name!r} "
-                    "twice. Give one another name, such as keras_focal.metrics.ECE(name='mine')."
+                    "twice. Rename one, for example keras_focal.metrics.ECE(name='mine')."
                 )
             row[name] = value
         self.rows.append(row)
@@ -195,8 +195,8 @@ class CalibrationMonitor(keras.callbacks.Callback):
     def _readings(self) -> Iterator[tuple[str, float]]:
         """Yield each reading of each metric under its name in the logs.
 
-        The logs have the readings of a metric of several under the same names for each output;
-        here the name of the output stands before them.
+        With several outputs, the readings of a metric that reports several are prefixed with the
+        name of the output, which the logs do not do.
         """
         for name, metric in self._metrics.items():
             result, before = metric.result(), name.removesuffix(metric.name)

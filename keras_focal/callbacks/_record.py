@@ -1,4 +1,4 @@
-"""Files that hold a row of every epoch, so that a run which resumes goes on where it stood."""
+"""Files with a row for each epoch, which a resumed run continues."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ Row = dict[str, Any]
 
 
 def read_rows(path: Path, parse: Callable[[str], list[Row]]) -> list[Row]:
-    """Return the rows that an earlier run wrote, none if there is no file.
+    """Return the rows written by an earlier run; none if there is no file.
 
     Raises:
         ValueError: If the file cannot be read as rows, each with an epoch.
@@ -20,19 +20,19 @@ def read_rows(path: Path, parse: Callable[[str], list[Row]]) -> list[Row]:
         return sorted(rows, key=lambda row: int(row["epoch"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"`directory` must hold a record that this callback wrote, or none. Received: {path}, "
+            f"`directory` must hold a record written by this callback, or none. Received: {path}, "
             f"which cannot be read ({type(error).__name__}: {error}). Restore the file, or delete "
-            "it to begin a new record."
+            "it to start a new record."
         ) from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: an interrupted run leaves it as it was."""
+    """Write a file atomically: an interrupted run leaves the old file unchanged."""
     part = path.with_suffix(".part")
     part.write_text(text)
     part.replace(path)
 
 
 def rows_before(rows: list[Row], epoch: int) -> list[Row]:
-    """Return the rows of the epochs before one: a run that resumes there writes the others anew."""
+    """Return the rows of earlier epochs. A run that resumes at `epoch` writes the others again."""
     return [row for row in rows if row["epoch"] < epoch]

@@ -11,7 +11,14 @@ from keras_focal.cli._errors import CommandError
 from keras_focal.cli._labels import NONE, same, text_of
 from keras_focal.cli._measure import DRAWS, Measured, Mistake
 from keras_focal.cli.readers import Rows
+from keras_focal.functional.calibration._bins import (
+    LOGIT_CELLS,
+    Predictions,
+    equal_width_bins,
+    logit_cells,
+)
 from keras_focal.functional.calibration._bootstrap import Resampled, resample
+from keras_focal.functional.calibration._partitions import equal_mass_bins
 
 _CONFIDENT = 0.99
 
@@ -21,7 +28,7 @@ class _Sums:
 
     def __init__(self, num_bins: int):
         self.bins = np.zeros((num_bins, 3))
-        self.cells = np.zeros((functional.LOGIT_CELLS, 3))
+        self.cells = np.zeros((LOGIT_CELLS, 3))
         self.confident = self.confident_right = 0
         self.resampled = Resampled(np.zeros((1 + DRAWS, 3 + num_bins)))
         self._generator = np.random.default_rng(0)
@@ -29,8 +36,8 @@ class _Sums:
     def add(self, rows: np.ndarray, confidence: np.ndarray, wrong: np.ndarray) -> None:
         amounts = np.stack([np.ones_like(confidence), wrong, 1.0 - confidence], axis=1)
         x, complement = (ops.convert_to_tensor(p, "float32") for p in (confidence, 1 - confidence))
-        bins = functional.equal_width_bins(x, len(self.bins))
-        cells = functional.logit_cells(functional.Predictions(x, complement, x))
+        bins = equal_width_bins(x, len(self.bins))
+        cells = logit_cells(Predictions(x, complement, x))
         bins = ops.convert_to_numpy(bins)
         np.add.at(self.bins, bins, amounts)
         # NLL and Brier score need the probabilities of all classes.
@@ -47,7 +54,7 @@ class _Sums:
         bins, cells = (_statistics(sums) for sums in (self.bins, self.cells))
         count = float(bins.count.sum())
         as_tensors = functional.BinStatistics(*(ops.convert_to_tensor(p, "float32") for p in cells))
-        masses = functional.equal_mass_bins(as_tensors, len(self.bins))
+        masses = equal_mass_bins(as_tensors, len(self.bins))
         nan = float("nan")
         fit = TemperatureFit(nan, "nll", False, int(count), nan, nan, nan, nan)
         return CalibrationReport(

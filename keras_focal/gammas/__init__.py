@@ -1,4 +1,4 @@
-"""Which gamma to take: rules by sample, the paper's presets, and Propositions 1 and 2."""
+"""Rules for gamma: by sample and by bin, the presets of the paper, and Propositions 1 and 2."""
 
 from keras_focal._presets import FIXED, SCHEDULED, GammaSteps
 from keras_focal.functional import gamma_star, gradient_ratio, threshold_probability

@@ -1,4 +1,4 @@
-"""Rules that give each sample its own gamma from the probability of its true class."""
+"""Rules that compute the gamma of each sample from the probability of its true class."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -7,36 +7,37 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_focal._validation import (
+from keras_focal._typing import Tensor
+from keras_focal._validation.gamma import check_gamma
+from keras_focal._validation.numbers import (
     check_bounds,
-    check_gamma,
-    check_number,
+    check_increasing,
     check_open_interval,
-    check_rising,
+    check_that,
 )
 from keras_focal.functional import continuous_gamma, gamma_star, step_gamma
 
 
 class GammaRule(ABC):
-    """Base of the rules: a function from p_t to gamma that a loss can hold, save and load.
+    """Base class of rules: functions from p_t to gamma that are saved and loaded with a loss.
 
-    A subclass gives `__call__` and `get_config`.
+    A subclass implements `__call__` and `get_config`.
     """
 
     @abstractmethod
-    def __call__(self, p: Any) -> Any:
+    def __call__(self, p: Tensor) -> Tensor:
         """Return the gamma of each probability, a tensor of the shape of `p`."""
 
     @abstractmethod
     def get_config(self) -> dict[str, Any]:
-        """Return what `__init__` takes."""
+        """Return the arguments of `__init__`."""
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "GammaRule":
         return cls(**config)
 
-    def now(self) -> Callable[[Any], Any]:
-        """Return the rule as it is now, a function of tensors alone: what a step computes with."""
+    def now(self) -> Callable[[Tensor], Tensor]:
+        """Return the current rule as a function of tensors, which a compiled step can use."""
         return self
 
     def __eq__(self, other: object) -> bool:
@@ -52,18 +53,18 @@ class GammaRule(ABC):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class SampleDependentGamma(GammaRule):
-    """A gamma that falls in steps as the probability p_t of the true class rises.
+    """A gamma that is a step function of the probability p_t of the true class.
 
     gamma = gammas[0] for p_t in [0, thresholds[0]), gammas[1] for p_t in [thresholds[0],
-    thresholds[1]), and so on to p_t = 1. The loss treats it as a constant in the derivative.
+    thresholds[1]), and so on up to p_t = 1. It counts as a constant in the derivative of the loss.
 
     Args:
-        thresholds: Probabilities where gamma changes, rising, each in (0, 1).
+        thresholds: Probabilities where gamma changes, strictly increasing, in (0, 1).
         gammas: One more exponent than thresholds, each finite and >= 0.
 
     Raises:
-        ValueError: If the thresholds do not rise in (0, 1), a gamma is negative or not finite,
-            or the lengths do not match.
+        ValueError: If the thresholds are not strictly increasing in (0, 1), a gamma is negative or
+            not finite, or the lengths do not match.
 
     Example:
         >>> from keras_focal.gammas import SampleDependentGamma
@@ -79,15 +80,15 @@ class SampleDependentGamma(GammaRule):
         self.thresholds = tuple(float(threshold) for threshold in thresholds)
         self.gammas = tuple(check_gamma("gammas", gamma) for gamma in gammas)
         check_open_interval("thresholds", self.thresholds, 0.0, 1.0, "they are probabilities")
-        check_rising("thresholds", self.thresholds, "Sort them together with their gammas.")
+        check_increasing("thresholds", self.thresholds, "Sort them together with their gammas.")
         if len(self.gammas) != len(self.thresholds) + 1:
             raise ValueError(
                 "`gammas` must have one entry more than `thresholds`. Received: "
                 f"{len(self.gammas)} gammas for {len(self.thresholds)} thresholds. The first "
-                "gamma holds below the first threshold, the last above the last."
+                "gamma applies below the first threshold, the last above the last threshold."
             )
 
-    def __call__(self, p: Any) -> Any:
+    def __call__(self, p: Tensor) -> Tensor:
         """Return the gamma of each probability, a tensor of the shape of `p`."""
         return step_gamma(keras.ops.convert_to_tensor(p), self.thresholds, self.gammas)
 
@@ -97,19 +98,19 @@ class SampleDependentGamma(GammaRule):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class ThresholdGamma(GammaRule):
-    """Steps by Proposition 2: each gamma is the least that damps all above its threshold.
+    """A step function of p_t with gammas from Proposition 2.
 
     gamma = gamma_star(p0s[0]) for p_t in [0, p0s[0]), gamma_star(p0s[i]) for p_t in [p0s[i-1],
-    p0s[i]), and gamma_star of the last p0 up to p_t = 1. So the gradient is larger than that of
-    cross-entropy below the last p0 and smaller above it, whatever the steps between.
-    `ThresholdGamma([0.2, 0.25])` is the paper's FLSD-53 before rounding: 4.85 below 0.2, 3.07 from
-    there on. One p0 gives one gamma.
+    p0s[i]), and gamma_star of the last p0 up to p_t = 1. The gradient is larger than that of
+    cross-entropy below the last p0 and smaller above it, whatever the other thresholds.
+    `ThresholdGamma([0.2, 0.25])` is FLSD-53 of the paper before rounding: 4.85 below 0.2 and 3.07
+    above. A single p0 gives a constant gamma.
 
     Args:
-        p0s: Probabilities, rising, each in (0, 0.5).
+        p0s: Probabilities, strictly increasing, in (0, 0.5).
 
     Raises:
-        ValueError: If there is no p0, one is not in (0, 0.5), or they do not rise.
+        ValueError: If `p0s` is empty, not in (0, 0.5), or not strictly increasing.
 
     Example:
         >>> from keras_focal.gammas import ThresholdGamma
@@ -125,14 +126,14 @@ class ThresholdGamma(GammaRule):
 
     def __init__(self, p0s: Sequence[float]):
         check_open_interval(
-            "p0s", p0s, 0.0, 0.5, "Proposition 2 has a gamma there alone, such as 3.07 for 0.25"
+            "p0s", p0s, 0.0, 0.5, "Proposition 2 gives a gamma only there, such as 3.07 for 0.25"
         )
         self.p0s = tuple(float(p0) for p0 in np.ravel(p0s))
-        check_number("p0s", p0s, "one or more probabilities", bool(self.p0s), "Give [0.2, 0.25].")
-        check_rising("p0s", self.p0s, "Sort them.")
-        self.gammas = tuple(gamma_star(p0) for p0 in self.p0s)
+        check_that("p0s", p0s, "one or more probabilities", bool(self.p0s), "Give [0.2, 0.25].")
+        check_increasing("p0s", self.p0s, "Sort them.")
+        self.gammas = tuple(float(gamma_star(p0)) for p0 in self.p0s)
 
-    def __call__(self, p: Any) -> Any:
+    def __call__(self, p: Tensor) -> Tensor:
         return step_gamma(keras.ops.convert_to_tensor(p), self.p0s[:-1], self.gammas)
 
     def get_config(self) -> dict[str, Any]:
@@ -141,16 +142,16 @@ class ThresholdGamma(GammaRule):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class ContinuousGamma(GammaRule):
-    """A gamma that falls smoothly with p_t: clip(gamma_star(p_t), low, high), without steps.
+    """A gamma that decreases continuously with p_t: clip(gamma_star(p_t), low, high).
 
-    Where gamma_star(p_t) lies between the bounds the gradient is exactly that of cross-entropy:
-    g(p_t, gamma) = 1. Below `threshold_probability(high)` it is larger, above
-    `threshold_probability(low)` smaller; from p_t = 0.5 on gamma is `low`. The loss treats it as a
-    constant in the derivative.
+    Where gamma_star(p_t) lies between the bounds, the gradient equals that of cross-entropy:
+    g(p_t, gamma) = 1. It is larger below `threshold_probability(high)` and smaller above
+    `threshold_probability(low)`. For p_t >= 0.5 gamma is `low`. Gamma counts as a constant in the
+    derivative of the loss.
 
     Args:
-        low: Least gamma, finite and >= 0.
-        high: Greatest gamma, finite and > `low`.
+        low: Smallest gamma, finite and >= 0.
+        high: Largest gamma, finite and > `low`.
 
     Raises:
         ValueError: If a bound is negative or not finite, or the bounds are out of order.
@@ -169,7 +170,7 @@ class ContinuousGamma(GammaRule):
         self.low, self.high = check_gamma("low", low), check_gamma("high", high)
         check_bounds(self.low, self.high)
 
-    def __call__(self, p: Any) -> Any:
+    def __call__(self, p: Tensor) -> Tensor:
         return continuous_gamma(p, self.low, self.high)
 
     def get_config(self) -> dict[str, Any]:

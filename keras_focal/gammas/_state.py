@@ -1,6 +1,6 @@
-"""Numbers of a loss that may change while a compiled step is running: gamma, or gammas by bin."""
+"""State of a loss that callbacks change between compiled steps: gamma, or the gamma of each bin."""
 
-import sys
+import traceback
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -10,24 +10,23 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_focal._typing import DType, Tensor
 from keras_focal.functional._backend.operations import value_now
 from keras_focal.functional._backend.precision import held_dtype
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class HeldState(keras.metrics.Metric):
-    """Named numbers that a callback changes and a compiled step reads.
+    """Named numbers that callbacks change and compiled steps read.
 
-    On TensorFlow and torch a step reads the variables as they are. On JAX it sees nothing but what
-    Keras hands over: weights, which end up in checkpoints, and the variables of metrics. So this is
-    a metric, one that reports nothing and is never reset, and `callbacks.attach` hangs it below a
-    metric of the model. Where a step on JAX does not hand it over, the numbers are compiled into
-    the step, and the models that are attached compile theirs anew after a change.
+    On TensorFlow and torch, a step reads the variables directly. On JAX it only sees what Keras
+    passes to it: weights, which are saved in checkpoints, and the variables of metrics. Therefore
+    this class is a metric, which reports nothing and is never reset, and `callbacks.attach` adds it
+    to a metric of the model. If a step on JAX does not receive the state, the numbers are constants
+    of the compiled step, and attached models are compiled again after a change.
 
     Args:
-        values: A number, or a sequence of numbers, for each name.
+        values: A number or a sequence of numbers for each name.
         name: Name of the state.
         dtype: Dtype of the variables.
 
@@ -44,14 +43,14 @@ class HeldState(keras.metrics.Metric):
         self,
         values: Mapping[str, float | Iterable[float]],
         name: str = "held_state",
-        dtype: Any = "float32",
+        dtype: DType = "float32",
     ):
         super().__init__(name=name, dtype=dtype)
-        # The numbers as they were given: 0.1 stays 0.1, whatever the variables round it to.
+        # The numbers as given: 0.1 stays 0.1 even if the variables round it.
         self._numbers = {key: _as_numbers(value) for key, value in values.items()}
         self._held = {
             key: keras.Variable(
-                # Not the value itself: Keras may build the loss while it traces a step.
+                # An initializer, not a value: Keras may create the loss while tracing a step.
                 keras.initializers.Constant(np.asarray(value, held_dtype(self.dtype))),
                 shape=np.shape(value),
                 dtype=held_dtype(self.dtype),
@@ -66,15 +65,15 @@ class HeldState(keras.metrics.Metric):
         self._is_compiled_in = False
         self._listeners: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
         self.unscheduled: str | None = None
-        """What to warn of, once, when a training step reads a state that nothing changes."""
+        """Warning to issue once when a training step reads the state before any `assign`."""
 
     def __getitem__(self, key: str) -> Any:
-        """The number of that name now, or a list of them."""
+        """The current number of that name, or a list of numbers."""
         value = self._numbers[key]
         return list(value) if isinstance(value, tuple) else value
 
     def assign(self, **values: Any) -> bool:
-        """Set numbers; return whether any differs from what the state holds, in its dtype."""
+        """Set numbers; return whether any of them changed, compared in the dtype of the state."""
         dtype = held_dtype(self.dtype)
         numbers = {key: _as_numbers(value) for key, value in values.items()}
         has_changed = any(
@@ -93,9 +92,9 @@ class HeldState(keras.metrics.Metric):
             rebuilt = [after(model) for model, (_, after) in listeners]
             if not any(rebuilt):
                 warnings.warn(
-                    f"A step that JAX has compiled holds the old {', '.join(values)} as a constant "
-                    "and keeps it. Call keras_focal.callbacks.attach(model, state) before "
-                    "training; in a jitted step of your own hand the state over: "
+                    f"A step compiled by JAX keeps the old {', '.join(values)} as a constant. Call "
+                    "keras_focal.callbacks.attach(model, state) before training; in your own "
+                    "jitted step, pass the state in with "
                     "keras.StatelessScope(state_mapping=zip(state.variables, values)).",
                     stacklevel=3,
                 )
@@ -112,22 +111,22 @@ class HeldState(keras.metrics.Metric):
         try:
             value = ops.convert_to_tensor(variable)
         except TypeError:
-            # The trainer takes the values of all variables away while a step runs.
+            # The trainer removes the values of all variables while a step runs.
             value = None
         is_compiling = value_now(ops.zeros(())) is None
         if value is None or (is_compiling and value_now(value) is not None):
-            # Nobody handed the state over.
+            # The step did not receive the state.
             self._is_compiled_in |= is_compiling
             value = ops.convert_to_tensor(self._numbers[key], dtype=held_dtype(self.dtype))
         return ops.stop_gradient(value)
 
     def listen(self, model: Any, before: Callable, after: Callable) -> None:
-        """Have `before(model)` called before each change, and `after(model)` after one that a
-        compiled step cannot see; it returns whether it made the model compile its steps anew."""
+        """Call `before(model)` before each change, and `after(model)` after a change that compiled
+        steps cannot see. `after` returns whether the steps of the model will be compiled again."""
         self._listeners[model] = before, after
 
     def handed_over(self) -> None:
-        """Note that from now on steps see the state, and that those which did not are gone."""
+        """Record that all compiled steps receive the state from now on."""
         self._is_compiled_in = False
 
     def update_state(self, *args: Any, **kwargs: Any) -> None:
@@ -137,7 +136,7 @@ class HeldState(keras.metrics.Metric):
         """Do nothing: the state outlives the epoch."""
 
     def result(self) -> dict[str, Tensor]:
-        """Return no entry, so that neither logs nor `evaluate` change."""
+        """Return no results, so that logs and `evaluate` are unaffected."""
         return {}
 
     def get_config(self) -> dict[str, Any]:
@@ -153,10 +152,5 @@ def _as_numbers(value: Any) -> float | tuple[float, ...]:
 
 
 def _is_training_step() -> bool:
-    """Return whether this is called from the `train_step` of a Keras model."""
-    frame = sys._getframe(2)
-    while frame is not None:
-        if frame.f_code.co_name == "train_step":
-            return True
-        frame = frame.f_back  # type: ignore[assignment]
-    return False
+    """Return whether the caller runs inside the `train_step` of a Keras model."""
+    return any(frame.f_code.co_name == "train_step" for frame, _ in traceback.walk_stack(None))

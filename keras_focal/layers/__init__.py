@@ -1,6 +1,7 @@
-"""Calibration maps as layers: logits or probabilities in, logits out, frozen weights.
+"""Calibration maps as layers with frozen weights.
 
-Every map gives logits, so that a softmax, or a sigmoid for one class, follows whichever it is.
+Inputs are logits or probabilities. The output of every map is logits, to be followed by a softmax,
+or by a sigmoid for K = 1.
 """
 
 from keras_focal.layers._ensemble import EnsembleTemperatureScaling

@@ -1,4 +1,4 @@
-"""What the calibration maps share: logits or probabilities in, logits out, frozen weights."""
+"""Base class of the calibration maps."""
 
 from abc import abstractmethod
 from typing import Any
@@ -7,29 +7,29 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_focal import functional
-from keras_focal._validation import check_choice
-from keras_focal.functional._backend.precision import TINY
+from keras_focal._host import least_probability
+from keras_focal._typing import Tensor
+from keras_focal._validation.choices import check_choice
+from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional.maps._export import logits_of
-
-Tensor = Any
 
 
 class CalibrationMap(keras.layers.Layer):
     """A map with frozen float32 weights, computed in float32 or better.
 
     Input and output shape:
-        (..., K); the same. The output is logits: a softmax follows, or a sigmoid where K = 1.
+        (..., K), unchanged. The output is logits: apply a softmax, or a sigmoid if K = 1.
     """
 
     def __init__(self, inputs: str = "logits", **kwargs: Any):
-        super().__init__(**kwargs)
+        # Not cast before `call`, which reads from the dtype what a probability of 0 counts as.
+        super().__init__(autocast=False, **kwargs)
         check_choice("inputs", inputs, ("logits", "probabilities"))
         self.inputs = inputs
         self.supports_masking = True
 
     def freeze(self, name: str, value: np.ndarray) -> Any:
-        """Return a new frozen weight."""
+        """Add and return a frozen weight."""
         return self.add_weight(
             shape=value.shape,
             initializer=lambda shape, dtype: ops.cast(ops.convert_to_tensor(value), dtype),
@@ -40,7 +40,7 @@ class CalibrationMap(keras.layers.Layer):
         )
 
     def finish(self, num_classes: int | None) -> None:
-        """Take inputs of `num_classes` only, any number for None."""
+        """Finish building: accept inputs of `num_classes` classes, or of any number if None."""
         axes = {} if num_classes is None else {-1: num_classes}
         self.input_spec = keras.layers.InputSpec(min_ndim=1, axes=axes)
         self.built = True
@@ -50,11 +50,10 @@ class CalibrationMap(keras.layers.Layer):
         """Return calibrated logits of float32 or float64 logits."""
 
     def call(self, inputs: Tensor) -> Tensor:
-        logits = ops.cast(inputs, functional.compute_dtype(inputs.dtype))
+        logits = ops.cast(inputs, compute_dtype(inputs.dtype))
         if self.inputs == "probabilities":
-            # One column is held to the same distance from 0 and from 1, as in the fits.
-            least = 2.0**-24 if inputs.shape[-1] == 1 else TINY
-            logits = logits_of(inputs, least)
+            dtype = keras.backend.standardize_dtype(inputs.dtype)
+            logits = logits_of(inputs, least_probability(dtype, is_binary=inputs.shape[-1] == 1))
         return ops.cast(self.map(logits), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
@@ -65,5 +64,5 @@ class CalibrationMap(keras.layers.Layer):
 
 
 def listed(weight: Any) -> Any:
-    """Return the numbers of a weight as a float or nested lists."""
+    """Return a weight as a float or nested lists of floats."""
     return ops.convert_to_numpy(weight).astype("float64").tolist()

@@ -1,4 +1,4 @@
-"""Ensemble temperature scaling: a mixture that keeps the top class."""
+"""Ensemble temperature scaling: a mixture that preserves the top class."""
 
 from typing import Any
 
@@ -7,31 +7,32 @@ import numpy as np
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import check_positive, check_simplex
+from keras_focal._typing import Tensor
+from keras_focal._validation.maps import check_simplex
+from keras_focal._validation.numbers import check_positive
 from keras_focal.layers._base import CalibrationMap, listed
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class EnsembleTemperatureScaling(CalibrationMap):
-    """Give log(w1 softmax(z / T) + w2 softmax(z) + w3 / K): the top class stays.
+    """Ensemble temperature scaling: log(w1 softmax(z / T) + w2 softmax(z) + w3 / K).
 
-    `keras_focal.calibration.fit_map(..., method="ensemble_temperature")` fits it.
+    The top class is preserved. `keras_focal.calibration.fit_map(...,
+    method="ensemble_temperature")` fits it.
 
     Args:
         temperature: T, a finite number > 0.
-        weights: [w1, w2, w3], >= 0, of sum 1.
-        inputs: "logits", or "probabilities" of a softmax, K >= 2, or of a sigmoid, K = 1.
+        weights: [w1, w2, w3], >= 0, which sum to 1.
+        inputs: "logits", or "probabilities" of a softmax (K >= 2) or a sigmoid (K = 1).
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input and output shape:
-        (..., K); the same. The output is log-probabilities, and so logits: a softmax or, for
-        K = 1, whose output is the log-odds, a sigmoid follows.
+        (..., K), unchanged. The output is log-probabilities, to which a softmax can be applied;
+        for K = 1 it is log-odds, for a sigmoid.
 
     Raises:
         ValueError: If the temperature is not a finite number > 0, the weights are not three
-            numbers >= 0 of sum 1, or `inputs` is unknown.
+            numbers >= 0 that sum to 1, or `inputs` is unknown.
 
     Example:
         >>> import keras_focal, numpy as np
@@ -54,7 +55,7 @@ class EnsembleTemperatureScaling(CalibrationMap):
 
     @property
     def temperature(self) -> float:
-        """The temperature now."""
+        """The current temperature."""
         return float(np.exp(listed(self.log_temperature)))
 
     def map(self, logits: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Vector and matrix scaling and Dirichlet calibration: W z + b with W of three kinds."""
+"""Vector scaling, matrix scaling and Dirichlet calibration: linear maps W z + b."""
 
 from typing import Any
 
@@ -6,28 +6,28 @@ import keras
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import check_finite, check_lengths
+from keras_focal._typing import Tensor
+from keras_focal._validation.maps import check_finite, check_lengths
+from keras_focal.functional.maps._maps import log_probabilities
 from keras_focal.layers._base import CalibrationMap, listed
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class VectorScaling(CalibrationMap):
-    """Give w z + b: each logit its own factor and offset. The top class can change.
+    """Vector scaling: w z + b, with a factor and an offset for each logit.
 
-    `keras_focal.calibration.fit_map(..., method="vector")` fits it on held-out data. It maps raw
-    logits: a number added to a row of them matters.
+    The top class can change, and the result depends on constants added to all logits of a row.
+    `keras_focal.calibration.fit_map(..., method="vector")` fits it on held-out data.
 
     Args:
-        scale: w, a list of K finite numbers; 1 for binary logits of shape (..., 1).
-        bias: b, a list of as many.
-        inputs: "logits", or "probabilities" of a softmax, K >= 2, or of a sigmoid, K = 1, which
-            are turned back into logits first.
+        scale: w, a list of K finite numbers; one for binary logits of shape (..., 1).
+        bias: b, a list of K finite numbers.
+        inputs: "logits", or "probabilities" of a softmax (K >= 2) or a sigmoid (K = 1), which are
+            converted to logits first.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input and output shape:
-        (..., K); the same. The output is logits: a softmax or sigmoid follows.
+        (..., K), unchanged. The output is logits: apply a softmax or a sigmoid to it.
 
     Raises:
         ValueError: If a number is not finite, the lengths differ, or `inputs` is unknown.
@@ -61,7 +61,7 @@ class VectorScaling(CalibrationMap):
 
 
 class _Matrix(CalibrationMap):
-    """A square matrix and a bias on `features` of the logits."""
+    """A square matrix and a bias, applied to `features` of the logits."""
 
     def __init__(
         self, matrix: list[list[float]], bias: list[float], inputs: str = "logits", **kwargs: Any
@@ -86,21 +86,21 @@ class _Matrix(CalibrationMap):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class MatrixScaling(_Matrix):
-    """Give W z + b: every new logit sees every old one. The top class can change.
+    """Matrix scaling: W z + b, where every output depends on all logits.
 
-    K^2 + K numbers ask for much held-out data or for the regularisation of
-    `keras_focal.calibration.fit_map(..., method="matrix")`. It maps raw logits: a number added to
-    a row of them matters.
+    The top class can change, and the result depends on constants added to all logits of a row. The
+    K^2 + K parameters need much held-out data, or the regularisation of
+    `keras_focal.calibration.fit_map(..., method="matrix")`.
 
     Args:
-        matrix: W, K rows of K finite numbers; row k makes logit k. One for K = 1.
+        matrix: W, K rows of K finite numbers; row k gives logit k.
         bias: b, a list of K finite numbers.
-        inputs: "logits", or "probabilities" of a softmax, K >= 2, or of a sigmoid, K = 1, which
-            are turned back into logits first.
+        inputs: "logits", or "probabilities" of a softmax (K >= 2) or a sigmoid (K = 1), which are
+            converted to logits first.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input and output shape:
-        (..., K); the same. The output is logits: a softmax or sigmoid follows.
+        (..., K), unchanged. The output is logits: apply a softmax or a sigmoid to it.
 
     Raises:
         ValueError: If a number is not finite, the lengths differ, or `inputs` is unknown.
@@ -118,19 +118,19 @@ class MatrixScaling(_Matrix):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class DirichletCalibration(_Matrix):
-    """Give W log p + b, p the softmax of the logits. The top class can change.
+    """Dirichlet calibration: W log p + b, where p is the softmax of the logits.
 
-    The map of matrix scaling on log-probabilities: a number added to a row of logits does not
-    matter. `keras_focal.calibration.fit_map(..., method="dirichlet")` fits it.
+    The top class can change. Unlike matrix scaling, the result does not depend on constants added
+    to all logits of a row. `keras_focal.calibration.fit_map(..., method="dirichlet")` fits it.
 
     Args:
-        matrix: W, K rows of K finite numbers, K >= 2; row k makes logit k.
+        matrix: W, K rows of K finite numbers, K >= 2; row k gives logit k.
         bias: b, a list of K finite numbers.
         inputs: "logits", or "probabilities" of a softmax.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input and output shape:
-        (..., K); the same. The output is logits: a softmax follows.
+        (..., K), unchanged. The output is logits: apply a softmax to it.
 
     Raises:
         ValueError: If K < 2, a number is not finite, the lengths differ, or `inputs` is unknown.
@@ -151,9 +151,9 @@ class DirichletCalibration(_Matrix):
         super().__init__(matrix, bias, inputs, **kwargs)
         if self.bias.shape[0] < 2:
             raise ValueError(
-                "`matrix` must be of two classes or more. Received: 1. For one logit of two "
-                "classes use BetaCalibration, the same map."
+                "`matrix` must have two classes or more. Received: 1. For one logit of two classes "
+                "use BetaCalibration, which is the same map."
             )
 
     def features(self, logits: Tensor) -> Tensor:
-        return functional.log_probabilities(logits)[0]
+        return log_probabilities(logits)[0]

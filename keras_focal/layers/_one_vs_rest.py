@@ -1,4 +1,4 @@
-"""Platt scaling and beta calibration: each class against all the others, then normalised."""
+"""Platt scaling and beta calibration, one-vs-rest for several classes."""
 
 from typing import Any
 
@@ -6,29 +6,28 @@ import keras
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import check_finite, check_lengths, check_none_negative
+from keras_focal._typing import Tensor
+from keras_focal._validation.maps import check_finite, check_lengths, check_non_negative
 from keras_focal.layers._base import CalibrationMap, listed
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class PlattScaling(CalibrationMap):
-    """Give sigmoid(a s + b), s = log(p / (1 - p)) of each class; several classes are normalised.
+    """Platt scaling: sigmoid(a s + b), where s = log(p / (1 - p)) are the log-odds of each class.
 
-    Binary: a > 0 keeps the order of samples, and b moves the threshold, so the accuracy can change.
-    Several classes: the top class can change. `keras_focal.calibration.fit_map(...,
-    method="platt")` fits it.
+    For one column, a > 0 preserves the order of samples and b moves the decision threshold, so the
+    accuracy can change. Several classes are normalised to sum 1, and the top class can change.
+    `keras_focal.calibration.fit_map(..., method="platt")` fits it.
 
     Args:
-        slope: a, a list of K finite numbers; 1 for binary logits of shape (..., 1).
-        intercept: b, a list of as many.
-        inputs: "logits", or "probabilities" of a softmax, K >= 2, or of a sigmoid, K = 1.
+        slope: a, a list of K finite numbers; one for binary logits of shape (..., 1).
+        intercept: b, a list of K finite numbers.
+        inputs: "logits", or "probabilities" of a softmax (K >= 2) or a sigmoid (K = 1).
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input and output shape:
-        (..., K); the same. The output is logits: a softmax, which divides the sigmoids by their
-        sum, or a sigmoid follows.
+        (..., K), unchanged. The output is logits: apply a softmax, which divides the sigmoids by
+        their sum, or a sigmoid if K = 1.
 
     Raises:
         ValueError: If a number is not finite, the lengths differ, or `inputs` is unknown.
@@ -68,26 +67,26 @@ class PlattScaling(CalibrationMap):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class BetaCalibration(CalibrationMap):
-    """Give sigmoid(a log p - b log(1 - p) + c) of each class; several classes are normalised.
+    """Beta calibration: sigmoid(a log p - b log(1 - p) + c) of each class.
 
-    Binary: it rises with p, which keeps the order of samples, and c moves the threshold, so the
-    accuracy can change. Several classes: the top class can change.
-    `keras_focal.calibration.fit_map(..., method="beta")` fits it.
+    For one column it is increasing in p, which preserves the order of samples, and c moves the
+    decision threshold, so the accuracy can change. Several classes are normalised to sum 1, and the
+    top class can change. `keras_focal.calibration.fit_map(..., method="beta")` fits it.
 
     Args:
-        a: A list of K finite numbers >= 0; 1 for binary logits of shape (..., 1).
-        b: A list of as many, >= 0.
-        c: A list of as many, of any sign.
-        inputs: "logits", or "probabilities" of a softmax, K >= 2, or of a sigmoid, K = 1.
+        a: A list of K finite numbers >= 0; one for binary logits of shape (..., 1).
+        b: A list of K finite numbers >= 0.
+        c: A list of K finite numbers of any sign.
+        inputs: "logits", or "probabilities" of a softmax (K >= 2) or a sigmoid (K = 1).
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input and output shape:
-        (..., K); the same. The output is logits: a softmax, which divides the sigmoids by their
-        sum, or a sigmoid follows.
+        (..., K), unchanged. The output is logits: apply a softmax, which divides the sigmoids by
+        their sum, or a sigmoid if K = 1.
 
     Raises:
-        ValueError: If a number is not finite, `a` or `b` negative, the lengths differ, or `inputs`
-            is unknown.
+        ValueError: If a number is not finite, `a` or `b` is negative, the lengths differ, or
+            `inputs` is unknown.
 
     Example:
         >>> import keras_focal, numpy as np
@@ -111,8 +110,8 @@ class BetaCalibration(CalibrationMap):
         given = {"a": a, "b": b, "c": c}
         checked = {name: check_finite(name, value, 1) for name, value in given.items()}
         check_lengths(**checked)
-        self.a = self.freeze("a", check_none_negative("a", checked["a"]))
-        self.b = self.freeze("b", check_none_negative("b", checked["b"]))
+        self.a = self.freeze("a", check_non_negative("a", checked["a"]))
+        self.b = self.freeze("b", check_non_negative("b", checked["b"]))
         self.c = self.freeze("c", checked["c"])
         self.finish(len(checked["c"]))
 

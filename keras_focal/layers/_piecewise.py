@@ -1,6 +1,6 @@
-"""Histogram binning and isotonic regression: tables of probabilities, looked up without a search.
+"""Histogram binning and isotonic regression: tables of probabilities over log-odds.
 
-Log-odds are the axis, not probabilities: near 1 float32 probabilities run together.
+Tables use log-odds rather than probabilities, which coincide in float32 near 1.
 """
 
 from typing import Any
@@ -9,15 +9,14 @@ import keras
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import (
+from keras_focal._typing import Tensor
+from keras_focal._validation.maps import (
     check_finite,
     check_lengths,
-    check_never_falls,
+    check_non_decreasing,
     check_unit_interval,
 )
 from keras_focal.layers._base import CalibrationMap, listed
-
-Tensor = Any
 
 
 class _Piecewise(CalibrationMap):
@@ -27,14 +26,14 @@ class _Piecewise(CalibrationMap):
         return ops.cast(self.edges, dtype), ops.cast(self.values, dtype)
 
     def store(self, name: str, edges: Any, values: Any, fewer: int) -> None:
-        edges = check_never_falls(name, check_finite(name, edges, 2))
+        edges = check_non_decreasing(name, check_finite(name, edges, 2))
         values = check_unit_interval("values", check_finite("values", values, 2))
         check_lengths(**{name: edges, "values": values})
         if values.shape[1] - edges.shape[1] != fewer or not values.shape[1]:
             raise ValueError(
-                f"`values` must have {'one more' if fewer else 'as many'} numbers than `{name}` in "
-                f"each row. Received: {values.shape[1]} and {edges.shape[1]}. Repeat the last of a "
-                "short row."
+                f"`values` must have {'one more number than' if fewer else 'as many numbers as'} "
+                f"`{name}` in each row. Received: {values.shape[1]} and {edges.shape[1]}. Repeat "
+                "the last number of a short row."
             )
         self.edges, self.values = self.freeze(name, edges), self.freeze("values", values)
         self.finish(len(values))
@@ -42,25 +41,26 @@ class _Piecewise(CalibrationMap):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class HistogramBinning(_Piecewise):
-    """Give each class the frequency of its bin of log-odds, then normalise.
+    """Histogram binning: the probability of each class is the frequency in its bin of log-odds.
 
-    Top classes can tie or change, so the accuracy can, and logits have no gradient.
-    `keras_focal.calibration.fit_map(..., method="histogram")` fits it.
+    Several classes are normalised to sum 1. Top classes can tie or change, so the accuracy can
+    change, and the gradient is 0. `keras_focal.calibration.fit_map(..., method="histogram")` fits
+    it.
 
     Args:
-        edges: Inner edges as log-odds log(p / (1 - p)), K rows of M - 1 finite numbers that do
-            not fall; 1 row for binary logits of shape (..., 1). Bins are (a, b].
+        edges: Inner edges as log-odds log(p / (1 - p)), K non-decreasing rows of M - 1 finite
+            numbers; one row for binary logits of shape (..., 1). Bins are (a, b].
         values: Probabilities in [0, 1], K rows of M. Below 2**-126 they count as that.
-        inputs: "logits", or "probabilities" of a softmax, K >= 2, or of a sigmoid, K = 1.
+        inputs: "logits", or "probabilities" of a softmax (K >= 2) or a sigmoid (K = 1).
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input and output shape:
-        (..., K); the same. The output is logits: a softmax, which divides the values by their
-        sum, or a sigmoid follows.
+        (..., K), unchanged. The output is logits: apply a softmax, which divides the values by
+        their sum, or a sigmoid if K = 1.
 
     Raises:
-        ValueError: If a number is not finite, edges fall, a value is no probability, the shapes do
-            not match, or `inputs` is unknown.
+        ValueError: If a number is not finite, edges decrease, a value is not in [0, 1], the shapes
+            do not match, or `inputs` is unknown.
 
     Example:
         >>> import keras, keras_focal, numpy as np
@@ -93,26 +93,27 @@ class HistogramBinning(_Piecewise):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class IsotonicRegression(_Piecewise):
-    """Give each class a rising function of its log-odds, linear between knots, then normalise.
+    """Isotonic regression: a non-decreasing function of the log-odds, linear between knots.
 
-    Binary: the order of samples stays but for ties. Several classes: the top class can change.
-    `keras_focal.calibration.fit_map(..., method="isotonic")` fits it with scikit-learn.
+    For one column the order of samples is preserved except for ties. Several classes are normalised
+    to sum 1, and the top class can change. `keras_focal.calibration.fit_map(...,
+    method="isotonic")` fits it with scikit-learn.
 
     Args:
-        knots: Log-odds log(p / (1 - p)), K rows of M finite numbers that do not fall; 1 row for
+        knots: Log-odds log(p / (1 - p)), K non-decreasing rows of M finite numbers; one row for
             binary logits of shape (..., 1). Equal knots make a jump.
-        values: Probabilities in [0, 1] at the knots, K rows of M that do not fall. Beyond the
-            first and the last knot their values hold. Below 2**-126 they count as that.
-        inputs: "logits", or "probabilities" of a softmax, K >= 2, or of a sigmoid, K = 1.
+        values: Probabilities in [0, 1] at the knots, K non-decreasing rows of M. The function is
+            constant beyond the first and the last knot. Below 2**-126 values count as that.
+        inputs: "logits", or "probabilities" of a softmax (K >= 2) or a sigmoid (K = 1).
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input and output shape:
-        (..., K); the same. The output is logits: a softmax, which divides the values by their
-        sum, or a sigmoid follows.
+        (..., K), unchanged. The output is logits: apply a softmax, which divides the values by
+        their sum, or a sigmoid if K = 1.
 
     Raises:
-        ValueError: If a number is not finite, knots or values fall, a value is no probability, the
-            shapes do not match, or `inputs` is unknown.
+        ValueError: If a number is not finite, knots or values decrease, a value is not in [0, 1],
+            the shapes do not match, or `inputs` is unknown.
 
     Example:
         >>> import keras, keras_focal, numpy as np
@@ -134,7 +135,7 @@ class IsotonicRegression(_Piecewise):
     ):
         super().__init__(inputs, **kwargs)
         self.store(
-            "knots", knots, check_never_falls("values", check_finite("values", values, 2)), 0
+            "knots", knots, check_non_decreasing("values", check_finite("values", values, 2)), 0
         )
 
     def map(self, logits: Tensor) -> Tensor:

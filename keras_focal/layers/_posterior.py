@@ -1,4 +1,4 @@
-"""The class posterior of a focal-trained model as a layer, saved and exported with the model."""
+"""The class posterior of a model trained with a focal loss, as a layer."""
 
 from typing import Any
 
@@ -7,32 +7,32 @@ import numpy as np
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import check_positive, check_posterior_gamma
+from keras_focal._typing import Tensor
+from keras_focal._validation.gamma import check_posterior_gamma
+from keras_focal._validation.numbers import check_positive
 from keras_focal.layers._base import CalibrationMap, listed
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class FocalPosterior(CalibrationMap):
-    """Turn the logits of a focal-trained model into logits of the class posterior.
+    """Convert the logits of a model trained with a focal loss to logits of the class posterior.
 
-    A focal loss is minimised by probabilities flatter than the true ones; this undoes it, without
-    held-out data. The order of the classes, and so the accuracy, stays. With a temperature, which
-    divides the logits first, it is focal temperature scaling, whose two numbers
-    `keras_focal.calibration.fit_focal_temperature` finds.
+    The minimiser of a focal loss is flatter than the class posterior; this layer inverts that map,
+    without held-out data. It preserves the order of the classes, and therefore the accuracy. With a
+    temperature, which divides the logits first, it is focal temperature scaling, fitted by
+    `keras_focal.calibration.fit_focal_temperature`.
 
     Args:
-        gamma: Finite number > -1: that of the loss, >= 0, or as fitted. 0 changes nothing. For a
-            gamma that changed in training or by sample no such map is known: fit one.
+        gamma: Finite number > -1: the gamma of the loss, >= 0, or a fitted one. 0 changes nothing.
+            If gamma changed during training or between samples, no such map is known: fit one.
         temperature: T, a finite number > 0.
-        inputs: "logits", or "probabilities" of a softmax, K >= 2, or of a sigmoid, K = 1, which
-            are turned back into logits first.
+        inputs: "logits", or "probabilities" of a softmax (K >= 2) or a sigmoid (K = 1), which are
+            converted to logits first.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input and output shape:
-        (..., K); the same. The output is logits, the largest 0: a softmax or sigmoid follows.
-        K = 1 is the positive class of two.
+        (..., K), unchanged. The output is logits, of which the largest is 0: apply a softmax to it.
+        K = 1 is the positive class of two: apply a sigmoid.
 
     Raises:
         ValueError: If gamma is <= -1 or not finite, the temperature is not a finite number > 0, or
@@ -64,12 +64,12 @@ class FocalPosterior(CalibrationMap):
 
     @property
     def gamma(self) -> float:
-        """The gamma now."""
+        """The current gamma."""
         return float(listed(self._gamma))
 
     @property
     def temperature(self) -> float:
-        """The temperature now."""
+        """The current temperature."""
         return float(np.exp(listed(self.log_temperature)))
 
     def map(self, logits: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Temperature scaling as a layer, saved and exported with the model."""
+"""Temperature scaling as a layer."""
 
 from typing import Any
 
@@ -7,30 +7,30 @@ import numpy as np
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import check_positive
+from keras_focal._typing import Tensor
+from keras_focal._validation.numbers import check_positive
 from keras_focal.layers._base import CalibrationMap, listed
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class TemperatureScaling(CalibrationMap):
-    """Divide logits by a temperature: T > 1 lowers every confidence, the order stays.
+    """Temperature scaling: logits / T. T > 1 lowers every confidence.
 
-    The temperature is a frozen weight, kept as log T in float32, so that a saved or exported model
-    carries it. `keras_focal.calibration.calibrate` fits it on held-out data.
+    The order of the classes is preserved. The temperature is a frozen weight, stored as log T in
+    float32, so it is part of a saved or exported model. `keras_focal.calibration.calibrate` fits it
+    on held-out data.
 
     Args:
         temperature: Finite number > 0.
-        inputs: "logits", or "probabilities" of a softmax, K >= 2, or of a sigmoid, K = 1, which
-            are turned back into logits first.
+        inputs: "logits", or "probabilities" of a softmax (K >= 2) or a sigmoid (K = 1), which are
+            converted to logits first.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input and output shape:
-        (..., K); the same. The output is logits: a softmax or sigmoid follows.
+        (..., K), unchanged. The output is logits: apply a softmax or a sigmoid to it.
 
     Raises:
-        ValueError: If the temperature is not a finite number > 0, or another argument unknown.
+        ValueError: If the temperature is not a finite number > 0, or `inputs` is unknown.
 
     Example:
         >>> import keras_focal, numpy as np
@@ -50,7 +50,7 @@ class TemperatureScaling(CalibrationMap):
 
     @property
     def temperature(self) -> float:
-        """The temperature now."""
+        """The current temperature."""
         return float(np.exp(listed(self.log_temperature)))
 
     def map(self, logits: Tensor) -> Tensor:

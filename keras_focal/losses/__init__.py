@@ -1,6 +1,6 @@
-"""Losses for `model.compile`: focal, its relatives, and what the paper compares it with.
+"""Losses for `model.compile`: focal losses and the losses that they are compared with.
 
-docs/losses.md says which one when.
+docs/losses.md says when to use which.
 """
 
 from keras_focal._presets import LossRow, LossTable
@@ -12,11 +12,7 @@ from keras_focal.losses._focal import (
     CategoricalFocalCrossentropy,
     SparseCategoricalFocalCrossentropy,
 )
-from keras_focal.losses._focal_kin import (
-    DualFocalCrossentropy,
-    FocalCalibrationLoss,
-    PolyLoss,
-)
+from keras_focal.losses._focal_kin import DualFocalCrossentropy, FocalCalibrationLoss, PolyLoss
 from keras_focal.losses._mining import HardExampleMining
 from keras_focal.losses._outputs import AsymmetricLoss, QualityFocalCrossentropy
 from keras_focal.losses._presets import get, list

@@ -1,4 +1,4 @@
-"""What the losses share: how labels and predictions come in, gamma, weights, config."""
+"""Base classes of the losses: labels and predictions, gamma, weights and config."""
 
 from typing import Any, ClassVar
 
@@ -6,16 +6,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_focal._validation import check_axis, check_class_axis, check_class_id, check_gamma
+from keras_focal._typing import DType, Tensor
+from keras_focal._validation.classes import check_class_id
+from keras_focal._validation.entries import probability_error
+from keras_focal._validation.gamma import check_gamma
+from keras_focal._validation.shapes import can_be_equal, check_axis, check_class_axis
 from keras_focal.functional._backend.operations import value_now
 from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional._inputs.gamma import Parameter, held
-from keras_focal.functional._inputs.labels import (
-    Labels,
-    as_labels,
-    read_labels,
-    read_targets,
-)
+from keras_focal.functional._inputs.labels import Labels, as_labels, read_labels, read_targets
 from keras_focal.functional._inputs.probabilities import (
     logits_from_binary_probabilities,
     logits_from_probabilities,
@@ -24,16 +23,18 @@ from keras_focal.functional.losses._terms import blank
 from keras_focal.gammas import GammaRule, HeldState, sample_dependent
 from keras_focal.losses._weighting import Weighting, read_weighting
 
-Tensor = Any
-
 TOLERANCE = 1e-3
-"""How far outside [0, 1] a probability may lie, as one rounded to a half dtype may."""
+"""How far outside [0, 1] a probability may lie, to allow for rounding in half precision."""
+
+
+Gamma = float | str | GammaRule
+"""What the losses take as gamma: a number, a rule, or the name of a rule."""
 
 
 class ModelLoss(keras.losses.Loss):
-    """Base of all losses here: reads what a model is compiled with, and hands over logits.
+    """Base class of all losses: converts labels and predictions to labels and logits.
 
-    A subclass gives `values` and lists its own arguments in `own_arguments`.
+    A subclass implements `values` and lists its own arguments in `own_arguments`.
     """
 
     own_arguments: ClassVar[tuple[str, ...]] = ()
@@ -45,9 +46,9 @@ class ModelLoss(keras.losses.Loss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = None,
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
-        # Half precision is the dtype of the result where it is asked for by name.
+        # The result has a half-precision dtype only if `dtype` asks for one.
         super().__init__(name=name, reduction=reduction, dtype=dtype or compute_dtype(None))
         self.from_logits = bool(from_logits)
         self.axis = int(axis)
@@ -56,32 +57,34 @@ class ModelLoss(keras.losses.Loss):
         """Return the loss of each prediction, without reduction.
 
         Args:
-            labels: What `labels` of the base has read; they know what counts, and how much.
+            labels: Labels with the mask and the weights of the predictions.
             logits: Float tensor with the class axis at the end.
         """
         raise NotImplementedError
 
-    def labels(self, y_true: Any, y_pred: Tensor) -> Labels:
-        """Return labels with the class axis at the end, checked against y_pred, moved likewise."""
+    def labels(self, y_true: Tensor, y_pred: Tensor) -> Labels:
+        """Return labels, checked against `y_pred`, both with the class axis at the end."""
         raise NotImplementedError
 
     def logits(self, predictions: Tensor) -> Tensor:
-        """Return the logits that probabilities come from."""
+        """Return the logits of probabilities."""
         raise NotImplementedError
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
         with keras.name_scope(self.name):
             values, weighting = self.measured(y_true, y_pred, sample_weight)
             return weighting.reduced(values, self.reduction, self.dtype)
 
-    def call(self, y_true: Any, y_pred: Any) -> Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return the loss of each prediction, without weights."""
         return self.measured(y_true, y_pred)[0]
 
     def measured(
-        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> tuple[Tensor, Weighting]:
-        """Return the loss of each prediction, and how much it counts."""
+        """Return the loss of each prediction, and its weight."""
         dtype = compute_dtype(self.dtype)
         predictions = _as_predictions(y_pred, dtype)
         check_axis(predictions, self.axis)
@@ -125,28 +128,28 @@ class ModelLoss(keras.losses.Loss):
 
 
 class ClassificationLoss(ModelLoss):
-    """Base of the losses of one class per prediction.
+    """Base class of losses for one class per prediction.
 
-    Labels are class ids, shape (...) or (..., 1), or rows with the class axis of `y_pred`.
+    Labels are class ids, shape (...) or (..., 1), or rows of the shape of `y_pred`. A subclass
+    implements `values(labels, logits)` and lists its own arguments in `own_arguments`.
     """
 
     def __init__(self, *, ignore_class: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.ignore_class = check_class_id("ignore_class", ignore_class)
 
-    def labels(self, y_true: Any, y_pred: Tensor) -> Labels:
+    def labels(self, y_true: Tensor, y_pred: Tensor) -> Labels:
         check_class_axis(y_pred)
         y_true = as_labels(y_true, "y_true")
         if len(y_true.shape) == len(y_pred.shape):
-            # Rows have the class axis where the predictions had it.
+            # Rows have the same class axis as the predictions.
             moved = ops.moveaxis(y_true, self.axis, -1)
-            pairs = zip(moved.shape, y_pred.shape, strict=True)
-            if all(a is None or b is None or a == b for a, b in pairs):
+            if can_be_equal(moved.shape, y_pred.shape):
                 y_true = moved
         return self.read(y_true, y_pred.shape)
 
     def read(self, y_true: Tensor, shape: tuple) -> Labels:
-        """Return labels of the forms that the loss takes."""
+        """Return labels of a form that the loss accepts."""
         return read_labels(y_true, shape, "y_true")
 
     def logits(self, predictions: Tensor) -> Tensor:
@@ -157,12 +160,13 @@ class ClassificationLoss(ModelLoss):
 
 
 class OutputLoss(ModelLoss):
-    """Base of the losses of independent yes-or-no outputs, averaged over `axis`.
+    """Base class of losses for independent binary outputs, averaged over `axis`.
 
-    Targets in [0, 1] have the shape of `y_pred`, or lack its last axis of length 1.
+    Targets are in [0, 1] and have the shape of `y_pred`, or that shape without a last axis of
+    length 1. A subclass implements `of_outputs(targets, logits)`.
     """
 
-    def labels(self, y_true: Any, y_pred: Tensor) -> Labels:
+    def labels(self, y_true: Tensor, y_pred: Tensor) -> Labels:
         y_true = as_labels(y_true, "y_true")
         if len(y_true.shape) == len(y_pred.shape) - 1 and y_pred.shape[-1] == 1:
             y_true = ops.expand_dims(y_true, -1)
@@ -184,14 +188,14 @@ class OutputLoss(ModelLoss):
             counts = ops.broadcast_to(ops.expand_dims(labels.counts, -1), ops.shape(logits))
             labels = labels._replace(counts=counts)
         values = self.of_outputs(labels, logits)
-        # Not ops.mean, which makes float32 of float64 on torch.
+        # Not ops.mean, which converts float64 to float32 on torch.
         return ops.sum(values, axis=-1) / ops.cast(ops.shape(values)[-1], values.dtype)
 
 
 class FocalLoss(ModelLoss):
-    """Base of the focal losses: holds gamma. It stands before the base that reads labels."""
+    """Base class that holds gamma. List it before the base class that reads the labels."""
 
-    def __init__(self, gamma: Any, **kwargs: Any):
+    def __init__(self, gamma: Gamma, **kwargs: Any):
         super().__init__(**kwargs)
         if isinstance(gamma, dict):
             gamma = keras.saving.deserialize_keras_object(gamma)
@@ -208,11 +212,11 @@ class FocalLoss(ModelLoss):
 
     @property
     def gamma(self) -> float | GammaRule:
-        """The exponent now, or the rule that gives each sample its own.
+        """The current exponent, or the rule that gives each sample its own.
 
-        A number can be assigned. A model that is already compiled sees the new value on
-        TensorFlow and torch; on JAX after `keras_focal.callbacks.attach(model)`, and with
-        `GammaScheduler`, which does that.
+        A number can be assigned. A compiled model uses the new value on TensorFlow and torch. On
+        JAX, call `keras_focal.callbacks.attach(model)` first, or use `GammaScheduler`, which calls
+        it.
         """
         return self._rule if self._state is None else self._state["gamma"]
 
@@ -220,18 +224,18 @@ class FocalLoss(ModelLoss):
     def gamma(self, value: float) -> None:
         if self._state is None:
             raise ValueError(
-                f"`gamma` must stay the rule that the loss was built with. Received: "
-                f"gamma={value!r} for {self._rule!r}. Build a loss with gamma={value!r} instead."
+                f"`gamma` must remain the rule that the loss was created with. Received: "
+                f"gamma={value!r} for {self._rule!r}. Create a loss with gamma={value!r} instead."
             )
         self._state.assign(gamma=check_gamma("gamma", value))
 
     @property
     def gamma_state(self) -> HeldState | None:
-        """The state that holds a gamma given as a number; None for a sample-dependent gamma."""
+        """The state that holds gamma if it is a number; None for a sample-dependent gamma."""
         return self._state
 
     def _traced_gamma(self) -> Parameter | Any:
-        """Return gamma as the functional losses take it."""
+        """Return gamma in the form that the functional losses take."""
         if self._state is None:
             return self._rule.now()
         return held(self._state.read("gamma"))
@@ -243,13 +247,13 @@ class FocalLoss(ModelLoss):
         return {**super().get_config(), "gamma": gamma}
 
 
-def _as_predictions(y_pred: Any, dtype: str) -> Tensor:
-    """Return predictions as a float tensor: in half precision as they are, else of the dtype."""
+def _as_predictions(y_pred: Tensor, dtype: str) -> Tensor:
+    """Return predictions as a float tensor of `dtype`; half precision is kept for float32."""
     if not hasattr(y_pred, "shape"):
         return ops.convert_to_tensor(y_pred, dtype=dtype)
     y_pred = ops.convert_to_tensor(y_pred)
     is_half = keras.backend.standardize_dtype(y_pred.dtype) in ("float16", "bfloat16")
-    # A kernel raises half precision row by row.
+    # Kernels cast half precision to float32 row by row.
     return y_pred if is_half and dtype == "float32" else ops.cast(y_pred, dtype)
 
 
@@ -262,14 +266,11 @@ def _nan_unless_probability(p: Tensor) -> Tensor:
 
 
 def _check_probabilities(values: Tensor, predictions: Tensor) -> None:
-    """Raise where values are NaN, can be read, and come of a prediction outside [0, 1]."""
+    """Raise if a value can be read and is NaN because a prediction lies outside [0, 1]."""
     now = value_now(values)
     if now is None or not np.isnan(now).any():
         return
     p = np.asarray(value_now(predictions), "float32")
     wrong = p[~_is_probability(p) & ~np.isnan(p)]
     if wrong.size:
-        raise ValueError(
-            f"`y_pred` must hold probabilities, in [0, 1]. Received: {wrong[0]:g}. For logits pass "
-            "from_logits=True, or end the model in a softmax or sigmoid layer."
-        )
+        raise probability_error("y_pred", "in [0, 1]", f"{wrong[0]:g}", "softmax or sigmoid")

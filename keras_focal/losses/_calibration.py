@@ -1,34 +1,34 @@
-"""Losses that score calibration itself, for `model.compile`: Brier, and MMCE."""
-
-from typing import Any
+"""Losses that measure calibration, for `model.compile`: Brier and MMCE."""
 
 import keras
 
 from keras_focal import functional
-from keras_focal._validation import check_at_least, check_choice
+from keras_focal._typing import DType, Tensor
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.numbers import check_at_least
 from keras_focal.functional._inputs.labels import Labels
+from keras_focal.functional.losses._mmce import FORMS
 from keras_focal.losses._base import ClassificationLoss
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class BrierLoss(ClassificationLoss):
-    """Brier score: sum_c (p_c - q_c)^2, from 0 to 2, the mean over the batch.
+    """Brier loss: sum_c (p_c - q_c)^2, in [0, 2].
 
-    A proper score like cross-entropy, but bounded: a hopeless sample has almost no gradient.
+    A proper score like cross-entropy, but bounded: the gradient of a badly misclassified sample is
+    close to 0.
 
     Args:
         from_logits: Whether `y_pred` are logits (recommended) or probabilities.
-        ignore_class: None, or an id that marks entries to leave out, as in Keras.
-        axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
+        ignore_class: None, or the class id of entries to leave out, as in Keras.
+        axis: The class axis of `y_pred`, and of `y_true` if it holds rows.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype of the result, float32 by default; computed in float32 or better.
+        dtype: Dtype of the result, float32 by default. Computations use float32 or better.
 
     Call arguments:
-        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0,
-            K) is a ValueError where it can be read, else NaN.
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id
+            outside [0, K) raises a ValueError where it can be read, and gives NaN otherwise.
         y_pred: Shape (..., K), K >= 2.
         sample_weight: As in `keras.losses.Loss`.
 
@@ -36,7 +36,7 @@ class BrierLoss(ClassificationLoss):
         Loss in [0, 2], float32 (or float64).
 
     Raises:
-        ValueError: If shapes cannot match; float ids are not whole numbers (where the loss is
+        ValueError: If shapes do not match; float ids are not whole numbers (where the loss is
             called eagerly).
 
     Example:
@@ -58,7 +58,7 @@ class BrierLoss(ClassificationLoss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "brier_loss",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             ignore_class=ignore_class,
@@ -75,28 +75,29 @@ class BrierLoss(ClassificationLoss):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class MMCELoss(ClassificationLoss):
-    """Cross-entropy + weight * MMCE, a distance between confidence and accuracy in the batch.
+    """Cross-entropy + weight * MMCE, the maximum mean calibration error of the batch.
 
-    MMCE is one number for all predictions of a batch; each carries its cross-entropy plus
-    weight * MMCE, so that a mean is the mean cross-entropy plus weight * MMCE. Sample weights and
-    masks count in both. On several replicas each takes the MMCE of its own part.
+    MMCE measures the distance between confidence and accuracy and is one number for the whole
+    batch. The loss of each prediction is its cross-entropy plus weight * MMCE, so that the mean is
+    the mean cross-entropy plus weight * MMCE. Sample weights and masks apply to both. With several
+    replicas, each uses the MMCE of its own part of the batch.
 
     Args:
-        weight: Number >= 0; 2 for images and 8 for text in the paper. 0 gives cross-entropy.
-        form: "published" (Kumar et al.: every pair of the batch), "weighted" (their form that
-            averages right and wrong predictions apart), or "repository" (what the code of
+        weight: Number >= 0. The paper uses 2 for images and 8 for text. 0 gives cross-entropy.
+        form: "published" (Kumar et al., over all pairs of the batch), "weighted" (their form that
+            averages correct and wrong predictions separately), or "repository" (what the code of
             Mukhoti et al. computes). See `functional.maximum_mean_calibration_error`.
         from_logits: Whether `y_pred` are logits (recommended) or probabilities.
-        ignore_class: None, or an id that marks entries to leave out, as in Keras.
-        axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
+        ignore_class: None, or the class id of entries to leave out, as in Keras.
+        axis: The class axis of `y_pred`, and of `y_true` if it holds rows.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype of the result, float32 by default; computed in float32 or better.
+        dtype: Dtype of the result, float32 by default. Computations use float32 or better.
 
     Call arguments:
-        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K), of which the largest
-            entry is the true class. An id outside [0, K) is a ValueError where it can be read,
-            else NaN.
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K), whose largest
+            entry is the true class. An id outside [0, K) raises a ValueError where it can be read,
+            and gives NaN otherwise.
         y_pred: Shape (..., K), K >= 2.
         sample_weight: As in `keras.losses.Loss`.
 
@@ -104,7 +105,7 @@ class MMCELoss(ClassificationLoss):
         Loss >= 0, float32 (or float64).
 
     Raises:
-        ValueError: If weight is negative or not finite; form is unknown; shapes cannot match;
+        ValueError: If weight is negative or not finite; form is unknown; shapes do not match;
             float ids are not whole numbers (where the loss is called eagerly).
 
     Example:
@@ -128,7 +129,7 @@ class MMCELoss(ClassificationLoss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "mmce_loss",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             ignore_class=ignore_class,
@@ -139,7 +140,7 @@ class MMCELoss(ClassificationLoss):
             dtype=dtype,
         )
         self.weight = check_at_least("weight", weight, 0)
-        check_choice("form", form, functional.MMCE_FORMS)
+        check_choice("form", form, FORMS)
         self.form = form
 
     def values(self, labels: Labels, logits: Tensor) -> Tensor:

@@ -1,39 +1,40 @@
-"""Focal losses for `model.compile`: class ids, rows of probabilities, and independent labels."""
-
-from typing import Any
+"""Focal losses for `model.compile`: for class ids, for rows, and for independent outputs."""
 
 import keras
 
 from keras_focal import functional
-from keras_focal._validation import check_alpha, check_alpha_length, check_fraction
+from keras_focal._typing import ClassWeights, DType, Tensor
+from keras_focal._validation.classes import check_alpha, check_alpha_length
+from keras_focal._validation.numbers import check_fraction
 from keras_focal.functional._inputs.labels import Labels, read_ids, read_rows, smoothed
-from keras_focal.losses._base import ClassificationLoss, FocalLoss, OutputLoss
-
-Tensor = Any
+from keras_focal.losses._base import ClassificationLoss, FocalLoss, Gamma, OutputLoss
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class SparseCategoricalFocalCrossentropy(FocalLoss, ClassificationLoss):
-    """Focal loss against class ids: -alpha_t (1 - p_t)^gamma log p_t.
+    """Focal loss for class ids: -alpha_t (1 - p_t)^gamma log p_t.
 
-    Labels are never expanded to one-hot rows. With `gamma=0` and `alpha=None` it is exactly
+    Class ids are not expanded to one-hot rows. With `gamma=0` and `alpha=None` it is exactly
     cross-entropy.
 
     Args:
-        gamma: Focusing exponent: a number >= 0, a `SampleDependentGamma`, or "FLSD-53" or
-            "FLSD-532". A number can be changed during training by `GammaScheduler`.
-        alpha: None, a number that multiplies every class, or a list of one weight per class.
+        gamma: Focusing exponent: a number >= 0; a rule that gives each sample its own, from
+            `keras_focal.gammas` (`SampleDependentGamma`, `ThresholdGamma`, `ContinuousGamma`,
+            `AdaptiveBins`); or the name of a rule, "FLSD-53" or "FLSD-532".
+            `callbacks.GammaScheduler` changes a number by epoch, `callbacks.AdaptiveGamma` an
+            `AdaptiveBins`.
+        alpha: None, a weight for all classes, or a list with one weight per class.
         from_logits: Whether `y_pred` are logits (recommended) or probabilities.
-        ignore_class: None, or an id that marks entries to leave out, as in Keras: they add
-            nothing, and a mean divides by the number of the others.
+        ignore_class: None, or the class id of entries to leave out, as in Keras: their loss is 0,
+            and a mean divides by the number of the other entries.
         axis: The class axis of `y_pred`.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype of the result, float32 by default; computed in float32 or better.
+        dtype: Dtype of the result, float32 by default. Computations use float32 or better.
 
     Call arguments:
-        y_true: Class ids, shape (...) or (..., 1); whole numbers. An id outside [0, K) that is
-            not `ignore_class` is a ValueError where it can be read, else NaN.
+        y_true: Class ids, shape (...) or (..., 1), whole numbers. An id outside [0, K) other than
+            `ignore_class` raises a ValueError where it can be read, and gives NaN otherwise.
         y_pred: Shape (..., K), K >= 2.
         sample_weight: As in `keras.losses.Loss`.
 
@@ -41,9 +42,9 @@ class SparseCategoricalFocalCrossentropy(FocalLoss, ClassificationLoss):
         Loss >= 0 in nats, float32 (or float64).
 
     Raises:
-        ValueError: If gamma is negative, not finite or an unknown name; alpha is negative or of
-            another length than K; shapes cannot match; float labels are not whole numbers (where
-            the loss is called eagerly).
+        ValueError: If gamma is negative, not finite or an unknown name; alpha is negative or does
+            not have length K; shapes do not match; float ids are not whole numbers (where the loss
+            is called eagerly).
 
     Example:
         >>> import keras_focal
@@ -60,14 +61,14 @@ class SparseCategoricalFocalCrossentropy(FocalLoss, ClassificationLoss):
 
     def __init__(
         self,
-        gamma: Any = 2.0,
-        alpha: Any = None,
+        gamma: Gamma = 2.0,
+        alpha: ClassWeights | None = None,
         from_logits: bool = False,
         ignore_class: int | None = None,
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "sparse_categorical_focal_crossentropy",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             gamma=gamma,
@@ -91,22 +92,25 @@ class SparseCategoricalFocalCrossentropy(FocalLoss, ClassificationLoss):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class CategoricalFocalCrossentropy(FocalLoss, ClassificationLoss):
-    """Focal loss against one-hot or soft rows: -sum_c alpha_c q_c (1 - p_c)^gamma log p_c.
+    """Focal loss for one-hot or soft targets: -sum_c alpha_c q_c (1 - p_c)^gamma log p_c.
 
-    With Keras's own defaults passed explicitly (`alpha=0.25, gamma=2.0`) it equals
-    `keras.losses.CategoricalFocalCrossentropy` wherever that one does not clip. With `gamma=0`
-    and `alpha=None` it is exactly cross-entropy.
+    With the defaults of Keras (`alpha=0.25, gamma=2.0`) it equals
+    `keras.losses.CategoricalFocalCrossentropy` wherever that loss does not clip. With `gamma=0` and
+    `alpha=None` it is exactly cross-entropy.
 
     Args:
-        gamma: Focusing exponent: a number >= 0, a `SampleDependentGamma` (evaluated at the
-            probability of each class), or "FLSD-53" or "FLSD-532".
-        alpha: None, a number that multiplies every class, or a list of one weight per class.
+        gamma: Focusing exponent: a number >= 0; a rule that gives each sample its own, from
+            `keras_focal.gammas` (`SampleDependentGamma`, `ThresholdGamma`, `ContinuousGamma`,
+            `AdaptiveBins`); or the name of a rule, "FLSD-53" or "FLSD-532".
+            A rule is evaluated at the probability of each class. `callbacks.GammaScheduler` changes
+            a number by epoch, `callbacks.AdaptiveGamma` an `AdaptiveBins`.
+        alpha: None, a weight for all classes, or a list with one weight per class.
         from_logits: Whether `y_pred` are logits (recommended) or probabilities.
         label_smoothing: s in [0, 1): targets become q (1 - s) + s / K, as in Keras.
         axis: The class axis of `y_true` and `y_pred`.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype of the result, float32 by default; computed in float32 or better.
+        dtype: Dtype of the result, float32 by default. Computations use float32 or better.
 
     Call arguments:
         y_true: Shape (..., K), >= 0: one-hot rows or distributions.
@@ -117,8 +121,8 @@ class CategoricalFocalCrossentropy(FocalLoss, ClassificationLoss):
         Loss >= 0 in nats, float32 (or float64).
 
     Raises:
-        ValueError: If gamma is negative, not finite or an unknown name; alpha is negative or of
-            another length than K; label_smoothing is not in [0, 1); shapes differ.
+        ValueError: If gamma is negative, not finite or an unknown name; alpha is negative or does
+            not have length K; label_smoothing is not in [0, 1); shapes differ.
 
     Example:
         >>> import keras_focal
@@ -134,14 +138,14 @@ class CategoricalFocalCrossentropy(FocalLoss, ClassificationLoss):
 
     def __init__(
         self,
-        gamma: Any = 2.0,
-        alpha: Any = None,
+        gamma: Gamma = 2.0,
+        alpha: ClassWeights | None = None,
         from_logits: bool = False,
         label_smoothing: float = 0.0,
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "categorical_focal_crossentropy",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             gamma=gamma,
@@ -168,28 +172,32 @@ class CategoricalFocalCrossentropy(FocalLoss, ClassificationLoss):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class BinaryFocalCrossentropy(FocalLoss, OutputLoss):
-    """Focal loss of independent yes-or-no outputs, averaged over `axis`.
+    """Focal loss for independent binary outputs, averaged over `axis`.
 
     -alpha q (1 - p)^gamma log p - (1 - alpha) (1 - q) p^gamma log(1 - p). For q = 0 or 1 it equals
-    `keras.losses.BinaryFocalCrossentropy` with the same gamma wherever that one does not clip
-    (there, `alpha` counts only with `apply_class_balancing=True`). A soft q follows equation 5 of
-    the paper; Keras modulates both terms by one mixed p_t.
+    `keras.losses.BinaryFocalCrossentropy` with the same gamma wherever that loss does not clip
+    (there, `alpha` is used only with `apply_class_balancing=True`). For soft targets q it follows
+    equation 5 of the paper, whereas Keras uses a single p_t for both terms.
 
     Args:
-        gamma: Focusing exponent: a number >= 0, a `SampleDependentGamma`, or "FLSD-53" or
-            "FLSD-532".
-        alpha: None, or the weight in [0, 1] of the positive class (the negative has 1 - alpha),
-            or a list of one such weight per output.
+        gamma: Focusing exponent: a number >= 0; a rule that gives each sample its own, from
+            `keras_focal.gammas` (`SampleDependentGamma`, `ThresholdGamma`, `ContinuousGamma`,
+            `AdaptiveBins`); or the name of a rule, "FLSD-53" or "FLSD-532".
+            A rule is evaluated at the probability of each outcome. `callbacks.GammaScheduler`
+            changes a number by epoch, `callbacks.AdaptiveGamma` an `AdaptiveBins`.
+        alpha: None, or the weight in [0, 1] of the positive class (the negative class has weight
+            1 - alpha), or a list with one such weight per output.
         from_logits: Whether `y_pred` are logits (recommended) or probabilities.
         label_smoothing: s in [0, 1): targets become q (1 - s) + s / 2, as in Keras.
         axis: Axis to average over.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype of the result, float32 by default; computed in float32 or better.
+        dtype: Dtype of the result, float32 by default. Computations use float32 or better.
 
     Call arguments:
-        y_true: In [0, 1], the shape of `y_pred`, or without its last axis of length 1.
-        y_pred: Any shape (..., K).
+        y_true: Targets in [0, 1] of the shape of `y_pred`, or of that shape without a last axis of
+            length 1.
+        y_pred: Shape (..., K).
         sample_weight: As in `keras.losses.Loss`.
 
     Returns:
@@ -197,7 +205,7 @@ class BinaryFocalCrossentropy(FocalLoss, OutputLoss):
 
     Raises:
         ValueError: If gamma is negative, not finite or an unknown name; alpha is not in [0, 1] or
-            has another length than K; label_smoothing is not in [0, 1); shapes differ.
+            does not have length K; label_smoothing is not in [0, 1); shapes differ.
 
     Example:
         >>> import keras_focal
@@ -213,14 +221,14 @@ class BinaryFocalCrossentropy(FocalLoss, OutputLoss):
 
     def __init__(
         self,
-        gamma: Any = 2.0,
-        alpha: Any = None,
+        gamma: Gamma = 2.0,
+        alpha: ClassWeights | None = None,
         from_logits: bool = False,
         label_smoothing: float = 0.0,
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "binary_focal_crossentropy",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             gamma=gamma,

@@ -1,38 +1,36 @@
-"""Relatives of the focal loss, for `model.compile`; `GammaScheduler` changes their gamma too."""
-
-from typing import Any
+"""Variants of the focal loss, for `model.compile`. `GammaScheduler` changes their gamma too."""
 
 import keras
 
 from keras_focal import functional
-from keras_focal._validation import check_at_least
+from keras_focal._typing import DType, Tensor
+from keras_focal._validation.numbers import check_at_least
 from keras_focal.functional._inputs.labels import Labels
-from keras_focal.losses._base import ClassificationLoss, FocalLoss
-
-Tensor = Any
+from keras_focal.losses._base import ClassificationLoss, FocalLoss, Gamma
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class DualFocalCrossentropy(FocalLoss, ClassificationLoss):
     """Dual focal loss: -(1 - p_t + p_j)^gamma log p_t.
 
-    p_j is the largest probability strictly below p_t, 0 if there is none. Where focal loss makes
-    predictions too timid, this one pushes the true class away from its nearest rival.
+    p_j is the largest probability strictly below p_t, or 0 if there is none. Focal loss can make
+    predictions under-confident; this loss counteracts it by widening the margin between the true
+    class and the class ranked next below it.
 
     Args:
-        gamma: Focusing exponent: a number >= 0, a `SampleDependentGamma`, or "FLSD-53" or
-            "FLSD-532". 0 gives cross-entropy.
+        gamma: Focusing exponent: a number >= 0, a rule from `keras_focal.gammas` with gammas >= 0,
+            or "FLSD-53" or "FLSD-532". 0 gives cross-entropy.
         from_logits: Whether `y_pred` are logits (recommended) or probabilities.
-        ignore_class: None, or an id that marks entries to leave out, as in Keras.
-        axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
+        ignore_class: None, or the class id of entries to leave out, as in Keras.
+        axis: The class axis of `y_pred`, and of `y_true` if it holds rows.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype of the result, float32 by default; computed in float32 or better.
+        dtype: Dtype of the result, float32 by default. Computations use float32 or better.
 
     Call arguments:
-        y_true: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K), of which the
-            largest entry is the true class. An id outside [0, K) is a ValueError where it can
-            be read, else NaN.
+        y_true: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K), whose largest
+            entry is the true class. An id outside [0, K) raises a ValueError where it can be read,
+            and gives NaN otherwise.
         y_pred: Shape (..., K), K >= 2.
         sample_weight: As in `keras.losses.Loss`.
 
@@ -40,7 +38,7 @@ class DualFocalCrossentropy(FocalLoss, ClassificationLoss):
         Loss >= 0 in nats, float32 (or float64).
 
     Raises:
-        ValueError: If gamma is negative, not finite or an unknown name; shapes cannot match;
+        ValueError: If gamma is negative, not finite or an unknown name; shapes do not match;
             float ids are not whole numbers (where the loss is called eagerly).
 
     Example:
@@ -57,13 +55,13 @@ class DualFocalCrossentropy(FocalLoss, ClassificationLoss):
 
     def __init__(
         self,
-        gamma: Any = 2.0,
+        gamma: Gamma = 2.0,
         from_logits: bool = False,
         ignore_class: int | None = None,
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "dual_focal_crossentropy",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             gamma=gamma,
@@ -83,24 +81,24 @@ class DualFocalCrossentropy(FocalLoss, ClassificationLoss):
 class PolyLoss(FocalLoss, ClassificationLoss):
     """Poly-1 loss: -(1 - p_t)^gamma log p_t + epsilon (1 - p_t)^(gamma + 1).
 
-    The series of the loss in 1 - p_t, with its first coefficient changed: epsilon > 0 pulls
-    harder where the sample is nearly right, epsilon < 0 less.
+    This changes the first coefficient of the series of the focal loss in 1 - p_t: epsilon > 0
+    increases the gradient of samples that are already nearly correct, epsilon < 0 reduces it.
 
     Args:
-        gamma: 0 (the default) for Poly-1 cross-entropy, a number > 0 for Poly-1 focal loss, a
-            `SampleDependentGamma`, or "FLSD-53" or "FLSD-532".
-        epsilon: Number >= -1; 0 gives the loss without the change. About 2 for ImageNet, -1 for
-            detection in the source.
+        gamma: 0 (the default) for Poly-1 cross-entropy; for Poly-1 focal loss a number > 0, a rule
+            from `keras_focal.gammas` with gammas >= 0, or "FLSD-53" or "FLSD-532".
+        epsilon: Number >= -1; 0 gives the focal loss itself. The source uses about 2 for ImageNet
+            and -1 for detection.
         from_logits: Whether `y_pred` are logits (recommended) or probabilities.
-        ignore_class: None, or an id that marks entries to leave out, as in Keras.
-        axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
+        ignore_class: None, or the class id of entries to leave out, as in Keras.
+        axis: The class axis of `y_pred`, and of `y_true` if it holds rows.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype of the result, float32 by default; computed in float32 or better.
+        dtype: Dtype of the result, float32 by default. Computations use float32 or better.
 
     Call arguments:
-        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0,
-            K) is a ValueError where it can be read, else NaN.
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id
+            outside [0, K) raises a ValueError where it can be read, and gives NaN otherwise.
         y_pred: Shape (..., K), K >= 2.
         sample_weight: As in `keras.losses.Loss`.
 
@@ -109,7 +107,7 @@ class PolyLoss(FocalLoss, ClassificationLoss):
 
     Raises:
         ValueError: If gamma is negative, not finite or an unknown name; epsilon is less than -1
-            or not finite; shapes cannot match; float ids are not whole numbers (where the loss is
+            or not finite; shapes do not match; float ids are not whole numbers (where the loss is
             called eagerly).
 
     Example:
@@ -126,14 +124,14 @@ class PolyLoss(FocalLoss, ClassificationLoss):
 
     def __init__(
         self,
-        gamma: Any = 0.0,
+        gamma: Gamma = 0.0,
         epsilon: float = 1.0,
         from_logits: bool = False,
         ignore_class: int | None = None,
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "poly_loss",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             gamma=gamma,
@@ -154,24 +152,24 @@ class PolyLoss(FocalLoss, ClassificationLoss):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class FocalCalibrationLoss(FocalLoss, ClassificationLoss):
-    """Focal loss + weight * sum_c (p_c - q_c)^2, "FCL".
+    """Focal calibration loss (FCL): focal loss + weight * sum_c (p_c - q_c)^2.
 
-    The Brier term draws back to the true probabilities what focal loss leaves too timid.
+    The Brier term corrects the under-confidence that focal loss can cause.
 
     Args:
-        gamma: Focusing exponent: a number >= 0, a `SampleDependentGamma`, or "FLSD-53" or
+        gamma: Focusing exponent: a number >= 0, a rule from `keras_focal.gammas`, or "FLSD-53" or
             "FLSD-532".
         weight: Number >= 0; 0 gives focal loss.
         from_logits: Whether `y_pred` are logits (recommended) or probabilities.
-        ignore_class: None, or an id that marks entries to leave out, as in Keras.
-        axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
+        ignore_class: None, or the class id of entries to leave out, as in Keras.
+        axis: The class axis of `y_pred`, and of `y_true` if it holds rows.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype of the result, float32 by default; computed in float32 or better.
+        dtype: Dtype of the result, float32 by default. Computations use float32 or better.
 
     Call arguments:
-        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0,
-            K) is a ValueError where it can be read, else NaN.
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id
+            outside [0, K) raises a ValueError where it can be read, and gives NaN otherwise.
         y_pred: Shape (..., K), K >= 2.
         sample_weight: As in `keras.losses.Loss`.
 
@@ -180,7 +178,7 @@ class FocalCalibrationLoss(FocalLoss, ClassificationLoss):
 
     Raises:
         ValueError: If gamma is negative, not finite or an unknown name; weight is negative or not
-            finite; shapes cannot match; float ids are not whole numbers (where the loss is called
+            finite; shapes do not match; float ids are not whole numbers (where the loss is called
             eagerly).
 
     Example:
@@ -197,14 +195,14 @@ class FocalCalibrationLoss(FocalLoss, ClassificationLoss):
 
     def __init__(
         self,
-        gamma: Any = 2.0,
+        gamma: Gamma = 2.0,
         weight: float = 1.0,
         from_logits: bool = False,
         ignore_class: int | None = None,
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "focal_calibration_loss",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             gamma=gamma,

@@ -1,4 +1,4 @@
-"""Online hard example mining: only the hardest part of a batch counts."""
+"""Online hard example mining: only the samples of largest loss in a batch count."""
 
 from fractions import Fraction
 from typing import Any
@@ -6,41 +6,39 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_focal._validation import check_number, check_part
+from keras_focal._typing import DType, Tensor
+from keras_focal._validation.numbers import check_part, check_that
 from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional._inputs.labels import read_labels
 from keras_focal.losses._base import ModelLoss
 from keras_focal.losses._weighting import Weighting, read_weighting
 
-Tensor = Any
-
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class HardExampleMining(keras.losses.Loss):
-    """Any loss, over the `fraction` of the batch where it is largest.
+    """Online hard example mining: any loss, restricted to the samples where it is largest.
 
-    Of N predictions the ceil(fraction * N) of largest loss count, the first of equal ones; a mean
-    is their mean. Predictions that are masked, have weight 0 or the `ignore_class` of the loss
-    count in neither number. Focal loss is the soft form of this choice.
+    Of N predictions, the ceil(fraction * N) with the largest loss count, the first of equal ones,
+    and a mean is the mean over these. N excludes predictions that are masked, have weight 0 or the
+    `ignore_class` of the loss. Focal loss is a soft version of this selection.
 
     Args:
-        loss: A `keras.losses.Loss`; its own `reduction` is not used.
+        loss: A `keras.losses.Loss`. Its own `reduction` is not used.
         fraction: Number in (0, 1]; 1 gives the loss itself.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype of the result, that of `loss` by default.
+        dtype: Dtype of the result, by default that of `loss`.
 
     Call arguments:
         y_true: As for `loss`.
         y_pred: As for `loss`.
-        sample_weight: As in `keras.losses.Loss`. The loss decides which are hardest, the weights
-            how much they count.
+        sample_weight: As in `keras.losses.Loss`. Weights do not affect which samples are selected.
 
     Returns:
         Loss, float32 (or float64).
 
     Raises:
-        ValueError: If loss is not a loss object; fraction is not in (0, 1].
+        ValueError: If loss is not a `keras.losses.Loss` object; fraction is not in (0, 1].
 
     Example:
         >>> import keras_focal
@@ -56,22 +54,24 @@ class HardExampleMining(keras.losses.Loss):
 
     def __init__(
         self,
-        loss: Any,
+        loss: keras.losses.Loss,
         fraction: float = 0.25,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "hard_example_mining",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         if isinstance(loss, dict):
             loss = keras.saving.deserialize_keras_object(loss)
-        fix = "Build it first, such as BrierLoss(from_logits=True)."
+        fix = "Create it first, such as BrierLoss(from_logits=True)."
         is_loss = isinstance(loss, keras.losses.Loss)
-        check_number("loss", loss, "a `keras.losses.Loss` object", is_loss, fix)
+        check_that("loss", loss, "a `keras.losses.Loss` object", is_loss, fix)
         super().__init__(name=name, reduction=reduction, dtype=dtype or loss.dtype)
         self.loss = loss
         self.fraction = check_part("fraction", fraction)
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
         with keras.name_scope(self.name):
             values, weighting = self._measured(y_true, y_pred, sample_weight)
             counts = weighting.counts
@@ -81,11 +81,13 @@ class HardExampleMining(keras.losses.Loss):
             weighting = weighting._replace(mask=kept)
             return weighting.reduced(values, self.reduction, self.dtype)
 
-    def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return self.loss.call(y_true, y_pred)
 
-    def _measured(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Tensor, Weighting]:
-        """Return the loss of each prediction, and how much it counts."""
+    def _measured(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None
+    ) -> tuple[Tensor, Weighting]:
+        """Return the loss of each prediction, and its weight."""
         if isinstance(self.loss, ModelLoss):
             return self.loss.measured(y_true, y_pred, sample_weight)
         dtype = compute_dtype(self.dtype)
@@ -100,7 +102,7 @@ class HardExampleMining(keras.losses.Loss):
             labels = read_labels(y_true, ops.moveaxis(predictions, axis, -1).shape, "y_true")
             weighting = weighting.without(labels, ignore_class)
         values = self.loss.call(ops.cast(y_true, self.dtype), ops.cast(predictions, self.dtype))
-        # Plain, without the mask that Keras hangs on the values of an ignored class.
+        # + 0.0 drops the mask that Keras attaches to the values for an ignored class.
         return ops.cast(values, dtype) + 0.0, weighting
 
     def get_config(self) -> dict[str, Any]:
@@ -118,23 +120,23 @@ class HardExampleMining(keras.losses.Loss):
 
 
 def hardest(values: Tensor, counts: Tensor, fraction: float) -> Tensor:
-    """Return where the ceil(fraction * N) largest of the N values that count are.
+    """Return the positions of the ceil(fraction * N) largest of the N values that count.
 
     Args:
-        values: Float tensor of any shape, known or not.
+        values: Float tensor of any shape.
         counts: Bool tensor of that shape.
         fraction: Number in (0, 1].
 
     Returns:
-        Bool tensor of that shape. Of equal values the first are taken.
+        Bool tensor of that shape. Of equal values the first ones are selected.
     """
     values = ops.stop_gradient(values)
-    # What is not a number is the hardest of all: it must not be hidden.
+    # NaN ranks as the largest, so that it is not hidden.
     values = ops.where(ops.isnan(values), float("inf"), values)
     eligible = ops.reshape(ops.where(counts, values, -float("inf")), (-1,))
     rank = ops.argsort(ops.argsort(-eligible))
     number = ops.sum(ops.cast(counts, "int32"))
-    # In whole numbers, so that 0.1 of 10 is 1 and no large number rounds.
+    # Integer arithmetic, so that 0.1 of 10 is 1 and large numbers are not rounded.
     part, whole = Fraction(fraction).limit_denominator(10_000).as_integer_ratio()
     most = number // whole * part + -(-(number % whole * part) // whole)
     return ops.logical_and(ops.reshape(rank < most, ops.shape(counts)), counts)

@@ -1,38 +1,37 @@
-"""Losses of independent yes-or-no outputs besides the focal one, for `model.compile`."""
-
-from typing import Any
+"""Asymmetric loss and quality focal loss of independent binary outputs, for `model.compile`."""
 
 import keras
 
 from keras_focal import functional
-from keras_focal._validation import check_fraction, check_gamma
+from keras_focal._typing import DType, Tensor
+from keras_focal._validation.gamma import check_gamma
+from keras_focal._validation.numbers import check_fraction
 from keras_focal.functional._inputs.labels import Labels
-from keras_focal.losses._base import FocalLoss, OutputLoss
-
-Tensor = Any
+from keras_focal.losses._base import FocalLoss, Gamma, OutputLoss
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class AsymmetricLoss(OutputLoss):
-    """Asymmetric loss for many labels of which few are true, averaged over `axis`.
+    """Asymmetric loss for multi-label classification with few positives, averaged over `axis`.
 
-    -q (1 - p)^gamma_pos log p - (1 - q) p_m^gamma_neg log(1 - p_m), p_m = max(p - shift, 0): easy
-    negatives count less than easy positives, and those with p <= shift not at all. Equal gammas
-    and no shift give `BinaryFocalCrossentropy`. The source sums over the labels.
+    -q (1 - p)^gamma_pos log p - (1 - q) p_m^gamma_neg log(1 - p_m), with p_m = max(p - shift, 0).
+    Easy negatives count less than easy positives, and negatives with p <= shift have loss 0. Equal
+    gammas and shift = 0 give `BinaryFocalCrossentropy`. The source sums over labels instead.
 
     Args:
-        gamma_pos: Exponent of the positives, a number >= 0.
-        gamma_neg: Exponent of the negatives, a number >= 0.
-        shift: Number in [0, 1): what the probability of a negative is lowered by.
+        gamma_pos: Exponent for positives, a number >= 0.
+        gamma_neg: Exponent for negatives, a number >= 0.
+        shift: Number in [0, 1), subtracted from the probability of negatives.
         from_logits: Whether `y_pred` are logits (recommended) or probabilities.
         axis: Axis to average over.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype of the result, float32 by default; computed in float32 or better.
+        dtype: Dtype of the result, float32 by default. Computations use float32 or better.
 
     Call arguments:
-        y_true: In [0, 1], the shape of `y_pred`, or without its last axis of length 1.
-        y_pred: Any shape (..., K).
+        y_true: Targets in [0, 1] of the shape of `y_pred`, or of that shape without a last axis of
+            length 1.
+        y_pred: Shape (..., K).
         sample_weight: As in `keras.losses.Loss`.
 
     Returns:
@@ -62,7 +61,7 @@ class AsymmetricLoss(OutputLoss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "asymmetric_loss",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             from_logits=from_logits, axis=axis, reduction=reduction, name=name, dtype=dtype
@@ -83,23 +82,25 @@ class AsymmetricLoss(OutputLoss):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class QualityFocalCrossentropy(FocalLoss, OutputLoss):
-    """Quality focal loss for soft yes-or-no targets, averaged over `axis`.
+    """Quality focal loss for soft binary targets, averaged over `axis`.
 
-    -|q - p|^gamma (q log p + (1 - q) log(1 - p)): 0 at p = q, where binary focal loss of a soft q
-    is not least. For q = 0 or 1 the two are the same.
+    -|q - p|^gamma (q log p + (1 - q) log(1 - p)). For a soft target q it has its minimum, 0, at
+    p = q, unlike the binary focal loss. For q = 0 or 1 the two are equal.
 
     Args:
-        gamma: Focusing exponent (beta in the source): a number >= 0, a `SampleDependentGamma`
-            (evaluated at 1 - |q - p|), or "FLSD-53" or "FLSD-532".
+        gamma: Focusing exponent (beta in the source): a number >= 0, a rule from
+            `keras_focal.gammas` with gammas >= 0, evaluated at 1 - |q - p|, or "FLSD-53" or
+            "FLSD-532".
         from_logits: Whether `y_pred` are logits (recommended) or probabilities.
         axis: Axis to average over.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype of the result, float32 by default; computed in float32 or better.
+        dtype: Dtype of the result, float32 by default. Computations use float32 or better.
 
     Call arguments:
-        y_true: In [0, 1], the shape of `y_pred`, or without its last axis of length 1.
-        y_pred: Any shape (..., K).
+        y_true: Targets in [0, 1] of the shape of `y_pred`, or of that shape without a last axis of
+            length 1.
+        y_pred: Shape (..., K).
         sample_weight: As in `keras.losses.Loss`.
 
     Returns:
@@ -122,12 +123,12 @@ class QualityFocalCrossentropy(FocalLoss, OutputLoss):
 
     def __init__(
         self,
-        gamma: Any = 2.0,
+        gamma: Gamma = 2.0,
         from_logits: bool = False,
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "quality_focal_crossentropy",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             gamma=gamma,

@@ -1,11 +1,11 @@
-"""Losses by the names of the paper's tables."""
+"""Losses by their names in the tables of the paper."""
 
 from typing import Any
 
 import keras
 
 from keras_focal._presets import LOSSES, LossTable
-from keras_focal._validation import check_choice
+from keras_focal._validation.choices import check_choice
 from keras_focal.gammas import FIXED, SAMPLE_DEPENDENT, SCHEDULED
 from keras_focal.losses._calibration import BrierLoss, MMCELoss
 from keras_focal.losses._focal import (
@@ -34,16 +34,16 @@ _OTHERS: dict[str, tuple[type, dict[str, Any]]] = {
 
 
 def get(name: str, /, *, labels: str = "sparse", **kwargs: Any) -> keras.losses.Loss:
-    """Return a loss by the name that the paper gives it.
+    """Return a loss by its name in the paper.
 
     Args:
         name: "CE" (gamma 0), "Brier", "MMCE", "LS-0.05", "FL-1", "FL-2", "FL-3", "FLSc-531",
-            "FLSc-532", "FLSD-53" or "FLSD-532"; `list` says what each is. An FLSc loss starts at
-            gamma 5 and needs `GammaScheduler(name)` in `fit`; without it, it warns once.
-        labels: What the labels are: "sparse" ids, "categorical" rows, or "binary". Brier, MMCE
-            and LS-0.05 take ids and rows alike, and no binary labels.
-        **kwargs: Arguments of the loss class but those that the name fixes, such as
-            `from_logits=True`, or `weight=8.0` of MMCE for text.
+            "FLSc-532", "FLSD-53" or "FLSD-532"; `list` describes each. An FLSc loss starts at gamma
+            5 and needs `GammaScheduler(name)` in `fit`; it warns once if trained without it.
+        labels: Kind of labels: "sparse" for ids, "categorical" for rows, or "binary". Brier, MMCE
+            and LS-0.05 accept both ids and rows, but have no binary form.
+        **kwargs: Arguments of the loss class other than those fixed by the name, such as
+            `from_logits=True`, or `weight=8.0` for MMCE on text.
 
     Returns:
         A new `SparseCategoricalFocalCrossentropy`, `CategoricalFocalCrossentropy` or
@@ -76,11 +76,11 @@ def get(name: str, /, *, labels: str = "sparse", **kwargs: Any) -> keras.losses.
 
 
 def list() -> LossTable:
-    """Return the losses that `get` knows; printed, they are a table.
+    """Return the losses that `get` accepts, as a table.
 
     Returns:
-        LossTable, a tuple of `LossRow`: name, class, what it is, where the paper has it, and the
-        callback that it needs.
+        LossTable, a tuple of `LossRow`: name, class, description, place in the paper, and the
+        callback that the loss needs.
 
     Example:
         >>> import keras_focal

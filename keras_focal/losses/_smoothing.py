@@ -1,36 +1,33 @@
-"""Cross-entropies that hold confidence down, for `model.compile`."""
-
-from typing import Any
+"""Cross-entropies that reduce confidence, for `model.compile`."""
 
 import keras
 
 from keras_focal import functional
-from keras_focal._validation import check_at_least, check_fraction
+from keras_focal._typing import DType, Tensor
+from keras_focal._validation.numbers import check_at_least, check_fraction
 from keras_focal.functional._inputs.labels import Labels
 from keras_focal.losses._base import ClassificationLoss
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class LabelSmoothingCrossentropy(ClassificationLoss):
-    """Cross-entropy against the paper's smoothed labels, (1 - s) q + s (1 - q) / (K - 1).
+    """Cross-entropy with label smoothing as in the paper: (1 - s) q + s (1 - q) / (K - 1).
 
-    The wrong classes share s. Keras spreads s over all K classes: its `label_smoothing` of
-    s K / (K - 1) is the same loss.
+    The wrong classes share s. In Keras all K classes share it: `label_smoothing` s K / (K - 1)
+    there gives the same loss.
 
     Args:
-        label_smoothing: s in [0, 1); 0 gives cross-entropy. The paper's LS-0.05 is the default.
+        label_smoothing: s in [0, 1); 0 gives cross-entropy. The default is LS-0.05 in the paper.
         from_logits: Whether `y_pred` are logits (recommended) or probabilities.
-        ignore_class: None, or an id that marks entries to leave out, as in Keras.
-        axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
+        ignore_class: None, or the class id of entries to leave out, as in Keras.
+        axis: The class axis of `y_pred`, and of `y_true` if it holds rows.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype of the result, float32 by default; computed in float32 or better.
+        dtype: Dtype of the result, float32 by default. Computations use float32 or better.
 
     Call arguments:
-        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0,
-            K) is a ValueError where it can be read, else NaN.
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id
+            outside [0, K) raises a ValueError where it can be read, and gives NaN otherwise.
         y_pred: Shape (..., K), K >= 2.
         sample_weight: As in `keras.losses.Loss`.
 
@@ -38,7 +35,7 @@ class LabelSmoothingCrossentropy(ClassificationLoss):
         Loss >= 0 in nats, float32 (or float64).
 
     Raises:
-        ValueError: If label_smoothing is not in [0, 1); shapes cannot match; float ids are not
+        ValueError: If label_smoothing is not in [0, 1); shapes do not match; float ids are not
             whole numbers (where the loss is called eagerly).
 
     Example:
@@ -61,7 +58,7 @@ class LabelSmoothingCrossentropy(ClassificationLoss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "label_smoothing_crossentropy",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             ignore_class=ignore_class,
@@ -81,22 +78,23 @@ class LabelSmoothingCrossentropy(ClassificationLoss):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class EntropyRegularizedCrossentropy(ClassificationLoss):
-    """Cross-entropy minus weight * H(p): a confident prediction pays for its low entropy.
+    """Cross-entropy - weight * H(p), which penalises confident predictions.
 
-    The confidence penalty. Focal loss of gamma >= 1 is never less than this with weight gamma.
+    H(p) is the entropy of the prediction. This loss is a lower bound of the focal loss with
+    gamma = weight >= 1.
 
     Args:
-        weight: Number >= 0; 0 gives cross-entropy. 0.1 to 2 in the source.
+        weight: Number >= 0; 0 gives cross-entropy. The source uses 0.1 to 2.
         from_logits: Whether `y_pred` are logits (recommended) or probabilities.
-        ignore_class: None, or an id that marks entries to leave out, as in Keras.
-        axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
+        ignore_class: None, or the class id of entries to leave out, as in Keras.
+        axis: The class axis of `y_pred`, and of `y_true` if it holds rows.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype of the result, float32 by default; computed in float32 or better.
+        dtype: Dtype of the result, float32 by default. Computations use float32 or better.
 
     Call arguments:
-        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0,
-            K) is a ValueError where it can be read, else NaN.
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id
+            outside [0, K) raises a ValueError where it can be read, and gives NaN otherwise.
         y_pred: Shape (..., K), K >= 2.
         sample_weight: As in `keras.losses.Loss`.
 
@@ -104,7 +102,7 @@ class EntropyRegularizedCrossentropy(ClassificationLoss):
         Loss >= -weight * log K in nats, float32 (or float64).
 
     Raises:
-        ValueError: If weight is negative or not finite; shapes cannot match; float ids are not
+        ValueError: If weight is negative or not finite; shapes do not match; float ids are not
             whole numbers (where the loss is called eagerly).
 
     Example:
@@ -127,7 +125,7 @@ class EntropyRegularizedCrossentropy(ClassificationLoss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "entropy_regularized_crossentropy",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             ignore_class=ignore_class,
@@ -145,25 +143,26 @@ class EntropyRegularizedCrossentropy(ClassificationLoss):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class MarginLabelSmoothingCrossentropy(ClassificationLoss):
-    """Cross-entropy + weight * sum_c max(0, max_j z_j - z_c - margin), "MbLS".
+    """Margin-based label smoothing (MbLS) of the logits z.
 
-    Pays only for logits further than `margin` below the largest, where label smoothing pulls all
-    of them together.
+    Cross-entropy + weight * sum_c max(0, max_j z_j - z_c - margin). The penalty applies only to
+    logits more than `margin` below the largest, whereas label smoothing penalises all distances
+    between logits.
 
     Args:
         weight: Number >= 0; 0 gives cross-entropy.
-        margin: Number >= 0, a distance of logits.
+        margin: Number >= 0, a distance between logits.
         from_logits: Whether `y_pred` are logits (recommended) or probabilities, whose logarithms
-            then are the logits.
-        ignore_class: None, or an id that marks entries to leave out, as in Keras.
-        axis: The class axis of `y_pred`, and of `y_true` where it holds rows.
+            are then the logits.
+        ignore_class: None, or the class id of entries to leave out, as in Keras.
+        axis: The class axis of `y_pred`, and of `y_true` if it holds rows.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: Dtype of the result, float32 by default; computed in float32 or better.
+        dtype: Dtype of the result, float32 by default. Computations use float32 or better.
 
     Call arguments:
-        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id outside [0,
-            K) is a ValueError where it can be read, else NaN.
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K). An id
+            outside [0, K) raises a ValueError where it can be read, and gives NaN otherwise.
         y_pred: Shape (..., K), K >= 2.
         sample_weight: As in `keras.losses.Loss`.
 
@@ -171,7 +170,7 @@ class MarginLabelSmoothingCrossentropy(ClassificationLoss):
         Loss >= 0, float32 (or float64).
 
     Raises:
-        ValueError: If weight or margin is negative or not finite; shapes cannot match; float ids
+        ValueError: If weight or margin is negative or not finite; shapes do not match; float ids
             are not whole numbers (where the loss is called eagerly).
 
     Example:
@@ -181,8 +180,8 @@ class MarginLabelSmoothingCrossentropy(ClassificationLoss):
         1.0
 
     Source:
-        Liu et al., 2022, "The Devil is in the Margin". The sum over classes is the paper's; its
-        code takes their mean: divide `weight` by K for that.
+        Liu et al., 2022, "The Devil is in the Margin". The sum over classes follows that paper; its
+        code uses the mean over classes, which is `weight` / K here.
     """
 
     own_arguments = ("weight", "margin", "ignore_class")
@@ -196,7 +195,7 @@ class MarginLabelSmoothingCrossentropy(ClassificationLoss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "margin_label_smoothing_crossentropy",
-        dtype: Any = None,
+        dtype: DType | None = None,
     ):
         super().__init__(
             ignore_class=ignore_class,

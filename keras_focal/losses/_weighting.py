@@ -1,4 +1,4 @@
-"""How much each value counts: masks, the ignored class and sample weights, as in Keras."""
+"""Masks, the ignored class and sample weights of the losses, as in Keras."""
 
 from typing import Any, NamedTuple
 
@@ -6,29 +6,31 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_focal._typing import Tensor
+from keras_focal._validation.entries import check_weights
+from keras_focal._validation.shapes import check_weights_broadcast
 from keras_focal.functional._backend.operations import value_now
 from keras_focal.functional._inputs.labels import Labels, is_left_out
 from keras_focal.functional._inputs.weights import nan_where_no_weight, ones_and_mask
 
-Tensor = Any
-
 
 class _Given(keras.losses.Loss):
-    """The reduction of Keras, of values that are handed over."""
+    """Applies the reduction of Keras to given values."""
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return y_pred
 
 
 class Weighting(NamedTuple):
-    """How much each value counts.
+    """The mask and the sample weights of the values of a loss.
 
     Attributes:
         ones: 1 for each value.
-        mask: Bool, of that shape: what is neither masked nor of the ignored class. None if all is.
-        weights: Sample weights, float, NaN in place of what is no weight. They broadcast to the
-            values, or have one axis of length 1 more, as in Keras. None if all are 1.
-        given: The sample weights as they came.
+        mask: Bool tensor of that shape: True for values neither masked nor of the ignored class, or
+            None.
+        weights: Sample weights, float, with NaN in place of invalid ones. They broadcast to the
+            values, or have one more axis of length 1, as in Keras. None if all are 1.
+        given: The sample weights as given, for error messages.
     """
 
     ones: Tensor
@@ -38,13 +40,13 @@ class Weighting(NamedTuple):
 
     @property
     def counts(self) -> Tensor | None:
-        """Where a value counts, of the shape of the values; None if all do."""
+        """Bool tensor: where a value counts, of the shape of the values; None if all do."""
         weights = self.of_each
         return None if weights is None else weights != 0
 
     @property
     def of_each(self) -> Tensor | None:
-        """The weight of each value, 0 where the mask leaves it out; None if all are 1."""
+        """The weight of each value, 0 where it is masked; None if all are 1."""
         if self.weights is None:
             return None if self.mask is None else ops.cast(self.mask, self.ones.dtype)
         is_column = len(self.weights.shape) > len(self.ones.shape)
@@ -53,19 +55,19 @@ class Weighting(NamedTuple):
         return weights if self.mask is None else ops.where(self.mask, weights, 0.0 * self.ones)
 
     def without(self, labels: Labels, ignore_class: int | None) -> "Weighting":
-        """Return it without the entries of the class to leave out."""
+        """Return a weighting that masks the entries of the ignored class."""
         if ignore_class is None:
             return self
         valid = ops.logical_not(is_left_out(labels, ignore_class))
         return self._replace(mask=valid if self.mask is None else ops.logical_and(self.mask, valid))
 
     def for_keras(self, reduction: str | None) -> Tensor | None:
-        """Return sample weights that have the mask in them, as Keras puts it there."""
+        """Return sample weights that include the mask, as Keras computes them."""
         if self.mask is None:
             return self.weights
         weights = self.of_each
         if reduction in ("mean", "sum_over_batch_size"):
-            # A mean divides by the number of values that the mask leaves.
+            # A mean divides by the number of values that are not masked.
             share = ops.mean(ops.cast(self.mask, "float32"))
             weights = weights * ops.cast(ops.divide_no_nan(1.0, share), self.ones.dtype)
         if self.weights is not None and len(self.weights.shape) > len(self.ones.shape):
@@ -73,7 +75,7 @@ class Weighting(NamedTuple):
         return weights
 
     def reduced(self, values: Tensor, reduction: str | None, dtype: str) -> Tensor:
-        """Return the values, weighted and reduced as Keras does.
+        """Return the values, weighted and reduced as in Keras.
 
         Raises:
             ValueError: If a weight that counts is negative or not finite, and can be read.
@@ -90,22 +92,19 @@ class Weighting(NamedTuple):
         weights = value_now(self.of_each)
         if weights is None or not np.isnan(weights).any():
             return
-        given = np.asarray(value_now(ops.convert_to_tensor(self.given)))
-        wrong = given[~((given >= 0) & (given < np.inf))]
-        raise ValueError(
-            "`sample_weight` must hold finite numbers >= 0. Received: "
-            f"{wrong[0] if wrong.size else np.nan:g}. Give a sample that is not to count weight 0."
-        )
+        check_weights("sample_weight", value_now(self.given))
 
 
-def read_weighting(y_pred: Any, sample_weight: Any, axis: int, dtype: str) -> Weighting:
+def read_weighting(
+    y_pred: Tensor, sample_weight: Tensor | None, axis: int, dtype: str
+) -> Weighting:
     """Return the mask of predictions, and their sample weights.
 
     Args:
-        y_pred: Predictions as the model gave them: a mask travels with the object.
-        sample_weight: None, or weights that broadcast to the values as in Keras: of fewer axes,
-            along the last ones.
-        axis: The axis of `y_pred` that no value has.
+        y_pred: Predictions as returned by the model, since a mask is an attribute of the object.
+        sample_weight: None, or weights that broadcast to the values as in Keras; weights with
+            fewer axes align with the last ones.
+        axis: The axis of `y_pred` over which a value is computed.
         dtype: Dtype of the weights.
 
     Raises:
@@ -115,24 +114,5 @@ def read_weighting(y_pred: Any, sample_weight: Any, axis: int, dtype: str) -> We
     if sample_weight is None:
         return Weighting(ones, mask)
     weights = ops.convert_to_tensor(sample_weight, dtype=dtype)
-    _check_fit(weights.shape, ones.shape)
-    return Weighting(ones, mask, nan_where_no_weight(weights), sample_weight)
-
-
-def _check_fit(weights: tuple, values: tuple) -> None:
-    """Raise unless weights broadcast to values, or have one axis of length 1 more."""
-    weights, values = tuple(weights), tuple(values)
-    shape = weights[:-1] if len(weights) == len(values) + 1 and weights[-1] == 1 else weights
-    fits = len(shape) <= len(values)
-    if fits and shape:
-        last = values[-len(shape) :]
-        # What is not known is that of samples: it is not the last of several axes.
-        fits = all(a in (1, b) or a is None or b is None for a, b in zip(shape, last, strict=True))
-        is_of_samples = len(shape) == 1 < len(values) and shape[0] is None is not values[-1]
-        fits = fits and not is_of_samples
-    if not fits:
-        raise ValueError(
-            f"`sample_weight` must have shape {values}, that of the values it weighs, or one that "
-            f"broadcasts to it. Received: shape {weights}. Weigh each prediction; `class_weight` "
-            "has no meaning for several class ids per sample: use `alpha`."
-        )
+    check_weights_broadcast("sample_weight", weights.shape, ones.shape)
+    return Weighting(ones, mask, nan_where_no_weight(weights), weights)

@@ -1,4 +1,4 @@
-"""What all metrics share: predictions with labels go in, a state of fixed size stays."""
+"""Base class of the metrics: labels and predictions are accumulated in a state of fixed size."""
 
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -7,33 +7,24 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_focal import functional
-from keras_focal._validation import (
-    check_axis,
-    check_class_id,
-    check_labels_fit,
-    check_weights_fit,
-)
+from keras_focal._typing import DType, Tensor
+from keras_focal._validation.classes import check_class_id
+from keras_focal._validation.shapes import check_axis, check_labels_fit, check_weights_fit
+from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional._inputs.class_labels import as_labels
-from keras_focal.functional._inputs.entries import (
-    Entries,
-    as_predictions,
-    is_counted,
-    read_entries,
-)
+from keras_focal.functional._inputs.entries import Entries, as_predictions, is_counted, read_entries
 from keras_focal.functional._inputs.probabilities import nan_unless
+from keras_focal.functional._inputs.weights import effective_weights
 from keras_focal.metrics._direction import Monitored
-
-Tensor = Any
 
 _LARGEST_COUNT = 2**31 - 1
 
 
 class PredictionMetric(Monitored, keras.metrics.Metric):
-    """Base of all metrics.
+    """Base class of all metrics.
 
-    A subclass gives `_update`, `_merge`, `_numbers`, and `_layout`, which two states must share to
-    add up. Invalid entries are counted apart, and in nothing else.
+    A subclass implements `_update`, `_merge`, `_numbers` and `_layout`. Two states can be merged if
+    their layouts are equal. Invalid entries are only counted.
     """
 
     def __init__(
@@ -41,25 +32,27 @@ class PredictionMetric(Monitored, keras.metrics.Metric):
         from_logits: bool,
         ignore_class: int | None,
         name: str,
-        dtype: Any,
+        dtype: DType | None,
         axis: int,
         skip_invalid: bool,
     ):
-        super().__init__(name=name, dtype=functional.compute_dtype(dtype))
+        super().__init__(name=name, dtype=compute_dtype(dtype))
         self.from_logits = bool(from_logits)
         self.ignore_class = check_class_id("ignore_class", ignore_class)
         self.axis = int(axis)
         self.skip_invalid = bool(skip_invalid)
         self._invalid = self.add_variable((), "zeros", dtype="int32", name="invalid")
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Add predictions.
+    def update_state(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> None:
+        """Accumulate predictions.
 
-        An entry is invalid if its label is no class id in [0, K) and no row that means one class,
-        its weight is negative or not finite, a logit is NaN or +inf, or if probabilities lie
-        outside [0, 1] or do not sum to 1, by more than 0.01. A logit of -inf is a probability of 0.
-        Entries of weight 0, masked, of the ignored class, or with a row of zeros as label are left
-        out, whatever they hold.
+        An entry is invalid if its label is neither a class id in [0, K) nor a row for one class,
+        its weight is negative or not finite, a logit is NaN or +inf, a probability lies outside
+        [0, 1], or probabilities do not sum to 1 within 0.01. A logit of -inf is a probability of 0.
+        Entries that have weight 0, are masked, are of the ignored class, or have a row of zeros as
+        label are left out without a check.
 
         Args:
             y_true: Class ids, shape (...) or (..., 1), or one-hot or soft rows, shape (..., K).
@@ -69,10 +62,10 @@ class PredictionMetric(Monitored, keras.metrics.Metric):
                 counts as weight 0.
 
         Raises:
-            ValueError: If the shapes cannot match. Unless `skip_invalid`, also if an entry is
-                invalid, other than by a prediction that is not finite, and can be read: in eager
-                use and on torch. Inside a compiled step (`tf.function`, `jax.jit`, and so in `fit`
-                on TensorFlow and JAX), and for predictions that are not finite, the result is NaN.
+            ValueError: If the shapes do not match. Unless `skip_invalid` is set, also if an entry
+                is invalid and can be read: in eager mode and on torch. Inside a compiled step
+                (`tf.function`, `jax.jit`, and therefore `fit` on TensorFlow and JAX), and for
+                predictions that are not finite, the result is NaN instead.
         """
         labels, predictions = as_labels(y_true), ops.convert_to_tensor(y_pred)
         if len(predictions.shape) == 1 <= len(labels.shape):
@@ -87,8 +80,8 @@ class PredictionMetric(Monitored, keras.metrics.Metric):
         if sample_weight is not None:
             sample_weight = ops.convert_to_tensor(sample_weight)
             check_weights_fit("sample_weight", sample_weight.shape, predictions.shape)
-        # From `y_pred` itself: a mask travels with the object.
-        weights = functional.effective_weights(y_pred, sample_weight, axis=axis)
+        # From `y_pred` itself, since a mask is an attribute of the object.
+        weights = effective_weights(y_pred, sample_weight, axis=axis)
         if 0 not in predictions.shape:
             self._update(self._read(labels, predictions, weights))
 
@@ -104,7 +97,7 @@ class PredictionMetric(Monitored, keras.metrics.Metric):
         )
 
     def _counted(self, is_valid: Tensor, weights: Tensor) -> Tensor:
-        """Count the invalid entries, and return which others have a weight, shape (...)."""
+        """Count the invalid entries, and return which valid ones have a weight, shape (...)."""
         is_kept, is_invalid = is_counted(is_valid, weights)
         number = ops.sum(ops.cast(is_invalid, "int32"))
         self._invalid.assign(self._invalid + ops.minimum(number, _LARGEST_COUNT - self._invalid))
@@ -112,25 +105,25 @@ class PredictionMetric(Monitored, keras.metrics.Metric):
 
     @abstractmethod
     def _update(self, entries: Entries) -> None:
-        """Add predictions."""
+        """Accumulate predictions."""
 
     @abstractmethod
     def _numbers(self) -> tuple[Any, Tensor]:
-        """Return the result of the valid entries, a tensor or a dict of them, and their weight."""
+        """Return the result for the valid entries, a tensor or a dict, and their total weight."""
 
     @property
     @abstractmethod
     def _layout(self) -> Any:
-        """What two metrics must have in common for their states to add up."""
+        """What two metrics must have in common to be merged."""
 
     @abstractmethod
     def _merge(self, other: Any) -> None:
         """Add the state of a metric of the same layout."""
 
-    def result(self) -> Any:
-        """Return the result; 0.0 before any prediction, NaN if an entry was invalid.
+    def result(self) -> Tensor | dict[str, Tensor]:
+        """Return the result: 0.0 before any prediction, NaN if an entry was invalid.
 
-        With `skip_invalid`, NaN only if no other entry had a weight.
+        With `skip_invalid`, it is NaN only if all entries with a weight were invalid.
         """
         return self._unless_invalid(*self._numbers())
 
@@ -143,23 +136,23 @@ class PredictionMetric(Monitored, keras.metrics.Metric):
 
     @property
     def invalid_count(self) -> int:
-        """Number of the invalid entries that were met."""
+        """Number of invalid entries so far."""
         return int(ops.convert_to_numpy(self._invalid))
 
     def merge_state(self, metrics: Iterable["PredictionMetric"]) -> None:
-        """Add the state of other metrics of the same kind, as if their predictions came here.
+        """Add the state of other metrics, as if this one had received their predictions.
 
         Args:
             metrics: Metrics of the same class and layout.
 
         Raises:
-            ValueError: If a metric has another class or layout; nothing is added then.
+            ValueError: If a metric has a different class or layout; then nothing is added.
         """
         metrics = list(metrics)
         for other in metrics:
             if type(other) is not type(self) or other._layout != self._layout:
                 raise ValueError(
-                    "`metrics` must be of the class and layout of the metric that takes them in. "
+                    "`metrics` must be of the class and layout of the metric they are merged into. "
                     f"Received: {type(other).__name__} with "
                     f"{getattr(other, '_layout', 'no layout')} for {type(self).__name__} with "
                     f"{self._layout}."

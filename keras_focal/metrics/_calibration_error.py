@@ -5,35 +5,31 @@ from typing import Any
 import keras
 
 from keras_focal import functional
-from keras_focal._validation import check_one_class
-from keras_focal.functional import (
-    BinStatistics,
-    ClassBinStatistics,
-    EqualMass,
-    EqualWidth,
-    Predictions,
-)
+from keras_focal._typing import DType, Tensor
+from keras_focal._validation.classes import check_one_class
+from keras_focal.functional import BinStatistics, ClassBinStatistics
+from keras_focal.functional.calibration._bins import Predictions, one_class
+from keras_focal.functional.calibration._partitions import EqualMass, EqualWidth
 from keras_focal.metrics._cells import BinnedMetric
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class ExpectedCalibrationError(BinnedMetric):
-    """Expected calibration error: the mean gap between confidence and accuracy over bins.
+    """Expected calibration error (ECE): the mean gap between confidence and accuracy.
 
-    ECE = sum_i |B_i| / N |A_i - C_i| over `num_bins` bins of equal width, (a, b], of the
-    confidence in the top label. Exact over batches, replicas and merged parts.
+    ECE = sum_i |B_i| / N |A_i - C_i|, where A_i and C_i are the accuracy and the mean confidence of
+    bin i, one of `num_bins` bins (a, b] of equal width in the confidence of the top label. The
+    result is exact over batches, replicas and merged states.
 
     Args:
         num_bins: Number of bins, >= 1.
-        from_logits: Whether predictions are logits or probabilities.
-        ignore_class: None, or a class id whose predictions are left out.
+        from_logits: Whether predictions are logits (True) or probabilities.
+        ignore_class: None, or the class id of predictions to leave out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
-        axis: The axis of the predictions that holds the classes.
-        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
-            default the result is NaN once one was met, and eager calls raise where they can.
+        axis: The class axis of the predictions.
+        skip_invalid: Whether to leave out invalid entries and count them in `invalid_count`. By
+            default an invalid entry makes the result NaN, and eager calls raise an error.
 
     Raises:
         ValueError: If `num_bins` is not a whole number >= 1.
@@ -55,7 +51,7 @@ class ExpectedCalibrationError(BinnedMetric):
         from_logits: bool = False,
         ignore_class: int | None = None,
         name: str = "ece",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -70,19 +66,19 @@ class ExpectedCalibrationError(BinnedMetric):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class RootMeanSquareCalibrationError(BinnedMetric):
-    """Root-mean-square calibration error: a large gap weighs more than two of half its size.
+    """Root-mean-square calibration error (RMSCE), which emphasises large gaps.
 
-    RMSCE = sqrt(sum_i |B_i| / N (A_i - C_i)^2) over bins of equal width; at least the ECE.
+    RMSCE = sqrt(sum_i |B_i| / N (A_i - C_i)^2) over bins of equal width. It is at least the ECE.
 
     Args:
         num_bins: Number of bins, >= 1.
-        from_logits: Whether predictions are logits or probabilities.
-        ignore_class: None, or a class id whose predictions are left out.
+        from_logits: Whether predictions are logits (True) or probabilities.
+        ignore_class: None, or the class id of predictions to leave out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
-        axis: The axis of the predictions that holds the classes.
-        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
-            default the result is NaN once one was met, and eager calls raise where they can.
+        axis: The class axis of the predictions.
+        skip_invalid: Whether to leave out invalid entries and count them in `invalid_count`. By
+            default an invalid entry makes the result NaN, and eager calls raise an error.
 
     Raises:
         ValueError: If `num_bins` is not a whole number >= 1.
@@ -104,7 +100,7 @@ class RootMeanSquareCalibrationError(BinnedMetric):
         from_logits: bool = False,
         ignore_class: int | None = None,
         name: str = "rmsce",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -119,19 +115,19 @@ class RootMeanSquareCalibrationError(BinnedMetric):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class MaximumCalibrationError(BinnedMetric):
-    """Maximum calibration error: the largest gap between confidence and accuracy of any bin.
+    """Maximum calibration error (MCE): the largest gap between confidence and accuracy of any bin.
 
-    MCE = max_i |A_i - C_i| over the bins of equal width that hold something.
+    MCE = max_i |A_i - C_i| over bins of equal width that are not empty.
 
     Args:
         num_bins: Number of bins, >= 1.
-        from_logits: Whether predictions are logits or probabilities.
-        ignore_class: None, or a class id whose predictions are left out.
+        from_logits: Whether predictions are logits (True) or probabilities.
+        ignore_class: None, or the class id of predictions to leave out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
-        axis: The axis of the predictions that holds the classes.
-        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
-            default the result is NaN once one was met, and eager calls raise where they can.
+        axis: The class axis of the predictions.
+        skip_invalid: Whether to leave out invalid entries and count them in `invalid_count`. By
+            default an invalid entry makes the result NaN, and eager calls raise an error.
 
     Raises:
         ValueError: If `num_bins` is not a whole number >= 1.
@@ -153,7 +149,7 @@ class MaximumCalibrationError(BinnedMetric):
         from_logits: bool = False,
         ignore_class: int | None = None,
         name: str = "mce",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -168,22 +164,23 @@ class MaximumCalibrationError(BinnedMetric):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class AdaptiveExpectedCalibrationError(BinnedMetric):
-    """Adaptive ECE: the mean gap between confidence and accuracy over bins of equal mass.
+    """Adaptive ECE (AdaECE): the mean gap between confidence and accuracy over bins of equal mass.
 
-    AdaECE = sum_i |B_i| / N |A_i - C_i| with all |B_i| equal. Not the class-wise ACE of Nixon et
-    al. Bins of equal mass need all the confidences; the metric keeps 8192 cells of width 1/256 in
-    log2(confidence / (1 - confidence)), 192 KB, and cuts the bins from them, dividing a cell at an
-    edge in proportion. `functional.adaptive_expected_calibration_error` is exact on whole arrays.
+    AdaECE = sum_i |B_i| / N |A_i - C_i| with all |B_i| equal. It is not the class-wise ACE of Nixon
+    et al. Since exact bins of equal mass would require all confidences, the metric stores sums over
+    8192 cells of width 1/256 in log2(confidence / (1 - confidence)), 192 KB, and assembles the bins
+    from these; a cell at an edge is divided in proportion.
+    `functional.adaptive_expected_calibration_error` is exact on whole arrays.
 
     Args:
         num_bins: Number of bins, >= 1.
-        from_logits: Whether predictions are logits or probabilities.
-        ignore_class: None, or a class id whose predictions are left out.
+        from_logits: Whether predictions are logits (True) or probabilities.
+        ignore_class: None, or the class id of predictions to leave out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
-        axis: The axis of the predictions that holds the classes.
-        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
-            default the result is NaN once one was met, and eager calls raise where they can.
+        axis: The class axis of the predictions.
+        skip_invalid: Whether to leave out invalid entries and count them in `invalid_count`. By
+            default an invalid entry makes the result NaN, and eager calls raise an error.
 
     Raises:
         ValueError: If `num_bins` is not a whole number >= 1.
@@ -205,7 +202,7 @@ class AdaptiveExpectedCalibrationError(BinnedMetric):
         from_logits: bool = False,
         ignore_class: int | None = None,
         name: str = "ada_ece",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -220,26 +217,26 @@ class AdaptiveExpectedCalibrationError(BinnedMetric):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class BinaryExpectedCalibrationError(BinnedMetric):
-    """ECE of the probability of one class: how far it is from the frequency of that class.
+    """ECE of the probability of one class, compared with the frequency of that class.
 
-    ECE = sum_i |B_i| / N |freq_i - mean p_i| over `num_bins` bins of equal width, (a, b], of the
-    probability p of the class. `ExpectedCalibrationError` reads the likeliest class instead, so
-    that of two classes no confidence is below 1/2. In `bins()` a prediction is wrong where the
-    label is another class: a reliability diagram of them shows the frequency of the class.
+    ECE = sum_i |B_i| / N |freq_i - mean p_i| over `num_bins` bins (a, b] of equal width in the
+    probability p of the class. `ExpectedCalibrationError` uses the top label instead, so that with
+    two classes no confidence is below 1/2. In `bins()` a prediction counts as wrong if its label is
+    any other class: the accuracy in a reliability diagram is the frequency of the class.
 
     Args:
         num_bins: Number of bins, >= 1.
-        from_logits: Whether predictions are logits or probabilities.
-        class_id: The class: 1 is the positive one of two.
-        ignore_class: None, or a class id whose predictions are left out.
+        from_logits: Whether predictions are logits (True) or probabilities.
+        class_id: Id of the class; 1 is the positive class of two.
+        ignore_class: None, or the class id of predictions to leave out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
-        axis: The axis of the predictions that holds the classes.
-        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
-            default the result is NaN once one was met, and eager calls raise where they can.
+        axis: The class axis of the predictions.
+        skip_invalid: Whether to leave out invalid entries and count them in `invalid_count`. By
+            default an invalid entry makes the result NaN, and eager calls raise an error.
 
     Raises:
-        ValueError: If `num_bins` is not a whole number >= 1 or `class_id` is no class.
+        ValueError: If `num_bins` is not a whole number >= 1 or `class_id` is not a class id.
 
     Example:
         >>> import keras_focal
@@ -261,7 +258,7 @@ class BinaryExpectedCalibrationError(BinnedMetric):
         class_id: int = 1,
         ignore_class: int | None = None,
         name: str = "binary_ece",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -273,7 +270,7 @@ class BinaryExpectedCalibrationError(BinnedMetric):
 
     def _predictions(self, ids: Tensor, predictions: Tensor) -> Predictions:
         check_one_class("class_id", self.class_id, max(predictions.shape[-1], 2))
-        return functional.one_class(ids, predictions, self.class_id, from_logits=self.from_logits)
+        return one_class(ids, predictions, self.class_id, from_logits=self.from_logits)
 
     def _reading(self, *bins: BinStatistics) -> Tensor:
         return functional.ece_from_bins(*bins)

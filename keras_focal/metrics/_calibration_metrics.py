@@ -7,11 +7,11 @@ from typing import Any
 import keras
 
 from keras_focal import functional
-from keras_focal._validation import check_choices
-from keras_focal.functional import BinStatistics, EqualMass, EqualWidth, Partition
+from keras_focal._typing import DType, Tensor
+from keras_focal._validation.choices import check_choices
+from keras_focal.functional import BinStatistics
+from keras_focal.functional.calibration._partitions import EqualMass, EqualWidth, Partition
 from keras_focal.metrics._cells import BinnedMetric
-
-Tensor = Any
 
 
 def _brier_part(name: str, bins: BinStatistics) -> Tensor:
@@ -29,7 +29,7 @@ _READINGS: dict[str, tuple[type[Partition], Callable[[BinStatistics], Tensor]]] 
     "top_label_brier_resolution": (EqualWidth, partial(_brier_part, "resolution")),
     "top_label_brier_uncertainty": (EqualWidth, partial(_brier_part, "uncertainty")),
 }
-# The uncertainty is that of the labels, whatever the model.
+# The uncertainty depends on the accuracy alone, so it has no direction.
 _UP = ("accuracy", "top_label_brier_resolution")
 _DIRECTIONS = {
     reading: "up" if reading in _UP else "down"
@@ -40,25 +40,24 @@ _DIRECTIONS = {
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class CalibrationMetrics(BinnedMetric):
-    """ECE, AdaECE and MCE, or a choice of them, from one softmax and one update.
+    """Several calibration errors from one update, by default ECE, AdaECE and MCE.
 
-    The numbers are those of the metrics of one error each, at the cost of the dearest of them.
-    The logs hold one entry for each reading, named after the metric and the reading:
-    `calibration_ece`, `val_calibration_ece`.
+    The values equal those of the single metrics, at the cost of the most expensive one. The logs
+    contain an entry for each reading, named after the metric and the reading: `calibration_ece`,
+    `val_calibration_ece`.
 
     Args:
         num_bins: Number of bins, >= 1.
-        from_logits: Whether predictions are logits or probabilities.
+        from_logits: Whether predictions are logits (True) or probabilities.
         readings: Which to report: "ece", "ada_ece", "mce", "rmsce", "accuracy", "error", and the
             parts of `functional.top_label_brier_parts` as "top_label_brier_reliability",
             "top_label_brier_resolution" and "top_label_brier_uncertainty".
-        ignore_class: None, or a class id whose predictions are left out.
-        name: What the names in the logs begin with. Give metrics of several outputs different
-            names.
+        ignore_class: None, or the class id of predictions to leave out.
+        name: Prefix of the names in the logs. Give the metrics of several outputs different names.
         dtype: Dtype of the results, float32 by default.
-        axis: The axis of the predictions that holds the classes.
-        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
-            default the result is NaN once one was met, and eager calls raise where they can.
+        axis: The class axis of the predictions.
+        skip_invalid: Whether to leave out invalid entries and count them in `invalid_count`. By
+            default an invalid entry makes the result NaN, and eager calls raise an error.
 
     Raises:
         ValueError: If `num_bins` is not a whole number >= 1 or a reading is unknown.
@@ -83,7 +82,7 @@ class CalibrationMetrics(BinnedMetric):
         readings: Sequence[str] = ("ece", "ada_ece", "mce"),
         ignore_class: int | None = None,
         name: str = "calibration",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,

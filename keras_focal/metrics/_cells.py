@@ -1,4 +1,4 @@
-"""Sums per cell of confidence, which add up over batches, replicas and files."""
+"""Sums per cell of confidence, which can be added over batches, replicas and files."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -7,28 +7,27 @@ from typing import Any
 
 from keras import ops
 
-from keras_focal import functional
-from keras_focal._validation import check_count
-from keras_focal.functional import (
-    BinStatistics,
-    EqualMass,
-    EqualWidth,
-    Partition,
-    Predictions,
-    Sums,
-)
+from keras_focal._typing import DType, Tensor
+from keras_focal._validation.numbers import check_count
+from keras_focal.functional import BinStatistics
+from keras_focal.functional._backend.compilation import compiled
 from keras_focal.functional._inputs.entries import Entries
-from keras_focal.functional.calibration._bins import only_counted
+from keras_focal.functional.calibration._bins import (
+    Predictions,
+    contributions,
+    only_counted,
+    top_label,
+)
+from keras_focal.functional.calibration._partitions import EqualMass, EqualWidth, Partition
+from keras_focal.functional.calibration._sums import Sums
 from keras_focal.metrics._base import PredictionMetric
-
-Tensor = Any
 
 
 class CellMetric(PredictionMetric):
-    """Base of the calibration errors: sums per cell of confidence.
+    """Base class of the calibration errors: stores sums per cell of confidence.
 
-    A sum is a pair of float32 that holds 48 bits, so that it neither stalls at 2**24 as one
-    float32 does nor overflows with large weights.
+    A sum is a pair of float32 with 48 bits of precision, so that it neither stalls at 2**24, as a
+    single float32 would, nor overflows with large weights.
     """
 
     def _add_cells(self, num_cells: int) -> None:
@@ -48,10 +47,10 @@ class CellMetric(PredictionMetric):
 
 
 class BinnedMetric(CellMetric):
-    """Base of the errors of the top label: bins of equal width, of equal mass, or both.
+    """Base class of errors over bins of equal width, of equal mass, or both.
 
-    Each cell counts its predictions, the wrong ones, and the sum of 1 - confidence. A subclass
-    names the kinds of bins that it reads, one or both, and gives `_reading`.
+    Each cell stores the weight of its predictions, the weight of the wrong ones, and the weighted
+    sum of 1 - confidence. A subclass names the kinds of bins it needs and implements `_reading`.
     """
 
     _kind_of_bins: type[BinStatistics] = BinStatistics
@@ -63,7 +62,7 @@ class BinnedMetric(CellMetric):
         from_logits: bool,
         ignore_class: int | None,
         name: str,
-        dtype: Any,
+        dtype: DType | None,
         axis: int,
         skip_invalid: bool,
     ):
@@ -81,7 +80,7 @@ class BinnedMetric(CellMetric):
 
     def _predictions(self, ids: Tensor, predictions: Tensor) -> Predictions:
         """Return the confidence of each prediction, and whether it is wrong; NaN if invalid."""
-        return functional.top_label(ids, predictions, from_logits=self.from_logits)
+        return top_label(ids, predictions, from_logits=self.from_logits)
 
     def _update(self, entries: Entries) -> None:
         top = self._predictions(entries.ids, entries.predictions)
@@ -89,7 +88,7 @@ class BinnedMetric(CellMetric):
         weights = ops.where(is_kept, entries.weights, 0.0)
         parts = (*only_counted(top, is_kept), weights)
         rows = tuple(ops.reshape(part, (-1,)) for part in parts)
-        self._assign(functional.compiled(self._added, *self._sums(), rows=rows))
+        self._assign(compiled(self._added, *self._sums(), rows=rows))
 
     def _added(self, high: Tensor, low: Tensor, *rows: Tensor) -> Sums:
         """Return the sums after predictions and their weights, each part of shape (n,)."""
@@ -100,7 +99,7 @@ class BinnedMetric(CellMetric):
             for part, start in zip(self._partitions, self._starts, strict=True)
         ]
         index = ops.concatenate(index, axis=-1)
-        amounts = ops.repeat(functional.amounts(top, weights), index.shape[-1], axis=0)
+        amounts = ops.repeat(contributions(top, weights), index.shape[-1], axis=0)
         return Sums(high, low).added(ops.reshape(index, (-1,)), amounts)
 
     @property
@@ -114,7 +113,7 @@ class BinnedMetric(CellMetric):
         ]
 
     def cells(self) -> BinStatistics:
-        """Return what the finest cells of the state hold, parts of shape (cells,)."""
+        """Return the sums of the finest cells of the state, parts of shape (cells,)."""
         pairs = zip(self._partitions, self._starts, strict=True)
         finest, start = max(pairs, key=lambda pair: pair[0].num_finest)
         return self._sums().part(start, finest.num_finest).statistics()
@@ -124,14 +123,14 @@ class BinnedMetric(CellMetric):
         return self._kind_of_bins(*self._partitions[0].bins(self._sums(), self._starts[0]))
 
     def equal_width_bins(self) -> BinStatistics | None:
-        """Return the bins that a reliability diagram is drawn of; None if the metric has none."""
+        """Return the bins of equal width, for a reliability diagram; None if there are none."""
         for part, start in zip(self._partitions, self._starts, strict=True):
             if isinstance(part, EqualWidth):
                 return self._kind_of_bins(*part.bins(self._sums(), start))
         return None
 
     def equal_mass_cells(self) -> BinStatistics | None:
-        """Return the cells that bins of equal mass are cut from; None if the metric has none."""
+        """Return the cells from which bins of equal mass are made; None if there are none."""
         for part, start in zip(self._partitions, self._starts, strict=True):
             if isinstance(part, EqualMass):
                 return self._sums().part(start, part.num_finest).statistics()
@@ -142,7 +141,7 @@ class BinnedMetric(CellMetric):
             bins = self._bins(Sums(*sums))
             return self._reading(*bins), ops.sum(bins[0].count)
 
-        return functional.compiled(reading, *self._sums())
+        return compiled(reading, *self._sums())
 
     def get_config(self) -> dict[str, Any]:
         return {"num_bins": self.num_bins, **super().get_config()}

@@ -1,37 +1,39 @@
-"""The calibration error of every class: is p_k the frequency of class k?"""
+"""The classwise calibration error, which compares p_k with the frequency of class k."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_focal import functional
-from keras_focal._validation import check_count
+from keras_focal._typing import DType, Tensor
+from keras_focal._validation.numbers import check_count
+from keras_focal.functional._backend.compilation import compiled
 from keras_focal.functional._inputs.entries import Entries
 from keras_focal.functional._inputs.probabilities import are_distributions
+from keras_focal.functional.calibration._bins import equal_width_bins
+from keras_focal.functional.calibration._scores import class_probabilities, class_targets
+from keras_focal.functional.calibration._sums import Sums
 from keras_focal.metrics._cells import CellMetric
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class ClasswiseExpectedCalibrationError(CellMetric):
-    """Classwise ECE: the mean over classes of the gap between probability and frequency of a class.
+    """Classwise ECE: the gap between probability and frequency of a class, mean over classes.
 
-    cwECE = 1/K sum_k sum_i |B_ik| / N |freq_ik - conf_ik|, where B_ik holds the predictions, all
-    of them and not only those of top label k, whose p_k lies in bin i, conf_ik is the mean of p_k
-    there and freq_ik the share of class k. Every class of K counts, also one that never occurs.
+    cwECE = 1/K sum_k sum_i |B_ik| / N |freq_ik - conf_ik|. B_ik contains all predictions, not only
+    those with top label k, whose p_k lies in bin i; conf_ik is their mean p_k and freq_ik their
+    fraction of class k. All K classes count, including those that never occur.
 
     Args:
         num_bins: Number of bins of equal width, (a, b], >= 1.
-        from_logits: Whether predictions are logits or probabilities.
-        num_classes: Number of classes; by default that of the first predictions.
-        ignore_class: None, or a class id whose predictions are left out.
+        from_logits: Whether predictions are logits (True) or probabilities.
+        num_classes: Number of classes; by default taken from the first predictions.
+        ignore_class: None, or the class id of predictions to leave out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
-        axis: The axis of the predictions that holds the classes.
-        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
-            default the result is NaN once one was met, and eager calls raise where they can.
+        axis: The class axis of the predictions.
+        skip_invalid: Whether to leave out invalid entries and count them in `invalid_count`. By
+            default an invalid entry makes the result NaN, and eager calls raise an error.
 
     Raises:
         ValueError: If `num_bins` or `num_classes` is not a whole number >= 1.
@@ -54,7 +56,7 @@ class ClasswiseExpectedCalibrationError(CellMetric):
         num_classes: int | None = None,
         ignore_class: int | None = None,
         name: str = "classwise_ece",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -71,15 +73,15 @@ class ClasswiseExpectedCalibrationError(CellMetric):
 
     def _update(self, entries: Entries) -> None:
         predictions = entries.predictions
-        p = functional.class_probabilities(predictions, from_logits=self.from_logits)
+        p = class_probabilities(predictions, from_logits=self.from_logits)
         if self.num_classes is None:
             self._build(p.shape[-1])
         if p.shape[-1] != self.num_classes:
             raise ValueError(
                 f"`y_pred` must have the {self.num_classes} classes of the metric. Received: shape "
-                f"{tuple(predictions.shape)}. Build a metric for each output."
+                f"{tuple(predictions.shape)}. Create a metric for each output."
             )
-        targets = ops.cast(functional.class_targets(entries.labels, predictions.shape), p.dtype)
+        targets = ops.cast(class_targets(entries.labels, predictions.shape), p.dtype)
         is_valid = ops.isfinite(ops.sum(p - targets, axis=-1))
         if not self.from_logits:
             is_valid = ops.logical_and(is_valid, are_distributions(predictions))
@@ -90,16 +92,16 @@ class ClasswiseExpectedCalibrationError(CellMetric):
             for part in (p, targets)
         )
         rows = (p, targets, ops.reshape(weights, (-1,)))
-        self._assign(functional.compiled(self._added, *self._sums(), rows=rows))
+        self._assign(compiled(self._added, *self._sums(), rows=rows))
 
     def _added(
         self, high: Tensor, low: Tensor, p: Tensor, targets: Tensor, weights: Tensor
-    ) -> functional.Sums:
+    ) -> Sums:
         first = self.num_bins * ops.arange(p.shape[-1], dtype="int32")
-        index = functional.equal_width_bins(p, self.num_bins) + first
+        index = equal_width_bins(p, self.num_bins) + first
         weights = ops.cast(ops.expand_dims(weights, -1), p.dtype) * ops.ones_like(p)
         amounts = ops.stack([weights, weights * p, weights * targets], axis=-1)
-        sums = functional.Sums(high, low)
+        sums = Sums(high, low)
         return sums.added(ops.reshape(index, (-1,)), ops.reshape(amounts, (-1, 3)))
 
     @property
@@ -107,7 +109,7 @@ class ClasswiseExpectedCalibrationError(CellMetric):
         return {"num_bins": self.num_bins, "num_classes": self.num_classes}
 
     def by_class(self) -> Tensor:
-        """Return the error of each class, shape (num_classes,); NaN as `result`."""
+        """Return the error of each class, shape (num_classes,); NaN where `result` is."""
         return self._unless_invalid(*self._class_errors())
 
     def _class_errors(self) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,8 @@
-"""Which way a reading is better, so that `mode="auto"` of Keras's callbacks knows it.
+"""Whether a reading should be minimised or maximised, for `mode="auto"` of Keras callbacks.
 
 `EarlyStopping`, `ModelCheckpoint` and `ReduceLROnPlateau` look for a compiled metric whose `name`
-equals what they monitor, and then for its `_direction`. A metric of several readings has one name
-and several entries in the logs; so its name also equals theirs.
+equals the monitored quantity, and read its `_direction`. A metric with several readings has one
+name but several entries in the logs, so its name must compare equal to those, too.
 """
 
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from typing import Any
 
 
 class ReadingName(str):
-    """The name of a metric, equal to the names of its readings too.
+    """The name of a metric, which also compares equal to the names of its readings.
 
-    Text and hash are those of the name: dictionaries and files see nothing else.
+    Text and hash are those of the name itself, so dictionaries and files are not affected.
     """
 
     _metric: "Monitored"
@@ -39,11 +39,11 @@ class ReadingName(str):
 
 
 class Monitored:
-    """Part of a metric that says which way each of its readings is better.
+    """Mixin for metrics with a direction for each reading.
 
-    `_directions` has "up" or "down" for each reading by what follows the name of the metric in
-    the logs, "" for the name itself; a reading that is by itself neither good nor bad is left out.
-    Keras then asks for a `mode`.
+    `_directions` maps the suffix of a reading in the logs ("" for the metric itself) to "up" or
+    "down". A reading that is neither better high nor better low is left out; Keras then asks for a
+    `mode`.
     """
 
     _directions: Mapping[str, str] = {"": "down"}
@@ -58,7 +58,7 @@ class Monitored:
         self._name = str(value)
 
     def _reading_of(self, name: Any) -> str | None:
-        """Return the reading of that name in the logs: "" for the metric itself, None for none."""
+        """Return the suffix of a name in the logs, "" for the metric itself, or None."""
         if not isinstance(name, str) or not str.startswith(name, self._name):
             return None
         ending = str(name)[len(self._name) :].removeprefix("_")
@@ -67,8 +67,8 @@ class Monitored:
 
     @property
     def _direction(self) -> str:
-        """Which way the reading is better whose name was asked for last."""
+        """The direction of the reading whose name was compared last."""
         direction = self._directions.get(self._asked_for)
         if direction is None:
-            raise AttributeError(f"{self._name} is by itself neither good nor bad")
+            raise AttributeError(f"{self._name} has no direction")
         return direction

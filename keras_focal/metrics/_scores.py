@@ -1,4 +1,4 @@
-"""Scores that are means over predictions: likelihood, Brier score, and what sure predictions do."""
+"""Scores that are means over predictions: NLL, Brier score, coverage, entropy and logit norm."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -8,23 +8,23 @@ import keras
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import check_open_interval
+from keras_focal._typing import DType, Tensor
+from keras_focal._validation.numbers import check_open_interval
 from keras_focal.functional._inputs.class_labels import IGNORED, class_of_each
 from keras_focal.functional._inputs.entries import Entries
+from keras_focal.functional.calibration._bins import top_label
 from keras_focal.metrics._totals import TotalsMetric
-
-Tensor = Any
 
 
 class _MeanScore(TotalsMetric):
-    """Base of the weighted means of one score."""
+    """Base class of weighted means of one score."""
 
     def __init__(
         self,
         from_logits: bool,
         ignore_class: int | None,
         name: str,
-        dtype: Any,
+        dtype: DType | None,
         axis: int,
         skip_invalid: bool,
     ):
@@ -45,17 +45,19 @@ class _MeanScore(TotalsMetric):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class NegativeLogLikelihood(_MeanScore):
-    """Mean of -log p of the true class, in nats: proper, so that only the truth minimises it.
+    """Negative log-likelihood (NLL): the mean of -log p of the true class, in nats.
+
+    It is a proper score: its expectation is minimal only for the true class probabilities.
 
     Args:
-        from_logits: Whether predictions are logits or probabilities. A probability of 0 counts as
-            2**-126; prefer logits.
-        ignore_class: None, or a class id whose predictions are left out.
+        from_logits: Whether predictions are logits (True) or probabilities. A probability of 0
+            counts as 2**-126; prefer logits.
+        ignore_class: None, or the class id of predictions to leave out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
-        axis: The axis of the predictions that holds the classes.
-        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
-            default the result is NaN once one was met, and eager calls raise where they can.
+        axis: The class axis of the predictions.
+        skip_invalid: Whether to leave out invalid entries and count them in `invalid_count`. By
+            default an invalid entry makes the result NaN, and eager calls raise an error.
 
     Example:
         >>> import keras_focal
@@ -73,7 +75,7 @@ class NegativeLogLikelihood(_MeanScore):
         from_logits: bool = False,
         ignore_class: int | None = None,
         name: str = "nll",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -88,16 +90,18 @@ class NegativeLogLikelihood(_MeanScore):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class BrierScore(_MeanScore):
-    """Mean squared distance of probabilities to the truth, summed over classes: 0 to 2.
+    """Brier score: the mean of sum_c (p_c - q_c)^2, in [0, 2].
+
+    It is a proper score: its expectation is minimal only for the true class probabilities.
 
     Args:
-        from_logits: Whether predictions are logits or probabilities.
-        ignore_class: None, or a class id whose predictions are left out.
+        from_logits: Whether predictions are logits (True) or probabilities.
+        ignore_class: None, or the class id of predictions to leave out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
-        axis: The axis of the predictions that holds the classes.
-        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
-            default the result is NaN once one was met, and eager calls raise where they can.
+        axis: The class axis of the predictions.
+        skip_invalid: Whether to leave out invalid entries and count them in `invalid_count`. By
+            default an invalid entry makes the result NaN, and eager calls raise an error.
 
     Example:
         >>> import keras_focal
@@ -115,7 +119,7 @@ class BrierScore(_MeanScore):
         from_logits: bool = False,
         ignore_class: int | None = None,
         name: str = "brier",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -130,18 +134,18 @@ class BrierScore(_MeanScore):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class LogitNorm(_MeanScore):
-    """Mean L2 norm of the logits: what an over-confident network makes grow.
+    """Mean L2 norm of the logits, which grows as a network becomes over-confident.
 
-    For a model that gives logits. On an output of features it is the norm of the features; labels
-    are not looked at.
+    For a model that outputs logits. For an output of features it is the norm of the features.
+    Labels are used only for `ignore_class`.
 
     Args:
-        ignore_class: None, or a class id whose predictions are left out.
+        ignore_class: None, or the class id of predictions to leave out.
         name: Name in the logs.
         dtype: Dtype of the result, float32 by default.
-        axis: The axis of the predictions that holds the classes.
-        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
-            default the result is NaN once one was met, and eager calls raise where they can.
+        axis: The class axis of the predictions.
+        skip_invalid: Whether to leave out invalid entries and count them in `invalid_count`. By
+            default an invalid entry makes the result NaN, and eager calls raise an error.
 
     Example:
         >>> import keras_focal
@@ -151,17 +155,17 @@ class LogitNorm(_MeanScore):
         3.0
 
     Source:
-        Mukhoti et al., 2020, Figure 7(a); of features, Figure 10.
+        Mukhoti et al., 2020, Figure 7(a); for features, Figure 10.
     """
 
-    # By itself a norm is neither good nor bad.
+    # A norm is neither better high nor better low.
     _directions: Mapping[str, str] = {}
 
     def __init__(
         self,
         ignore_class: int | None = None,
         name: str = "logit_norm",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -169,7 +173,7 @@ class LogitNorm(_MeanScore):
         super().__init__(True, ignore_class, name, dtype, axis, skip_invalid)
 
     def _read(self, labels: Tensor, predictions: Tensor, weights: Tensor) -> Entries:
-        # Features have no classes: a label only tells what to ignore.
+        # Features have no classes, so labels matter only for `ignore_class`.
         ids = class_of_each(labels, predictions.shape, self.ignore_class)
         weights = ops.where(ops.equal(ids, IGNORED), 0.0, weights)
         return super()._read(ops.zeros_like(ids), predictions, weights)
@@ -185,20 +189,20 @@ class LogitNorm(_MeanScore):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class ConfidentCoverage(TotalsMetric):
-    """Share of predictions above a confidence, and their accuracy: |S99| of the paper.
+    """Coverage: the fraction of predictions above a confidence threshold, and their accuracy.
 
-    The logs hold `name` and `name_accuracy`. A calibrated model is right on at least `threshold` of
-    the predictions that it covers.
+    With the default threshold it is |S99| of the paper. The logs contain `name` and
+    `name_accuracy`. A calibrated model has an accuracy of at least `threshold` on them.
 
     Args:
-        threshold: Confidence in the top label that a prediction must exceed, in (0, 1).
-        from_logits: Whether predictions are logits or probabilities.
-        ignore_class: None, or a class id whose predictions are left out.
+        threshold: Confidence of the top label that a prediction must exceed, in (0, 1).
+        from_logits: Whether predictions are logits (True) or probabilities.
+        ignore_class: None, or the class id of predictions to leave out.
         name: Name in the logs.
         dtype: Dtype of the results, float32 by default.
-        axis: The axis of the predictions that holds the classes.
-        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
-            default the result is NaN once one was met, and eager calls raise where they can.
+        axis: The class axis of the predictions.
+        skip_invalid: Whether to leave out invalid entries and count them in `invalid_count`. By
+            default an invalid entry makes the result NaN, and eager calls raise an error.
 
     Raises:
         ValueError: If `threshold` is not in (0, 1).
@@ -214,7 +218,7 @@ class ConfidentCoverage(TotalsMetric):
         Mukhoti et al., 2020, appendix, Table 13.
     """
 
-    # More coverage is neither better nor worse by itself.
+    # Coverage is neither better high nor better low.
     _directions: Mapping[str, str] = {"accuracy": "up"}
 
     def __init__(
@@ -223,7 +227,7 @@ class ConfidentCoverage(TotalsMetric):
         from_logits: bool = False,
         ignore_class: int | None = None,
         name: str = "confident",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,
@@ -233,7 +237,7 @@ class ConfidentCoverage(TotalsMetric):
         self.threshold = float(threshold)
 
     def _amounts(self, entries: Entries) -> list[Tensor]:
-        top = functional.top_label(entries.ids, entries.predictions, from_logits=self.from_logits)
+        top = top_label(entries.ids, entries.predictions, from_logits=self.from_logits)
         dtype = top.confidence.dtype
         is_covered = ops.cast(top.confidence > ops.cast(self.threshold, dtype), dtype)
         ones = ops.ones_like(top.complement) + (top.complement - top.complement)
@@ -257,20 +261,20 @@ class ConfidentCoverage(TotalsMetric):
 
 @keras.saving.register_keras_serializable(package="keras_focal")
 class ScoresByCorrectness(TotalsMetric):
-    """Mean NLL and entropy of the right and of the wrong predictions apart.
+    """Mean NLL and entropy of correct and of wrong predictions, separately.
 
-    The logs hold `name_nll_right`, `name_nll_wrong`, `name_entropy_right` and
-    `name_entropy_wrong`, in nats. An over-confident network keeps lowering the entropy of its
-    wrong predictions while their NLL grows.
+    The logs contain `name_nll_right`, `name_nll_wrong`, `name_entropy_right` and
+    `name_entropy_wrong`, in nats. While a network becomes over-confident, the entropy of its wrong
+    predictions decreases and their NLL increases.
 
     Args:
-        from_logits: Whether predictions are logits or probabilities.
-        ignore_class: None, or a class id whose predictions are left out.
-        name: What the names in the logs begin with.
+        from_logits: Whether predictions are logits (True) or probabilities.
+        ignore_class: None, or the class id of predictions to leave out.
+        name: Prefix of the names in the logs.
         dtype: Dtype of the results, float32 by default.
-        axis: The axis of the predictions that holds the classes.
-        skip_invalid: Whether to leave invalid entries out and count them in `invalid_count`. By
-            default the result is NaN once one was met, and eager calls raise where they can.
+        axis: The class axis of the predictions.
+        skip_invalid: Whether to leave out invalid entries and count them in `invalid_count`. By
+            default an invalid entry makes the result NaN, and eager calls raise an error.
 
     Example:
         >>> import keras_focal
@@ -284,7 +288,7 @@ class ScoresByCorrectness(TotalsMetric):
         Mukhoti et al., 2020, Figures 1, 2 and 3.
     """
 
-    # An entropy is neither good nor bad by itself.
+    # An entropy is neither better high nor better low.
     _directions: Mapping[str, str] = {"nll_right": "down", "nll_wrong": "down"}
 
     def __init__(
@@ -292,7 +296,7 @@ class ScoresByCorrectness(TotalsMetric):
         from_logits: bool = False,
         ignore_class: int | None = None,
         name: str = "by_correctness",
-        dtype: Any = None,
+        dtype: DType | None = None,
         *,
         axis: int = -1,
         skip_invalid: bool = False,

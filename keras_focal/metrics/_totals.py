@@ -1,23 +1,21 @@
-"""Scores that are means over predictions: totals of what each of them adds."""
+"""Base class of scores that are means over predictions."""
 
 from abc import abstractmethod
 from typing import Any
 
 from keras import ops
 
-from keras_focal.functional import Sums
+from keras_focal._typing import DType, Tensor
 from keras_focal.functional._inputs.entries import Entries
-from keras_focal.functional.calibration._sums import block_sum
+from keras_focal.functional.calibration._sums import Sums, block_sum
 from keras_focal.metrics._base import PredictionMetric
-
-Tensor = Any
 
 
 class TotalsMetric(PredictionMetric):
-    """Base of the scores that are means over predictions: totals of amounts of each prediction.
+    """Base class of scores that are means over predictions: stores totals.
 
-    A total is a pair of float32 that holds 48 bits, so that it does not stall at 2**24. A subclass
-    gives `_amounts` and `_reading`.
+    A total is a pair of float32 with 48 bits of precision, so that it does not stall at 2**24. A
+    subclass implements `_amounts` and `_reading`.
     """
 
     def __init__(
@@ -26,7 +24,7 @@ class TotalsMetric(PredictionMetric):
         from_logits: bool,
         ignore_class: int | None,
         name: str,
-        dtype: Any,
+        dtype: DType | None,
         axis: int,
         skip_invalid: bool,
     ):
@@ -38,14 +36,14 @@ class TotalsMetric(PredictionMetric):
 
     @abstractmethod
     def _amounts(self, entries: Entries) -> list[Tensor]:
-        """Return what each prediction adds to each total at weight 1, shape (...).
+        """Return what each prediction of weight 1 adds to each total, shape (...).
 
-        Any of them is NaN where an entry is invalid.
+        At least one of them is NaN where an entry is invalid.
         """
 
     @abstractmethod
     def _reading(self, *totals: Tensor) -> tuple[Any, Tensor]:
-        """Return the result, a tensor or a dict of them, and the weight of all predictions."""
+        """Return the result, a tensor or a dict, and the total weight of the predictions."""
 
     def _update(self, entries: Entries) -> None:
         amounts = ops.stack([ops.reshape(part, (-1,)) for part in self._amounts(entries)])

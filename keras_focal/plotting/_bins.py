@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import check_labels_fit
+from keras_focal._validation.shapes import check_labels_fit
 from keras_focal.functional import BinStatistics, ClassBinStatistics
 
 

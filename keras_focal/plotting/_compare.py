@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_focal._validation import check_count
+from keras_focal._validation.numbers import check_count
 from keras_focal.functional import BinStatistics
 from keras_focal.plotting._bins import Words, given_bins
 from keras_focal.plotting._reliability import reliability_diagram

@@ -52,7 +52,7 @@ def gradient_ratio_plot(
     ax.axhline(1.0, color="0.6", linewidth=1.0)
     for index, gamma in enumerate(values):
         ratio = ops.convert_to_numpy(functional.gradient_ratio(p, gamma))
-        threshold = functional.threshold_probability(gamma) if gamma else None
+        threshold = float(functional.threshold_probability(gamma)) if gamma else None
         label = f"γ = {gamma:g}"
         if threshold is not None:
             label += f", p0 = {threshold:.3f}"

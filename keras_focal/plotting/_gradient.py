@@ -7,7 +7,9 @@ import numpy as np
 from keras import ops
 
 from keras_focal import functional
-from keras_focal._validation import check_choice, check_count, check_labels_fit
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.numbers import check_count
+from keras_focal._validation.shapes import check_labels_fit
 from keras_focal.functional._inputs.class_labels import class_of_each
 from keras_focal.plotting._lines import line_look
 from keras_focal.plotting._titles import set_title

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_focal._validation import check_gamma
+from keras_focal._validation.gamma import check_gamma
 
 # From dark to light, so that they differ in greyscale too. Their number and that of the dashes
 # have no common factor: 20 lines before a pair comes again.

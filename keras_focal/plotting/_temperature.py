@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras import ops
 
-from keras_focal._validation import check_number, is_number
+from keras_focal._validation.numbers import check_that, is_number
 from keras_focal.plotting._lines import line_look
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def temperature_plot(
     temperatures, errors = _to_line(temperatures, errors)
     if best is not None:
         low, high = temperatures[0], temperatures[-1]
-        check_number(
+        check_that(
             "best",
             best,
             f"a temperature in [{low:g}, {high:g}], the range of `temperatures`",

@@ -14,7 +14,10 @@ import jax.numpy as jnp
 from harness import Row, environment, interleaved, main, ratio_rows
 from metrics import predictions, step_rows
 
-from keras_focal import functional, metrics
+from keras_focal import metrics
+from keras_focal.functional.calibration._bins import contributions, equal_width_bins, top_label
+from keras_focal.functional.calibration._partitions import EqualMass, EqualWidth
+from keras_focal.functional.calibration._sums import Sums
 
 ON_GPU = jax.default_backend() == "gpu"
 DEVICE = jax.devices()[0].device_kind
@@ -23,16 +26,16 @@ DEVICE = jax.devices()[0].device_kind
 def updates(size):
     """Return calls that add `size` over-confident predictions to bins, in different ways."""
     labels, logits = map(jnp.asarray, predictions(size))
-    top = jax.jit(lambda y, z: functional.top_label(y, z, from_logits=True))(labels, logits)
-    rows = functional.amounts(top, jnp.ones(size))
+    top = jax.jit(lambda y, z: top_label(y, z, from_logits=True))(labels, logits)
+    rows = contributions(top, jnp.ones(size))
 
     def in_place(partition):
         """Return a call that adds as the metrics do."""
         index = partition.index(top).reshape(-1)
         amounts = jnp.repeat(rows, partition.cells_of_each, axis=0)
         zeros = jnp.zeros((partition.num_cells, 3))
-        state = [functional.Sums(zeros.astype("int32"), zeros)]
-        add = jax.jit(functional.Sums.added, donate_argnums=0)
+        state = [Sums(zeros.astype("int32"), zeros)]
+        add = jax.jit(Sums.added, donate_argnums=0)
 
         def call():
             state[0] = jax.block_until_ready(add(state[0], index, amounts))
@@ -41,7 +44,7 @@ def updates(size):
 
     def compared(num_bins):
         """Return a call that compares each prediction with each bin and sums."""
-        bins = functional.equal_width_bins(top.confidence, num_bins)
+        bins = equal_width_bins(top.confidence, num_bins)
 
         def sums(bins, rows):
             is_in = bins[:, None] == jnp.arange(num_bins)
@@ -51,10 +54,10 @@ def updates(size):
         return lambda: jax.block_until_ready(add(bins, rows))
 
     return {
-        "keras_focal, 15 bins of equal width": in_place(functional.EqualWidth(15)),
-        "keras_focal, 1000 bins of equal width": in_place(functional.EqualWidth(1000)),
-        "keras_focal, 8192 bins of equal width": in_place(functional.EqualWidth(8192)),
-        "keras_focal, cells for bins of equal mass": in_place(functional.EqualMass(15)),
+        "keras_focal, 15 bins of equal width": in_place(EqualWidth(15)),
+        "keras_focal, 1000 bins of equal width": in_place(EqualWidth(1000)),
+        "keras_focal, 8192 bins of equal width": in_place(EqualWidth(8192)),
+        "keras_focal, cells for bins of equal mass": in_place(EqualMass(15)),
         "compare and reduce, 15 bins": compared(15),
         "compare and reduce, 1000 bins": compared(1000),
     }

@@ -191,8 +191,10 @@ def test_exported_model_of_another_hand_is_calibrated(rng, endpoint, tmp_path):
 
     layer = layers.TFSMLayer(tmp_path / "given", call_endpoint=endpoint)
     loaded = keras.Sequential([keras.Input((4,)), layer])
+    given = predict(loaded, x)
     calibrated = calibrate(loaded, x, y, verbose=0)
     found = predict(calibrated, x)
+    assert type(found) is type(given)
     found = found["output_0"] if isinstance(found, dict) else found
     np.testing.assert_allclose(found, expected, atol=1e-6)
     calibrated.export(tmp_path / "ours", verbose=False)

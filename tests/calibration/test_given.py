@@ -202,3 +202,20 @@ def test_message_at_a_bound_says_what_was_looked_at(rng):
         fit_temperature(1e5 * logits, labels)
     with pytest.warns(UserWarning, match=r"upper bound 1000: the logits say nothing"):
         fit_temperature(-logits, labels)
+
+
+@every_fit
+@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.filterwarnings("ignore:.* were rounded and count as")
+def test_probability_of_0_in_half_precision_counts_by_its_dtype(rng, fit, columns):
+    logits, labels = sample(rng, classes=max(columns, 2))
+    p = reference.softmax64(6 * logits).astype("float16")[:, -columns:]
+    labels[:2], p[:2] = 1, [0.0] if columns == 1 else [1.0, 0.0, 0.0]
+    read = p.astype("float64")
+    if columns == 1:
+        read = np.clip(read, 2.0**-11, 1 - 2.0**-11)
+        expected = np.log(read / (1 - read))
+    else:
+        expected = np.log(np.where(read == 0, 2.0**-25, read))
+    found = fit(p, labels, from_logits=False)
+    assert found.nll_after == pytest.approx(fit(expected, labels).nll_after, rel=1e-5)

@@ -265,6 +265,15 @@ def test_half_precision_is_computed_in_float32():
     assert_same(combined([(half, labels)]), combined([(half.astype("float32"), labels)]))
 
 
+def test_probability_of_0_in_half_precision_counts_by_its_dtype():
+    labels, logits, _ = predictions.example("random")
+    p = np.exp(logits - np.logaddexp.reduce(logits, axis=1)[:, None]).astype("float16")
+    p[0], labels[0] = np.eye(p.shape[1])[1], 0
+    read = np.where(p == 0, np.float32(2.0**-25), p.astype("float32"))
+    found, expected = (combined([(each, labels)], from_logits=False) for each in (p, read))
+    assert_same(found, expected)
+
+
 # --- what is not there, or not finite
 
 

@@ -316,7 +316,7 @@ def test_epochs_without_validation_leave_gammas_alone():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         train(model, 3, [callback], validation_freq=2)
-    assert any("no validation predictions to read" in str(one.message) for one in caught)
+    assert any("found no validation predictions" in str(one.message) for one in caught)
     assert [row["epoch"] for row in callback.rows] == [1]
 
 
@@ -390,5 +390,5 @@ def test_model_without_bins_of_equal_mass_is_refused(metrics):
 
 
 def test_metric_of_an_unknown_name_is_refused_and_the_known_listed():
-    with pytest.raises(ValueError, match=r"of the name 'mine'. Received: 'ada_ece'. Say which"):
+    with pytest.raises(ValueError, match=r"named 'mine'. Received: 'ada_ece'. Choose one"):
         fit(identity_model(AdaptiveBins()), AdaptiveGamma(metric="mine"), held_out(0.9, 0.7))

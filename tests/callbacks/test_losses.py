@@ -145,7 +145,7 @@ def test_gamma_that_a_compiled_step_of_ones_own_cannot_see_warns():
     focal = FocalOfLogits(2.0)
     step = jax.jit(focal)
     before = step(X, 0 * X)
-    with pytest.warns(UserWarning, match=r"holds the old gamma as a constant.*attach\(model"):
+    with pytest.warns(UserWarning, match=r"keeps the old gamma as a constant.*attach\(model"):
         focal.gamma = 0.0
     assert step(X, 0 * X) == before
 

@@ -1,7 +1,5 @@
 """The page of keras-focal report in a browser: a narrow screen, a dark scheme, nothing loaded."""
 
-import shutil
-
 import numpy as np
 import pytest
 
@@ -11,9 +9,8 @@ NAMES = ["cat", "golden retriever", "Schabrackentapir", "a_class_with_quite_a_lo
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(tmp_path_factory, browser):
     """Open the page in headless Chromium."""
-    api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
     folder = tmp_path_factory.mktemp("page")
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 300)
@@ -21,19 +18,11 @@ def page(tmp_path_factory):
     name = folder / f"predictions_of_a_model_with_a_long_name_{'x' * 40}.npz"
     np.savez(name, logits=logits, labels=labels, classes=NAMES)
     assert main(["report", str(name), "--json", "--out", str(folder / "p.html")]) == 0
-    with api.sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        found = next(filter(shutil.which, (own, "chromium", "google-chrome")), None)
-        if found is None:
-            pytest.skip("needs Chromium")
-        path = shutil.which(found)
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        opened = browser.new_page()
-        opened.requests = []
-        opened.on("request", lambda request: opened.requests.append(request.url))
-        opened.goto(f"file://{folder / 'p.html'}")
-        yield opened
-        browser.close()
+    opened = browser.new_page()
+    opened.requests = []
+    opened.on("request", lambda request: opened.requests.append(request.url))
+    opened.goto(f"file://{folder / 'p.html'}")
+    return opened
 
 
 @pytest.mark.parametrize("width", [390, 1280])

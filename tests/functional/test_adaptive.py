@@ -6,7 +6,8 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_focal.functional import adapted_gammas, bin_gaps
+from keras_focal.functional import adapted_gammas
+from keras_focal.functional.gammas._adaptive import bin_gaps
 from keras_focal.metrics import AdaECE
 
 quick = settings(max_examples=50, deadline=None, database=None, derandomize=True)

@@ -11,11 +11,19 @@ from backends import BACKEND, to_numpy
 from keras import ops
 
 from keras_focal import functional
+from keras_focal.functional.calibration._bins import (
+    LOGIT_CELLS,
+    Predictions,
+    contributions,
+    equal_width_bins,
+    logit_cells,
+    top_label,
+)
 
 
 def bins_of(confidence, num_bins):
     confidence = ops.convert_to_tensor(np.asarray(confidence, "float32"))
-    return ops.convert_to_numpy(functional.equal_width_bins(confidence, num_bins))
+    return ops.convert_to_numpy(equal_width_bins(confidence, num_bins))
 
 
 def compiled(function):
@@ -59,13 +67,13 @@ def test_confidence_one_falls_in_last_bin():
 @pytest.mark.parametrize("from_logits", [False, True])
 def test_tie_of_top_class_goes_to_lowest_index(from_logits):
     row = [0.0, 3.0, 3.0] if from_logits else [0.2, 0.4, 0.4]
-    top = functional.top_label([0, 1, 2], [row] * 3, from_logits=from_logits)
+    top = top_label([0, 1, 2], [row] * 3, from_logits=from_logits)
     np.testing.assert_array_equal(to_numpy(top.wrong), [1.0, 0.0, 1.0])
 
 
 @pytest.mark.parametrize(("from_logits", "undecided"), [(False, 0.5), (True, 0.0)])
 def test_undecided_binary_prediction_is_the_negative_class(from_logits, undecided):
-    top = functional.top_label([0, 1, 1], [[undecided]] * 3, from_logits=from_logits)
+    top = top_label([0, 1, 1], [[undecided]] * 3, from_logits=from_logits)
     np.testing.assert_array_equal(to_numpy(top.wrong), [0.0, 1.0, 1.0])
     np.testing.assert_array_equal(to_numpy(top.confidence), [0.5] * 3)
 
@@ -79,8 +87,8 @@ def test_one_column_equals_two_columns(rng, from_logits):
     else:
         one = 1 / (1 + np.exp(-logit))
         two = np.concatenate([1 - one, one], -1)
-    single = functional.top_label(labels, one, from_logits=from_logits)
-    double = functional.top_label(labels, two, from_logits=from_logits)
+    single = top_label(labels, one, from_logits=from_logits)
+    double = top_label(labels, two, from_logits=from_logits)
     for a, b in zip(single, double, strict=True):
         np.testing.assert_array_equal(to_numpy(a), to_numpy(b))
 
@@ -91,21 +99,21 @@ def test_every_form_of_label_says_the_same(rng, form, dtype):
     probabilities = rng.dirichlet(np.ones(4), 64).astype("float32")
     ids = rng.integers(0, 4, 64)
     labels = {"ids": ids, "column": ids[:, None], "one_hot": np.eye(4)[ids]}[form].astype(dtype)
-    wrong = to_numpy(functional.top_label(labels, probabilities).wrong)
+    wrong = to_numpy(top_label(labels, probabilities).wrong)
     np.testing.assert_array_equal(wrong, probabilities.argmax(-1) != ids)
 
 
 def test_soft_label_stands_for_its_largest_entry(rng):
     probabilities = rng.dirichlet(np.ones(4), 64).astype("float32")
     soft = rng.dirichlet(np.ones(4), 64).astype("float32")
-    wrong = to_numpy(functional.top_label(soft, probabilities).wrong)
+    wrong = to_numpy(top_label(soft, probabilities).wrong)
     np.testing.assert_array_equal(wrong, probabilities.argmax(-1) != soft.argmax(-1))
 
 
 def test_class_ids_beyond_half_precision_are_exact():
     probabilities = np.full((3, 1000), 1e-4, "float32")
     probabilities[[0, 1, 2], [257, 511, 999]] = 0.9
-    top = functional.top_label([257, 511, 999], ops.cast(probabilities, "bfloat16"))
+    top = top_label([257, 511, 999], ops.cast(probabilities, "bfloat16"))
     np.testing.assert_array_equal(to_numpy(top.wrong), [0.0, 0.0, 0.0])
 
 
@@ -113,14 +121,14 @@ def test_class_ids_beyond_half_precision_are_exact():
 @pytest.mark.parametrize("label", [-1, 3, 2**20])
 def test_label_out_of_range_makes_its_own_row_nan(from_logits, label):
     rows = [[0.2, 0.2, 0.6], [0.7, 0.2, 0.1], [0.7, 0.2, 0.1]]
-    top = functional.top_label([label, label, 0], rows, from_logits=from_logits)
+    top = top_label([label, label, 0], rows, from_logits=from_logits)
     np.testing.assert_array_equal(np.isnan(to_numpy(top.confidence)), [True, True, False])
 
 
 def test_doubt_survives_where_confidence_rounds_to_one():
     gaps = [1.0, 17.0, 80.0]
     logits = np.array([[gap, 0.0, -1.0] for gap in gaps], "float32")
-    top = functional.top_label(np.zeros(len(gaps), int), logits, from_logits=True)
+    top = top_label(np.zeros(len(gaps), int), logits, from_logits=True)
     expected = [float(sum(reference.softmax(row)[1:])) for row in logits]
     np.testing.assert_allclose(to_numpy(top.complement), expected, rtol=1e-6)
     assert to_numpy(top.confidence)[-1] == 1.0
@@ -129,7 +137,7 @@ def test_doubt_survives_where_confidence_rounds_to_one():
 def test_logits_give_the_confidence_of_their_softmax(rng):
     logits = rng.normal(0, 5, (64, 4)).astype("float32")
     labels = rng.integers(0, 4, 64)
-    top = functional.top_label(labels, logits, from_logits=True)
+    top = top_label(labels, logits, from_logits=True)
     confidence, correct = reference.top_label(labels, reference.softmax64(logits))
     np.testing.assert_allclose(to_numpy(top.confidence), confidence, rtol=3e-7)
     np.testing.assert_array_equal(to_numpy(top.wrong), 1 - correct)
@@ -140,8 +148,8 @@ def test_logits_give_the_confidence_of_their_softmax(rng):
 def test_half_precision_is_computed_in_float32(rng, dtype, from_logits):
     rows = ops.cast(rng.dirichlet(np.ones(4), 64).astype("float32"), dtype)
     labels = rng.integers(0, 4, 64)
-    half = functional.top_label(labels, rows, from_logits=from_logits)
-    full = functional.top_label(labels, ops.cast(rows, "float32"), from_logits=from_logits)
+    half = top_label(labels, rows, from_logits=from_logits)
+    full = top_label(labels, ops.cast(rows, "float32"), from_logits=from_logits)
     assert keras.backend.standardize_dtype(half.complement.dtype) == "float32"
     np.testing.assert_array_equal(to_numpy(half.complement), to_numpy(full.complement))
 
@@ -154,7 +162,7 @@ def test_prediction_that_is_not_finite_taints_its_own_row_alone(bad, from_logits
     rows[1, 2] = bad
 
     def complement(x):
-        return functional.top_label([0, 0, 0], x, from_logits=from_logits).complement
+        return top_label([0, 0, 0], x, from_logits=from_logits).complement
 
     finite = np.isfinite(
         to_numpy((compiled(complement) if jit else complement)(ops.convert_to_tensor(rows)))
@@ -164,13 +172,11 @@ def test_prediction_that_is_not_finite_taints_its_own_row_alone(bad, from_logits
 
 def test_logit_cells_rise_with_confidence():
     complement = np.logspace(-9, -0.001, 5000).astype("float32")[::-1]
-    cells = functional.logit_cells(
-        functional.Predictions(1 - complement, complement, 0 * complement)
-    )
+    cells = logit_cells(Predictions(1 - complement, complement, 0 * complement))
     cells = ops.convert_to_numpy(cells)
     assert np.all(np.diff(cells) >= 0)
     assert cells[0] >= 0
-    assert cells[-1] == functional.LOGIT_CELLS - 1
+    assert cells[-1] == LOGIT_CELLS - 1
 
 
 def test_logit_cells_are_256_to_a_doubling_of_the_odds():
@@ -182,33 +188,31 @@ def test_logit_cells_are_256_to_a_doubling_of_the_odds():
         ops.convert_to_tensor(part.astype("float32"))
         for part in (confidence, complement, complement)
     )
-    got = functional.logit_cells(functional.Predictions(*parts))
+    got = logit_cells(Predictions(*parts))
     np.testing.assert_array_equal(ops.convert_to_numpy(got), cell)
 
 
-@pytest.mark.parametrize(("confidence", "cell"), [(0.0, 0), (1.0, functional.LOGIT_CELLS - 1)])
+@pytest.mark.parametrize(("confidence", "cell"), [(0.0, 0), (1.0, LOGIT_CELLS - 1)])
 def test_certain_prediction_falls_in_an_outermost_cell(confidence, cell):
     parts = (ops.convert_to_tensor([part], "float32") for part in (confidence, 1 - confidence, 0.0))
-    assert int(functional.logit_cells(functional.Predictions(*parts))[0]) == cell
+    assert int(logit_cells(Predictions(*parts))[0]) == cell
 
 
 def test_amounts_are_weight_wrong_weight_and_doubted_weight():
-    top = functional.Predictions(
+    top = Predictions(
         *(
             ops.convert_to_tensor(part, "float32")
             for part in ([0.75, 0.5, 0.5], [0.25, 0.5, 0.5], [0.0, 1.0, 0.0])
         )
     )
-    amounts = functional.amounts(top, ops.convert_to_tensor([4.0, 2.0, 1.0]))
+    amounts = contributions(top, ops.convert_to_tensor([4.0, 2.0, 1.0]))
     expected = [[4.0, 0.0, 1.0], [2.0, 2.0, 1.0], [1.0, 0.0, 0.5]]
     np.testing.assert_array_equal(to_numpy(amounts), expected)
 
 
 def test_prediction_that_is_not_finite_has_no_amount_of_doubt():
-    top = functional.Predictions(
-        *(ops.convert_to_tensor([part], "float32") for part in (np.nan, np.nan, 0.0))
-    )
-    amounts = functional.amounts(top, ops.convert_to_tensor([3.0]))
+    top = Predictions(*(ops.convert_to_tensor([part], "float32") for part in (np.nan, np.nan, 0.0)))
+    amounts = contributions(top, ops.convert_to_tensor([3.0]))
     np.testing.assert_array_equal(to_numpy(amounts), [[3.0, 0.0, 0.0]])
 
 

@@ -15,6 +15,7 @@ from keras import ops
 from predictions import CASES, PUBLISHED, SIZE, example, published_test_set
 
 from keras_focal import functional
+from keras_focal.functional.calibration._partitions import equal_mass_bins
 
 ERRORS = {
     "ece": (functional.expected_calibration_error, reference.ece),
@@ -204,26 +205,26 @@ def cells_of(count, gap):
 
 def test_equal_mass_bins_divide_a_cell_in_proportion():
     # Edges at weight 4 and 8: the second cell gives 3 of its 6 to the first bin, 3 to the next.
-    bins = functional.equal_mass_bins(cells_of([1, 6, 0, 5], [0.5, 1.2, 0.0, -2.0]), 3)
+    bins = equal_mass_bins(cells_of([1, 6, 0, 5], [0.5, 1.2, 0.0, -2.0]), 3)
     np.testing.assert_allclose(to_numpy(bins.count), [4, 4, 4], rtol=1e-6)
     np.testing.assert_allclose(to_numpy(bins.gap), [1.1, 0.2, -1.6], rtol=1e-6)
 
 
 def test_equal_mass_bins_divide_one_cell_over_many_bins():
-    bins = functional.equal_mass_bins(cells_of([0, 0, 12, 0], [0, 0, 3.0, 0]), 4)
+    bins = equal_mass_bins(cells_of([0, 0, 12, 0], [0, 0, 3.0, 0]), 4)
     np.testing.assert_allclose(to_numpy(bins.count), [3, 3, 3, 3], rtol=1e-6)
     np.testing.assert_allclose(to_numpy(bins.gap), [0.75] * 4, rtol=1e-6)
 
 
 def test_equal_mass_bins_of_nothing_hold_nothing():
-    bins = functional.equal_mass_bins(cells_of([0, 0, 0, 0], [0, 0, 0, 0]), 4)
+    bins = equal_mass_bins(cells_of([0, 0, 0, 0], [0, 0, 0, 0]), 4)
     np.testing.assert_array_equal(to_numpy(bins.count), np.zeros(4))
 
 
 def test_equal_mass_bins_of_many_cells_keep_every_digit(rng):
     # A plain float32 running sum over 10,000 cells loses the fifth digit.
     count, gap = rng.uniform(0, 1, 10_000), rng.uniform(-1, 1, 10_000)
-    bins = functional.equal_mass_bins(cells_of(count, gap), 1)
+    bins = equal_mass_bins(cells_of(count, gap), 1)
     np.testing.assert_allclose(to_numpy(bins.count), count.sum(), rtol=3e-7)
     np.testing.assert_allclose(to_numpy(bins.gap), gap.sum(), atol=2e-5)
 

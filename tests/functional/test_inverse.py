@@ -7,7 +7,7 @@ from backends import to_numpy, value_and_gradient
 from keras import ops
 
 from keras_focal import functional
-from keras_focal.functional import BinnedGamma
+from keras_focal.functional.gammas._adaptive import BinnedGamma
 
 GAMMAS = (-0.2, -0.5, -1.0, -2.0)
 LOGITS = np.array(

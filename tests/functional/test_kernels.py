@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_focal import functional, metrics
 from keras_focal.functional._backend import compilation, operations
+from keras_focal.functional._backend.compilation import jitted
 
 on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="islands are TensorFlow's")
 
@@ -232,9 +233,9 @@ def test_jitted_kernel_gives_the_same_and_is_traced_once_for_a_shape(rng):
         calls.append(x.shape)
         return ops.exp(x) + y
 
-    jitted = functional.jitted(kernel)
+    fast = jitted(kernel)
     x, y = rng.normal(0, 1, (2, 7)).astype("float32")
     for _ in range(3):
-        found = jitted(ops.convert_to_tensor(x), ops.convert_to_tensor(y))
+        found = fast(ops.convert_to_tensor(x), ops.convert_to_tensor(y))
         np.testing.assert_allclose(ops.convert_to_numpy(found), np.exp(x) + y, atol=1e-6)
     assert len(calls) == (1 if BACKEND == "jax" else 3)

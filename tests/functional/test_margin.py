@@ -1,4 +1,4 @@
-"""The odds of a class keep their relative accuracy however close p comes to 0 or 1."""
+"""p, 1 - p and -log p of a class keep their relative accuracy however close p comes to 0 or 1."""
 
 import mpmath
 import numpy as np
@@ -13,13 +13,13 @@ from keras_focal.functional._stable import margin as stable
 TOLERANCE = 4 * 2.0**-23
 
 
-def chosen_odds(labels, logits):
+def chosen_probability(labels, logits):
     labels, logits = ops.convert_to_tensor(labels), ops.convert_to_tensor(logits)
-    odds = stable.stable_probability(stable.class_margin(labels, logits)[0])
-    return [to_numpy(part) for part in odds]
+    parts = stable.stable_probability(stable.class_margin(labels, logits)[0])
+    return [to_numpy(part) for part in parts]
 
 
-def oracle_odds(labels, logits):
+def oracle_probability(labels, logits):
     with mpmath.workdps(120):
         p = [reference.softmax(row)[label] for label, row in zip(labels, logits, strict=True)]
         parts = [p, [1 - x for x in p], [-mpmath.log(x) for x in p]]
@@ -27,14 +27,14 @@ def oracle_odds(labels, logits):
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4], ids=["no offset", "offset 1e4"])
-def test_odds_are_accurate_at_both_ends(offset):
+def test_probabilities_are_accurate_at_both_ends(offset):
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 1, (60, 5)).astype("float32")
     labels = rng.integers(0, 5, 60).astype("int32")
     logits[np.arange(60), labels] += np.linspace(-80, 80, 60, dtype="float32")
     logits += np.float32(offset)
     for actual, expected in zip(
-        chosen_odds(labels, logits), oracle_odds(labels, logits), strict=True
+        chosen_probability(labels, logits), oracle_probability(labels, logits), strict=True
     ):
         np.testing.assert_allclose(actual, expected, rtol=TOLERANCE)
 
@@ -66,9 +66,9 @@ def test_an_index_out_of_range_points_nowhere():
 def test_the_lowest_logits_of_all_share_alike():
     """float32's lowest number is a logit like any other, not a mark of absence."""
     logits = np.full((1, 4), np.finfo("float32").min, "float32")
-    p, complement, surprise = chosen_odds(np.zeros(1, "int32"), logits)
+    p, complement, neg_log_p = chosen_probability(np.zeros(1, "int32"), logits)
     np.testing.assert_allclose(
-        [p[0], complement[0], surprise[0]], [0.25, 0.75, np.log(4)], rtol=1e-6
+        [p[0], complement[0], neg_log_p[0]], [0.25, 0.75, np.log(4)], rtol=1e-6
     )
 
 
@@ -78,6 +78,6 @@ def test_float64_logits_keep_their_precision():
     logits = np.array([[1.1, 20.3, -3.7], [30.9, 1.3, 0.1], [0.7, 0.7, 0.1]])
     margin, _ = stable.class_margin(ops.zeros(3, dtype="int32"), ops.convert_to_tensor(logits))
     for actual, expected in zip(
-        stable.stable_probability(margin), oracle_odds([0, 0, 0], logits), strict=True
+        stable.stable_probability(margin), oracle_probability([0, 0, 0], logits), strict=True
     ):
         np.testing.assert_allclose(ops.convert_to_numpy(actual), expected, rtol=1e-14)

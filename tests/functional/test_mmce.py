@@ -7,8 +7,8 @@ from backends import BACKEND, value_and_gradient
 from keras import ops
 
 from keras_focal import functional
+from keras_focal.functional.losses._mmce import FORMS
 
-FORMS = functional.MMCE_FORMS
 mmce = functional.maximum_mean_calibration_error
 
 every_form = pytest.mark.parametrize("form", FORMS)

@@ -4,8 +4,8 @@ import pytest
 from backends import BACKEND
 from keras import ops
 
-from keras_focal.functional import compute_dtype
 from keras_focal.functional._backend import precision
+from keras_focal.functional._backend.precision import compute_dtype
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ import pytest
 from backends import BACKEND
 from keras import ops
 
-from keras_focal import functional
-from keras_focal.functional.calibration._sums import block_sum
+from keras_focal.functional.calibration._bins import Predictions, contributions
+from keras_focal.functional.calibration._partitions import EqualMass, EqualWidth, equal_mass_bins
+from keras_focal.functional.calibration._sums import Sums, block_sum
 
 
 def empty(cells):
-    return functional.Sums.zeros((cells, 3))
+    return Sums.zeros((cells, 3))
 
 
 def added(sums, index, amounts):
@@ -84,7 +85,7 @@ def test_small_amount_is_not_lost_beside_a_large_sum():
 def test_ones_are_counted_beyond_2_to_the_24(compiled):
     """Where a float32 counter stops, every one of forty batches counts."""
     index, ones = ops.zeros((3000,), dtype="int32"), ops.ones((3000, 3))
-    add = runner(lambda *sums: tuple(functional.Sums(*sums).added(index, ones)), compiled)
+    add = runner(lambda *sums: tuple(Sums(*sums).added(index, ones)), compiled)
     sums = tuple(added(empty(1), [0], np.full((1, 3), 2.0**24)))
     for _ in range(40):
         sums = add(*sums)
@@ -127,7 +128,7 @@ def test_amounts_of_a_large_batch_keep_their_digits(compiled, size):
     index = ops.zeros((size,), dtype="int32")
     amounts = ops.ones((size, 3)) * amount
 
-    add = runner(lambda *sums: tuple(functional.Sums(*sums).added(index, amounts)), compiled)
+    add = runner(lambda *sums: tuple(Sums(*sums).added(index, amounts)), compiled)
     sums = numbers(add(*empty(2)))
     np.testing.assert_allclose(sums[0], size * float(amount), rtol=1e-6 if size > 512 else 4e-6)
     np.testing.assert_array_equal(sums[1], 0.0)
@@ -145,11 +146,11 @@ def test_gap_is_the_difference_of_wrong_and_doubt_to_a_rounding():
     assert float(sums.statistics().gap[0]) == 63.75
 
 
-@pytest.mark.parametrize("partition", [functional.EqualWidth(4), functional.EqualMass(4)])
+@pytest.mark.parametrize("partition", [EqualWidth(4), EqualMass(4)])
 def test_every_prediction_adds_to_cells_of_its_partition(partition, rng):
     complement = rng.uniform(0, 1, 500).astype("float32")
     parts = (ops.convert_to_tensor(part) for part in (1 - complement, complement, 0 * complement))
-    index = ops.convert_to_numpy(partition.index(functional.Predictions(*parts)))
+    index = ops.convert_to_numpy(partition.index(Predictions(*parts)))
     assert index.shape == (500, partition.cells_of_each)
     assert index.min() >= 0
     assert index.max() < partition.num_cells
@@ -162,13 +163,13 @@ def test_bins_of_the_table_are_the_bins_of_its_finest_cells(num_bins, spread, rn
     odds = np.exp(rng.normal(2, spread, 3000))
     wrong = rng.integers(0, 2, 3000)
     parts = (odds / (1 + odds), 1 / (1 + odds), wrong)
-    top = functional.Predictions(*(ops.convert_to_tensor(x.astype("float32")) for x in parts))
-    partition = functional.EqualMass(num_bins)
+    top = Predictions(*(ops.convert_to_tensor(x.astype("float32")) for x in parts))
+    partition = EqualMass(num_bins)
     index = ops.convert_to_numpy(partition.index(top))
-    rows = ops.convert_to_numpy(functional.amounts(top, ops.ones((3000,))))
+    rows = ops.convert_to_numpy(contributions(top, ops.ones((3000,))))
     sums = added(empty(partition.num_cells), index.reshape(-1), rows.repeat(index.shape[1], axis=0))
     finest = sums.part(0, partition.num_finest).statistics()
-    expected = functional.equal_mass_bins(finest, num_bins)
+    expected = equal_mass_bins(finest, num_bins)
     for got, right in zip(partition.bins(sums), expected, strict=True):
         np.testing.assert_allclose(
             ops.convert_to_numpy(got), ops.convert_to_numpy(right), atol=0.02
@@ -178,7 +179,7 @@ def test_bins_of_the_table_are_the_bins_of_its_finest_cells(num_bins, spread, rn
 
 
 def test_row_of_the_first_cell_moves_the_reading(rng):
-    partition = functional.EqualMass(3)
+    partition = EqualMass(3)
     rows = rng.uniform(0, 2, (partition.num_cells, 3))
     index = np.arange(partition.num_cells)
     alone = partition.bins(added(empty(partition.num_cells), index, rows))

@@ -8,6 +8,7 @@ from backends import BACKEND, to_numpy
 from keras import ops
 
 from keras_focal import functional, gammas
+from keras_focal.functional.gammas._adaptive import BinnedGamma
 
 Z = np.random.default_rng(1).normal(size=(5, 3)).astype("float32")
 IDS = np.array([0, 2, 1, 1, 0], "int32")
@@ -164,7 +165,7 @@ def test_jax_transforms_a_loss_whose_rule_has_state(name):
     _, labels, _ = LOSSES[name]
 
     def function(z, edges, gammas):
-        return total(name)(z, labels, functional.BinnedGamma(edges, gammas))
+        return total(name)(z, labels, BinnedGamma(edges, gammas))
 
     bins = BINS.now()
     found = jax.grad(jax.checkpoint(jax.jit(function)))(Z, bins.edges, bins.gammas)

@@ -6,7 +6,7 @@ import pytest
 from backends import to_numpy
 from keras import ops
 
-from keras_focal import functional
+from keras_focal.functional._inputs.weights import align_weights, effective_weights
 
 TOKENS = np.array([[5, 3, 0], [2, 0, 0], [1, 4, 2]])
 
@@ -19,7 +19,7 @@ def masked():
 
 
 def weights(y_pred, sample_weight=None, **kwargs):
-    return to_numpy(functional.effective_weights(y_pred, sample_weight, **kwargs))
+    return to_numpy(effective_weights(y_pred, sample_weight, **kwargs))
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (3, 2, 4), (3, 2, 5, 4)])
@@ -65,12 +65,12 @@ def test_weight_with_a_trailing_axis_of_one_loses_it(rng):
 
 
 def test_column_of_weights_fits_one_prediction_per_sample():
-    got = functional.align_weights(ops.convert_to_tensor([[1.0], [2.0]]), ops.zeros((2,)))
+    got = align_weights(ops.convert_to_tensor([[1.0], [2.0]]), ops.zeros((2,)))
     np.testing.assert_array_equal(to_numpy(got), [1.0, 2.0])
 
 
 def test_integer_weights_become_floats():
-    got = functional.effective_weights(ops.zeros((2, 4)), np.array([1, 2]))
+    got = effective_weights(ops.zeros((2, 4)), np.array([1, 2]))
     assert keras.backend.standardize_dtype(got.dtype) == "float32"
 
 

@@ -110,7 +110,7 @@ def test_a_threshold_that_is_no_inner_probability_is_an_error(thresholds):
 
 @pytest.mark.parametrize("thresholds", [[0.5, 0.2], [0.3, 0.3]], ids=str)
 def test_thresholds_that_do_not_rise_are_an_error(thresholds):
-    with pytest.raises(ValueError, match=r"`thresholds` must rise. Received: thresholds=\["):
+    with pytest.raises(ValueError, match=r"`thresholds` must be strictly increasing. Rec"):
         SampleDependentGamma(thresholds, [5.0, 3.0, 2.0])
 
 
@@ -212,7 +212,7 @@ def test_threshold_without_a_gamma_is_an_error(p0s):
 
 @pytest.mark.parametrize("p0s", [[0.25, 0.2], [0.2, 0.2]], ids=str)
 def test_p0s_that_do_not_rise_are_an_error(p0s):
-    with pytest.raises(ValueError, match=r"`p0s` must rise. Received: p0s=\["):
+    with pytest.raises(ValueError, match=r"`p0s` must be strictly increasing. Received: p0s=\["):
         ThresholdGamma(p0s)
 
 
@@ -223,7 +223,7 @@ def test_no_p0_is_an_error():
 
 @pytest.mark.parametrize(("low", "high"), [(5.0, 3.0), (2.0, 2.0)])
 def test_bounds_out_of_order_are_an_error(low, high):
-    with pytest.raises(ValueError, match=r"`low` must be < `high`. Received: low="):
+    with pytest.raises(ValueError, match=r"`low` must be < `high`, both finite. Received: low="):
         ContinuousGamma(low, high)
 
 

@@ -158,3 +158,19 @@ def test_unknown_kind_of_input_raises():
 def test_unknown_argument_raises():
     with pytest.raises(ValueError, match="temperatures"):
         TemperatureScaling(temperatures=2.0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "p", "expected"),
+    [
+        ("float16", [[1.0, 0.0]], [[0.0, np.log(2.0**-25)]]),
+        ("bfloat16", [[1.0, 0.0]], [[0.0, np.log(2.0**-126)]]),
+        ("float32", [[1.0, 0.0]], [[0.0, np.log(2.0**-126)]]),
+        ("float16", [[1.0], [0.0]], [[np.log(2.0**11 - 1)], [-np.log(2.0**11 - 1)]]),
+        ("bfloat16", [[1.0], [0.0]], [[np.log(255.0)], [-np.log(255.0)]]),
+        ("float32", [[1.0], [0.0]], [[np.log(2.0**24 - 1)], [-np.log(2.0**24 - 1)]]),
+    ],
+)
+def test_what_a_probability_of_0_counts_as_depends_on_its_dtype(dtype, p, expected):
+    layer = TemperatureScaling(1.0, inputs="probabilities")
+    np.testing.assert_allclose(to_numpy(layer(ops.cast(p, dtype))), expected, rtol=1e-5, atol=1e-6)

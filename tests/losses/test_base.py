@@ -73,7 +73,7 @@ def test_gamma_can_only_be_set_to_an_exponent(gamma):
 def test_a_rule_cannot_be_replaced_by_a_number(gamma):
     loss = CLASSES[0](gamma=gamma)
     before = loss.gamma
-    with pytest.raises(ValueError, match=r"`gamma` must stay the rule .*gamma=2.0.*Build a loss"):
+    with pytest.raises(ValueError, match=r"`gamma` must remain the rule .*=2.0.*Create a loss"):
         loss.gamma = 2.0
     assert loss.gamma == before
 

@@ -5,7 +5,8 @@ import pytest
 import reference
 from backends import to_numpy
 
-from keras_focal import functional, metrics, plotting
+from keras_focal import metrics, plotting
+from keras_focal.functional.calibration._bins import one_class
 
 SIZE = 300
 
@@ -92,7 +93,7 @@ def test_bins_hold_frequency_and_mean_probability(data):
 
 
 def test_sure_logits_keep_their_doubt():
-    top = functional.one_class([1, 0], [[20.0], [-20.0]], from_logits=True)
+    top = one_class([1, 0], [[20.0], [-20.0]], from_logits=True)
     np.testing.assert_allclose(to_numpy(top.complement)[0], np.exp(-20.0), rtol=1e-5)
     np.testing.assert_allclose(to_numpy(top.confidence)[1], np.exp(-20.0), rtol=1e-5)
 

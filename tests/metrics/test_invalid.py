@@ -28,7 +28,10 @@ BAD = {
     "id beyond int32": (([1, 2**32, 0], GOOD, None), "in .0, 2.. Received: 2.14"),
     "id not whole": (([1, 0.5, 0], GOOD, None), "Received: 0.5 at .1.. Give ids, one-hot rows"),
     "id NaN": (([1, np.nan, 0], GOOD, None), "Received: nan at .1."),
-    "two positives": (([[0, 1], [1, 1], [1, 0]], GOOD, None), r"mean one class.*\[1, 1\] at \[1\]"),
+    "two positives": (
+        ([[0, 1], [1, 1], [1, 0]], GOOD, None),
+        r"rows for one class.*\[1, 1\] at \[1\]",
+    ),
     "negative target": (([[0, 1], [1, -0.5], [1, 0]], GOOD, None), r"\[1, -0.5\] at \[1\]"),
     "negative weight": (
         (LABELS, GOOD, [1.0, -1.0, 1.0]),

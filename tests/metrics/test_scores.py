@@ -7,6 +7,7 @@ import reference
 from keras import ops
 
 from keras_focal import functional, metrics
+from keras_focal.functional.calibration._bins import top_label
 
 SIZE, CLASSES = 300, 5
 BUILDERS = {
@@ -196,7 +197,7 @@ def rows_again(labels, logits, from_logits):
     """Wrongness, NLL and entropy from the functions of one score each."""
     how = {"from_logits": from_logits}
     return [
-        functional.top_label(labels, logits, **how).wrong,
+        top_label(labels, logits, **how).wrong,
         functional.negative_log_likelihood(labels, logits, **how),
         functional.entropy(logits, **how),
     ]

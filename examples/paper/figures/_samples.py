@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from examples.paper.data import Data
 from examples.paper.figures._looks import sheet
 from examples.paper.runs import Run
-from keras_focal import calibration, functional
+from keras_focal import calibration
 
 _IN_A_ROW = 4
 _LETTERS = 10
@@ -39,7 +39,7 @@ def answers(run: Run) -> Answers:
 
     def confidence(temperature: float) -> np.ndarray:
         scaled = logits.test_logits / np.float32(temperature)
-        p = functional.class_probabilities(scaled, from_logits=True)
+        p = ops.softmax(ops.convert_to_tensor(scaled), axis=-1)
         return ops.convert_to_numpy(p).max(-1)
 
     return Answers(logits.test_logits.argmax(-1), confidence(1.0), confidence(fit.temperature))

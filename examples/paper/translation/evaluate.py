@@ -16,7 +16,7 @@ from examples.paper.translation.pairs import load_pairs
 from examples.paper.translation.search import Translator
 from examples.paper.translation.tokens import PAD, Batches, encode, load_tokenizer
 from examples.paper.translation.train import jit_compile
-from keras_focal import functional
+from keras_focal import metrics
 
 TEMPERATURES = tuple(round(0.1 * step, 1) for step in range(1, 31))
 MAX_LENGTH = 256
@@ -41,18 +41,10 @@ class TokenPredictions(NamedTuple):
         return np.array([self._error(column, num_bins) for column in self.confidence.T])
 
     def _error(self, confidence: np.ndarray, num_bins: int) -> float:
-        top = functional.Predictions(
-            *map(ops.convert_to_tensor, (confidence, 1.0 - confidence)),
-            ops.convert_to_tensor(self.wrong),
-        )
-        bins = functional.equal_width_bins(top.confidence, num_bins)
-        amounts = functional.amounts(top, ops.ones_like(top.wrong))
-        sums = np.zeros((num_bins, 3))
-        np.add.at(sums, ops.convert_to_numpy(bins), ops.convert_to_numpy(amounts))
-        count, wrong, doubt = sums.T
-        return float(
-            functional.ece_from_bins(functional.BinStatistics(count, wrong, wrong - doubt))
-        )
+        # The ECE of the top token is that of the probability that it is right.
+        metric = metrics.BinaryECE(num_bins)
+        metric.update_state(1 - self.wrong, confidence)
+        return float(metric.result())
 
 
 class AtTemperatures(keras.Model):

@@ -1,6 +1,13 @@
 """What was given: arrays, batches and held-out predictions, read in one place and checked."""
 
-from keras_focal.calibration.given._arrays import NOTHING_COUNTS, Rows, flattened, to_numpy
+from keras_focal.calibration.given._arrays import (
+    NOTHING_COUNTS,
+    Rows,
+    as_numpy,
+    flattened,
+    single,
+    to_numpy,
+)
 from keras_focal.calibration.given._batches import (
     check_batched,
     is_iterable_of_batches,
@@ -8,8 +15,14 @@ from keras_focal.calibration.given._batches import (
     read,
 )
 from keras_focal.calibration.given._declared import Declared
-from keras_focal.calibration.given._held_out import LOWEST, HeldOut
-from keras_focal.calibration.given._predictions import check_predictions
+from keras_focal.calibration.given._held_out import LOWEST, HeldOut, as_logits
+from keras_focal.calibration.given._predictions import (
+    check_predictions,
+    count_rounded,
+    look_like_probabilities,
+    refuse_as_logits,
+    warn_of_rounded,
+)
 from keras_focal.calibration.given._read import held_out_of
 
 __all__ = [
@@ -18,12 +31,19 @@ __all__ = [
     "Declared",
     "HeldOut",
     "Rows",
+    "as_logits",
+    "as_numpy",
     "check_batched",
     "check_predictions",
+    "count_rounded",
     "flattened",
     "held_out_of",
     "is_iterable_of_batches",
     "length",
+    "look_like_probabilities",
     "read",
+    "refuse_as_logits",
+    "single",
     "to_numpy",
+    "warn_of_rounded",
 ]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_focal._validation import check_labels_fit, check_same_shape
+from keras_focal._validation.shapes import check_labels_fit, check_same_shape
 
 NOTHING_COUNTS = (
     "`sample_weight` must be finite, >= 0, and not all 0. Received: no prediction that counts, by "
@@ -119,7 +119,16 @@ def _spread(sample_weight: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 def to_numpy(x: Any) -> np.ndarray:
     """Return a NumPy array of numbers or of any framework's tensor; half precision as float32."""
+    return single(as_numpy(x))
+
+
+def as_numpy(x: Any) -> np.ndarray:
+    """Return a NumPy array of numbers or of any framework's tensor, of its own dtype."""
     is_host = isinstance(x, list | tuple | np.ndarray | np.generic | int | float)
-    array = np.asarray(x if is_host else ops.convert_to_numpy(x))
+    return np.asarray(x if is_host else ops.convert_to_numpy(x))
+
+
+def single(array: np.ndarray) -> np.ndarray:
+    """Return an array of half precision in float32, another as it is."""
     is_half = array.dtype.itemsize == 2 and array.dtype.kind not in "iu"
     return array.astype("float32") if is_half else array

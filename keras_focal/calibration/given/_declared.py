@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from keras_focal._validation import check_choice, check_class_id
-from keras_focal.calibration.given._arrays import Rows, flattened, to_numpy
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.classes import check_class_id
+from keras_focal.calibration.given._arrays import Rows, as_numpy, flattened, to_numpy
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Declared:
 
     def rows(self, predictions: Any, labels: Any, sample_weight: Any) -> Rows:
         """Return the predictions that count, as they are, or raise."""
-        predictions = to_numpy(predictions)
+        # What a probability of 0 counts as depends on its dtype.
+        predictions = to_numpy(predictions) if self.from_logits else as_numpy(predictions)
         if predictions.size == 0:
             raise ValueError(
                 f"`logits` must hold at least one prediction. Received: shape {predictions.shape}. "

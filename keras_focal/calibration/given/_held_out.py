@@ -11,7 +11,7 @@ import numpy as np
 from keras_focal._host import logits_of
 from keras_focal.calibration.given._arrays import Rows
 from keras_focal.calibration.given._declared import Declared
-from keras_focal.calibration.given._predictions import warn_of_rounded
+from keras_focal.calibration.given._predictions import count_rounded, warn_of_rounded
 
 _BLOCK = 2**18
 """Numbers in one block of rows: 2 MB, which stays near the processor from step to step."""
@@ -60,13 +60,15 @@ class HeldOut:
                 "with NaN or infinity; only -inf of a class that is not the label is probability "
                 "0. Look at the model or its inputs before calibrating."
             )
-        if not declared.from_logits:
-            if stacklevel:
-                warn_of_rounded(given, labels, stacklevel + 1)
-            given = logits_of(given)
-        if given.shape[1] == 1:
-            given = np.concatenate([np.zeros_like(given), given], axis=-1)
-        return cls(given, labels, weights)
+        if stacklevel and not declared.from_logits:
+            warn_of_rounded(
+                count_rounded(given, labels),
+                len(labels),
+                is_binary=given.shape[1] == 1,
+                dtype=given.dtype,
+                stacklevel=stacklevel + 1,
+            )
+        return cls(as_logits(given, declared.from_logits), labels, weights)
 
     def __post_init__(self) -> None:
         self.largest = self.logits.max(axis=1, keepdims=True).astype("float64")
@@ -107,3 +109,11 @@ class HeldOut:
             return np.sum([*map(on_block, starts)], axis=0)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return np.sum([*pool.map(on_block, starts)], axis=0)
+
+
+def as_logits(predictions: np.ndarray, from_logits: bool) -> np.ndarray:
+    """Return logits, shape (N, K >= 2), of predictions, shape (N, K): of one column, 0 and it."""
+    logits = predictions if from_logits else logits_of(predictions)
+    if logits.shape[1] > 1:
+        return logits
+    return np.concatenate([np.zeros_like(logits), logits], axis=1)

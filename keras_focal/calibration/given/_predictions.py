@@ -4,6 +4,8 @@ import warnings
 
 import numpy as np
 
+from keras_focal._host import least_probability
+from keras_focal.calibration.given._arrays import single
 from keras_focal.functional._inputs.probabilities import TOLERANCE
 
 
@@ -58,7 +60,7 @@ def refuse_as_logits(*, is_binary: bool, stacklevel: int) -> None:
 
 def _as_probabilities(predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the finite rows, and which of them are probabilities."""
-    rows = predictions.reshape(-1, predictions.shape[-1])
+    rows = single(predictions.reshape(-1, predictions.shape[-1]))
     is_finite = np.isfinite(rows).all(axis=1)
     rows = rows if is_finite.all() else rows[is_finite]
     fits = (rows >= -TOLERANCE).all(axis=1) & (rows <= 1 + TOLERANCE).all(axis=1)
@@ -67,18 +69,26 @@ def _as_probabilities(predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows, np.asarray(fits)
 
 
-def warn_of_rounded(probabilities: np.ndarray, labels: np.ndarray, stacklevel: int) -> None:
-    """Warn of probabilities that rounding took to 0 or 1, which say how sure but not how very."""
-    is_binary = probabilities.shape[1] == 1
-    if is_binary:
-        lost = (probabilities <= 0) | (probabilities >= 1)
-        what, fate = "predictions are exactly 0 or 1", "the nearest number to them"
-    else:
-        lost = probabilities[np.arange(len(labels)), labels] <= 0
-        what, fate = "labels have a probability of exactly 0", "2**-126"
-    if lost.any():
+def count_rounded(probabilities: np.ndarray, labels: np.ndarray) -> int:
+    """Return how many rounding took to 0 or 1: of labels, or of the predictions of one column."""
+    if probabilities.shape[1] == 1:
+        return int(((probabilities <= 0) | (probabilities >= 1)).sum())
+    return int((probabilities[np.arange(len(labels)), labels] <= 0).sum())
+
+
+def warn_of_rounded(
+    count: int, total: int, *, is_binary: bool, dtype: np.dtype, stacklevel: int
+) -> None:
+    """Warn of probabilities that were rounded, which say how sure a model is but not how very."""
+    if count:
+        least = np.log2(least_probability(str(dtype), is_binary=is_binary))
+        what, fate = (
+            ("predictions are exactly 0 or 1", "the nearest number to them")
+            if is_binary
+            else ("labels have a probability of exactly 0", f"2**{least:.0f}")
+        )
         warnings.warn(
-            f"{int(lost.sum())} of {len(labels)} {what}: they were rounded and count as {fate}. "
+            f"{count} of {total} {what}: they were rounded and count as {fate}. "
             "Pass the logits in front of the last activation with from_logits=True.",
             stacklevel=stacklevel + 1,
         )

@@ -4,14 +4,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_focal.calibration.given._batches import is_iterable_of_batches, length, read
 from keras_focal.calibration.given._declared import Declared
 from keras_focal.calibration.given._held_out import HeldOut
 from keras_focal.calibration.given._predictions import (
     check_predictions,
+    count_rounded,
     look_like_probabilities,
     refuse_as_logits,
+    warn_of_rounded,
 )
 
 
@@ -70,7 +73,8 @@ class _GivenBatches:
         progress = keras.utils.Progbar(
             length(self.batches), verbose=self.verbose, unit_name="batch"
         )
-        num_classes, count, doubtful = 0, 0, set()
+        num_classes, count, doubtful, rounded, total = 0, 0, set(), 0, 0
+        dtype = np.dtype("float32")
         for count, batch in enumerate(read(self.batches, "logits", "labels"), 1):
             logits, labels, *weights = batch
             rows = self.declared.rows(logits, labels, weights[0] if weights else None)
@@ -86,10 +90,18 @@ class _GivenBatches:
                     doubtful.add(look_like_probabilities(rows.predictions))
                 else:
                     check_predictions(rows.predictions, False)
+                    dtype = rows.predictions.dtype
+                    rounded += count_rounded(rows.predictions, rows.labels)
+                    total += len(rows.labels)
             progress.update(count)
             yield HeldOut.of_rows(rows, self.declared)
         # Logits of one batch may look like probabilities, those of all will not.
         if doubtful == {True} and not self.is_checked:
             refuse_as_logits(is_binary=num_classes == 1, stacklevel=self.stacklevel)
+        if not self.is_checked:
+            is_binary = num_classes == 1
+            warn_of_rounded(
+                rounded, total, is_binary=is_binary, dtype=dtype, stacklevel=self.stacklevel
+            )
         self.is_checked = True
         progress.update(count, finalize=True)

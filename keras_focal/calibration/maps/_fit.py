@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_focal._validation import check_choice, check_count, check_strength
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.numbers import check_count
 from keras_focal.calibration.given import (
     LOWEST,
     NOTHING_COUNTS,
@@ -161,14 +162,7 @@ def fit_map(
         2002; Zhang et al., 2020.
     """
     check_choice("method", method, (*METHODS, "auto"))
-    check_choice("binning", binning, ("balanced", "equal_width"))
-    options = Options(
-        check_strength("off_diagonal", off_diagonal),
-        check_strength("bias", bias),
-        bool(smoothing),
-        check_count("map_bins", map_bins),
-        binning,
-    )
+    options = Options.of(off_diagonal, bias, smoothing, map_bins, binning)
     num_bins = check_count("num_bins", num_bins)
     declared = Declared.of(from_logits, ignore_class, False)
     rows = declared.rows(logits, labels, sample_weight)
@@ -182,16 +176,19 @@ def fit_map(
     return fit
 
 
-def map_fitted(
-    sample: Sample,
-    method: str,
-    options: Options,
-    folds: int,
-    num_bins: int,
-    inputs: str,
-    verbose: int = 0,
-) -> MapFit:
-    """Return the map of a method, or of "auto" the best, whose layer takes `inputs`."""
+class Chosen(NamedTuple):
+    """A method, its fit, its held-out figures, and those of all that were tried, best first."""
+
+    method: Method
+    fitted: Fitted
+    figures: Figures
+    comparison: list[MapScores]
+
+
+def chosen_map(
+    sample: Sample, method: str, options: Options, folds: int, num_bins: int, verbose: int = 0
+) -> Chosen:
+    """Return the map of a method, or of "auto" the best."""
     names = [method]
     if method == "auto":
         skipped = {name for name, each in METHODS.items() if each.is_same_in_binary}
@@ -208,10 +205,9 @@ def map_fitted(
     for name in names:
         fits[name], after[name] = _fit(METHODS[name], sample, options, folds, num_bins)
         progress.add(1)
-    best = min(names, key=lambda name: after[name].nll)
-    before = figures(sample.logits, sample.labels, sample.weights, num_bins)
     rows = sorted((MapScores(name, *after[name]) for name in names), key=lambda row: row.nll)
-    return _result(METHODS[best], fits[best], sample, folds, inputs, before, after[best], rows)
+    best = rows[0].method
+    return Chosen(METHODS[best], fits[best], after[best], rows)
 
 
 def sample_of(data: HeldOut, is_binary: bool, folds: int = 5, seed: int = 0) -> Sample:
@@ -266,29 +262,31 @@ def _fit(
     return fitted, figures(logits, sample.labels, sample.weights, num_bins)
 
 
-def _result(
-    method: Method,
-    fitted: Fitted,
+def map_fitted(
     sample: Sample,
+    method: str,
+    options: Options,
     folds: int,
+    num_bins: int,
     inputs: str,
-    before: Figures,
-    after: Figures,
-    rows: list[MapScores],
+    verbose: int = 0,
 ) -> MapFit:
+    """Return the map of a method, or of "auto" the best, whose layer takes `inputs`."""
+    found, fitted, after, comparison = chosen_map(sample, method, options, folds, num_bins, verbose)
+    before = figures(sample.logits, sample.labels, sample.weights, num_bins)
     return MapFit(
-        layer=method.layer(*fitted.arguments, inputs=inputs, name="calibration"),
-        method=method.name,
+        layer=found.layer(*fitted.arguments, inputs=inputs, name="calibration"),
+        method=found.name,
         num_parameters=fitted.num_parameters,
         iterations=fitted.iterations,
         converged=fitted.converged,
         at_bound=fitted.at_bound,
-        off_diagonal=fitted.options.off_diagonal if method.has_strengths else None,
-        bias=fitted.options.bias if method.has_strengths else None,
+        off_diagonal=fitted.options.off_diagonal if found.has_strengths else None,
+        bias=fitted.options.bias if found.has_strengths else None,
         num_samples=len(sample.labels),
         folds=folds,
         **{f"{figure}_before": value for figure, value in before._asdict().items()},
         **{f"{figure}_after": value for figure, value in after._asdict().items()},
-        comparison=tuple(rows),
-        reason=fitted.reason and f"The {method.name} map has no best parameters: {fitted.reason}",
+        comparison=tuple(comparison),
+        reason=fitted.reason and f"The {found.name} map has no best parameters: {fitted.reason}",
     )

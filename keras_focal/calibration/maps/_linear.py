@@ -47,7 +47,7 @@ def _fit_linear(
     options: Options,
     guess: Any,
     is_diagonal: bool,
-    features: Callable[[np.ndarray], np.ndarray] = lambda logits: logits,
+    features: Callable[[np.ndarray], np.ndarray] = np.asarray,
     tolerance: float | None = None,
 ) -> Fitted:
     """Fit W in units of 1 / T: the start is the temperature, and strengths fit any logits."""
@@ -68,11 +68,7 @@ def _fit_linear(
     found = problem.solve(guess, **rough)
     matrix, bias = problem.split(found.parameters)
     matrix = matrix / temperature
-
-    def apply(logits: np.ndarray) -> np.ndarray:
-        inputs = features(logits)
-        return (inputs * matrix if is_diagonal else inputs @ matrix.T) + bias
-
+    apply = partial(_linear, matrix=matrix, bias=bias, features=features)
     is_right = apply(sample.logits).argmax(axis=1) == sample.labels
     reason = "" if options.bias and not is_diagonal else absent_classes(sample)
     if is_diagonal and is_right.all():
@@ -88,6 +84,17 @@ def _fit_linear(
         options=options,
         guess=found.parameters,
     )
+
+
+def _linear(
+    logits: np.ndarray,
+    matrix: np.ndarray,
+    bias: np.ndarray,
+    features: Callable[[np.ndarray], np.ndarray] = np.asarray,
+) -> np.ndarray:
+    """Return W f + b; W is a matrix, or the diagonal of one."""
+    inputs = features(logits)
+    return (inputs * matrix if matrix.ndim == 1 else inputs @ matrix.T) + bias
 
 
 def _with_strengths(
@@ -130,7 +137,11 @@ def _fit_binary_linear(sample: Sample, options: Options, rank: int) -> Fitted:
     slope, bias = found.parameters
     is_right = (logits[:, 0] * slope + bias > 0) == sample.labels
     return Fitted(
-        apply=lambda logits: logits * slope + [0.0, bias],
+        apply=partial(
+            _linear,
+            matrix=np.array([slope, slope]),
+            bias=np.array([0.0, bias]),
+        ),
         arguments=(np.full((1,) * rank, slope).tolist(), [float(bias)]),
         num_parameters=2,
         iterations=found.iterations,

@@ -1,6 +1,7 @@
 """Platt scaling and beta calibration: a logistic map of each class against the rest."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ from keras_focal._host import log_probabilities
 from keras_focal.calibration.maps._reasons import absent_classes, separated_classes
 from keras_focal.calibration.maps._sample import Fitted, Options, Sample
 from keras_focal.calibration.maps._solvers import logistic
+
+Features = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Gives what is combined linearly, shape (N, F), of log p and log(1 - p) of a class."""
 
 
 def targets_of(sample: Sample, smoothing: bool) -> tuple[range, np.ndarray]:
@@ -23,9 +27,9 @@ def targets_of(sample: Sample, smoothing: bool) -> tuple[range, np.ndarray]:
     return classes, np.where(hits, (positives + 1) / (positives + 2), 1 / (negatives + 2))
 
 
-def joined(columns: list[np.ndarray], is_binary: bool) -> np.ndarray:
-    """Return logits of the log-odds of each class."""
-    if is_binary:
+def joined(columns: list[np.ndarray]) -> np.ndarray:
+    """Return logits of the log-odds of each class; of one column, of the positive class."""
+    if len(columns) == 1:
         return np.stack([np.zeros_like(columns[0]), columns[0]], axis=1)
     return -np.logaddexp(0.0, -np.stack(columns, axis=1))
 
@@ -33,7 +37,7 @@ def joined(columns: list[np.ndarray], is_binary: bool) -> np.ndarray:
 def _one_vs_rest(
     sample: Sample,
     options: Options,
-    features: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    features: Features,
     start: list[float],
     bounded: int,
 ) -> Fitted:
@@ -53,16 +57,8 @@ def _one_vs_rest(
     reason = ""
     if not options.smoothing:
         reason = absent_classes(sample) or separated_classes(sample, log_p - log_q, classes)
-
-    def apply(logits: np.ndarray) -> np.ndarray:
-        log_p, log_q = log_probabilities(logits)
-        columns = [
-            features(log_p[:, k], log_q[:, k]) @ parameters[i] for i, k in enumerate(classes)
-        ]
-        return joined(columns, sample.is_binary)
-
     return Fitted(
-        apply=apply,
+        apply=partial(_logistic, parameters=parameters, classes=classes, features=features),
         arguments=tuple(parameters.T.tolist()),
         num_parameters=parameters.size,
         iterations=max(one.iterations for one in found),
@@ -73,15 +69,25 @@ def _one_vs_rest(
     )
 
 
-def fit_platt(sample: Sample, options: Options, guess: Any = None) -> Fitted:
-    def features(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
-        return np.stack([log_p - log_q, np.ones_like(log_p)], axis=1)
+def _logistic(
+    logits: np.ndarray, parameters: np.ndarray, classes: range, features: Features
+) -> np.ndarray:
+    log_p, log_q = log_probabilities(logits)
+    columns = [features(log_p[:, k], log_q[:, k]) @ parameters[i] for i, k in enumerate(classes)]
+    return joined(columns)
 
-    return _one_vs_rest(sample, options, features, [1.0, 0.0], 0)
+
+def fit_platt(sample: Sample, options: Options, guess: Any = None) -> Fitted:
+    return _one_vs_rest(sample, options, _platt_features, [1.0, 0.0], 0)
+
+
+def _platt_features(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
+    return np.stack([log_p - log_q, np.ones_like(log_p)], axis=1)
 
 
 def fit_beta(sample: Sample, options: Options, guess: Any = None) -> Fitted:
-    def features(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
-        return np.stack([log_p, -log_q, np.ones_like(log_p)], axis=1)
+    return _one_vs_rest(sample, options, _beta_features, [1.0, 1.0, 0.0], 2)
 
-    return _one_vs_rest(sample, options, features, [1.0, 1.0, 0.0], 2)
+
+def _beta_features(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
+    return np.stack([log_p, -log_q, np.ones_like(log_p)], axis=1)

@@ -6,6 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.maps import check_strength
+from keras_focal._validation.numbers import check_count
+
 
 @dataclass(frozen=True)
 class Options:
@@ -16,6 +20,21 @@ class Options:
     smoothing: bool = True
     map_bins: int = 30
     binning: str = "balanced"
+
+    @classmethod
+    def of(
+        cls, off_diagonal: Any, bias: Any, smoothing: Any, map_bins: Any, binning: Any
+    ) -> "Options":
+        """Check the arguments."""
+        check_choice("smoothing", smoothing, (True, False))
+        check_choice("binning", binning, ("balanced", "equal_width"))
+        return cls(
+            check_strength("off_diagonal", off_diagonal),
+            check_strength("bias", bias),
+            bool(smoothing),
+            check_count("map_bins", map_bins),
+            binning,
+        )
 
 
 @dataclass(frozen=True)

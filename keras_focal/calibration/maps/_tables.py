@@ -1,6 +1,7 @@
 """Histogram binning and isotonic regression: a table of each class over its log-odds."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,15 @@ from keras_focal.calibration.maps._one_vs_rest import joined, targets_of
 from keras_focal.calibration.maps._sample import Fitted, Options, Sample
 from keras_focal.calibration.maps._solvers import libraries
 
+Table = tuple[np.ndarray, np.ndarray]
+LookUp = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
 
 def _fit_tables(
     sample: Sample,
     options: Options,
-    table: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
-    look_up: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    table: Callable[[np.ndarray, np.ndarray, np.ndarray], Table],
+    look_up: LookUp,
 ) -> Fitted:
     classes, targets = targets_of(sample, options.smoothing)
     log_p, log_q = log_probabilities(sample.logits)
@@ -23,23 +27,25 @@ def _fit_tables(
     tables = [
         table(odds[weighed, k], targets[weighed, k], sample.weights[weighed]) for k in classes
     ]
-
-    def apply(logits: np.ndarray) -> np.ndarray:
-        log_p, log_q = log_probabilities(logits)
-        columns = [
-            np.clip(look_up(log_p[:, k] - log_q[:, k], *tables[i]), TINY, 1 - 2.0**-24)
-            for i, k in enumerate(classes)
-        ]
-        if sample.is_binary:
-            return joined([log_odds(columns[0])], True)
-        return np.log(np.stack(columns, axis=1))
-
     return Fitted(
-        apply=apply,
+        apply=partial(_tabulated, tables=tables, classes=classes, look_up=look_up),
         arguments=tuple(_padded(part) for part in zip(*tables, strict=True)),
         num_parameters=sum(len(values) for _, values in tables),
         options=options,
     )
+
+
+def _tabulated(
+    logits: np.ndarray, tables: list[Table], classes: range, look_up: LookUp
+) -> np.ndarray:
+    log_p, log_q = log_probabilities(logits)
+    columns = [
+        np.clip(look_up(log_p[:, k] - log_q[:, k], *tables[i]), TINY, 1 - 2.0**-24)
+        for i, k in enumerate(classes)
+    ]
+    if len(columns) == 1:
+        return joined([log_odds(columns[0])])
+    return np.log(np.stack(columns, axis=1))
 
 
 def _padded(rows: tuple[np.ndarray, ...]) -> list[list[float]]:
@@ -81,7 +87,8 @@ def fit_histogram(sample: Sample, options: Options, guess: Any = None) -> Fitted
         middle = np.resize((np.arange(bins) + 0.5) / bins, len(count))
         return edges, np.where(count > 0, hits / np.where(count > 0, count, 1.0), middle)
 
-    def look_up(x: np.ndarray, edges: np.ndarray, values: np.ndarray) -> np.ndarray:
-        return values[np.searchsorted(edges, x)]
+    return _fit_tables(sample, options, table, _bin_value)
 
-    return _fit_tables(sample, options, table, look_up)
+
+def _bin_value(x: np.ndarray, edges: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return values[np.searchsorted(edges, x)]

@@ -1,5 +1,6 @@
 """Maps of one temperature: alone, before a focal posterior, and in a mixture."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def temperature_of(sample: Sample) -> TemperatureFit:
 def fit_by_temperature(sample: Sample, options: Options, guess: Any = None) -> Fitted:
     fit = temperature_of(sample)
     return Fitted(
-        apply=lambda logits: logits / fit.temperature,
+        apply=partial(divided, temperature=fit.temperature),
         arguments=(fit.temperature,),
         num_parameters=1,
         at_bound=fit.at_bound,
@@ -39,11 +40,15 @@ def fit_by_temperature(sample: Sample, options: Options, guess: Any = None) -> F
     )
 
 
+def divided(logits: np.ndarray, temperature: float) -> np.ndarray:
+    return logits / temperature
+
+
 def fit_by_focal_temperature(sample: Sample, options: Options, guess: Any = None) -> Fitted:
     fit = focal_fitted(_data(sample), BOUNDS, GAMMA_BOUNDS)
     temperature, gamma = fit.temperature, fit.gamma
     return Fitted(
-        apply=lambda logits: focal_temperature_map(logits, temperature, gamma),
+        apply=partial(focal_temperature_map, temperature=temperature, gamma=gamma),
         arguments=(gamma, temperature),
         num_parameters=2,
         converged=fit.converged,
@@ -57,20 +62,12 @@ def fit_ensemble(sample: Sample, options: Options, guess: Any = None) -> Fitted:
     plain = temperature_of(sample)
     temperature = plain.temperature
 
-    def parts(logits: np.ndarray) -> np.ndarray:
-        hot, plain = softmax(logits / temperature), softmax(logits)
-        return np.stack([hot, plain, np.full_like(plain, 1 / logits.shape[1])], axis=-1)
-
     rows = np.arange(len(sample.labels))
-    likelihoods = np.maximum(parts(sample.logits)[rows, sample.labels], 1e-300)
-    found = mixture(likelihoods, sample.weights)
-
-    def apply(logits: np.ndarray) -> np.ndarray:
-        return np.log(np.maximum(parts(logits) @ found.parameters, 1e-300))
-
+    parts = _mixed_parts(sample.logits, temperature)[rows, sample.labels]
+    found = mixture(np.maximum(parts, 1e-300), sample.weights)
     shares = found.parameters.tolist()
     return Fitted(
-        apply=apply,
+        apply=partial(_mixed, temperature=temperature, shares=found.parameters),
         arguments=(temperature, shares),
         num_parameters=3,
         iterations=found.iterations,
@@ -78,3 +75,13 @@ def fit_ensemble(sample: Sample, options: Options, guess: Any = None) -> Fitted:
         at_bound=plain.at_bound or min(shares) == 0,
         options=options,
     )
+
+
+def _mixed_parts(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Return the three distributions that are mixed, shape (N, K, 3)."""
+    hot, plain = softmax(logits / temperature), softmax(logits)
+    return np.stack([hot, plain, np.full_like(plain, 1 / logits.shape[1])], axis=-1)
+
+
+def _mixed(logits: np.ndarray, temperature: float, shares: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(_mixed_parts(logits, temperature) @ shares, 1e-300))

@@ -10,6 +10,14 @@ from keras import ops
 
 from keras_focal import functional
 from keras_focal.calibration.temperature import grid_betas
+from keras_focal.functional._backend.compilation import jitted
+from keras_focal.functional.calibration._bins import (
+    contributions,
+    equal_width_bins,
+    logit_cells,
+    top_label,
+)
+from keras_focal.functional.calibration._scores import class_probabilities, class_targets
 
 
 @dataclass(frozen=True)
@@ -72,16 +80,16 @@ def amounts_of(
 @cache
 def _kernel(num_bins: int, from_logits: bool) -> Callable[..., Amounts]:
     def kernel(predictions: Any, labels: Any) -> Amounts:
-        top = functional.top_label(labels, predictions, from_logits=from_logits)
-        p = functional.class_probabilities(predictions, from_logits=from_logits)
+        top = top_label(labels, predictions, from_logits=from_logits)
+        p = class_probabilities(predictions, from_logits=from_logits)
         return Amounts(
-            amounts=functional.amounts(top, ops.ones_like(top.complement)),
-            bins=functional.equal_width_bins(top.confidence, num_bins),
-            cells=functional.logit_cells(top),
+            amounts=contributions(top, ops.ones_like(top.complement)),
+            bins=equal_width_bins(top.confidence, num_bins),
+            cells=logit_cells(top),
             brier=functional.brier_score(labels, predictions, from_logits=from_logits),
-            targets=functional.class_targets(labels, predictions.shape),
+            targets=class_targets(labels, predictions.shape),
             p=p,
-            class_bins=functional.equal_width_bins(p, num_bins),
+            class_bins=equal_width_bins(p, num_bins),
         )
 
-    return functional.jitted(kernel)
+    return jitted(kernel)

@@ -4,8 +4,17 @@ from typing import Any
 
 import numpy as np
 
-from keras_focal._validation import check_same_shape
-from keras_focal.calibration.given import Rows, check_predictions, flattened, read, to_numpy
+from keras_focal._host import least_probability
+from keras_focal._validation.shapes import check_same_shape
+from keras_focal.calibration.given import (
+    Rows,
+    as_numpy,
+    check_predictions,
+    flattened,
+    read,
+    single,
+    to_numpy,
+)
 from keras_focal.calibration.report._report import CalibrationReport
 from keras_focal.calibration.report._rows import Settings
 from keras_focal.calibration.report._sums import Sums, empty_report, sums_of
@@ -42,7 +51,7 @@ class CalibrationState:
         """Return the rows of a record and the length of the last axis, or raise."""
         settings = self._settings
         ((predictions, labels, *weights),) = read([record], "record", "labels")
-        predictions, labels = to_numpy(predictions), to_numpy(labels)
+        predictions, labels = self._read(predictions), to_numpy(labels)
         weight = None if not weights or weights[0] is None else to_numpy(weights[0])
         if 0 in predictions.shape[-1:] or predictions.ndim == 0:
             raise ValueError(
@@ -69,6 +78,16 @@ class CalibrationState:
         if not settings.from_logits and batch.predictions.size:
             check_predictions(batch.predictions, False)
         return batch, predictions.shape[-1]
+
+    def _read(self, predictions: Any) -> np.ndarray:
+        """Return predictions in float32 or better; what a 0 counts as is that of their dtype."""
+        given = as_numpy(predictions)
+        predictions = single(given)
+        if self._settings.from_logits or given is predictions:
+            return predictions
+        is_binary = predictions.shape[-1:] == (1,)
+        least = np.float32(least_probability(str(given.dtype), is_binary=is_binary))
+        return np.where(predictions == 0, least, predictions)
 
     def _check_classes(self, shape: tuple[int, ...]) -> None:
         if self.num_classes not in (None, shape[-1]):

@@ -13,8 +13,11 @@ from keras_focal.calibration.given import HeldOut, Rows
 from keras_focal.calibration.report._report import CalibrationReport
 from keras_focal.calibration.report._rows import Settings, amounts_of
 from keras_focal.calibration.temperature import GRID, GridSums, TemperatureFit, fitted
-from keras_focal.functional import LOGIT_CELLS, BinStatistics
+from keras_focal.functional import BinStatistics
+from keras_focal.functional._backend.compilation import jitted
 from keras_focal.functional._inputs.probabilities import TOLERANCE
+from keras_focal.functional.calibration._bins import LOGIT_CELLS
+from keras_focal.functional.calibration._partitions import equal_mass_bins
 
 CONFIDENT = 0.99
 """Confidence above which a prediction is of the set S99 of the paper."""
@@ -157,13 +160,13 @@ def _reading(num_bins: int) -> Callable[..., dict[str, Any]]:
         bins, cells, classes = (BinStatistics(*parts[start : start + 3]) for start in (0, 3, 6))
         return {
             "ece": functional.ece_from_bins(bins),
-            "ada_ece": functional.ece_from_bins(functional.equal_mass_bins(cells, num_bins)),
+            "ada_ece": functional.ece_from_bins(equal_mass_bins(cells, num_bins)),
             "mce": functional.mce_from_bins(bins),
             # Every class counts every prediction: their mean is the error of all their bins.
             "classwise_ece": functional.ece_from_bins(classes),
         }
 
-    return functional.jitted(kernel)
+    return jitted(kernel)
 
 
 def _class_errors(sums: np.ndarray, num_bins: int) -> np.ndarray:

@@ -29,6 +29,10 @@ class Graph:
             inputs, outputs = model.input, model.output
         elif _is_plain_sequence(model):
             inputs, outputs = model.inputs[0], model.outputs[0]
+            # Whether the last layer gives a dict of one tensor, as that of a SavedModel does.
+            structure = model.compute_output_spec(inputs)
+            if isinstance(structure, dict):
+                outputs = dict.fromkeys(structure, outputs)
         else:  # `output` of a model that is called as a layer has lost the structure
             inputs = _inputs_of(model, example)
             outputs = model(inputs)

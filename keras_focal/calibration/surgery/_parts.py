@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
-from keras_focal import functional
 from keras_focal.calibration.surgery._graph import Graph, anew, free_name
 from keras_focal.calibration.surgery._head import Head, scale, without_activation
+from keras_focal.functional._inputs.weights import effective_weights
 
 
 class Parts:
@@ -77,7 +77,7 @@ class _Counts(keras.layers.Layer):
     supports_masking = True
 
     def call(self, inputs: Any) -> Any:
-        return functional.effective_weights(inputs, None)
+        return effective_weights(inputs, None)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape[:-1]

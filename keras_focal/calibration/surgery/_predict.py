@@ -1,5 +1,6 @@
 """What a model makes of held-out data: one output at a time, from arrays or batches."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -7,7 +8,11 @@ import numpy as np
 
 from keras_focal.calibration.given import Declared, Rows, to_numpy
 from keras_focal.calibration.surgery._graph import Graph
-from keras_focal.calibration.surgery._source import Source, check_given
+from keras_focal.calibration.surgery._source import Source, check_given, of_output
+from keras_focal.calibration.temperature import Gathered
+
+MOST = 2**24
+"""Numbers that a model predicts at once of arrays: 64 MB in float32."""
 
 
 def predict(
@@ -15,82 +20,98 @@ def predict(
     graph: Graph,
     source: Source,
     declared: dict[str, Declared],
-    columns: set[str],
+    gathered: dict[str, list[Gathered]],
     batch_size: int,
     verbose: str | int,
-) -> dict[str, list[Rows]]:
-    """Return the predictions that count of each output that has labels; batches are read once.
+) -> None:
+    """Gather the predictions that count of each output that has labels; batches are read once.
 
     Args:
         probe: The model that gives values and the counts of a mask.
         graph: Of the model of the user.
         source: Held-out data.
         declared: By output, what its predictions are.
-        columns: Outputs whose columns are read one by one.
+        gathered: By output, where they go: all to one, or each column to one of its own.
         batch_size: Of arrays.
         verbose: As in `Model.predict`.
     """
+    parts = _of_arrays if source.batches is None else _of_batches
+    for found, given, weighed in parts(probe, graph, source, batch_size, verbose):
+        for name, targets in gathered.items():
+            if name not in given:
+                continue
+            with of_output(name, len(graph.outputs) > 1):
+                values = np.asarray(found["values"][name])
+                weights = _weights(weighed.get(name), np.asarray(found["counts"][name]))
+                is_one = len(targets) == 1
+                rows = _rows(values, given[name], weights, declared[name], by_column=not is_one)
+                for target, of_target in zip(targets, rows, strict=True):
+                    target.add(of_target)
 
-    def of(found: Any, labels: Any, weights: Any) -> dict[str, list[Rows]]:
-        given, weighed = check_given(graph, labels, weights)
-        return {
-            name: _rows(
-                name,
-                np.asarray(found["values"][name]),
-                given[name],
-                _weights(weighed.get(name), np.asarray(found["counts"][name])),
-                declared[name],
-                name in columns,
-                len(graph.outputs) > 1,
-            )
-            for name in declared
-            if name in given
-        }
 
-    if source.batches is None:
-        found = probe.predict(source.x, batch_size=batch_size, verbose=verbose)
-        return of(found, source.labels, source.weights)
-    parts = []
+Part = tuple[Any, dict[str, Any], dict[str, Any]]
+"""What the probe gives, and labels and weights by output."""
+
+
+def _of_batches(
+    probe: keras.Model, graph: Graph, source: Source, batch_size: int, verbose: str | int
+) -> Iterator[Part]:
+    assert source.batches is not None
     progress = keras.utils.Progbar(source.size, verbose=1 if verbose in ("auto", 1) else 0)
-    for inputs, labels, *weights in source.batches:
+    count = 0
+    for count, (inputs, labels, *weights) in enumerate(source.batches, 1):
         found = probe.predict_on_batch(keras.tree.map_structure(np.asarray, inputs))
-        parts.append(of(found, labels, weights[0] if weights else None))
-        progress.add(1)
+        yield found, *check_given(graph, labels, weights[0] if weights else None)
+        progress.update(count)
     if verbose:
-        progress.update(len(parts), finalize=True)
-    return {
-        name: [
-            Rows(*map(np.concatenate, zip(*pieces, strict=True)))
-            for pieces in zip(*(part[name] for part in parts if name in part), strict=True)
-        ]
-        for name in declared
-    }
+        progress.update(count, finalize=True)
+
+
+def _of_arrays(
+    probe: keras.Model, graph: Graph, source: Source, batch_size: int, verbose: str | int
+) -> Iterator[Part]:
+    given, weighed = check_given(graph, source.labels, source.weights)
+    size = len(keras.tree.flatten(source.x)[0])
+    most = batch_size * max(1, MOST // (batch_size * _numbers_of_sample(probe, source.example)))
+    if size <= most:
+        yield probe.predict(source.x, batch_size=batch_size, verbose=verbose), given, weighed
+        return
+    given, weighed = (
+        {name: to_numpy(part) for name, part in parts.items()} for parts in (given, weighed)
+    )
+    progress = keras.utils.Progbar(size, verbose=1 if verbose in ("auto", 1) else 0)
+    for start in range(0, size, most):
+        rows = slice(start, start + most)
+        x = keras.tree.map_structure(lambda part, rows=rows: part[rows], source.x)
+        found = probe.predict(x, batch_size=batch_size, verbose=0)
+        yield (
+            found,
+            {name: part[rows] for name, part in given.items()},
+            {name: part[rows] for name, part in weighed.items()},
+        )
+        progress.update(min(start + most, size))
+
+
+def _numbers_of_sample(probe: keras.Model, example: Any) -> int:
+    """Return how many numbers the probe gives for a sample."""
+    tensors = keras.tree.flatten(probe.outputs)
+    if any(None in tensor.shape[1:] for tensor in tensors):
+        tensors = keras.tree.flatten(probe.predict_on_batch(example))
+    return sum(int(np.prod(tensor.shape[1:])) for tensor in tensors)
 
 
 def _rows(
-    name: str,
-    values: np.ndarray,
-    labels: Any,
-    weights: Any,
-    declared: Declared,
-    by_column: bool,
-    is_named: bool,
+    values: np.ndarray, labels: Any, weights: Any, declared: Declared, *, by_column: bool
 ) -> list[Rows]:
     """Return rows of an output, or of each of its columns."""
-    try:
-        if not by_column:
-            return [declared.rows(values, labels, weights)]
-        labels = to_numpy(labels)
-        plain = Declared(declared.from_logits, declared.ignore_class)
-        declared.rows(values, labels, weights)
-        return [
-            plain.rows(values[..., k : k + 1], labels[..., k], weights)
-            for k in range(values.shape[-1])
-        ]
-    except ValueError as error:
-        if is_named:
-            error.add_note(f"This is of the output {name!r}.")
-        raise
+    if not by_column:
+        return [declared.rows(values, labels, weights)]
+    labels = to_numpy(labels)
+    declared.rows(values, labels, weights)
+    plain = Declared(declared.from_logits, declared.ignore_class)
+    return [
+        plain.rows(values[..., k : k + 1], labels[..., k], weights) for k in range(values.shape[-1])
+    ]
 
 
 def _weights(given: Any, counts: np.ndarray) -> np.ndarray | None:

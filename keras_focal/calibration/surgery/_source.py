@@ -1,7 +1,8 @@
 """Held-out data for a model: arrays, or batches of which the first has been looked at."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import keras
@@ -71,3 +72,14 @@ def check_given(graph: Graph, y: Any, sample_weight: Any) -> tuple[dict, dict]:
             "one-hot rows."
         )
     return labels, graph.given("sample_weight", sample_weight, shared=True)
+
+
+@contextmanager
+def of_output(name: str, is_one_of_several: bool) -> Iterator[None]:
+    """Let errors say which of several outputs they are about."""
+    try:
+        yield
+    except ValueError as error:
+        if is_one_of_several:
+            error.add_note(f"This is of the output {name!r}.")
+        raise

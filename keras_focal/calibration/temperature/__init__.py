@@ -9,6 +9,7 @@ from keras_focal.calibration.temperature._focal_fit import (
     focal_fitted,
 )
 from keras_focal.calibration.temperature._focal_map import focal_temperature_map
+from keras_focal.calibration.temperature._gathered import Gathered
 from keras_focal.calibration.temperature._grid_sums import GridSums, grid_betas
 from keras_focal.calibration.temperature._sums import GRID, Data
 
@@ -18,6 +19,7 @@ __all__ = [
     "GRID",
     "Data",
     "FocalTemperatureFit",
+    "Gathered",
     "GridSums",
     "TemperatureFit",
     "bound_message",

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_focal._validation import check_choice, check_count, check_temperature_bounds
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.maps import check_temperature_bounds
+from keras_focal._validation.numbers import check_count
 from keras_focal.calibration.given import Declared, held_out_of
 from keras_focal.calibration.temperature._bounds import BOUNDS, bound_message
 from keras_focal.calibration.temperature._grid_sums import GridSums
@@ -25,7 +27,8 @@ class TemperatureFit:
         nll_before: Mean negative log-likelihood in nats at T = 1.
         nll_after: The same at T.
         ece_before: Expected calibration error, a fraction, at T = 1.
-        ece_after: The same at T.
+        ece_after: The same at T. NaN where `calibrate` had too many predictions to keep, or of a
+            report, unless T is one of 0.1, 0.2, ... 10.
         reason: Why T is a bound, in words; empty where it is not.
     """
 

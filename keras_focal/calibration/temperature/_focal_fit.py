@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_focal._validation import check_count, check_gamma_bounds, check_temperature_bounds
+from keras_focal._validation.gamma import check_gamma_bounds
+from keras_focal._validation.maps import check_temperature_bounds
+from keras_focal._validation.numbers import check_count
 from keras_focal.calibration.given import Declared, held_out_of
 from keras_focal.calibration.temperature._bounds import BOUNDS
 from keras_focal.calibration.temperature._fit import fitted

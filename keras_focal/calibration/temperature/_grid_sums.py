@@ -49,6 +49,16 @@ class GridSums:
     num_samples: int
     values: np.ndarray
 
+    @classmethod
+    def of(cls, data: HeldOut, betas: np.ndarray, num_bins: int) -> "GridSums":
+        """Return what some predictions add up to."""
+        return cls(betas, num_bins, len(data.labels), cls.values_of(data, betas, num_bins))
+
+    def plus(self, other: "GridSums") -> "GridSums":
+        """Return the sums of both."""
+        count, values = self.num_samples + other.num_samples, self.values + other.values
+        return GridSums(self.betas, self.num_bins, count, values)
+
     @staticmethod
     def values_of(data: HeldOut, betas: np.ndarray, num_bins: int) -> np.ndarray:
         """Return the values of some predictions."""

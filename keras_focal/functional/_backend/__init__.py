@@ -1,1 +1,1 @@
-"""Where a kernel is compiled and differentiated: the one place that knows of a backend."""
+"""Compilation, custom derivatives and operations that depend on the backend."""

@@ -1,9 +1,9 @@
-"""Where a kernel is compiled: the one place that knows of a backend.
+"""Compilation of kernels.
 
-JAX compiles what it is asked to, torch runs eagerly, and a TensorFlow function built with
-`jit_compile=True` is compiled whole. A TensorFlow graph that is not, which is what Keras trains
-with on a machine without a GPU, writes every intermediate array to memory. There a kernel becomes
-an island: compiled by XLA, inside the graph that is not (docs/decisions/kernels.md).
+JAX compiles whole steps, as does a TensorFlow function with `jit_compile=True`; torch runs eagerly.
+A TensorFlow graph without `jit_compile`, which Keras uses on machines without a GPU, writes every
+intermediate array to memory. There a kernel becomes an island: compiled by XLA inside the
+uncompiled graph (docs/decisions/kernels.md).
 """
 
 import math
@@ -14,26 +14,26 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_focal.functional._backend.precision import Tensor
+from keras_focal._typing import Tensor
 
 SMALLEST_ISLAND = 2**10
-"""Entries of the widest array below which starting compiled code costs more than it saves."""
+"""Size of the widest array below which starting compiled code costs more than it saves."""
 
 _SMALL = {1 << octave for octave in range(11)}
 _LARGE = {step << octave for octave in range(8, 29) for step in range(4, 8)}
 SIZES = np.array(sorted(_SMALL | _LARGE), "int32")
-"""Numbers of rows to the next of which an unknown one is padded: code is compiled for each size.
+"""Numbers of rows to which an unknown number is padded, since code is compiled for each size.
 
-Powers of two up to 1,024, then four in each octave.
+Powers of two up to 1,024, then four sizes per octave.
 """
 
 
 def over_rows(kernel: Callable, *arrays: Tensor, axes: int, shared: tuple[Tensor, ...] = ()) -> Any:
-    """Return kernel(*arrays, *shared), compiled where that is faster.
+    """Return kernel(*arrays, *shared), compiled if that is faster.
 
     Args:
-        kernel: Function that treats every row alone. It takes the arrays, or the same rows under
-            one leading axis, and returns a tensor, or a tuple of them, with the same leading axes.
+        kernel: Function that treats rows independently. It takes the arrays, or the same rows with
+            one leading axis, and returns a tensor or a tuple of tensors with the same leading axes.
         arrays: Tensors of shapes (...) or (..., K).
         axes: Number of axes before K.
         shared: Tensors that all rows have in common.
@@ -70,9 +70,9 @@ def _padded(
 
 
 def _with_rows(arrays: tuple[Tensor, ...], axes: int) -> tuple[Tensor, list[Tensor]]:
-    """Return the number of rows, and the arrays with their rows on one axis and rows of 0 added.
+    """Return the number of rows, and the arrays with their rows on one axis, padded with zeros.
 
-    Code is compiled anew for each number of rows that comes: with those added, few numbers do.
+    Code is compiled for each number of rows; padding keeps the number of sizes small.
     """
     import tensorflow as tf
 
@@ -88,9 +88,9 @@ def compiled(kernel: Callable, *arrays: Tensor, rows: tuple[Tensor, ...] = ()) -
 
     Args:
         kernel: Function of tensors.
-        arrays: Tensors. Nothing is compiled where a shape is not known.
-        rows: Tensors of shape (n,) or (n, ...), n known or not. Where it is not, rows of 0 are
-            added: they must not change what the kernel returns.
+        arrays: Tensors. Nothing is compiled if one of their shapes is unknown.
+        rows: Tensors of shape (n,) or (n, ...). If n is unknown, rows of zeros are added, which
+            must not change the result of the kernel.
     """
     if keras.backend.backend() != "tensorflow":
         return kernel(*arrays, *rows)
@@ -102,15 +102,15 @@ def compiled(kernel: Callable, *arrays: Tensor, rows: tuple[Tensor, ...] = ()) -
         return kernel(*arrays, *rows)
     is_counted = all(row.shape[0] is not None for row in rows)
     all_rows = rows if is_counted else _with_rows(rows, 1)[1]
-    # A variable is read here: its replicated kinds cannot be handed over.
+    # Variables are read here: replicated ones cannot be passed to the function.
     inputs = map(tf.convert_to_tensor, (*arrays, *all_rows))
     return tf.function(kernel, jit_compile=True)(*inputs)
 
 
 def jitted(kernel: Callable) -> Callable:
-    """Return a kernel of arrays that is compiled whole on JAX, which else compiles each operation.
+    """Return the kernel, compiled as a whole on JAX, which otherwise compiles each operation.
 
-    The others run operations one by one without compiling them.
+    The other backends run single operations without compiling them.
     """
     if keras.backend.backend() != "jax":
         return kernel

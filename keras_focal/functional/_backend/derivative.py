@@ -1,7 +1,7 @@
-"""Values with a gradient of their own, on every backend and under every transformation of it.
+"""Functions with a custom gradient, on every backend and under all of its transformations.
 
-All that may be traced is an argument: what a custom derivative closes over belongs to the
-transformation that was innermost when it was built, and leaks from it under an outer one.
+Everything that may be traced is passed as an argument. A value that a custom derivative closes over
+belongs to the innermost transformation at the time, and would leak from it under an outer one.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_focal.functional._backend.precision import Tensor
+from keras_focal._typing import Tensor
 
 Backward = Callable[[tuple[Tensor, ...], tuple[Tensor, ...], Tensor], Sequence[Tensor | None]]
 
@@ -18,16 +18,16 @@ Backward = Callable[[tuple[Tensor, ...], tuple[Tensor, ...], Tensor], Sequence[T
 def with_gradient(
     forward: Callable[..., tuple[Tensor, ...]], backward: Backward
 ) -> Callable[..., Tensor]:
-    """Return the function arguments -> forward(*arguments)[0], with a gradient of its own.
+    """Return the function arguments -> forward(*arguments)[0] with a custom gradient.
 
     Args:
-        forward: Function of tensors that returns the value and whatever else `backward` needs.
-        backward: Function (arguments, what `forward` returned, gradient of the value) -> one
-            gradient for each argument, None where there is none. Differentiated again, it gives
-            second derivatives; forward-mode derivatives do not exist.
+        forward: Function of tensors that returns the value, followed by what `backward` needs.
+        backward: Function (arguments, results of `forward`, gradient of the value) -> one gradient
+            for each argument, or None. It can be differentiated for second derivatives. There are
+            no forward-mode derivatives.
 
     Returns:
-        Function of as many tensors.
+        Function of the same arguments as `forward`.
     """
     if keras.backend.backend() == "jax":
         return _on_jax(forward, backward)
@@ -67,7 +67,7 @@ def _on_tensorflow(forward: Callable, backward: Backward) -> Callable[..., Tenso
 
         return terms[0], differentiate
 
-    # A variable must not be read inside.
+    # A variable must not be read inside the function.
     return lambda *arguments: value_of(*map(tf.convert_to_tensor, arguments))
 
 
@@ -92,7 +92,7 @@ def _on_torch(forward: Callable, backward: Backward) -> Callable[..., Tensor]:
         def backward(ctx: Any, upstream: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
             saved = ctx.saved_tensors
             arguments, terms = saved[: ctx.number], saved[ctx.number :]
-            # What is differentiated again has to be computed from the arguments here.
+            # For second derivatives the terms must be recomputed from the arguments.
             terms = forward(*arguments) if torch.is_grad_enabled() else (None, *terms)
             gradients = backward(arguments, terms, upstream)
             return tuple(
@@ -103,8 +103,8 @@ def _on_torch(forward: Callable, backward: Backward) -> Callable[..., Tensor]:
     return lambda *arguments: Value.apply(*arguments)[0]
 
 
-def once(x: Tensor, name: str) -> Tensor:
-    """Return x, of which no derivative can be taken: it would be wrong in silence.
+def differentiated_once(x: Tensor, name: str) -> Tensor:
+    """Return x with an error in place of its derivative, which would be wrong.
 
     Args:
         x: Float tensor, part of a gradient.
@@ -113,8 +113,8 @@ def once(x: Tensor, name: str) -> Tensor:
 
     def refuse(*_: Any) -> Any:
         raise ValueError(
-            f"`{name}` must be differentiated once. Received: a second derivative. Take it of the "
-            "linear layer and the loss one after the other."
+            f"`{name}` must be differentiated once. Received: a second derivative. Use a linear "
+            "layer followed by `sparse_categorical_focal_crossentropy` instead."
         )
 
     return with_gradient(lambda x: (ops.multiply(x, 1.0),), refuse)(x)

@@ -1,20 +1,21 @@
-"""Operations that Keras does not have, or not as fast."""
+"""Operations that Keras lacks, or for which a faster version exists."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_focal._typing import Tensor
 from keras_focal.functional._backend.compilation import is_compiled
-from keras_focal.functional._backend.precision import Tensor, to_float
+from keras_focal.functional._backend.precision import to_float
 
 
 def value_now(x: Tensor) -> Any:
-    """Return a tensor as a NumPy array; None where it has no value, as inside a compiled step."""
+    """Return a tensor as a NumPy array, or None if it has no value yet, as in a compiled step."""
     if keras.backend.backend() == "torch":
         import torch
 
-        # Reading would break the graph in two.
+        # Reading a value would break the graph.
         if torch.compiler.is_compiling():
             return None
     try:
@@ -24,9 +25,9 @@ def value_now(x: Tensor) -> Any:
 
 
 def scatter_add(x: Tensor, index: Tensor, rows: Tensor) -> Tensor:
-    """Return x with rows[i] added to row index[i] for every i, in place where x is given up.
+    """Return x with rows[i] added to row index[i] for every i, in place if x is donated.
 
-    Keras's own adds to nothing but zeros before 3.14: a pass over all of x, which may be large.
+    Before 3.14 the one in Keras only adds to zeros, which takes another pass over all of x.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -46,11 +47,11 @@ def matmul_float32(a: Tensor, b: Tensor) -> Tensor:
     return ops.matmul(to_float(a), to_float(b))
 
 
-def afresh(x: Tensor) -> Tensor:
-    """Return x, so that what is computed from it is computed again.
+def recomputed(x: Tensor) -> Tensor:
+    """Return x such that expressions of it are recomputed rather than kept in memory.
 
-    A compiler that finds the same expression in the forward and the backward pass keeps its
-    result in memory from the one to the other: an array as large as the logits.
+    A compiler that finds the same expression in the forward and the backward pass would keep its
+    result, an array as large as the logits, in memory in between.
     """
     if keras.backend.backend() != "jax":
         return x
@@ -60,10 +61,10 @@ def afresh(x: Tensor) -> Tensor:
 
 
 def log_of_one_plus(x: Tensor) -> Tensor:
-    """Return log(1 + x) for x in [0, 1], to 2e-7 in float32.
+    """Return log(1 + x) for x in [0, 1], with a relative error of 2e-7 in float32.
 
-    Compiled for a CPU, log1p takes most of the time of a sigmoid cross-entropy; this series does
-    not. Where every operation is a pass over memory, log1p is the faster.
+    When compiled for a CPU, log1p takes most of the time of a sigmoid cross-entropy and this series
+    is faster. When each operation is a pass over memory, log1p is faster.
     """
     if keras.backend.standardize_dtype(x.dtype) == "float64" or not is_compiled():
         return ops.log1p(x)

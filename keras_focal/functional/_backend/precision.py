@@ -1,4 +1,4 @@
-"""The precision that the package computes in: float32 or better, whatever comes in."""
+"""Precision: computations use float32 or better, whatever the dtype of the inputs."""
 
 from typing import Any
 
@@ -6,11 +6,10 @@ import keras
 from keras import ops
 
 from keras_focal import _host
-
-Tensor = Any
+from keras_focal._typing import Tensor
 
 TINY = _host.TINY
-"""The smallest normal float32."""
+"""The smallest normal float32. Some devices flush smaller numbers to zero."""
 
 LOWEST = -(2.0 - 2.0**-23) * 2.0**127
 """The lowest finite float32."""
@@ -19,16 +18,16 @@ _HALF = ("float16", "bfloat16")
 
 
 def compute_dtype(dtype: Any) -> str:
-    """Return the dtype to compute in: `dtype` itself, or float32 in place of a half dtype.
+    """Return the dtype to compute in: `dtype`, or float32 if it is a half-precision dtype.
 
-    `None` stands for `keras.config.floatx()`.
+    None means `keras.config.floatx()`.
     """
     dtype = keras.dtype_policies.get(dtype or keras.config.floatx()).compute_dtype
     return "float32" if dtype in _HALF else dtype
 
 
 def held_dtype(dtype: str) -> str:
-    """Return the dtype that a variable of `dtype` has here: JAX has float64 only if told so."""
+    """Return the dtype of a variable of `dtype`: JAX has float64 only if it is enabled."""
     if dtype == "float64" and keras.backend.backend() == "jax":
         import jax
 
@@ -46,6 +45,6 @@ def to_float(x: Any) -> Tensor:
 
 
 def floating(x: Tensor) -> Tensor:
-    """Return `x` as a float tensor of its own precision: a kernel raises it row by row."""
+    """Return `x` as a float tensor of its own precision; kernels cast it to float32 row by row."""
     x = ops.convert_to_tensor(x)
     return x if "float" in keras.backend.standardize_dtype(x.dtype) else ops.cast(x, "float32")

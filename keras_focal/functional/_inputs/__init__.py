@@ -1,1 +1,1 @@
-"""What comes in, each kind read in one file: labels, weights, predictions, gamma."""
+"""Reading and checking of arguments: labels, sample weights, predictions, gamma and alpha."""

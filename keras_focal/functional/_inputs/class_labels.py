@@ -1,4 +1,4 @@
-"""Labels that name one class: ids, columns of ids, and rows, read for metrics and scores."""
+"""Labels of one class per prediction: ids, columns of ids, and one-hot or soft rows."""
 
 from typing import Any
 
@@ -6,23 +6,23 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_focal._validation import check_no_ragged
-from keras_focal.functional._backend.precision import Tensor
+from keras_focal._typing import Tensor
+from keras_focal._validation.shapes import check_no_ragged
 
 INVALID = -1
-"""Takes the place of an id that names no class."""
+"""Replaces an id that is not a class."""
 
 IGNORED = -2
-"""Takes the place of the id to leave out, and of a row of zeros, which labels nothing."""
+"""Replaces the id of `ignore_class`, and a row of zeros, which has no label."""
 
 TOLERANCE = 0.01
-"""How far the sum of a row of targets may exceed 1 where it means one class."""
+"""How far the sum of a row of targets for one class may exceed 1."""
 
 _INT32 = np.iinfo("int32")
 
 
 def as_labels(labels: Any, name: str = "labels") -> Tensor:
-    """Return labels as a tensor; an id beyond int32 stays beyond every number of classes."""
+    """Return labels as a tensor. Ids beyond int32 are clipped, so they remain out of range."""
     check_no_ragged(name, labels)
     if isinstance(labels, list | tuple):
         labels = np.asarray(labels)
@@ -36,8 +36,8 @@ def class_of_each(labels: Any, predictions_shape: tuple, ignore_class: int | Non
     """Return the class of each prediction, shape predictions_shape[:-1].
 
     Args:
-        labels: Ids (...) or (..., 1), or rows (..., K), which stand for their largest entry.
-            Against one output column, a number in [0, 1]: the positive class above 0.5.
+        labels: Ids, shape (...) or (..., 1), or rows, shape (..., K), whose largest entry is the
+            class. For one output column, numbers in [0, 1]: the positive class above 0.5.
         predictions_shape: (..., K).
         ignore_class: None, or the id that becomes IGNORED.
 
@@ -65,18 +65,18 @@ def are_rows(labels: Tensor, predictions_shape: tuple) -> bool:
 
 
 def ids_in_range(labels: Tensor, num_classes: int) -> Tensor:
-    """Return labels as int32 ids, INVALID where they are no whole number in [0, num_classes)."""
+    """Return labels as int32 ids, INVALID unless they are whole numbers in [0, num_classes)."""
     labels = _comparable(labels)
     is_class = ops.logical_and(labels >= 0, labels < num_classes)
     if "float" in keras.backend.standardize_dtype(labels.dtype):
         is_class = ops.logical_and(is_class, ops.equal(labels, ops.floor(labels)))
-        # NaN has no integer.
+        # NaN cannot be cast to an integer.
         labels = ops.where(is_class, labels, ops.zeros_like(labels))
     return ops.where(is_class, ops.cast(labels, "int32"), INVALID)
 
 
 def class_of_rows(rows: Tensor) -> Tensor:
-    """Return the class of each row, the first of its largest entry; INVALID or IGNORED."""
+    """Return the class of each row, the first of its largest entries; or INVALID or IGNORED."""
     rows = ops.cast(rows, "float32")
     total = ops.sum(rows, axis=-1)
     is_row = ops.logical_and(ops.min(rows, axis=-1) >= 0, total <= 1.0 + TOLERANCE)
@@ -89,49 +89,41 @@ def _without(ids: Tensor, labels: Tensor, ignore_class: int) -> Tensor:
 
 
 def is_id(labels: Tensor, class_id: int) -> Tensor:
-    """Return where labels of any dtype are a class id."""
+    """Return where labels of any dtype equal a class id."""
     labels = _comparable(labels)
     return ops.equal(labels, ops.cast(class_id, labels.dtype))
 
 
 def _comparable(labels: Tensor) -> Tensor:
-    """Return labels in a dtype that holds any number of classes."""
+    """Return labels in a dtype that can hold any class id."""
     dtype = keras.backend.standardize_dtype(labels.dtype)
     is_narrow = dtype in ("bool", "int8", "uint8", "int16", "uint16")
     return ops.cast(labels, "int32") if is_narrow else labels
 
 
 def label_message(name: str, label: Any, num_classes: int, place: str) -> str:
-    """Return what to say of an invalid label: a row, or an id."""
+    """Return the error message for an invalid label: a row or an id."""
     if np.ndim(label):
         return (
-            f"`{name}` must hold rows that mean one class, >= 0 with a sum of at most 1. Received: "
+            f"`{name}` must hold rows for one class, >= 0 with a sum of at most 1. Received: "
             f"{row_text(label)}{place}. For several labels per sample use "
             "BinaryFocalCrossentropy, or a metric for each output."
         )
     if num_classes == 1:
         return (
-            f"`{name}` must hold numbers in [0, 1], for one output column. Received: {label:g}"
-            f"{place}. For class ids give one column for each class."
+            f"`{name}` must hold numbers in [0, 1] for one output column. Received: {label:g}"
+            f"{place}. For class ids, predict one column for each class."
         )
     if label == num_classes:
-        fix = "If the ids start at 1, subtract 1; else give the model one more output."
+        fix = "If the ids start at 1, subtract 1; otherwise give the model one more output."
     elif not np.isfinite(label) or label != np.floor(label):
         fix = "Give ids, one-hot rows or distributions."
     else:
-        fix = f"To leave it out pass ignore_class={int(label)}, or give it weight 0."
+        fix = f"To leave it out, pass ignore_class={int(label)} or give it weight 0."
     return (
         f"`{name}` must hold class ids, whole numbers in [0, {num_classes}). Received: {label:g}"
         f"{place}. {fix}"
     )
-
-
-def place_of(is_bad: np.ndarray) -> str:
-    """Return " at [i, j]" of the first true entry."""
-    if not is_bad.ndim:
-        return ""
-    index = np.unravel_index(is_bad.argmax(), is_bad.shape)
-    return f" at [{', '.join(map(str, index))}]"
 
 
 def row_text(row: np.ndarray) -> str:

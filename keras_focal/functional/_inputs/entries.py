@@ -1,9 +1,9 @@
-"""What a metric or a calibration error is given: labels, predictions and weights, read together.
+"""Labels, predictions and sample weights of metrics and calibration errors, read together.
 
-An entry is one prediction with its label and its weight. One that cannot be right is invalid: its
-label is no class, its weight is no number >= 0, or its prediction is no distribution. It raises
-where values can be read, and else makes NaN of the result. An entry of weight 0, that is masked or
-of the ignored class is exempt.
+An entry is one prediction with its label and its weight. It is invalid if the label is not a class,
+the weight is negative or not finite, or the prediction is not a probability distribution. An
+invalid entry raises an error where its values can be read, and otherwise makes the result NaN.
+Entries of weight 0, masked entries and entries of the ignored class are not checked.
 """
 
 from typing import Any, NamedTuple
@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_focal._validation import check_labels_fit, check_weights_fit
+from keras_focal._typing import Tensor
+from keras_focal._validation.entries import check_weights, place_of
+from keras_focal._validation.shapes import check_labels_fit, check_weights_fit
 from keras_focal.functional._backend.operations import value_now
-from keras_focal.functional._backend.precision import Tensor, to_float
+from keras_focal.functional._backend.precision import to_float
 from keras_focal.functional._inputs.class_labels import (
     IGNORED,
     INVALID,
@@ -21,7 +23,6 @@ from keras_focal.functional._inputs.class_labels import (
     as_labels,
     class_of_each,
     label_message,
-    place_of,
 )
 from keras_focal.functional._inputs.probabilities import check_distributions
 from keras_focal.functional._inputs.weights import align_weights
@@ -33,8 +34,8 @@ class Entries(NamedTuple):
     Attributes:
         predictions: Float tensor, shape (..., K).
         labels: Class ids, shape (...), or rows, shape (..., K).
-        ids: int32 class ids, shape (...), INVALID where there is none.
-        weights: Float32 tensor, shape (...); 0 where an entry is exempt.
+        ids: int32 class ids, shape (...); INVALID or IGNORED where there is none.
+        weights: Float32 tensor, shape (...); 0 where an entry is left out.
     """
 
     predictions: Tensor
@@ -61,19 +62,19 @@ def read_entries(
     names: tuple[str, str] = ("labels", "predictions"),
     is_checked: bool = True,
 ) -> Entries:
-    """Return what was given as entries.
+    """Return labels, predictions and weights as entries.
 
     Args:
         labels: Class ids, shape (...) or (..., 1), or rows, shape (..., K).
         predictions: Probabilities or logits, shape (..., K), or (N,) of the positive class of two.
         sample_weight: None, or weights of whole samples or of each prediction.
         from_logits: Whether predictions are logits.
-        ignore_class: None, or a class id that exempts an entry.
-        names: What the caller calls labels and predictions.
-        is_checked: Whether an invalid entry raises where it can be read.
+        ignore_class: None, or the class id of entries to leave out.
+        names: Names of the arguments for labels and predictions.
+        is_checked: Whether an invalid entry raises an error where it can be read.
 
     Raises:
-        ValueError: If shapes cannot match, or an entry is invalid and can be read now.
+        ValueError: If shapes do not match, or an entry is invalid and can be read.
     """
     labels = as_labels(labels)
     predictions = as_predictions(predictions, labels)
@@ -94,13 +95,13 @@ def read_entries(
 
 
 def is_counted(is_valid: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Return which entries count, and which are invalid; the others are exempt.
+    """Return which entries count, and which are invalid; the others have weight 0.
 
     Args:
         is_valid: Bool tensor: where label and prediction are valid.
         weights: Float tensor of the same shape.
     """
-    # NaN is not 0.
+    # NaN != 0 is true, so a NaN weight is invalid.
     weighs = ops.not_equal(weights, 0.0)
     is_weight = ops.logical_and(weights >= 0, weights < float("inf"))
     is_valid = ops.logical_and(is_valid, is_weight)
@@ -113,12 +114,7 @@ def _check_labels_and_weights(
     found, weight = value_now(ids), value_now(weights)
     if found is None or weight is None:
         return
-    is_bad = ~((weight >= 0) & (weight < np.inf))
-    if is_bad.any():
-        raise ValueError(
-            "`sample_weight` must hold finite numbers >= 0. Received: "
-            f"{weight[is_bad].flat[0]:g}{place_of(is_bad)}. Weight 0 leaves an entry out."
-        )
+    check_weights("sample_weight", weight)
     is_bad = (found == INVALID) & (weight != 0)
     if not is_bad.any():
         return

@@ -1,7 +1,8 @@
-"""gamma and alpha: read once, handed to a kernel as tensors, put together again inside it.
+"""gamma and alpha: split into tensors, passed to a kernel, and rebuilt inside it.
 
-A number stays a number, so that a whole exponent becomes products. Whatever may be traced, a
-tensor or the tensors of a rule, goes into the kernel as an argument (`_backend/derivative.py`).
+A number stays a Python number, so that powers with a whole exponent become products. Whatever may
+be traced, a tensor or the tensors of a rule, is an argument of the kernel
+(`_backend/derivative.py`).
 """
 
 import dataclasses
@@ -11,23 +12,26 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_focal._validation import check_alpha, check_alpha_length, check_exponent, is_number
-from keras_focal.functional._backend.precision import Tensor, floating, to_float
+from keras_focal._typing import Tensor
+from keras_focal._validation.classes import check_alpha, check_alpha_length
+from keras_focal._validation.gamma import check_gamma
+from keras_focal._validation.numbers import is_number
+from keras_focal.functional._backend.precision import floating, to_float
 
 LARGEST_PRODUCT = 8
-"""A power with a whole exponent up to this is a product."""
+"""Powers with a whole exponent up to this are computed as products."""
 
 Gamma = float | Tensor | Callable[[Tensor], Tensor]
 
 
 class Parameter(NamedTuple):
-    """A gamma or an alpha, taken apart.
+    """A gamma or an alpha, split into tensors.
 
     Attributes:
-        build: Gives it back from its tensors.
-        rows: Tensors with an entry for each row, or each output.
+        build: Function that rebuilds it from its tensors.
+        rows: Tensors with an entry for each row or each output.
         shared: Tensors that all rows have in common.
-        is_learned: Whether a gradient may be asked for: it is a tensor of the caller's.
+        is_learned: Whether it has a gradient: true if it was given as a tensor.
         is_signed: Whether it may be negative.
     """
 
@@ -44,7 +48,7 @@ def constant(value: Any) -> Parameter:
 
 
 def held(tensor: Tensor) -> Parameter:
-    """Return a scalar that a callback may change and nobody differentiates by."""
+    """Return a scalar tensor that callbacks may change, as a parameter without a gradient."""
     return Parameter(lambda x: x, shared=(tensor,))
 
 
@@ -54,7 +58,7 @@ def read_gamma(gamma: Any, like: Tensor, *, signed: bool = True) -> Parameter:
     Args:
         gamma: Number, tensor that broadcasts to `like`, function from p to gamma, or a parameter.
         like: Tensor with one entry for each gamma.
-        signed: Whether the loss has a form for negative gammas.
+        signed: Whether the loss is defined for negative gammas.
 
     Raises:
         ValueError: If gamma is none of these, not finite, or negative where it must not be.
@@ -62,7 +66,7 @@ def read_gamma(gamma: Any, like: Tensor, *, signed: bool = True) -> Parameter:
     if isinstance(gamma, Parameter):
         read = gamma
     elif dataclasses.is_dataclass(gamma) and not isinstance(gamma, type):
-        # A rule with state: its tensors are arguments.
+        # A rule with state: its tensors become arguments of the kernel.
         fields = dataclasses.fields(gamma)
         tensors = tuple(ops.convert_to_tensor(getattr(gamma, field.name)) for field in fields)
         sign = bool(getattr(gamma, "is_signed", False))
@@ -70,12 +74,12 @@ def read_gamma(gamma: Any, like: Tensor, *, signed: bool = True) -> Parameter:
     elif callable(gamma):
         read = Parameter(lambda: gamma, is_signed=getattr(gamma, "is_signed", False) is True)
     elif is_number(gamma):
-        read = constant(check_exponent("gamma", gamma, signed=signed))
+        read = constant(check_gamma("gamma", gamma, signed=signed))
     else:
         read = _of_tensor("gamma", gamma, like)
     if read.is_signed and not signed:
         raise ValueError(
-            "`gamma` must be >= 0: this loss has no form for a negative exponent. Received: "
+            "`gamma` must be >= 0: this loss is not defined for negative exponents. Received: "
             f"gamma={gamma!r}, which may be negative. Use a focal loss, or a rule with gammas >= 0."
         )
     return read
@@ -88,8 +92,8 @@ def read_alpha(
 
     Args:
         alpha: None, number, or tensor.
-        num_classes: K, where alpha weighs classes: it has shape () or (K,).
-        like: Tensor of independent outputs to whose shape it broadcasts.
+        num_classes: K, if alpha weights classes; it then has shape () or (K,).
+        like: Tensor of independent outputs to whose shape alpha broadcasts.
 
     Raises:
         ValueError: If alpha is none of these or has another shape.
@@ -113,7 +117,7 @@ def _of_tensor(name: str, value: Any, like: Tensor | None) -> Parameter:
     if value is None or isinstance(value, str | dict | bool):
         raise ValueError(
             f"`{name}` must be a number, a tensor or a function of p. Received: {name}={value!r}. "
-            'Names such as "FLSD-53" are read by `keras_focal.losses`; here give '
+            'Names such as "FLSD-53" are for `keras_focal.losses`; here pass '
             "`keras_focal.gammas.SampleDependentGamma([0.2], [5.0, 3.0])`."
         )
     return _broadcast(floating(value), like, True)
@@ -127,7 +131,7 @@ def _broadcast(value: Tensor, like: Tensor | None, learned: bool) -> Parameter:
 
 
 class Parameters:
-    """The parameters of a loss: their tensors in one line, and back."""
+    """The parameters of a loss: flattened to tensors, and rebuilt from them."""
 
     def __init__(self, *parameters: Parameter):
         self._parameters = parameters
@@ -135,7 +139,7 @@ class Parameters:
         self.shared = tuple(tensor for each in parameters for tensor in each.shared)
 
     def values(self, *tensors: Tensor) -> list[Any]:
-        """Return the parameters that the tensors of `rows`, then of `shared`, make."""
+        """Return the parameters, rebuilt from the tensors of `rows`, then of `shared`."""
         rows: Iterator = iter(tensors[: len(self.rows)])
         shared: Iterator = iter(tensors[len(self.rows) :])
         return [
@@ -144,12 +148,12 @@ class Parameters:
         ]
 
     def gradients(self, upstream: Tensor, slopes: Sequence[Tensor]) -> list[Tensor | None]:
-        """Return gradients by `rows`, then by `shared`; None where none may be asked for.
+        """Return the gradients with respect to `rows`, then `shared`; None where there is none.
 
         Args:
             upstream: Gradient of each value.
-            slopes: Derivative of the values by each learned parameter, of the shape of the values
-                or with one axis more.
+            slopes: Derivative of the values with respect to each learned parameter, of the shape
+                of the values or with one axis more.
         """
         rows: list[Tensor | None] = []
         shared: list[Tensor | None] = []
@@ -172,7 +176,7 @@ class Parameters:
 
 
 def resolve(gamma: Gamma, p: Tensor) -> Any:
-    """Return the gamma of each p; a number stays one, a function is constant in the derivative."""
+    """Return the gamma of each p. A function of p counts as a constant in the derivative."""
     if isinstance(gamma, int | float):
         return float(gamma)
     if callable(gamma):

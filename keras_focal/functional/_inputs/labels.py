@@ -1,9 +1,9 @@
-"""Labels: class ids, rows of targets, and targets of independent outputs, read in one place.
+"""Labels of the losses: class ids, rows of targets, and targets of independent outputs.
 
-An id outside [0, K), NaN among them, and a row or an output that no target can be, are invalid:
-they make NaN of what is computed from them, in value and gradient, also inside a compiled step,
-and an error where they can be read. What does not count (weight 0, a mask, the ignored class) is
-exempt from that.
+An id outside [0, K) and a target that is negative, not finite or, for independent outputs, above 1
+are invalid. An invalid label raises an error where it can be read. Otherwise, as inside a compiled
+step, the value and the gradient of the loss are NaN. Entries that do not count (weight 0, a mask,
+the ignored class) are not checked.
 """
 
 from typing import Any, NamedTuple
@@ -12,9 +12,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_focal._validation import check_labels_fit, check_same_shape
+from keras_focal._typing import Tensor
+from keras_focal._validation.entries import place_of
+from keras_focal._validation.shapes import check_labels_fit, check_same_shape
 from keras_focal.functional._backend.operations import value_now
-from keras_focal.functional._backend.precision import Tensor
 from keras_focal.functional._inputs.class_labels import (
     IGNORED,
     INVALID,
@@ -23,21 +24,20 @@ from keras_focal.functional._inputs.class_labels import (
     ids_in_range,
     is_id,
     label_message,
-    place_of,
     row_text,
 )
 from keras_focal.functional._stable.margin import chosen_class
 
 
 class Labels(NamedTuple):
-    """Labels that have been read.
+    """Labels, converted and checked.
 
     Attributes:
-        values: int32 class ids, shape (...), INVALID where there is none; or targets, (..., K).
+        values: int32 class ids, shape (...), INVALID if out of range; or targets, shape (..., K).
         counts: Bool tensor, shape (...) or of the targets: where a label counts. None if all do.
-        weights: Float tensor, shape (...): how much each counts. None if all count 1.
-        given: The labels as they came, for an error to show.
-        name: What the caller calls them.
+        weights: Float tensor, shape (...): the weight of each label. None if all are 1.
+        given: The labels as given, for error messages.
+        name: Name of the argument.
     """
 
     values: Tensor
@@ -56,7 +56,7 @@ def read_ids(labels: Any, logits_shape: tuple, name: str = "labels") -> Labels:
     """Return class ids of shape (...) for logits (..., K), from ids of shape (...) or (..., 1).
 
     Raises:
-        ValueError: If the shapes cannot match.
+        ValueError: If the shapes do not match.
     """
     if isinstance(labels, Labels):
         return labels
@@ -73,7 +73,7 @@ def read_labels(labels: Any, logits_shape: tuple, name: str = "labels") -> Label
     """Return class ids, or rows of targets (..., K), for logits (..., K).
 
     Raises:
-        ValueError: If labels are neither.
+        ValueError: If labels have neither shape.
     """
     if isinstance(labels, Labels):
         return labels
@@ -108,7 +108,7 @@ def read_targets(targets: Any, logits_shape: tuple, fix: str, name: str = "targe
 
 
 def read_class(labels: Any, logits_shape: tuple, name: str = "labels") -> Labels:
-    """Return class ids from ids or from rows that mean one class, their largest entry."""
+    """Return class ids from ids, or from rows, whose largest entry is the class."""
     read = read_labels(labels, logits_shape, name)
     if read.are_ids:
         return read
@@ -119,7 +119,7 @@ def read_class(labels: Any, logits_shape: tuple, name: str = "labels") -> Labels
 
 
 def is_left_out(labels: Labels, ignore_class: int) -> Tensor:
-    """Return where labels are of the class to leave out, shape (...)."""
+    """Return where labels are of the ignored class, shape (...)."""
     if not labels.are_ids:
         return ops.equal(ops.cast(ops.argmax(labels.values, axis=-1), "int32"), ignore_class)
     given = labels.given
@@ -129,7 +129,7 @@ def is_left_out(labels: Labels, ignore_class: int) -> Tensor:
 
 
 def smoothed(labels: Labels, share: float, target: float, *, are_outputs: bool = False) -> Labels:
-    """Return targets (1 - share) q + share * target; what is invalid or unlabelled stays so."""
+    """Return targets (1 - share) q + share * target; invalid and unlabelled ones are unchanged."""
     values = labels.values
     factor = label_factor(values, are_outputs=are_outputs)
     is_label = factor > 0
@@ -162,12 +162,12 @@ def targets_like(values: Tensor, z: Tensor) -> Tensor:
 
 
 def label_factor(values: Tensor, *, are_outputs: bool = False) -> Tensor:
-    """Return what the result of each label is multiplied by: 1, 0 without a label, NaN if invalid.
+    """Return a factor for the loss of each label: 1, 0 if unlabelled, NaN if invalid.
 
     Args:
-        values: Class ids, shape (...), whose result has that shape; rows (..., K), which give
-            (...); or, if `are_outputs`, independent targets.
-        are_outputs: Whether each entry stands for itself.
+        values: Class ids, shape (...), or rows of targets, shape (..., K), which both give shape
+            (...); or, if `are_outputs`, independent targets, which give their own shape.
+        are_outputs: Whether each entry is an independent target.
     """
     if keras.backend.standardize_dtype(values.dtype) == "int32":
         return ops.where(values == INVALID, float("nan"), 1.0)
@@ -179,12 +179,12 @@ def label_factor(values: Tensor, *, are_outputs: bool = False) -> Tensor:
 
 
 def check_labels(labels: Labels, num_classes: int, *, are_outputs: bool = False) -> None:
-    """Raise where a label that counts is invalid and can be read now.
+    """Raise if a label that counts is invalid and can be read.
 
     Args:
-        labels: What was read.
+        labels: Labels of any form.
         num_classes: K.
-        are_outputs: Whether each entry is a target of its own.
+        are_outputs: Whether each entry is an independent target.
     """
     wrong = value_now(label_factor(labels.values, are_outputs=are_outputs))
     counts = True if labels.counts is None else value_now(labels.counts)

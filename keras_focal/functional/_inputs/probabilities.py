@@ -1,7 +1,7 @@
-"""The way in for probabilities: the logits that they come from. The only place that clips.
+"""Probabilities are converted to logits here. This is the only place that clips.
 
 softmax(log p) = p / sum(p) and sigmoid(log p - log(1 - p)) = p, so every loss is written for
-logits alone. What the softmax rounded away cannot be recovered: a probability of exactly 0 has no
+logits alone. Precision lost in a softmax cannot be recovered: a probability of exactly 0 has no
 gradient, and a sigmoid of exactly 1 counts as 1 - 2**-24. Prefer logits.
 """
 
@@ -10,34 +10,35 @@ import math
 import numpy as np
 from keras import ops
 
-from keras_focal._validation import check_probabilities
+from keras_focal._typing import Tensor
+from keras_focal._validation.entries import check_probabilities
 from keras_focal.functional._backend.operations import value_now
-from keras_focal.functional._backend.precision import TINY, Tensor, to_float
+from keras_focal.functional._backend.precision import TINY, to_float
 
 LARGEST_PROBABILITY = 1.0 - 2.0**-24
 """The largest float32 below 1: -log(1 - p) is at most 16.6 from a probability."""
 
 TOLERANCE = 0.01
-"""How far from 1 a row may sum: a softmax in bfloat16 is off by up to 3 * 2**-9 = 0.006, also
-where its rows were cast to float32 since."""
+"""How far the sum of a row may be from 1: the sum of a bfloat16 softmax is off by up to
+3 * 2**-9 = 0.006, also after a cast to float32."""
 
 
 FEW_ENTRIES = 2**20
-"""Entries that are copied to the host in less time than it takes to start a few operations."""
+"""Number of entries up to which a copy to the host is faster than a few operations."""
 
 
 def check_distributions(
     name: str, predictions: Tensor, weights: Tensor, *, from_logits: bool = False
 ) -> None:
-    """Raise where probabilities are none: outside [0, 1], or not of sum 1.
+    """Raise unless probabilities lie in [0, 1] and sum to 1.
 
-    Inside a compiled step no value can be read, and none is checked.
+    Inside a compiled step values cannot be read, and nothing is checked.
 
     Args:
-        name: What the caller calls `predictions`.
+        name: Name of the argument.
         predictions: Probabilities, shape (..., K); K = 1 is the positive class of two.
-        weights: Float tensor, shape (...): rows of weight 0 pass.
-        from_logits: Whether `predictions` are logits, which always pass.
+        weights: Float tensor, shape (...). Rows of weight 0 are not checked.
+        from_logits: Whether `predictions` are logits, which are not checked.
 
     Raises:
         ValueError: If a finite row has an entry outside [0, 1] or, for K >= 2, a sum other than 1,
@@ -49,7 +50,7 @@ def check_distributions(
     if 0 in p.shape or None in p.shape:
         return
     is_binary = p.shape[-1] == 1
-    # Few numbers are read at once, many are reduced where they lie: on another device perhaps.
+    # Small arrays are copied to the host; large ones are reduced on their device.
     of = np if math.prod(p.shape) <= FEW_ENTRIES else ops
     p = value_now(p) if of is np else p
     if p is None:
@@ -59,7 +60,7 @@ def check_distributions(
     if of is not np:
         total, least = value_now(total), value_now(least)
     if total is None or (least >= -TOLERANCE and np.all(np.abs(total - 1.0) <= TOLERANCE)):
-        return  # rows of sum 1 with no entry below 0 have none above 1
+        return  # rows that sum to 1 without negative entries have no entry above 1
     low, high, weight = map(value_now, (of.min(p, axis=-1), of.max(p, axis=-1), weights))
     if weight is not None:
         check_probabilities(
@@ -68,55 +69,62 @@ def check_distributions(
 
 
 def are_distributions(p: Tensor) -> Tensor:
-    """Return where rows (..., K) are probabilities, bool of shape (...), as far as is checked."""
+    """Return where rows (..., K) are probability distributions up to a tolerance, shape (...)."""
     if 0 in p.shape:
         return ops.ones(p.shape[:-1], dtype="bool")
     least = ops.min(p, axis=-1) >= -TOLERANCE
     if p.shape[-1] == 1:
         return ops.logical_and(least, ops.max(p, axis=-1) <= 1.0 + TOLERANCE)
-    # NaN and infinity show in the sum.
+    # NaN and infinity show up in the sum.
     return ops.logical_and(least, ops.abs(ops.sum(p, axis=-1) - 1.0) <= TOLERANCE)
 
 
 def nan_unless(is_valid: Tensor, dtype: str) -> Tensor:
-    """Return 0 where a condition holds, NaN elsewhere: what is added to it stays or is NaN."""
+    """Return 0 where a condition holds and NaN elsewhere, to be added to a result."""
     return ops.where(is_valid, ops.zeros((), dtype=dtype), float("nan"))
 
 
 def logits_from_probabilities(probabilities: Tensor) -> Tensor:
-    """Return log p, logits of a categorical distribution; p below 2**-126 counts as 2**-126.
+    """Return log p, the logits of a categorical distribution.
 
     Args:
-        probabilities: Float tensor, shape (..., K), >= 0. Rows need not sum to 1.
+        probabilities: Float tensor, shape (..., K), >= 0. Rows need not sum to 1. A probability
+            below 2**-126 counts as 2**-126.
 
     Returns:
-        Tensor of the same shape, in [-87.3, ...), float32 or float64.
+        Tensor of the same shape, float32 or float64, >= -87.3.
+
+    Example:
+        >>> from keras import ops
+        >>> from keras_focal import functional
+        >>> logits = functional.logits_from_probabilities([[0.25, 0.75]])
+        >>> [round(float(p), 4) for p in ops.softmax(logits)[0]]
+        [0.25, 0.75]
     """
     return ops.log(ops.clip(to_float(probabilities), TINY, float("inf")))
 
 
 def logits_from_binary_probabilities(probabilities: Tensor) -> Tensor:
-    """Return log p - log(1 - p), the logit of each probability in [2**-126, 1 - 2**-24].
+    """Return log p - log(1 - p), the logit of each probability.
 
     Args:
-        probabilities: Float tensor of any shape, in [0, 1].
+        probabilities: Float tensor of any shape, in [0, 1], clipped to [2**-126, 1 - 2**-24].
 
     Returns:
         Tensor of the same shape, float32 or float64.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> logits = functional.logits_from_binary_probabilities([0.5, 0.75])
+        >>> [round(float(z), 4) for z in logits]
+        [0.0, 1.0986]
     """
     p = ops.clip(to_float(probabilities), TINY, LARGEST_PROBABILITY)
     return ops.log(p) - ops.log1p(-p)
 
 
-def logits_of(probabilities: Tensor) -> Tensor:
-    """Return the logits that probabilities (..., K) come from: of a softmax, K = 1 of a sigmoid."""
-    if probabilities.shape[-1] == 1:
-        return logits_from_binary_probabilities(probabilities)
-    return logits_from_probabilities(probabilities)
-
-
 def two_classes(predictions: Tensor, from_logits: bool) -> Tensor:
-    """Return predictions (..., K >= 2): where K is 1, the negative class is put before it."""
+    """Return predictions (..., K >= 2): for K = 1 the negative class is inserted before it."""
     if predictions.shape[-1] != 1:
         return predictions
     negative = ops.zeros_like(predictions) if from_logits else 1.0 - predictions
@@ -124,9 +132,9 @@ def two_classes(predictions: Tensor, from_logits: bool) -> Tensor:
 
 
 def first_largest(predictions: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the first of the classes with the largest entry of each row, and that entry."""
+    """Return the index of the largest entry of each row, the first of equal ones, and the entry."""
     largest = ops.max(predictions, axis=-1)
-    # Compiled, several times as fast as argmax.
+    # Several times faster than argmax when compiled.
     num_classes = predictions.shape[-1]
     is_largest = ops.equal(predictions, ops.expand_dims(largest, -1))
     top = ops.min(ops.where(is_largest, ops.arange(num_classes, dtype="int32"), num_classes), -1)

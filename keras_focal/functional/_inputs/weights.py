@@ -1,13 +1,13 @@
-"""How much each prediction counts: sample weights and Keras masks in one tensor."""
+"""Sample weights and Keras masks, combined in one tensor."""
 
 import keras
 from keras import ops
 
-from keras_focal.functional._backend.precision import Tensor
+from keras_focal._typing import Tensor
 
 
 class _Ones(keras.losses.Loss):
-    """Charge every prediction 1, so that unreduced it shows the mask that Keras has."""
+    """A loss of 1 for every prediction, whose unreduced value shows the mask that Keras applies."""
 
     def __init__(self, axis: int, dtype: str):
         super().__init__(name="mask", reduction=None, dtype=dtype)
@@ -21,18 +21,19 @@ class _Ones(keras.losses.Loss):
 
 
 def ones_and_mask(y_pred: Tensor, axis: int, dtype: str) -> tuple[Tensor, Tensor | None]:
-    """Return 1 for each prediction, and the bool mask of the predictions, None if there is none.
+    """Return a one for each prediction, and the bool mask of the predictions, or None.
 
-    Keras itself is asked, because only it can see the mask of `y_pred` on every backend.
+    The mask is obtained from Keras, since only Keras can access the mask of `y_pred` on every
+    backend.
 
     Args:
-        y_pred: Tensor, shape (..., K, ...), as the model gave it (a mask travels with the object),
-            or a list.
+        y_pred: Tensor, shape (..., K, ...), as returned by the model, since a mask is an attribute
+            of the object; or a list.
         axis: The axis of `y_pred` that holds the classes of one prediction.
         dtype: Dtype of the ones.
     """
     if isinstance(y_pred, list | tuple):
-        # Keras would take it for a structure of scalars.
+        # Keras would treat a list as a structure of scalars.
         y_pred = ops.convert_to_tensor(y_pred, dtype=dtype)
     ones = _Ones(axis, dtype)
     masked = ones(0.0, y_pred)
@@ -45,8 +46,9 @@ def effective_weights(
     """Return sample weight times mask of each prediction: the shape of `y_pred` without `axis`.
 
     Args:
-        y_pred: Tensor, shape (..., K, ...), as the model gave it (a mask travels with the object).
-        sample_weight: None, or tensor that weighs samples or single predictions.
+        y_pred: Tensor, shape (..., K, ...), as returned by the model, since a mask is an attribute
+            of the object.
+        sample_weight: None, or a tensor of weights of samples or of single predictions.
         axis: The axis of `y_pred` that holds the classes of one prediction.
         dtype: Dtype of the weights.
     """
@@ -54,14 +56,14 @@ def effective_weights(
     if sample_weight is not None:
         given = align_weights(ops.convert_to_tensor(sample_weight, dtype=dtype), weights)
         weights = weights * given
-    # What is masked has no weight, also where the given one is NaN.
+    # A masked entry has weight 0 even if the given weight is NaN.
     return weights if mask is None else ops.where(mask, weights, ops.zeros_like(weights))
 
 
 def align_weights(sample_weight: Tensor, values: Tensor) -> Tensor:
     """Return sample weights with the rank of `values`: (B,), (B, 1) or the full shape.
 
-    Weights of fewer axes weigh whole samples: they are spread over the trailing axes.
+    Weights with fewer axes are weights of whole samples and broadcast over the trailing axes.
     """
     surplus = len(sample_weight.shape) - len(values.shape)
     if surplus == 1 and sample_weight.shape[-1] == 1:
@@ -72,7 +74,7 @@ def align_weights(sample_weight: Tensor, values: Tensor) -> Tensor:
 
 
 def weights_like(values: Tensor, sample_weight: Tensor | None) -> Tensor:
-    """Return weights of the shape of `values`: ones, or `sample_weight` spread over it."""
+    """Return weights of the shape of `values`: ones, or `sample_weight` broadcast to it."""
     ones = ops.ones_like(values)
     if sample_weight is None:
         return ones

@@ -1,14 +1,14 @@
-"""One class set against all the others.
+"""The margin of a class against all others.
 
-Every focal loss needs three numbers of a class: its probability p, the complement 1 - p and
--log p, each with a small *relative* error however close p comes to 0 or 1. They follow from the
-margin m = logsumexp(other logits) - logit, since p = sigmoid(-m), 1 - p = sigmoid(m) and
--log p = softplus(m) (docs/maths.md, equation M1). Subtracting p from 1 would lose them: in float32
-1 - p is exactly 0 from a margin of -17 on.
+Every focal loss needs three quantities of a class: its probability p, the complement 1 - p and
+-log p, each with a small *relative* error as p approaches 0 or 1. They follow from the margin
+m = logsumexp(other logits) - logit, since p = sigmoid(-m), 1 - p = sigmoid(m) and
+-log p = softplus(m) (docs/maths.md, equation M1). Subtracting p from 1 would lose this precision:
+in float32, 1 - p is exactly 0 for margins below -17.
 
-The margin is kept in parts, relative to the largest logit, because a sum of exponentials and a
-difference of logits are each exact to a rounding, and their sum is not. Where a difference of
-logits rounds, what it loses is put back: an exponential multiplies it by up to 87.
+The margin is stored in parts relative to the largest logit: a sum of exponentials and a difference
+of logits are each accurate to a rounding error, but their sum is not. The rounding error of the
+difference is stored too, since the exponential multiplies it by up to 87.
 """
 
 import math
@@ -16,11 +16,12 @@ from typing import NamedTuple
 
 from keras import ops
 
+from keras_focal._typing import Tensor
 from keras_focal.functional._backend.operations import log_of_one_plus
-from keras_focal.functional._backend.precision import LOWEST, TINY, Tensor
+from keras_focal.functional._backend.precision import LOWEST, TINY
 
 LARGEST_GAP = 2.0**100
-"""A gap beyond this counts as this, so that the sum of a batch of hopeless samples is finite."""
+"""Larger gaps are clipped to this, so that the sum over a batch of extreme samples is finite."""
 
 
 LOG_SCALE = 44.361419677734375
@@ -33,8 +34,8 @@ class Margin(NamedTuple):
     """The margin m = gap + gap_error + log(rest) of a class.
 
     Attributes:
-        gap: Largest logit of all minus the logit of the class, in [0, 2**100].
-        gap_error: What rounding took from `gap`.
+        gap: Largest logit minus the logit of the class, in [0, 2**100].
+        gap_error: Rounding error of `gap`.
         rest: Sum of exp(other logit - largest logit), in [0, K - 1].
     """
 
@@ -44,11 +45,11 @@ class Margin(NamedTuple):
 
 
 class Others(NamedTuple):
-    """Where the other classes stand: share = factor exp(logit - reference) of each.
+    """The normaliser of the other classes: their shares are factor exp(logit - reference).
 
     Attributes:
         reference: logsumexp(other logits), rounded.
-        factor: What rounding took from it, near 1.
+        factor: Correction for the rounding of `reference`, near 1.
     """
 
     reference: Tensor
@@ -56,12 +57,12 @@ class Others(NamedTuple):
 
 
 class StableProbability(NamedTuple):
-    """What a margin says of its class.
+    """p, 1 - p and -log p of a class.
 
     Attributes:
         p: Probability of the class.
-        complement: 1 - p, accurate to a few roundings also where p rounds to 1.
-        neg_log_p: -log p in nats, accurate at both ends.
+        complement: 1 - p, accurate to a few rounding errors also where p rounds to 1.
+        neg_log_p: -log p in nats, accurate for p near 0 and near 1.
     """
 
     p: Tensor
@@ -70,31 +71,30 @@ class StableProbability(NamedTuple):
 
 
 def chosen_class(index: Tensor, num_classes: int) -> Tensor:
-    """Return a bool tensor of shape index.shape + (num_classes,), true where the index points.
+    """Return the one-hot rows of an index as a bool tensor, shape index.shape + (num_classes,).
 
-    An index outside [0, num_classes) points nowhere.
+    The row of an index outside [0, num_classes) is all False.
     """
     return ops.equal(ops.expand_dims(index, -1), ops.arange(num_classes, dtype="int32"))
 
 
 def class_margin(index: Tensor, logits: Tensor) -> tuple[Margin, Others]:
-    """Return the margin of the class that `index` names in each row, and where the others stand.
+    """Return the margin of the class `index` of each row, and the normaliser of the other classes.
 
     Args:
-        index: int32 tensor, shape (...). Outside [0, K) it names no class: the margin then means
-            nothing.
+        index: int32 tensor, shape (...). The margin of an index outside [0, K) is undefined.
         logits: Float tensor, shape (..., K >= 2).
 
     Returns:
         Margin and Others with parts of shape (...).
     """
     num_classes = logits.shape[-1]
-    # The floor keeps -inf - (-inf) out where all logits are -inf.
+    # The floor avoids -inf - (-inf) where all logits are -inf.
     largest = ops.max(logits, axis=-1, initial=LOWEST)
-    # Exponentials are taken 2**64 too large: a sum of tiny ones is a number where they are not.
+    # Exponentials are scaled by 2**64, so that tiny ones do not underflow before they are summed.
     reference, reference_error = _difference(largest, LOG_SCALE)
     below, error = _difference(logits, ops.expand_dims(reference, -1))
-    # An overflowed difference has no meaningful error; the comparison is false for NaN too.
+    # The error of an overflowed difference is meaningless. The comparison is also false for NaN.
     error = ops.where(ops.abs(error) < 1.0, error, 0.0)
     weights = ops.exp(below)
     weights = ops.where(chosen_class(index, num_classes), 0.0, weights + weights * error)
@@ -113,10 +113,10 @@ def class_margin(index: Tensor, logits: Tensor) -> tuple[Margin, Others]:
 def stable_probability(margin: Margin) -> StableProbability:
     """Return p, 1 - p and -log p of a class from its margin."""
     gap, gap_error, rest = margin
-    # As a factor, not as a summand: that would be flushed to zero before the exponential is.
+    # A factor, not a summand: a summand would be flushed to zero before the exponential is.
     own = ops.exp(-gap) * (1.0 - gap_error)
     total = own + rest
-    # Near p = 1 the neg_log_p is log(1 + rest) with a small rest, which 1 + rest would round away.
+    # Near p = 1, -log p is log(1 + rest) with a small `rest`, which 1 + rest would round away.
     is_sure = ops.logical_and(gap <= 0, rest <= 1)
     neg_log_p = ops.where(
         is_sure, log_of_one_plus(ops.where(is_sure, rest, 0.0)), gap + (gap_error + ops.log(total))
@@ -125,9 +125,9 @@ def stable_probability(margin: Margin) -> StableProbability:
 
 
 def stable_probabilities(logits: Tensor) -> StableProbability:
-    """Return the odds of every class, each part of shape (..., K).
+    """Return p, 1 - p and -log p of every class, each of shape (..., K).
 
-    Only the largest probability can be near 1 and lose its complement; it comes from the margin.
+    Only the largest probability can be close to 1, so only it is computed from the margin.
     """
     top = ops.cast(ops.argmax(logits, axis=-1), "int32")
     is_top = chosen_class(top, logits.shape[-1])

@@ -1,1 +1,1 @@
-"""Bins of predictions, calibration errors and scores."""
+"""Calibration errors, the bins they are computed from, and scores of predictions."""

@@ -1,8 +1,8 @@
-"""Predictions sorted by confidence into cells, and what each cell adds up to.
+"""Predictions sorted into bins by confidence, and the sums over each bin.
 
-A prediction is its confidence (the probability of its top label), the complement of that (1 -
-confidence, kept apart because it survives where confidence rounds to 1) and whether it is wrong.
-Bins are (a, b]: the first is closed on the left, confidence 1 is in the last (docs/maths.md,
+A prediction has a confidence (the probability of its top label), a complement (1 - confidence,
+stored separately because it stays accurate where confidence rounds to 1) and a flag for whether it
+is wrong. Bins are half-open intervals (a, b]; the first one also contains a (docs/maths.md,
 section C).
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_focal.functional._backend.precision import Tensor
+from keras_focal._typing import Tensor
 from keras_focal.functional._inputs.class_labels import INVALID, as_labels, class_of_each
 from keras_focal.functional._inputs.entries import as_predictions
 from keras_focal.functional._inputs.probabilities import (
@@ -41,12 +41,19 @@ class Predictions(NamedTuple):
 
 
 class BinStatistics(NamedTuple):
-    """What a set of bins holds, each part of shape (bins,).
+    """Sums over the predictions in each bin, each of shape (bins,).
 
     Attributes:
-        count: Sum of the weights of the predictions in the bin: their number if unweighted.
-        wrong: Sum of the weights of the wrong ones.
-        gap: Sum of weight times (confidence - correctness): above 0 where over-confident.
+        count: Sum of the weights of the predictions: their number if they are unweighted.
+        wrong: Sum of the weights of the wrong predictions.
+        gap: Sum of weight times (confidence - correctness), positive where the model is
+            over-confident.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> bins = functional.BinStatistics(count=[4.0, 6.0], wrong=[2.0, 0.0], gap=[1.0, -0.5])
+        >>> round(float(functional.ece_from_bins(bins)), 4)
+        0.15
     """
 
     count: Tensor
@@ -95,18 +102,18 @@ def bin_means(bins: BinStatistics) -> BinMeans:
 
 
 def top_label(labels: Tensor, predictions: Tensor, *, from_logits: bool = False) -> Predictions:
-    """Return confidence, complement and wrongness of the top label of each prediction.
+    """Return the confidence and complement of each top label, and whether it is wrong.
 
     Args:
         labels: Class ids, shape (...) or (..., 1), or one-hot or soft rows, shape (..., K).
-        predictions: Float tensor, shape (..., K): probabilities, or logits. K = 1, or shape (N,),
+        predictions: Float tensor, shape (..., K): probabilities or logits. K = 1, or shape (N,),
             is the probability or the logit of the positive class of two.
         from_logits: Whether `predictions` are logits.
 
     Returns:
-        Predictions. Ties go to the lowest class. Confidence and complement are NaN where an entry
-        is invalid: a label outside [0, K), a row of several positives, probabilities outside
-        [0, 1] or of another sum than 1, by more than 0.01, and logits that are NaN or +inf.
+        Predictions. Ties go to the lowest class id. Confidence and complement are NaN where an
+        entry is invalid: a label outside [0, K), a row with several positives, probabilities
+        outside [0, 1] or whose sum differs from 1 by more than 0.01, a NaN or +inf logit.
     """
     labels = as_labels(labels)
     predictions = as_predictions(predictions, labels)
@@ -124,7 +131,7 @@ def top_label(labels: Tensor, predictions: Tensor, *, from_logits: bool = False)
 def _most_likely(
     predictions: Tensor, *, from_logits: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the likeliest class of each row, its probability, 1 less it, and if it is valid."""
+    """Return the top class of each row, its probability p, 1 - p, and whether the row is valid."""
     if not from_logits:
         is_valid = are_distributions(predictions)
         top, largest = first_largest(two_classes(predictions, from_logits=False))
@@ -143,16 +150,16 @@ def _most_likely(
 def one_class(
     labels: Tensor, predictions: Tensor, class_id: int = 1, *, from_logits: bool = False
 ) -> Predictions:
-    """Return the probability of one class as confidence, whichever class is the likeliest.
+    """Return the probability of one class as the confidence, whichever class is the top one.
 
     Args:
-        labels: As for `top_label`. Any other class counts as wrong.
+        labels: As for `top_label`. A label of any other class counts as wrong.
         predictions: As for `top_label`.
         class_id: The class, in [0, K), or 0 or 1 where K = 1.
         from_logits: Whether `predictions` are logits.
 
     Returns:
-        Predictions: p of the class, 1 - p, and whether the label is another one. NaN as in
+        Predictions: p of the class, 1 - p, and whether the label is a different class. NaN as in
         `top_label`.
     """
     labels = as_labels(labels)
@@ -161,7 +168,8 @@ def one_class(
     rows = two_classes(predictions, from_logits)
     is_it = chosen_class(ops.convert_to_tensor(class_id, dtype="int32"), rows.shape[-1])
     p = ops.softmax(rows, axis=-1) if from_logits else rows
-    # Adding up the others loses nothing where p rounds to 1; given ones need not sum to 1.
+    # The sum over the other classes stays accurate where p rounds to 1. Given probabilities need
+    # not sum to 1.
     confidence = ops.sum(ops.where(is_it, p, 0.0), axis=-1)
     complement = ops.sum(ops.where(is_it, 0.0, p), axis=-1) if from_logits else 1.0 - confidence
     if from_logits:
@@ -176,7 +184,7 @@ def one_class(
 def equal_width_bins(confidence: Tensor, num_bins: int) -> Tensor:
     """Return the bin of each confidence, int32 in [0, num_bins): bin i is (i/M, (i+1)/M].
 
-    An edge is i/M rounded to the dtype of the confidence, so that a confidence of i/M lies on it.
+    Edges are rounded to the dtype of the confidence, so that a confidence of i/M lies on one.
     """
     edges = ops.convert_to_tensor(np.arange(1, num_bins) / num_bins, dtype=confidence.dtype)
     bins = ops.searchsorted(edges, ops.reshape(confidence, (-1,)), side="left")
@@ -186,29 +194,29 @@ def equal_width_bins(confidence: Tensor, num_bins: int) -> Tensor:
 def logit_cells(predictions: Predictions, num_cells: int = LOGIT_CELLS) -> Tensor:
     """Return the cell of each prediction by log2(confidence / complement), int32 in [0, num_cells).
 
-    Cells are spaced in the logit, so that they stay narrow near confidence 1, where a trained
-    network puts most of its predictions.
+    Cells of equal width in the logit stay narrow near confidence 1, where a trained network makes
+    most of its predictions.
     """
-    # A row that is no distribution, as under a mask, still has a cell: the first or the last.
+    # An invalid row, such as one under a mask, is assigned to the first or the last cell.
     confidence, complement = ops.relu(predictions.confidence), ops.relu(predictions.complement)
     position = (ops.log2(confidence) - ops.log2(complement) + 7.0) / 32.0
     return ops.cast(ops.floor(ops.clip(position * num_cells, 0, num_cells - 1)), "int32")
 
 
 def confidence_at_cell(position: np.ndarray, num_cells: int = LOGIT_CELLS) -> np.ndarray:
-    """Return the confidence where `logit_cells` has a position, whole numbers where cells begin."""
+    """Return the confidence at a position counted in cells: cell i of `logit_cells` starts at i."""
     return 1.0 / (1.0 + 2.0 ** (7.0 - 32.0 * position / num_cells))
 
 
-def amounts(predictions: Predictions, weights: Tensor) -> Tensor:
-    """Return what each prediction adds to its bin: weight, wrong weight, complement weight.
+def contributions(predictions: Predictions, weights: Tensor) -> Tensor:
+    """Return what each prediction adds to its bin: weight, weight if wrong, weighted complement.
 
     Args:
         predictions: Predictions with parts of shape (...).
         weights: Float tensor of the same shape.
 
     Returns:
-        Tensor of shape (..., 3). The complement of a prediction that is not finite counts as 0.
+        Tensor of shape (..., 3). A complement that is not finite counts as 0.
     """
     weights = ops.cast(weights, predictions.complement.dtype)
     complement = ops.where(ops.isfinite(predictions.complement), predictions.complement, 0.0)
@@ -216,7 +224,7 @@ def amounts(predictions: Predictions, weights: Tensor) -> Tensor:
 
 
 def only_counted(predictions: Predictions, is_kept: Tensor) -> Predictions:
-    """Return predictions with numbers of any kind in place of those that do not count."""
+    """Return predictions with finite placeholders where `is_kept` is False."""
     one, zero = ops.ones_like(predictions.wrong), ops.zeros_like(predictions.wrong)
     return Predictions(
         ops.where(is_kept, predictions.confidence, one),

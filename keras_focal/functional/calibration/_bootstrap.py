@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_focal._validation import check_count, check_open_interval, check_same_shape
+from keras_focal._validation.numbers import check_count, check_open_interval
+from keras_focal._validation.shapes import check_same_shape
 from keras_focal.functional._backend.precision import Tensor
 from keras_focal.functional._inputs.entries import Entries, read_entries
 from keras_focal.functional.calibration._bins import equal_width_bins

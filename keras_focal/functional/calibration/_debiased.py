@@ -1,26 +1,26 @@
-"""The calibration error of bins without what chance adds to it (docs/maths.md, C12)."""
+"""The calibration error of bins, corrected for sampling noise (docs/maths.md, C12)."""
 
 from keras import ops
 
-from keras_focal.functional._backend.precision import Tensor
+from keras_focal._typing import Tensor
 from keras_focal.functional.calibration._bins import BinStatistics
 
 
 def debiased_calibration_error(bins: BinStatistics) -> Tensor:
     """Return the debiased root-mean-square calibration error of bins.
 
-    sqrt(max(0, sum_i n_i / N ((A_i - C_i)^2 - A_i (1 - A_i) / (n_i - 1)))): A_i and C_i are the
-    accuracy and the mean confidence of the n_i predictions of bin i. Chance alone makes (A_i -
-    C_i)^2 too large by the variance of A_i. Its unbiased estimate is subtracted, so that the sum,
-    before the clip, is right on average.
+    sqrt(max(0, sum_i n_i / N ((A_i - C_i)^2 - A_i (1 - A_i) / (n_i - 1)))), where A_i and C_i are
+    the accuracy and the mean confidence of the n_i predictions in bin i. Sampling noise inflates
+    (A_i - C_i)^2 by the variance of A_i. Subtracting an unbiased estimate of that variance makes
+    the sum, before it is clipped at 0, unbiased.
 
     Args:
-        bins: BinStatistics with parts of shape (bins,): the `bins()` of a metric or of
-            `bin_statistics`. A weight counts as so many predictions.
+        bins: BinStatistics with parts of shape (bins,), from `bin_statistics` or the `bins()` of a
+            metric. A weight counts as that many predictions.
 
     Returns:
-        Scalar tensor, a fraction in [0, 1]; 0 for empty bins. A bin of one prediction or less
-        shows no variance, so its gap cannot be told from chance: it counts in N and adds 0.
+        Scalar tensor, a fraction in [0, 1]; 0 for empty bins. The variance cannot be estimated
+        from a single prediction, so a bin with a count of at most 1 is included in N and adds 0.
 
     Example:
         >>> from keras_focal import functional
@@ -31,8 +31,8 @@ def debiased_calibration_error(bins: BinStatistics) -> Tensor:
         0.2856
 
     Source:
-        Kumar, Liang and Ma, 2019, Verified Uncertainty Calibration. The paper
-        estimates the square of the error; the root of it is returned.
+        Kumar, Liang and Ma, 2019, Verified Uncertainty Calibration. The paper estimates the
+        squared error; this function returns its square root.
     """
     count, wrong, gap = bins
     inaccuracy = ops.divide_no_nan(wrong, count)

@@ -1,11 +1,11 @@
-"""The Brier score in two parts: how well calibrated, and how sharp (docs/maths.md, C13 and C14)."""
+"""The Brier score split into calibration and refinement (docs/maths.md, C13 and C14)."""
 
 from typing import NamedTuple
 
 from keras import ops
 
-from keras_focal._validation import check_count
-from keras_focal.functional._backend.precision import Tensor
+from keras_focal._typing import Tensor
+from keras_focal._validation.numbers import check_count
 from keras_focal.functional._inputs.entries import is_counted, read_entries
 from keras_focal.functional._inputs.probabilities import nan_unless
 from keras_focal.functional.calibration._bins import BinStatistics, equal_width_bins
@@ -17,12 +17,18 @@ from keras_focal.functional.calibration._scores import (
 
 
 class BrierParts(NamedTuple):
-    """The Brier score and what it is made of, each part a scalar: brier = calibration + refinement.
+    """The Brier score and its two parts, each a scalar: brier = calibration + refinement.
 
     Attributes:
         brier: Mean of sum_k (p_k - q_k)^2, in [0, 2].
-        calibration: What is lost because p_k is not the frequency of class k, in [0, brier].
-        refinement: What is lost because frequencies are not 0 or 1, in [0, brier].
+        calibration: The loss due to p_k differing from the frequency of class k, in [0, brier].
+        refinement: The loss due to frequencies other than 0 and 1, in [0, brier].
+
+    Example:
+        >>> from keras_focal import functional
+        >>> parts = functional.brier_decomposition([0, 1], [[0.75, 0.25]] * 2)
+        >>> float(parts.brier) == float(parts.calibration + parts.refinement)
+        True
     """
 
     brier: Tensor
@@ -40,10 +46,10 @@ def brier_decomposition(
 ) -> BrierParts:
     """Return the Brier score and its calibration and refinement over bins of equal width.
 
-    calibration = sum_k sum_b n_bk / N (mean of p_k - frequency of class k)^2: the n_bk predictions
-    whose p_k lies in bin b, over all classes k. refinement = brier - calibration, the variance of
-    p_k - q_k within the bins. Forecasts of one value per bin make this the textbook decomposition;
-    otherwise the refinement also holds how p_k varies within a bin.
+    calibration = sum_k sum_b n_bk / N (mean of p_k - frequency of class k)^2, over all classes k
+    and the n_bk predictions whose p_k lies in bin b. refinement = brier - calibration, the variance
+    of p_k - q_k within the bins. If all predictions in a bin are equal, this is the textbook
+    decomposition; otherwise the refinement includes the variance of p_k within each bin.
 
     Args:
         labels: Class ids, shape (...) or (..., 1), or one-hot or soft rows q, shape (..., K).
@@ -53,8 +59,8 @@ def brier_decomposition(
         sample_weight: None, or float tensor of the shape of `labels` as ids.
 
     Returns:
-        BrierParts, each in [0, 2] up to rounding; zeros for no predictions, NaN if one that counts
-        is not finite.
+        BrierParts, each in [0, 2] up to rounding; zeros for no predictions, NaN if a prediction of
+        nonzero weight is not finite.
 
     Raises:
         ValueError: As `bin_statistics`.
@@ -85,7 +91,7 @@ def brier_decomposition(
     total = ops.sum(weights)
     brier = ops.divide_no_nan(ops.sum(weights * ops.where(is_kept, score, 0.0)), total) + invalid
     bins = equal_width_bins(p, num_bins)
-    # Every class has bins of its own.
+    # Each class has its own bins.
     num_classes = p.shape[-1]
     bins = bins + num_bins * ops.arange(num_classes, dtype="int32")
     weights = ops.expand_dims(weights, -1) * ops.ones_like(difference)
@@ -100,9 +106,16 @@ class TopLabelBrierParts(NamedTuple):
     """The parts of the Brier score of the top label, each a scalar.
 
     Attributes:
-        reliability: Mean squared gap between confidence and accuracy of a bin, in [0, 1].
-        resolution: Mean squared distance of the accuracy of a bin to that of all, in [0, 0.25].
+        reliability: Mean squared gap between the confidence and the accuracy of a bin, in [0, 1].
+        resolution: Mean squared distance of the accuracy of a bin from the overall accuracy, in
+            [0, 0.25].
         uncertainty: Variance of correctness, accuracy (1 - accuracy), in [0, 0.25].
+
+    Example:
+        >>> from keras_focal import functional
+        >>> bins = functional.bin_statistics([0, 1], [[0.75, 0.25]] * 2)
+        >>> float(functional.top_label_brier_parts(bins).uncertainty)
+        0.25
     """
 
     reliability: Tensor
@@ -111,16 +124,16 @@ class TopLabelBrierParts(NamedTuple):
 
 
 def top_label_brier_parts(bins: BinStatistics) -> TopLabelBrierParts:
-    """Return reliability, resolution and uncertainty of the top label, from what bins hold.
+    """Return the reliability, resolution and uncertainty of the top label, from bins.
 
-    With C_i and A_i the mean confidence and accuracy of bin i and A the accuracy of all:
-    reliability = sum_i |B_i| / N (C_i - A_i)^2, the RMSCE squared; resolution =
+    With C_i and A_i the mean confidence and accuracy of bin i, and A the overall accuracy:
+    reliability = sum_i |B_i| / N (C_i - A_i)^2, the squared RMSCE; resolution =
     sum_i |B_i| / N (A_i - A)^2; uncertainty = A (1 - A). reliability - resolution + uncertainty is
-    the mean of (C_i - correctness)^2: the Brier score of the top label where all confidences of a
-    bin are C_i, and without what they vary about it otherwise.
+    the mean of (C_i - correctness)^2. It equals the Brier score of the top label if all
+    confidences in a bin are equal; their variance within bins is left out.
 
     Args:
-        bins: BinStatistics, such as `bin_statistics` gives.
+        bins: BinStatistics, such as `bin_statistics` returns.
 
     Returns:
         TopLabelBrierParts; zeros for no predictions.
@@ -137,7 +150,7 @@ def top_label_brier_parts(bins: BinStatistics) -> TopLabelBrierParts:
     total = ops.sum(bins.count)
     squares = ops.divide_no_nan(bins.gap * bins.gap, bins.count)
     error = ops.divide_no_nan(ops.sum(bins.wrong), total)
-    # Of errors, whose distance is that of accuracies: few errors keep their digits.
+    # Error rates differ as accuracies do, and small ones keep their digits.
     distance = ops.divide_no_nan(bins.wrong, bins.count) - error
     return TopLabelBrierParts(
         reliability=ops.divide_no_nan(ops.sum(squares), total),

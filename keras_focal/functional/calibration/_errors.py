@@ -1,15 +1,16 @@
-"""Calibration errors as functions of what bins hold (docs/maths.md, section C)."""
+"""Calibration errors of predictions and of bins (docs/maths.md, section C)."""
 
 from keras import ops
 
-from keras_focal._validation import check_choice, check_count
-from keras_focal.functional._backend.precision import Tensor
+from keras_focal._typing import Tensor
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.numbers import check_count
 from keras_focal.functional._inputs.entries import Entries, is_counted, read_entries
 from keras_focal.functional._inputs.probabilities import nan_unless
 from keras_focal.functional.calibration._bins import (
     BinStatistics,
     Predictions,
-    amounts,
+    contributions,
     equal_width_bins,
     only_counted,
     top_label,
@@ -26,24 +27,26 @@ def bin_statistics(
     from_logits: bool = False,
     sample_weight: Tensor | None = None,
 ) -> BinStatistics:
-    """Return what each of `num_bins` bins of equal width holds.
+    """Return the count, the wrong predictions and the gap of bins of equal width in confidence.
 
     Args:
-        labels: As for `top_label`; rows of zeros are left out.
-        predictions: As for `top_label`.
+        labels: Class ids, shape (...) or (..., 1), or one-hot or soft rows, shape (..., K). Rows
+            of zeros are left out.
+        predictions: Float tensor, shape (..., K): probabilities or logits. K = 1, or shape (N,),
+            is the probability or the logit of the positive class of two.
         num_bins: Number of bins, a whole number >= 1.
         from_logits: Whether `predictions` are logits.
         sample_weight: None, or float tensor of the shape of `labels` as ids, or of whole samples.
 
     Returns:
-        BinStatistics with parts of shape (num_bins,). All NaN if a prediction that counts is not
-        finite.
+        BinStatistics with parts of shape (num_bins,). All are NaN if a prediction of nonzero weight
+        is not finite.
 
     Raises:
-        ValueError: If `num_bins` is not a whole number >= 1. Also if labels are no classes, weights
-            are negative or not finite, or probabilities lie outside [0, 1] or rows do not sum to 1,
-            by more than 0.01. Entries of weight 0 pass. Inside a compiled step nothing can be read,
-            and the result is NaN.
+        ValueError: If `num_bins` is not a whole number >= 1, a label is not a class id, a weight is
+            negative or not finite, probabilities lie outside [0, 1], or a row does not sum to 1
+            within 0.01. Entries of weight 0 are not checked. Inside a compiled step values cannot
+            be checked, and an invalid one gives NaN.
 
     Example:
         >>> from keras_focal import functional
@@ -55,13 +58,13 @@ def bin_statistics(
     entries = read_entries(labels, predictions, sample_weight, from_logits=from_logits)
     top, weights, invalid = counted_top(entries, from_logits)
     bins = ops.reshape(equal_width_bins(top.confidence, num_bins), (-1,))
-    rows = ops.reshape(amounts(top, weights), (-1, 3))
+    rows = ops.reshape(contributions(top, weights), (-1, 3))
     statistics = Sums.zeros((num_bins, 3)).added(bins, rows).statistics()
     return BinStatistics(*(part + invalid for part in statistics))
 
 
 def counted_top(entries: Entries, from_logits: bool) -> tuple[Predictions, Tensor, Tensor]:
-    """Return top labels, weights, 0 where an entry does not count, and NaN if one is invalid."""
+    """Return the top labels, their weights, and a scalar: NaN if an entry is invalid, else 0."""
     top = top_label(entries.ids, entries.predictions, from_logits=from_logits)
     is_kept, is_invalid = is_counted(ops.isfinite(top.complement), entries.weights)
     weights = ops.where(is_kept, entries.weights, 0.0)
@@ -70,29 +73,105 @@ def counted_top(entries: Entries, from_logits: bool) -> tuple[Predictions, Tenso
 
 
 def ece_from_bins(bins: BinStatistics) -> Tensor:
-    """Return sum of |gap| over sum of count: ECE of bins; 0 where they are empty (equation 1)."""
+    """Return the expected calibration error (ECE) of bins: sum |gap| / sum count.
+
+    Args:
+        bins: BinStatistics with parts of shape (bins,).
+
+    Returns:
+        Scalar tensor, a fraction in [0, 1]; 0 if all bins are empty.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> bins = functional.bin_statistics([0, 1], [[0.9, 0.1], [0.3, 0.7]])
+        >>> round(float(functional.ece_from_bins(bins)), 4)
+        0.2
+
+    Source:
+        Naeini et al., 2015; Mukhoti et al., 2020, eq. 1.
+    """
     return ops.divide_no_nan(ops.sum(ops.abs(bins.gap)), ops.sum(bins.count))
 
 
 def rmsce_from_bins(bins: BinStatistics) -> Tensor:
-    """Return sqrt(sum of count (gap / count)^2 over sum of count): RMSCE of bins."""
+    """Return the root-mean-square calibration error (RMSCE) of bins.
+
+    sqrt(sum count (gap / count)^2 / sum count).
+
+    Args:
+        bins: BinStatistics with parts of shape (bins,).
+
+    Returns:
+        Scalar tensor, a fraction in [0, 1]; 0 if all bins are empty.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> bins = functional.bin_statistics([0, 1], [[0.9, 0.1], [0.3, 0.7]])
+        >>> round(float(functional.rmsce_from_bins(bins)), 4)
+        0.2236
+
+    Source:
+        Kumar et al., 2019, Verified Uncertainty Calibration.
+    """
     squares = ops.divide_no_nan(bins.gap * bins.gap, bins.count)
     return ops.sqrt(ops.divide_no_nan(ops.sum(squares), ops.sum(bins.count)))
 
 
 def mce_from_bins(bins: BinStatistics) -> Tensor:
-    """Return the largest |gap| / count over bins that hold something; 0 if none (equation 2)."""
+    """Return the maximum calibration error (MCE) of bins: the largest |gap| / count.
+
+    Args:
+        bins: BinStatistics with parts of shape (bins,).
+
+    Returns:
+        Scalar tensor, a fraction in [0, 1]. Empty bins are left out; 0 if all are empty.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> bins = functional.bin_statistics([0, 1], [[0.9, 0.1], [0.3, 0.7]])
+        >>> round(float(functional.mce_from_bins(bins)), 4)
+        0.3
+
+    Source:
+        Naeini et al., 2015; Mukhoti et al., 2020, eq. 2.
+    """
     return ops.max(ops.divide_no_nan(ops.abs(bins.gap), bins.count))
 
 
 def accuracy_from_bins(bins: BinStatistics) -> Tensor:
-    """Return the share of right predictions; 0 if none were made."""
+    """Return the accuracy of the predictions in bins.
+
+    Args:
+        bins: BinStatistics with parts of shape (bins,).
+
+    Returns:
+        Scalar tensor, a fraction in [0, 1]; 0 if all bins are empty.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> bins = functional.bin_statistics([0, 1], [[0.9, 0.1], [0.9, 0.1]])
+        >>> float(functional.accuracy_from_bins(bins))
+        0.5
+    """
     total = ops.sum(bins.count)
     return ops.divide_no_nan(total - ops.sum(bins.wrong), total)
 
 
 def error_from_bins(bins: BinStatistics) -> Tensor:
-    """Return the share of wrong predictions; 0 if none were made."""
+    """Return the error rate of the predictions in bins, more accurate than 1 - accuracy if small.
+
+    Args:
+        bins: BinStatistics with parts of shape (bins,).
+
+    Returns:
+        Scalar tensor, a fraction in [0, 1]; 0 if all bins are empty.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> bins = functional.bin_statistics([0, 1, 1, 0], [[0.9, 0.1]] * 4)
+        >>> float(functional.error_from_bins(bins))
+        0.5
+    """
     return ops.divide_no_nan(ops.sum(bins.wrong), ops.sum(bins.count))
 
 
@@ -104,7 +183,10 @@ def expected_calibration_error(
     from_logits: bool = False,
     sample_weight: Tensor | None = None,
 ) -> Tensor:
-    """Return ECE = sum_i |B_i| / N |A_i - C_i| over bins of equal width.
+    """Return the expected calibration error, ECE = sum_i |B_i| / N |A_i - C_i|.
+
+    A_i and C_i are the accuracy and the mean confidence of bin i, one of `num_bins` bins of equal
+    width in confidence.
 
     Args:
         labels: Class ids, shape (...) or (..., 1), or rows, shape (..., K).
@@ -114,8 +196,8 @@ def expected_calibration_error(
         sample_weight: None, or float tensor of the shape of `labels` as ids.
 
     Returns:
-        Scalar tensor, a fraction in [0, 1]; 0 for no predictions. NaN if one that counts is not
-        finite.
+        Scalar tensor, a fraction in [0, 1]; 0 for no predictions. NaN if a prediction of nonzero
+        weight is not finite.
 
     Raises:
         ValueError: As `bin_statistics`.
@@ -129,15 +211,10 @@ def expected_calibration_error(
     Source:
         Naeini et al., 2015; Mukhoti et al., 2020, eq. 1.
     """
-    return ece_from_bins(
-        bin_statistics(
-            labels,
-            predictions,
-            num_bins=num_bins,
-            from_logits=from_logits,
-            sample_weight=sample_weight,
-        )
+    bins = bin_statistics(
+        labels, predictions, num_bins=num_bins, from_logits=from_logits, sample_weight=sample_weight
     )
+    return ece_from_bins(bins)
 
 
 def maximum_calibration_error(
@@ -148,9 +225,24 @@ def maximum_calibration_error(
     from_logits: bool = False,
     sample_weight: Tensor | None = None,
 ) -> Tensor:
-    """Return MCE = max_i |A_i - C_i| over the bins of equal width that are not empty.
+    """Return the maximum calibration error, MCE = max_i |A_i - C_i| over bins that are not empty.
 
-    Args, returns and raises as `expected_calibration_error`.
+    A_i and C_i are the accuracy and the mean confidence of bin i, one of `num_bins` bins of equal
+    width in confidence.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or rows, shape (..., K).
+        predictions: Probabilities or logits, shape (..., K); K = 1 for two classes.
+        num_bins: Number of bins, >= 1.
+        from_logits: Whether `predictions` are logits.
+        sample_weight: None, or float tensor of the shape of `labels` as ids.
+
+    Returns:
+        Scalar tensor, a fraction in [0, 1]; 0 for no predictions. NaN if a prediction of nonzero
+        weight is not finite.
+
+    Raises:
+        ValueError: As `bin_statistics`.
 
     Example:
         >>> from keras_focal import functional
@@ -161,15 +253,10 @@ def maximum_calibration_error(
     Source:
         Naeini et al., 2015; Mukhoti et al., 2020, eq. 2.
     """
-    return mce_from_bins(
-        bin_statistics(
-            labels,
-            predictions,
-            num_bins=num_bins,
-            from_logits=from_logits,
-            sample_weight=sample_weight,
-        )
+    bins = bin_statistics(
+        labels, predictions, num_bins=num_bins, from_logits=from_logits, sample_weight=sample_weight
     )
+    return mce_from_bins(bins)
 
 
 def adaptive_expected_calibration_error(
@@ -181,7 +268,7 @@ def adaptive_expected_calibration_error(
     sample_weight: Tensor | None = None,
     binning: str = "tie-safe",
 ) -> Tensor:
-    """Return AdaECE, the ECE over bins that hold equal numbers of predictions, exactly.
+    """Return the adaptive ECE: the exact ECE over bins with equal numbers of predictions.
 
     Args:
         labels: Class ids, shape (N,) or (N, 1), or rows, shape (N, K).
@@ -189,16 +276,16 @@ def adaptive_expected_calibration_error(
         num_bins: Number of bins, >= 1.
         from_logits: Whether `predictions` are logits.
         sample_weight: None, or float tensor of shape (N,); "tie-safe" only.
-        binning: "tie-safe" cuts the sorted predictions into parts of exactly equal weight;
-            predictions of one confidence are divided in proportion, so that row order never
-            matters. "paper" reproduces the edges of the paper's code, interpolated between
-            sorted confidences and open at the lowest, which drops the smallest confidence.
+        binning: "tie-safe" cuts the sorted predictions into bins of exactly equal weight.
+            Predictions of equal confidence are divided in proportion, so the order of rows does
+            not matter. "paper" reproduces the edges of the paper's code: interpolated between
+            sorted confidences and open at the lowest edge, which drops the smallest confidence.
 
     Returns:
         Scalar tensor, a fraction in [0, 1]; 0 for no predictions.
 
     Raises:
-        ValueError: If `binning` is neither, or weights are given with "paper". Also as
+        ValueError: If `binning` is unknown, or weights are given with "paper". Also as
             `bin_statistics`.
 
     Example:
@@ -215,8 +302,8 @@ def adaptive_expected_calibration_error(
     num_bins = check_count("num_bins", num_bins)
     if binning == "paper" and sample_weight is not None:
         raise ValueError(
-            "`sample_weight` must be None with binning='paper', which counts samples. "
-            "Use binning='tie-safe' for weighted predictions."
+            "`sample_weight` must be None with binning='paper', which counts samples. Received: "
+            "weights. Use binning='tie-safe' for weighted predictions."
         )
     entries = read_entries(labels, predictions, sample_weight, from_logits=from_logits)
     top, weights, invalid = counted_top(entries, from_logits)
@@ -232,7 +319,7 @@ def adaptive_expected_calibration_error(
     gap = weights * (wrong - complement)
     if binning == "paper":
         return _paper_error(confidence, gap, num_bins) + ops.cast(invalid, gap.dtype)
-    # Predictions of equal confidence make one cell: its first row collects them all.
+    # Predictions of equal confidence share a cell, at the index of the first of them.
     first = ops.searchsorted(-complement, -complement, side="left")
     size = confidence.shape[0]
     cells = BinStatistics(
@@ -242,7 +329,7 @@ def adaptive_expected_calibration_error(
 
 
 def _paper_error(confidence: Tensor, gap: Tensor, num_bins: int) -> Tensor:
-    """Return the error over bins whose edges interpolate the sorted confidences, as the paper's."""
+    """Return the error over bins with the edges of the paper's code."""
     size = confidence.shape[0]
     position = ops.minimum(
         size * ops.arange(num_bins + 1, dtype="float32") / num_bins, float(size - 1)
@@ -251,7 +338,7 @@ def _paper_error(confidence: Tensor, gap: Tensor, num_bins: int) -> Tensor:
     above = ops.clip(below + 1, 0, size - 1)
     low, high = ops.take(confidence, below), ops.take(confidence, above)
     edges = low + ops.cast(position - ops.floor(position), low.dtype) * (high - low)
-    # Bin i is (edge i, edge i + 1]: what is not above the lowest edge is in none.
+    # Bin i is (edge i, edge i + 1], so the smallest confidence is in none.
     bins = ops.searchsorted(edges, confidence, side="left")
     sums = ops.segment_sum(gap, ops.cast(bins, "int32"), num_bins + 1)
     return ops.sum(ops.abs(sums[1:])) / size

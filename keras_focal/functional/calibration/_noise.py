@@ -1,24 +1,30 @@
-"""How large a calibration error a perfectly calibrated model shows, by chance alone.
+"""The calibration error that a perfectly calibrated model shows by chance.
 
-Computed on the host in float64: it is a figure for reports, not for a train step.
+Computed on the host in float64, for reports rather than for a training step.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from keras_focal._validation import check_count, check_open_interval
+from keras_focal._validation.numbers import check_count, check_open_interval
 from keras_focal.functional.calibration._bins import BinStatistics, bin_means
 
 
 class NoiseFloor(NamedTuple):
-    """What bins would show if every prediction were right as often as its confidence says.
+    """The calibration error and the accuracies of a perfectly calibrated model.
 
     Attributes:
         expected: Mean of the calibration error.
         upper: The error that chance exceeds with probability 1 - level.
         low: Lower end of the accuracy of each bin, shape (bins,); NaN in an empty bin.
         high: Upper end, the same shape.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> floor = functional.noise_floor(functional.bin_statistics([0] * 9, [[0.8, 0.2]] * 9))
+        >>> floor.expected < floor.upper
+        True
     """
 
     expected: float
@@ -30,20 +36,21 @@ class NoiseFloor(NamedTuple):
 def noise_floor(
     bins: BinStatistics, *, level: float = 0.95, num_draws: int = 2000, seed: int = 0
 ) -> NoiseFloor:
-    """Return the calibration error and the accuracies that chance alone gives.
+    """Return the calibration error and the accuracies that arise by chance alone.
 
-    The number of right predictions of a bin is drawn from a binomial distribution with the bin's
-    count and mean confidence. An error below `upper` is no evidence of miscalibration.
+    The number of correct predictions in each bin is drawn from a binomial distribution with the
+    count and the mean confidence of the bin. An error below `upper` is no evidence of
+    miscalibration.
 
     Args:
-        bins: What the bins hold: the `bins()` of a metric or of `bin_statistics`. A weight counts
-            as so many predictions, rounded to a whole number in each bin.
-        level: Share of the draws that lie below `upper`, and between `low` and `high`, in (0, 1).
+        bins: BinStatistics from `bin_statistics` or the `bins()` of a metric. A weight counts as
+            that many predictions, rounded to a whole number in each bin.
+        level: Fraction of the draws below `upper`, and between `low` and `high`, in (0, 1).
         num_draws: Number of draws, >= 1.
         seed: Seed of the draws.
 
     Returns:
-        NoiseFloor; errors are 0 where the bins are empty.
+        NoiseFloor; its errors are 0 if all bins are empty.
 
     Raises:
         ValueError: If `level` is not in (0, 1) or `num_draws` is not a whole number >= 1.
@@ -59,7 +66,7 @@ def noise_floor(
         Broecker and Smith, 2007, Increasing the Reliability of Reliability Diagrams; Vaicenavicius
         et al., 2019.
     """
-    check_open_interval("level", level, 0.0, 1.0, "it is a share of the draws")
+    check_open_interval("level", level, 0.0, 1.0, "it is a fraction of the draws")
     num_draws = check_count("num_draws", num_draws)
     count, _, confidence = bin_means(bins)
     confidence = np.nan_to_num(confidence)

@@ -1,9 +1,9 @@
-"""Two ways to divide predictions by their confidence: bins of equal width and of equal mass.
+"""Two ways to bin predictions by confidence: bins of equal width and bins of equal mass.
 
-A partition says to which cells of a table a prediction adds, and reads its bins from the table.
-The bins of equal mass move with the data, so they are cut from 8192 fine cells. Sums of 16 such
-cells, and of 256, stand in the table beside them: an edge is found from the coarse to the fine, and
-neither an update nor a reading visits all the cells.
+A partition maps each prediction to cells of a table of sums, and reads its bins from that table.
+Bins of equal mass depend on the data, so they are assembled from 8192 fine cells. The table also
+stores the sums of 16 and of 256 neighbouring cells: an edge is located from coarse to fine, so that
+neither an update nor a reading visits all cells.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from functools import partial
 
 from keras import ops
 
-from keras_focal.functional._backend.precision import Tensor
+from keras_focal._typing import Tensor
 from keras_focal.functional.calibration._bins import (
     LOGIT_CELLS,
     BinStatistics,
@@ -23,13 +23,13 @@ from keras_focal.functional.calibration._bins import (
 from keras_focal.functional.calibration._sums import Sums
 
 BRANCHES = 16
-"""Cells of one level whose sum is one cell of the next."""
+"""Number of cells of one level that make up a cell of the next."""
 
 LARGEST_ROOT = 64
-"""Most cells of a level that has no further one above it."""
+"""Largest number of cells of the top level."""
 
 Level = Callable[[Tensor], BinStatistics]
-"""Reads the cells of one level that an index names, parts of the shape of the index."""
+"""Function from indices of cells of one level to their sums, of the shape of the indices."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class EqualWidth:
 
     @property
     def num_finest(self) -> int:
-        """Number of cells that divide the predictions; the others are sums of them."""
+        """Number of finest cells; the others hold sums of them."""
         return self.num_bins
 
     @property
@@ -57,19 +57,19 @@ class EqualWidth:
         return ops.expand_dims(equal_width_bins(predictions.confidence, self.num_bins), -1)
 
     def bins(self, sums: Sums, start: int = 0) -> BinStatistics:
-        """Return what each bin holds, parts of shape (num_bins,); cell 0 is row `start` of sums."""
+        """Return the bins, parts of shape (num_bins,); cell 0 is row `start` of the sums."""
         return sums.part(start, self.num_bins).statistics()
 
 
 @dataclass(frozen=True)
 class EqualMass:
-    """`num_bins` bins of equal weight, cut from cells of equal width in the logit of confidence."""
+    """`num_bins` bins of equal weight, made of cells of equal width in the logit of confidence."""
 
     num_bins: int
 
     @property
     def level_sizes(self) -> list[int]:
-        """Number of cells of each level, from the finest up; they follow each other as rows."""
+        """Number of cells of each level, from the finest up, in the order of their rows."""
         return level_sizes(LOGIT_CELLS)
 
     @property
@@ -104,7 +104,7 @@ Partition = EqualWidth | EqualMass
 
 
 def level_sizes(num_cells: int) -> list[int]:
-    """Return the number of cells of each level, from the finest, `num_cells` or more, up."""
+    """Return the number of cells of each level, from the finest (at least `num_cells`) up."""
     depth = 0
     while num_cells > LARGEST_ROOT * BRANCHES**depth:
         depth += 1
@@ -113,19 +113,19 @@ def level_sizes(num_cells: int) -> list[int]:
 
 
 def cut(levels: Sequence[Level], root: BinStatistics, num_bins: int) -> BinStatistics:
-    """Return bins of equal weight, cut from a tree of cells in order of confidence.
+    """Return bins of equal weight from a tree of cells in order of confidence.
 
-    A cell across an edge is divided in proportion, each part with the cell's own mean gap.
+    A cell that contains an edge is divided in proportion; each part keeps the mean gap of the cell.
 
     Args:
-        levels: From the finest up. Cell i of one holds the sums of cells 16 i to 16 i + 15 of the
-            one below.
-        root: The cells of the level above them all.
+        levels: Levels from the finest up. Cell i of a level holds the sums of cells 16 i to
+            16 i + 15 of the level below.
+        root: The cells of the top level.
         num_bins: Number of bins, >= 1.
     """
     cells = ops.stack(root, axis=-1)
     edges = ops.sum(root.count) * ops.arange(num_bins, dtype=cells.dtype) / num_bins
-    # The last bin takes all that is left, whatever the sum was rounded to.
+    # The last bin takes everything that is left, whatever the rounding of the sum.
     edges = ops.concatenate([edges, ops.full((1,), float("inf"), dtype=cells.dtype)])
     before = ops.zeros((num_bins + 1, 3), dtype=cells.dtype)
     parent, before, cell = _reach(edges, before, ops.expand_dims(cells, 0))
@@ -140,13 +140,13 @@ def cut(levels: Sequence[Level], root: BinStatistics, num_bins: int) -> BinStati
 
 
 def equal_mass_bins(cells: BinStatistics, num_bins: int) -> BinStatistics:
-    """Return bins of equal weight, cut from finer cells in order of confidence.
+    """Return bins of equal weight from finer cells in order of confidence.
 
-    A cell across an edge is divided in proportion, each part with the cell's own mean gap.
-    Predictions of equal confidence share a cell, so their order never matters.
+    A cell that contains an edge is divided in proportion; each part keeps the mean gap of the cell.
+    Predictions of equal confidence share a cell, so their order does not matter.
 
     Args:
-        cells: BinStatistics in order of rising confidence.
+        cells: BinStatistics in order of increasing confidence.
         num_bins: Number of bins, >= 1.
     """
     finest, *sizes = level_sizes(cells.count.shape[0])
@@ -166,15 +166,15 @@ def _take(cells: BinStatistics, index: Tensor) -> BinStatistics:
 
 
 def _reach(edges: Tensor, before: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the first of a row of cells at whose end the running weight reaches each edge.
+    """Return, for each edge, the first cell of a row where the cumulative weight reaches it.
 
     Args:
-        edges: Weights, shape (edges,); one beyond all is reached by the last cell.
-        before: Sums over all that comes before the row, shape (edges, 3).
-        cells: Sums of the cells, shape (edges, cells, 3), or (1, cells, 3) for the same to all.
+        edges: Cumulative weights, shape (edges,). The last cell reaches any edge beyond the total.
+        before: Sums over all cells before the row, shape (edges, 3).
+        cells: Sums of the cells, shape (edges, cells, 3), or (1, cells, 3) for one row for all.
 
     Returns:
-        The place of the cell in its row, int32, shape (edges,); the sums before it; its own.
+        Index of the cell in its row, int32, shape (edges,); the sums before it; its own sums.
     """
     size = cells.shape[1]
     ends = before[:, :1] + ops.cumsum(cells[..., 0], axis=1)

@@ -1,20 +1,16 @@
-"""Scores of single predictions: likelihood, Brier score and entropy.
+"""Scores of single predictions: negative log-likelihood, Brier score and entropy.
 
-NaN where an entry is invalid, so that a mean can leave it out and count it.
+The score of an invalid entry is NaN, so that a mean can skip and count it.
 """
 
 from typing import NamedTuple
 
 from keras import ops
 
+from keras_focal._typing import Tensor
 from keras_focal.functional._backend.compilation import over_rows
-from keras_focal.functional._backend.precision import Tensor, to_float
-from keras_focal.functional._inputs.class_labels import (
-    INVALID,
-    are_rows,
-    as_labels,
-    class_of_each,
-)
+from keras_focal.functional._backend.precision import to_float
+from keras_focal.functional._inputs.class_labels import INVALID, are_rows, as_labels, class_of_each
 from keras_focal.functional._inputs.entries import as_predictions
 from keras_focal.functional._inputs.probabilities import (
     are_distributions,
@@ -27,7 +23,7 @@ from keras_focal.functional._stable.margin import LARGEST_GAP, chosen_class
 
 
 class _Standing(NamedTuple):
-    """Where the classes of each prediction stand.
+    """The logits of each prediction relative to the largest one.
 
     Attributes:
         behind: Largest logit minus logit, shape (..., K), at most 2**100.
@@ -41,12 +37,12 @@ class _Standing(NamedTuple):
 
     @property
     def neg_log_top(self) -> Tensor:
-        """-log p of the top class: sure predictions keep their digits."""
+        """-log p of the top class, accurate also where p rounds to 1."""
         return ops.log1p(self.rest)
 
 
 def _standing(logits: Tensor, top: Tensor | None = None) -> _Standing:
-    """Return where the classes stand, NaN in rows that are not valid: a logit of -inf is."""
+    """Return logits relative to the largest; NaN in invalid rows. A logit of -inf is valid."""
     if top is None:
         top, largest = first_largest(logits)
     else:
@@ -54,7 +50,7 @@ def _standing(logits: Tensor, top: Tensor | None = None) -> _Standing:
     behind = ops.expand_dims(largest, -1) - logits
     share = ops.where(chosen_class(top, logits.shape[-1]), 0.0, ops.exp(-behind))
     rest = ops.sum(share, axis=-1)
-    # Infinity less infinity is NaN, and what is not finite shows in one or the other.
+    # inf - inf is NaN, so a logit that is NaN or +inf makes either `rest` or `largest` not finite.
     rest = rest + nan_unless(ops.isfinite(largest), rest.dtype)
     return _Standing(ops.minimum(ops.relu(behind), LARGEST_GAP), share, rest)
 
@@ -67,7 +63,7 @@ def class_logits(predictions: Tensor, *, from_logits: bool = False) -> Tensor:
         from_logits: Whether `predictions` are logits.
 
     Returns:
-        Float tensor, shape (..., max(K, 2)); NaN for a row of given probabilities that are none.
+        Float tensor, shape (..., max(K, 2)); NaN for rows that are not probability distributions.
     """
     predictions = to_float(predictions)
     if from_logits:
@@ -78,9 +74,9 @@ def class_logits(predictions: Tensor, *, from_logits: bool = False) -> Tensor:
 
 
 def class_probabilities(predictions: Tensor, *, from_logits: bool = False) -> Tensor:
-    """Return p of every class, shape (..., max(K, 2)): given probabilities as they are.
+    """Return p of every class, shape (..., max(K, 2)); given probabilities are unchanged.
 
-    A logarithm and back would move some of them across the edge of a bin.
+    Converting them to logits and back could move some across the edge of a bin.
     """
     predictions = two_classes(to_float(predictions), from_logits)
     return ops.softmax(predictions, axis=-1) if from_logits else predictions
@@ -89,8 +85,8 @@ def class_probabilities(predictions: Tensor, *, from_logits: bool = False) -> Te
 def class_targets(labels: Tensor, predictions_shape: tuple) -> Tensor:
     """Return the target distribution of each prediction, shape (..., max(K, 2)).
 
-    One-hot rows of ids; rows (..., K >= 2) as they are; NaN for an id outside [0, K) and for a row
-    with a negative entry or a sum above 1.
+    Ids become one-hot rows; rows (..., K >= 2) are unchanged. NaN for an id outside [0, K) and for
+    a row with a negative entry or a sum above 1.
     """
     labels = as_labels(labels)
     ids = class_of_each(labels, predictions_shape)
@@ -115,7 +111,8 @@ def negative_log_likelihood(
 
     Returns:
         Float tensor, shape (...), >= 0. A probability of 0 counts as 2**-126, a logit of -inf as
-        2**100 below the largest. NaN for an invalid entry, as in `top_label`.
+        2**100 below the largest. NaN for an invalid entry: a label that is not a class, or a
+        prediction that is not a probability distribution.
 
     Example:
         >>> from keras_focal import functional
@@ -155,7 +152,8 @@ def brier_score(labels: Tensor, predictions: Tensor, *, from_logits: bool = Fals
         from_logits: Whether `predictions` are logits.
 
     Returns:
-        Float tensor, shape (...), in [0, 2]. NaN for an invalid entry, as in `top_label`.
+        Float tensor, shape (...), in [0, 2]. NaN for an invalid entry, as in
+        `negative_log_likelihood`.
 
     Example:
         >>> from keras_focal import functional
@@ -170,7 +168,7 @@ def brier_score(labels: Tensor, predictions: Tensor, *, from_logits: bool = Fals
     p = class_probabilities(predictions, from_logits=from_logits)
     difference = p - ops.cast(class_targets(labels, predictions.shape), p.dtype)
     score = ops.sum(difference * difference, axis=-1)
-    # Of logits that are not valid, the softmax is NaN.
+    # The softmax of invalid logits is NaN.
     is_valid = ops.isfinite(score) if from_logits else are_distributions(predictions)
     return score + nan_unless(is_valid, score.dtype)
 
@@ -183,7 +181,7 @@ def entropy(predictions: Tensor, *, from_logits: bool = False) -> Tensor:
         from_logits: Whether `predictions` are logits.
 
     Returns:
-        Float tensor, shape (...), in [0, log K]; NaN for a prediction that is not valid.
+        Float tensor, shape (...), in [0, log K]; NaN for an invalid prediction.
 
     Example:
         >>> from keras_focal import functional
@@ -204,8 +202,14 @@ class PredictionScores(NamedTuple):
 
     Attributes:
         wrong: 1.0 where the top label is not the true one, else 0.0.
-        nll: -log p of the true class, in nats, as `negative_log_likelihood` gives it.
-        entropy: In nats, as `entropy` gives it.
+        nll: -log p of the true class, in nats, as `negative_log_likelihood` returns it.
+        entropy: Entropy in nats, as `entropy` returns it.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> scores = functional.prediction_scores([0, 0], [[0.75, 0.25], [0.25, 0.75]])
+        >>> [float(wrong) for wrong in scores.wrong]
+        [0.0, 1.0]
     """
 
     wrong: Tensor
@@ -216,7 +220,7 @@ class PredictionScores(NamedTuple):
 def prediction_scores(
     labels: Tensor, predictions: Tensor, *, from_logits: bool = False
 ) -> PredictionScores:
-    """Return wrongness, NLL and entropy of each prediction, from one softmax.
+    """Return whether each prediction is wrong, its NLL and its entropy, from one softmax.
 
     Args:
         labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K).
@@ -224,8 +228,8 @@ def prediction_scores(
         from_logits: Whether `predictions` are logits.
 
     Returns:
-        PredictionScores; NLL and entropy are NaN for a prediction that is not valid, NLL also for a
-        label that is none, as in `top_label`.
+        PredictionScores. NLL and entropy are NaN for an invalid prediction, and NLL for an invalid
+        label, as in `negative_log_likelihood`.
 
     Example:
         >>> from keras_focal import functional
@@ -236,7 +240,7 @@ def prediction_scores(
     labels = as_labels(labels)
     predictions = as_predictions(predictions, labels)
     logits = class_logits(predictions, from_logits=from_logits)
-    # Of what is given: a logarithm makes ties.
+    # From the predictions as given: taking logarithms could create ties.
     top, _ = first_largest(two_classes(predictions, from_logits))
     standing = _standing(logits, top)
     ids = class_of_each(labels, predictions.shape)

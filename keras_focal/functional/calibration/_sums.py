@@ -1,8 +1,8 @@
-"""Sums that may grow for as long as training lasts: pairs of float32 that hold 48 bits.
+"""Running sums stored as pairs of float32 with 48 bits of precision.
 
-A float32 sum of ones stalls at 2**24, one of small amounts drops them long before, and an int32
-overflows with the first large weights. The pair does neither. Many amounts of one batch are counted
-in whole parts of a power of two, which no order of addition rounds.
+A float32 sum of ones stalls at 2**24 and loses small amounts long before that; an int32 overflows
+with large weights. A pair of float32 does neither. Large batches are summed in integer multiples of
+a power of two, which are exact in any order of addition.
 """
 
 import math
@@ -11,25 +11,25 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
+from keras_focal._typing import Tensor
 from keras_focal.functional._backend.operations import scatter_add
-from keras_focal.functional._backend.precision import Tensor
 from keras_focal.functional.calibration._bins import BinStatistics
 
 FEW = 512
-"""Amounts that a float32 adds up in one cell without losing what matters: an ulp of 512 is 6e-5."""
+"""Number of amounts that a float32 can sum without a relevant error: an ulp of 512 is 6e-5."""
 
 MANY = 2**20
-"""Amounts that are counted at once: parts of 2**-20 of the largest remain."""
+"""Number of amounts that are summed at once, in multiples of 2**-20 of the largest or less."""
 
 BLOCK = 128
-"""Numbers that are added up one after the other."""
+"""Number of summands that are added sequentially."""
 
 _COUNTER_BITS = 30
 _POWERS = (2.0 ** np.arange(-100, 128)).astype("float32")
 
 
 class Sums(NamedTuple):
-    """Sums of any shape: high + low, where low is what rounding takes from high.
+    """Sums of any shape, high + low, where low is the rounding error of high.
 
     Attributes:
         high: Float32 tensor.
@@ -41,12 +41,12 @@ class Sums(NamedTuple):
 
     @classmethod
     def zeros(cls, shape: tuple[int, ...]) -> "Sums":
-        """Return sums of nothing."""
+        """Return sums that are all 0."""
         return cls(ops.zeros(shape, dtype="float32"), ops.zeros(shape, dtype="float32"))
 
     @classmethod
     def of_integers(cls, integers: Tensor, unit: Tensor | float = 1.0) -> "Sums":
-        """Return int32 numbers times a power of two, exactly: a float32 holds only 24 bits."""
+        """Return int32 numbers times a power of two, exactly, though a float32 has only 24 bits."""
         upper = integers // 4096 * 4096
         high, low = (ops.cast(part, "float32") * unit for part in (upper, integers - upper))
         return _normalised(high, low)
@@ -57,7 +57,7 @@ class Sums(NamedTuple):
         return self.high + self.low
 
     def plus(self, other: "Sums") -> "Sums":
-        """Return the sums of both."""
+        """Return the elementwise total of two pairs."""
         high, error = _two_sum(self.high, other.high)
         return _normalised(high, error + (self.low + other.low))
 
@@ -67,10 +67,11 @@ class Sums(NamedTuple):
         return _normalised(high, error + self.low)
 
     def added(self, index: Tensor, amounts: Tensor) -> "Sums":
-        """Return the sums after amounts[i] went to cell index[i] for every i.
+        """Return the sums after adding amounts[i] to cell index[i] for every i.
 
-        Few amounts touch only their cells. More of them are counted in whole parts of their
-        largest, in two steps, and only what is left is added up as a float32.
+        A small batch updates only the cells it refers to. A larger one is summed in integer
+        multiples of a fraction of its largest amount, in two passes, and only the remainder is
+        summed as float32.
 
         Args:
             index: int32 tensor, shape (n,), in [0, cells); the sums have shape (cells, width).
@@ -97,7 +98,7 @@ class Sums(NamedTuple):
     def _few_added(self, index: Tensor, amounts: Tensor) -> "Sums":
         low = scatter_add(self.low, index, amounts)
         touched = _normalised(ops.take(self.high, index, axis=0), ops.take(low, index, axis=0))
-        # A cell that is named twice is written twice, with one and the same value.
+        # A cell that occurs twice is written twice, with the same value.
         at = ops.expand_dims(index, -1)
         return Sums(
             ops.scatter_update(self.high, at, touched.high),
@@ -105,27 +106,27 @@ class Sums(NamedTuple):
         )
 
     def at(self, index: Tensor) -> "Sums":
-        """Return the sums of the cells that `index` names, of shape index.shape + (width,)."""
+        """Return the sums of the cells at `index`, of shape index.shape + (width,)."""
         return Sums(*(ops.take(part, index, axis=0) for part in self))
 
     def part(self, start: int, size: int) -> "Sums":
-        """Return the sums of the `size` cells from `start` on."""
+        """Return the sums of `size` cells, beginning with cell `start`."""
         return Sums(*(part[start : start + size] for part in self))
 
     def statistics(self) -> BinStatistics:
-        """Return weight, wrong weight and complement weight, shape (..., 3), as BinStatistics."""
+        """Return sums of `contributions`, shape (..., 3), as BinStatistics."""
         high, low = self
         count, wrong = (high[..., i] + low[..., i] for i in (0, 1))
-        # The high parts are close where the gap is small: their difference is exact.
+        # Where the gap is small the high parts are close, so their difference is exact.
         gap = (high[..., 1] - high[..., 2]) + (low[..., 1] - low[..., 2])
         return BinStatistics(count, wrong, gap)
 
 
 def block_sum(x: Tensor) -> Tensor:
-    """Return the sum over the last axis, whose rounding does not grow with its length.
+    """Return the sum over the last axis, with a rounding error that does not grow with its length.
 
-    In blocks, since some backends add one number after the other. An unknown length is divided
-    twice.
+    Numbers are summed in blocks, since some backends add sequentially. An unknown length is divided
+    into blocks twice.
     """
     rounds = 2 if x.shape[-1] is None else math.ceil(math.log(max(x.shape[-1], 1), BLOCK)) - 1
     for _ in range(rounds):
@@ -140,7 +141,7 @@ def block_sum(x: Tensor) -> Tensor:
 
 
 def _two_sum(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a + b and what its rounding lost (Knuth's TwoSum)."""
+    """Return a + b and its rounding error (Knuth's TwoSum)."""
     total = a + b
     part = total - a
     return total, (a - (total - part)) + (b - part)
@@ -151,14 +152,14 @@ def _normalised(high: Tensor, low: Tensor) -> Sums:
 
 
 def _smallest_power(largest: Tensor) -> Tensor:
-    """Return the smallest power of two that is not below a number, exactly."""
+    """Return the smallest power of two >= a number, exactly."""
     powers = ops.convert_to_tensor(_POWERS)
     place = ops.searchsorted(powers, ops.reshape(largest, (1,)), side="left")
     return ops.take(powers, ops.clip(ops.cast(place[0], "int32"), 0, len(_POWERS) - 1))
 
 
 def _parts(index: Tensor) -> Tensor | float:
-    """Return the parts of the largest amount that an int32 can count for so many amounts."""
+    """Return the number of steps per amount such that an int32 can hold the sum of all steps."""
     if index.shape[0] is not None:
         return 2.0 ** (_COUNTER_BITS - math.ceil(math.log2(max(index.shape[0], 1))))
     size = ops.cast(ops.shape(index)[0], "float32")

@@ -1,1 +1,1 @@
-"""Which gamma to take, and what it does to the gradient."""
+"""How to choose gamma, and how it changes the gradient."""

@@ -1,28 +1,30 @@
-"""AdaFocal: gammas by bin of p_t, moved by what validation says of each bin.
+"""AdaFocal: a gamma for each bin of p_t, updated from the calibration on the validation data.
 
-Bins are of equal mass in the validation data. The gamma of a bin where the model is over-confident
-grows, of one where it is under-confident falls, and below a threshold turns into the exponent of
-the inverse focal loss -(1 + p)^|gamma| log p, written as a gamma < 0 (docs/maths.md, G5 to G7).
+Bins have equal mass in the validation data. Gamma increases in bins where the model is
+over-confident and decreases where it is under-confident. Below a threshold it becomes the exponent
+of the inverse focal loss -(1 + p)^|gamma| log p, written as a gamma < 0 (docs/maths.md, G7 and G8).
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
-from keras_focal.functional._backend.precision import Tensor, to_float
+from keras_focal._typing import Tensor
+from keras_focal.functional._backend.precision import to_float
 from keras_focal.functional.calibration._bins import BinStatistics, confidence_at_cell
 from keras_focal.functional.calibration._partitions import equal_mass_bins
 
 
 @dataclass(frozen=True)
 class BinnedGamma:
-    """The gamma of the bin that a probability falls in, a function of the probability.
+    """A piecewise constant function from a probability to the gamma of its bin.
 
     Attributes:
-        edges: Lower edge of each bin, rising, shape (bins,). What lies below the first is in the
-            first bin.
+        edges: Lower edge of each bin, increasing, shape (bins,). Probabilities below the first edge
+            belong to the first bin.
         gammas: Gamma of each bin, of any sign, shape (bins,).
     """
 
@@ -41,7 +43,7 @@ class BinnedGamma:
 
 
 class BinGaps(NamedTuple):
-    """What validation says of each bin of equal mass.
+    """The calibration of each bin of equal mass on the validation data.
 
     Attributes:
         edges: Lower edge of each bin, the first 0, float64, shape (bins,).
@@ -53,7 +55,7 @@ class BinGaps(NamedTuple):
 
 
 def bin_gaps(cells: BinStatistics, num_bins: int) -> BinGaps | None:
-    """Return edges and gaps of bins of equal mass; None where the cells hold nothing.
+    """Return the edges and gaps of bins of equal mass; None if the cells are empty.
 
     Args:
         cells: BinStatistics of the cells of `logit_cells`, such as a metric's
@@ -74,27 +76,27 @@ def bin_gaps(cells: BinStatistics, num_bins: int) -> BinGaps | None:
 
 
 def adapted_gammas(
-    gammas: Any,
-    gaps: Any,
+    gammas: ArrayLike,
+    gaps: ArrayLike,
     *,
     rate: float = 1.0,
     low: float = -2.0,
     high: float = 20.0,
     switch: float = 0.2,
 ) -> np.ndarray:
-    """Return the gammas of the next epoch.
+    """Return the gammas of the next epoch of AdaFocal.
 
-    gamma exp(rate gap) for gamma > 0 and gamma exp(-rate gap) for gamma < 0: over-confidence makes
-    a focal gamma grow and an inverse one shrink. What comes closer to 0 than `switch` becomes
-    `switch` with the other sign. Then all are held to [low, high].
+    gamma exp(rate gap) for gamma > 0 and gamma exp(-rate gap) for gamma < 0: over-confidence
+    increases a focal gamma and shrinks an inverse one. A gamma closer to 0 than `switch` becomes
+    `switch` with the opposite sign. Finally, all are clipped to [low, high].
 
     Args:
         gammas: Gamma of each bin, of any sign, shape (bins,).
         gaps: Mean confidence minus accuracy of each bin, shape (bins,).
-        rate: lambda of the paper, >= 0: how fast gammas move.
-        low: Least gamma.
-        high: Greatest gamma.
-        switch: Size of gamma below which focal and inverse focal loss change places, > 0.
+        rate: The step size, lambda in the paper, >= 0.
+        low: Smallest gamma.
+        high: Largest gamma.
+        switch: Size of gamma below which the loss switches between focal and inverse focal, > 0.
 
     Returns:
         float64 NumPy array, shape (bins,).

@@ -1,17 +1,18 @@
-"""What a gamma does to the gradient, and which gamma to take (Propositions 1 and 2)."""
+"""How gamma changes the gradient, and how to choose it (Propositions 1 and 2)."""
 
 import math
 from collections.abc import Sequence
 
 from keras import ops
 
-from keras_focal.functional._backend.precision import TINY, Tensor, to_float
+from keras_focal._typing import Tensor
+from keras_focal.functional._backend.precision import TINY, to_float
 from keras_focal.functional._stable.margin import StableProbability
 from keras_focal.functional.losses._focal import focal_terms
 
 
 def gradient_ratio(p: Tensor, gamma: float | Tensor) -> Tensor:
-    """Return g(p, gamma), the focal gradient over the cross-entropy gradient.
+    """Return g(p, gamma), the ratio of the focal gradient to the cross-entropy gradient.
 
     g = (1 - p)^gamma - gamma p (1 - p)^(gamma - 1) log p. g(0) = 1; g(1) = 0 for gamma > 0;
     g = 1 everywhere for gamma = 0. g > 1 below a threshold p0 and < 1 above it.
@@ -37,19 +38,18 @@ def gradient_ratio(p: Tensor, gamma: float | Tensor) -> Tensor:
 
 
 def continuous_gamma(p: Tensor, low: float, high: float) -> Tensor:
-    """Return gamma_star(p) held to [low, high], on the device; `low` for p >= 0.5.
+    """Return gamma_star(p) clipped to [low, high]; `low` for p >= 0.5. It runs on the device.
 
     Args:
         p: Probability of the true class, any shape, in [0, 1].
-        low: Least gamma, >= 0.
-        high: Greatest gamma, >= `low`: taken by every p below `threshold_probability(high)`.
+        low: Smallest gamma, >= 0.
+        high: Largest gamma, >= `low`, which applies to every p below `threshold_probability(high)`.
 
     Returns:
-        Tensor of the shape of `p`, float32 or float64. As a constant in the derivative: no
-        gradient flows to `p`.
+        Tensor of the shape of `p`, float32 or float64. No gradient flows to `p`.
 
     Numerics:
-        Within 1e-6 max(1, gamma) of `gamma_star` in float32, p0 -> 0 and p0 -> 0.5 included.
+        Within 1e-6 max(1, gamma) of `gamma_star` in float32, also as p -> 0 and p -> 0.5.
 
     Example:
         >>> from keras_focal import functional
@@ -63,7 +63,7 @@ def continuous_gamma(p: Tensor, low: float, high: float) -> Tensor:
     p = ops.stop_gradient(to_float(p))
     p = ops.clip(p, 2.0**-100, 0.5)
     neg_log_p_of_other = -ops.log1p(-p)
-    # log of the ratio in `gamma_star`; near p = 0.5, where it is 0, by the logit instead.
+    # log of the ratio in `gamma_star`; near p = 0.5, where it is 0, computed from the logit.
     logit = ops.log1p(1.0 - 2.0 * p) - ops.log(2.0 * p)
     near_half = ops.log1p(ops.clip(logit, 0.0, 2.0) / neg_log_p_of_other) - logit
     ratio = -p * ops.log(p) / ((1.0 - p) * neg_log_p_of_other)
@@ -73,7 +73,26 @@ def continuous_gamma(p: Tensor, low: float, high: float) -> Tensor:
 
 
 def step_gamma(p: Tensor, thresholds: Sequence[float], gammas: Sequence[float]) -> Tensor:
-    """Return gammas[i] where thresholds[i-1] <= p < thresholds[i], the shape of `p`."""
+    """Return gamma as a step function of p: gammas[i] where thresholds[i-1] <= p < thresholds[i].
+
+    Args:
+        p: Probability of the true class, float tensor of any shape, in [0, 1].
+        thresholds: Probabilities where gamma changes, increasing.
+        gammas: One more exponent than thresholds.
+
+    Returns:
+        Tensor of the shape and dtype of `p`.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_focal import functional
+        >>> p = np.array([0.1, 0.2, 0.9], "float32")
+        >>> [float(gamma) for gamma in functional.step_gamma(p, [0.2], [5.0, 3.0])]
+        [5.0, 3.0, 3.0]
+
+    Source:
+        Mukhoti et al., 2020, section 4, "How to choose gamma".
+    """
     value = ops.full_like(p, gammas[0])
     for threshold, gamma in zip(thresholds, gammas[1:], strict=True):
         value = ops.where(p >= threshold, ops.cast(gamma, value.dtype), value)
@@ -87,7 +106,7 @@ _SINH = [1.0 / math.factorial(2 * k + 1) for k in range(11)]
 def _half_of_growth(log_ratio: Tensor) -> Tensor:
     """Return half the y of `_exponential_growth`: x + log(sinh(x) / x) = log_ratio, 0 to 4.3.
 
-    In this form nothing is subtracted near y = 0, and three steps reach the rounding of float32.
+    This form avoids cancellation near y = 0, and three Newton steps reach float32 precision.
     """
     x = log_ratio / (1.0 + log_ratio / 6.0)
     for _ in range(3):

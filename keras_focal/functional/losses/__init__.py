@@ -1,1 +1,1 @@
-"""Losses of labels and logits, without reduction."""
+"""Losses as functions of labels and logits, without reduction."""

@@ -1,17 +1,18 @@
-"""The focal loss of independent yes-or-no logits: one exponential and one logarithm for both sides.
+"""The focal loss of independent binary outputs, from one exponential and one logarithm.
 
-With e = exp(-|z|) the likelier answer has probability 1 / (1 + e), the other e / (1 + e), and
-log(1 + e) is the neg_log_p of the likelier one (docs/maths.md, equations M1 and F1).
+With e = exp(-|z|), the likelier outcome has probability 1 / (1 + e) and -log p = log(1 + e), the
+other one has probability e / (1 + e) (docs/maths.md, equations M4 and F1).
 """
 
 from typing import NamedTuple
 
 from keras import ops
 
+from keras_focal._typing import Tensor
 from keras_focal.functional._backend.compilation import over_rows
 from keras_focal.functional._backend.derivative import with_gradient
-from keras_focal.functional._backend.operations import afresh, log_of_one_plus
-from keras_focal.functional._backend.precision import Tensor, floating, to_float
+from keras_focal.functional._backend.operations import log_of_one_plus, recomputed
+from keras_focal.functional._backend.precision import floating, to_float
 from keras_focal.functional._inputs.gamma import (
     Gamma,
     is_product,
@@ -29,17 +30,18 @@ from keras_focal.functional.losses._terms import Arguments, checked
 def binary_focal_crossentropy(
     targets: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, alpha: Tensor | None = None
 ) -> Tensor:
-    """Return the focal loss of each independent yes-or-no logit, without reduction.
+    """Return the focal loss of each independent binary output, without reduction.
 
-    L = -alpha q (1 - p)^gamma log p - (1 - alpha) (1 - q) p^gamma log(1 - p), p =
-    sigmoid(logits); without alpha both weights are 1. For q = 0 or 1 this is the usual binary
-    focal loss; for a soft q it is equation 5 of the paper, where Keras modulates by one mixed p_t.
+    L = -alpha q (1 - p)^gamma log p - (1 - alpha) (1 - q) p^gamma log(1 - p), with
+    p = sigmoid(logits). Without alpha both weights are 1. For q = 0 or 1 this is the usual binary
+    focal loss. For soft targets q it is equation 5 of the paper, whereas Keras uses a single
+    p_t = q p + (1 - q)(1 - p).
 
     Args:
         targets: Float tensor, the shape of `logits`, in [0, 1].
         logits: Float tensor of any shape, any finite values.
-        gamma: Number, tensor broadcastable to `logits`, or function from p_t to gamma; >= 0,
-            or < 0 as for the sparse form.
+        gamma: Number, tensor broadcastable to `logits`, or function from p_t to gamma; >= 0, or < 0
+            as for `sparse_categorical_focal_crossentropy`.
         alpha: None, or number or tensor broadcastable to `logits`, in [0, 1]: weight of the
             positive class; the negative class has 1 - alpha.
 
@@ -47,7 +49,7 @@ def binary_focal_crossentropy(
         Tensor of the shape of `logits`, >= 0, in nats; float32 also for half-precision logits.
 
     Numerics:
-        As for the sparse form.
+        As for `sparse_categorical_focal_crossentropy`.
 
     Example:
         >>> from keras_focal import functional
@@ -65,16 +67,16 @@ def binary_focal_crossentropy(
     arguments = Arguments(labels, logits, gamma, alpha)
     number, axes = len(arguments.arrays), len(logits.shape)
 
-    def sides(tensors: tuple) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[_Answer, _Answer]]:
-        """Return q and 1 - q, times the factor, their weights, and the two answers."""
+    def sides(tensors: tuple) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[_Outcome, _Outcome]]:
+        """Return factor * q, factor * (1 - q), their weights, and both outcomes."""
         q, z, factor, (exponent, weight) = arguments.unpack(*tensors, are_outputs=True)
         q = ops.cast(q, z.dtype)
         one, other = 1.0, 1.0
         if weight is not None:
             one = ops.cast(weight, z.dtype)
             other = 1.0 - one
-        answers = _answers(z, exponent, signed=gamma.is_signed)
-        return factor * q, factor * (1.0 - q), one, other, answers
+        outcomes = _outcomes(z, exponent, signed=gamma.is_signed)
+        return factor * q, factor * (1.0 - q), one, other, outcomes
 
     def value(*tensors: Tensor) -> Tensor:
         positive, negative, one, other, (yes, no) = sides(tensors)
@@ -95,7 +97,7 @@ def binary_focal_crossentropy(
         return (over_rows(value, *tensors[:number], axes=axes, shared=tensors[number:]),)
 
     def backward(tensors: tuple, _: tuple, upstream: Tensor) -> list[Tensor | None]:
-        arrays = (upstream, tensors[0], afresh(tensors[1]), *tensors[2:number])
+        arrays = (upstream, tensors[0], recomputed(tensors[1]), *tensors[2:number])
         of_logits, *slopes = over_rows(gradients, *arrays, axes=axes, shared=tensors[number:])
         return arguments.gradients(of_logits, upstream, slopes)
 
@@ -105,11 +107,11 @@ def binary_focal_crossentropy(
     return checked(values, labels, logits.shape, are_outputs=True)
 
 
-class _Answer(NamedTuple):
-    """One of the two answers.
+class _Outcome(NamedTuple):
+    """One of the two outcomes.
 
     Attributes:
-        value: (1 - p)^gamma (-log p) of it.
+        value: Its focal loss (1 - p)^gamma (-log p).
         slope: (1 - p) g(p, gamma) = (1 - p)^gamma (1 - p - gamma p log p).
         p: Its probability.
     """
@@ -119,9 +121,9 @@ class _Answer(NamedTuple):
     p: Tensor
 
 
-def _answers(z: Tensor, gamma: Gamma, *, signed: bool) -> tuple[_Answer, _Answer]:
-    """Return yes, of logit z, and no."""
-    # Not the absolute value, whose derivative at 0 is 0 from both sides.
+def _outcomes(z: Tensor, gamma: Gamma, *, signed: bool) -> tuple[_Outcome, _Outcome]:
+    """Return the positive outcome, with logit z, and the negative one."""
+    # Not the absolute value: its derivative at 0 would be 0.
     size = ops.clip(ops.where(z >= 0, z, -z), -1.0, LARGEST_GAP)
     small = ops.exp(-size)
     likely = 1.0 / (1.0 + small)
@@ -129,7 +131,7 @@ def _answers(z: Tensor, gamma: Gamma, *, signed: bool) -> tuple[_Answer, _Answer
     neg_log_p_of_likely = log_of_one_plus(small)
     is_yes_likely = z >= 0
 
-    def answer(is_likely: Tensor) -> _Answer:
+    def outcome(is_likely: Tensor) -> _Outcome:
         p = ops.where(is_likely, likely, unlikely)
         complement = ops.where(is_likely, unlikely, likely)
         neg_log_p = neg_log_p_of_likely + ops.where(is_likely, 0.0, size)
@@ -138,7 +140,7 @@ def _answers(z: Tensor, gamma: Gamma, *, signed: bool) -> tuple[_Answer, _Answer
             value, slope = focal_terms(
                 StableProbability(p, complement, neg_log_p), exponent, signed=True
             )
-            return _Answer(value, complement * slope, p)
+            return _Outcome(value, complement * slope, p)
         if is_product(exponent):
             modulation = power(complement, exponent)
         else:
@@ -146,14 +148,14 @@ def _answers(z: Tensor, gamma: Gamma, *, signed: bool) -> tuple[_Answer, _Answer
             modulation = ops.exp(-exponent * neg_log_p_of_likely)
             modulation = modulation * ops.where(is_likely, _power_of_small(size, exponent), 1.0)
         slope = modulation * (complement + exponent * (p * neg_log_p))
-        return _Answer(modulation * neg_log_p, slope, p)
+        return _Outcome(modulation * neg_log_p, slope, p)
 
-    return answer(is_yes_likely), answer(ops.logical_not(is_yes_likely))
+    return outcome(is_yes_likely), outcome(ops.logical_not(is_yes_likely))
 
 
 def _power_of_small(size: Tensor, gamma: Tensor) -> Tensor:
-    """Return exp(-gamma size), with the rounding of the product put back (Dekker's product)."""
-    # A number has more digits than the halves of a tensor hold.
+    """Return exp(-gamma size), corrected for the rounding of the product (Dekker's product)."""
+    # A Python float has more digits than the two halves of a float32 can hold.
     gamma = ops.cast(gamma, size.dtype)
     product = gamma * size
     gamma_high, size_high = _upper_half(gamma), _upper_half(size)
@@ -163,6 +165,6 @@ def _power_of_small(size: Tensor, gamma: Tensor) -> Tensor:
 
 
 def _upper_half(x: Tensor) -> Tensor:
-    """Return the upper half of the digits of float32 numbers (Veltkamp's splitting)."""
+    """Return the upper half of the bits of float32 numbers (Veltkamp's splitting)."""
     spread = 4097.0 * x
     return spread - (spread - x)

@@ -1,8 +1,9 @@
-"""The Brier score as a loss, and focal loss with it (docs/maths.md, equations L1 and L7)."""
+"""The Brier loss, and its sum with a focal loss (docs/maths.md, equations L1 and L7)."""
 
 from keras import ops
 
-from keras_focal.functional._backend.precision import Tensor, floating
+from keras_focal._typing import Tensor
+from keras_focal.functional._backend.precision import floating
 from keras_focal.functional._inputs.gamma import Gamma
 from keras_focal.functional._inputs.labels import read_labels, targets_like
 from keras_focal.functional._stable.margin import chosen_class, stable_probabilities
@@ -11,14 +12,14 @@ from keras_focal.functional.losses._terms import Terms, loss_of_rows
 
 
 def brier_loss(labels: Tensor, logits: Tensor) -> Tensor:
-    """Return sum_c (p_c - q_c)^2 of each row of logits, without reduction.
+    """Return the Brier loss sum_c (p_c - q_c)^2 of each row of logits, without reduction.
 
-    p = softmax(logits). 0 where p = q, 2 where a wrong class has probability 1; the gradient of
-    such a hopeless row is 0, unlike that of cross-entropy.
+    p = softmax(logits). The loss is 0 if p = q, and 2 if a wrong class has probability 1. The
+    gradient of such a badly misclassified sample is 0, unlike that of cross-entropy.
 
     Args:
-        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside [0,
-            K) is a ValueError where it can be read, else NaN.
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id
+            outside [0, K) raises a ValueError where it can be read, and gives NaN otherwise.
         logits: Float tensor, shape (..., K), K >= 2, any finite values; -inf is allowed for
             classes that cannot be.
 
@@ -26,7 +27,7 @@ def brier_loss(labels: Tensor, logits: Tensor) -> Tensor:
         Tensor of shape (...), in [0, 2]; float32 also for half-precision logits.
 
     Numerics:
-        Relative error of a few roundings, also where p_t rounds to 1.
+        The relative error is a few rounding errors, also where p_t rounds to 1.
 
     Example:
         >>> from keras_focal import functional
@@ -40,15 +41,15 @@ def brier_loss(labels: Tensor, logits: Tensor) -> Tensor:
     def kernel(labels: Tensor, z: Tensor) -> Terms:
         of_each = stable_probabilities(z)
         targets = targets_like(labels, z)
-        # p - q from the side on which it does not cancel.
+        # p - q, computed without cancellation.
         difference = ops.where(
             targets > 0.5, (1.0 - targets) - of_each.complement, of_each.p - targets
         )
         value = ops.sum(difference * difference, axis=-1)
         mean = ops.sum(of_each.p * difference, axis=-1, keepdims=True)
         gradient = 2.0 * of_each.p * (difference - mean)
-        # The gradient of a row adds up to 0: so the largest entry, whose difference may be near
-        # the mean, follows from the others.
+        # The gradient of a row sums to 0, so that of the top class, where `difference - mean` may
+        # cancel, is computed from the others.
         top = ops.cast(ops.argmax(z, axis=-1), "int32")
         others = ops.where(chosen_class(top, z.shape[-1]), 0.0, gradient)
         gradient = ops.where(
@@ -63,14 +64,16 @@ def brier_loss(labels: Tensor, logits: Tensor) -> Tensor:
 def focal_calibration_loss(
     labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, weight: float = 1.0
 ) -> Tensor:
-    """Return focal loss + weight * sum_c (p_c - q_c)^2 of each row of logits.
+    """Return focal loss + weight * Brier loss of each row of logits, without reduction.
+
+    The Brier loss is sum_c (p_c - q_c)^2.
 
     Args:
-        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside [0,
-            K) is a ValueError where it can be read, else NaN.
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id
+            outside [0, K) raises a ValueError where it can be read, and gives NaN otherwise.
         logits: Float tensor, shape (..., K), K >= 2.
         gamma: As for `focal_crossentropy`.
-        weight: Number >= 0; 0 leaves the focal loss.
+        weight: Number >= 0; 0 gives the focal loss.
 
     Returns:
         Tensor of shape (...), >= 0.

@@ -1,17 +1,18 @@
-"""Weights of classes by how many samples they have."""
+"""Class weights from the number of samples of each class."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from keras_focal._validation import check_class_counts, check_fraction
+from keras_focal._validation.classes import check_class_counts
+from keras_focal._validation.numbers import check_fraction
 
 
 def class_balanced_alpha(counts: Sequence[int], beta: float = 0.9999) -> list[float]:
-    """Return one weight per class for `alpha=`, by the effective number of its samples.
+    """Return class weights for `alpha` from the effective number of samples of each class.
 
-    alpha_c is proportional to (1 - beta) / (1 - beta^n_c), and the weights add up to K. beta = 0
-    weighs the classes alike; beta -> 1 by 1 / n_c.
+    alpha_c is proportional to (1 - beta) / (1 - beta^n_c), and the weights sum to K. beta = 0 gives
+    equal weights; as beta -> 1 they become proportional to 1 / n_c.
 
     Args:
         counts: Number of training samples of each class, K numbers > 0.
@@ -34,7 +35,7 @@ def class_balanced_alpha(counts: Sequence[int], beta: float = 0.9999) -> list[fl
     """
     numbers = np.array(check_class_counts("counts", counts))
     beta = check_fraction("beta", beta)
-    # 1 - beta^n without the cancellation at beta near 1.
+    # 1 - beta^n, without cancellation for beta near 1.
     lost = -np.expm1(numbers * np.log(beta)) if beta else np.ones(len(numbers))
     weights = 1.0 / lost
     return [float(weight) for weight in weights * len(weights) / weights.sum()]

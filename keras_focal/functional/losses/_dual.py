@@ -1,11 +1,12 @@
-"""Dual focal loss: the margin to the next class below the true one as well as the true one itself.
+"""Dual focal loss: a focal loss that also depends on the class ranked next below the true one.
 
 docs/maths.md, equation L8.
 """
 
 from keras import ops
 
-from keras_focal.functional._backend.precision import TINY, Tensor, floating
+from keras_focal._typing import Tensor
+from keras_focal.functional._backend.precision import TINY, floating
 from keras_focal.functional._inputs.gamma import Gamma, power, read_gamma, resolve
 from keras_focal.functional._inputs.labels import read_class
 from keras_focal.functional._stable.margin import chosen_class, class_margin, stable_probability
@@ -14,25 +15,25 @@ from keras_focal.functional.losses._terms import Terms, loss_of_rows
 
 
 def dual_focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0) -> Tensor:
-    """Return -(1 - p_t + p_j)^gamma log p_t of each row of logits, without reduction.
+    """Return the dual focal loss -(1 - p_t + p_j)^gamma log p_t of each row of logits.
 
-    p_j is the largest probability strictly below p_t, 0 if there is none; the gradient flows
+    p_j is the largest probability strictly below p_t, or 0 if there is none; the gradient flows
     through it. gamma = 0 gives cross-entropy; p_j = 0 gives focal loss.
 
     Args:
-        labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K), of which the
-            largest entry is the true class. An id outside [0, K) is a ValueError where it can
-            be read, else NaN.
+        labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K), whose largest
+            entry is the true class. An id outside [0, K) raises a ValueError where it can be read,
+            and gives NaN otherwise.
         logits: Float tensor, shape (..., K), K >= 2, any finite values; -inf is allowed for
             classes that cannot be.
         gamma: Number, tensor broadcastable to (...), or function from p_t to gamma; >= 0. A gamma
-            that depends on p_t is a constant in the derivative.
+            that depends on p_t counts as a constant in the derivative.
 
     Returns:
         Tensor of shape (...), >= 0, in nats; float32 also for half-precision logits.
 
     Numerics:
-        1 - p_t is added up from the other classes, so that 1 - p_t + p_j keeps its digits.
+        1 - p_t is the sum over the other classes, so that 1 - p_t + p_j is accurate.
 
     Example:
         >>> from keras_focal import functional
@@ -63,7 +64,7 @@ def dual_focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.
         modulation = power(base, exponent)
         vanished = base < TINY
         ratio = exponent * ops.where(vanished, 1.0, neg_log_p / ops.where(vanished, 1.0, base))
-        # Written so that every summand of an entry has one sign.
+        # Written such that all terms of an entry have the same sign.
         at_true = -modulation * ((1.0 + ratio * p) * complement + ratio * p * p_next)
         at_others = modulation * (1.0 + ratio * (p - p_next))
         at_next = modulation * (1.0 + ratio * (p + (1.0 - p_next)))

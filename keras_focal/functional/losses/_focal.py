@@ -3,23 +3,20 @@
 L = -(1 - p_t)^gamma log p_t with gradient dL/dz = g(p_t, gamma) (p - e_t) by Proposition 1
 (docs/maths.md, equations F1 to F4). The gradient is written by hand: automatic differentiation of
 the power gives 0 * inf = NaN for gamma < 1 on a saturated sample, and differentiating through
-log-sum-exp loses 1 - p_t. A gamma that depends on p_t is a constant in the derivative.
+log-sum-exp loses 1 - p_t. A gamma that depends on p_t counts as a constant in the derivative.
 """
 
 from typing import NamedTuple
 
 from keras import ops
 
+from keras_focal._typing import Tensor
 from keras_focal.functional._backend.compilation import over_rows
 from keras_focal.functional._backend.derivative import with_gradient
-from keras_focal.functional._backend.operations import afresh
-from keras_focal.functional._backend.precision import TINY, Tensor, floating, to_float
+from keras_focal.functional._backend.operations import recomputed
+from keras_focal.functional._backend.precision import TINY, floating, to_float
 from keras_focal.functional._inputs.gamma import Gamma, power, read_alpha, read_gamma, resolve
-from keras_focal.functional._inputs.labels import (
-    read_ids,
-    read_labels,
-    read_rows,
-)
+from keras_focal.functional._inputs.labels import read_ids, read_labels, read_rows
 from keras_focal.functional._stable.margin import (
     StableProbability,
     chosen_class,
@@ -33,27 +30,27 @@ from keras_focal.functional.losses._terms import Arguments, Terms, blank, checke
 def sparse_categorical_focal_crossentropy(
     labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, alpha: Tensor | None = None
 ) -> Tensor:
-    """Return the focal loss of each row of logits at its class id, without reduction.
+    """Return the focal loss of each row of logits for class ids, without reduction.
 
     L = -alpha_t (1 - p_t)^gamma log p_t, p = softmax(logits). gamma = 0 gives cross-entropy;
     p_t -> 0 gives -log p_t with gradient -1 at the true logit; p_t -> 1 gives 0.
 
     Args:
-        labels: Integer tensor, shape (...). An id outside [0, K) is a ValueError where it can
-            be read, else NaN.
+        labels: Integer tensor, shape (...). An id outside [0, K) raises a ValueError where it
+            can be read, and gives NaN otherwise.
         logits: Float tensor, shape (..., K), K >= 2, any finite values; -inf is allowed for
             classes that cannot be.
-        gamma: Number, tensor broadcastable to (...), or function from p_t to gamma, entry
-            by entry; >= 0. A number < 0 gives the inverse focal loss -(1 + p_t)^|gamma| log p_t,
-            as does a function with an attribute `is_signed` that is true.
+        gamma: Number, tensor broadcastable to (...), or elementwise function from p_t to gamma;
+            >= 0. A number < 0 gives the inverse focal loss -(1 + p_t)^|gamma| log p_t, as does a
+            function with a true attribute `is_signed` where it returns gammas < 0.
         alpha: None, a number, or a tensor of shape (K,): weight of each class.
 
     Returns:
         Tensor of shape (...), >= 0, in nats; float32 also for half-precision logits.
 
     Numerics:
-        Relative error of the value <= 3e-6 in float32 while it is a normal number. Finite for
-        all finite logits: a gap beyond 2**100 counts as 2**100.
+        The relative error of the value is at most 3e-6 in float32 while it is a normal number. It
+        is finite for all finite logits: a gap above 2**100 counts as 2**100.
 
     Example:
         >>> from keras_focal import functional
@@ -99,7 +96,7 @@ def sparse_categorical_focal_crossentropy(
         _, reference, at_true, at_others, *slopes = terms
         scaled = reference, at_true * upstream, at_others * upstream
         counts = arguments.counts(tensors)
-        ids, z = tensors[0], afresh(tensors[1])
+        ids, z = tensors[0], recomputed(tensors[1])
         of_logits = over_rows(gradient, ids, z, *counts, *scaled, axes=axes)
         return arguments.gradients(of_logits, upstream, slopes)
 
@@ -110,23 +107,23 @@ def sparse_categorical_focal_crossentropy(
 def categorical_focal_crossentropy(
     targets: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, alpha: Tensor | None = None
 ) -> Tensor:
-    """Return the focal loss of each row of logits against a distribution, without reduction.
+    """Return the focal loss of each row of logits for one-hot or soft targets, without reduction.
 
-    L = -sum_c alpha_c q_c (1 - p_c)^gamma log p_c, p = softmax(logits): Appendix A's form for
-    soft targets, and the sparse loss for one-hot ones.
+    L = -sum_c alpha_c q_c (1 - p_c)^gamma log p_c, p = softmax(logits). For one-hot targets it
+    equals `sparse_categorical_focal_crossentropy`.
 
     Args:
         targets: Float tensor, shape (..., K), >= 0: one-hot rows or distributions.
         logits: Float tensor, shape (..., K), K >= 2, any finite values.
         gamma: Number, tensor broadcastable to (..., K), or function from p, shape (..., K), to
-            gamma; >= 0, or < 0 as for the sparse form.
+            gamma; >= 0, or < 0 as for `sparse_categorical_focal_crossentropy`.
         alpha: None, a number, or a tensor of shape (K,): weight of each class.
 
     Returns:
         Tensor of shape (...), >= 0, in nats; float32 also for half-precision logits.
 
     Numerics:
-        As for the sparse form.
+        As for `sparse_categorical_focal_crossentropy`.
 
     Example:
         >>> from keras_focal import functional
@@ -157,10 +154,10 @@ def categorical_focal_crossentropy(
             slopes.append(ops.where(unweighted > 0, of_gamma, 0.0))
         if alpha.is_learned:
             slopes.append(ops.where(unweighted > 0, unweighted * value, 0.0))
-        # A class without weight adds nothing, also where its neg_log_p is infinite (logit -inf).
+        # A class of weight 0 adds nothing, even if its -log p is infinite (logit -inf).
         value = ops.where(q > 0, q * value, 0.0)
         weighted = q * slope
-        # dL/dz_k = p_k sum_c w_c - w_k, grouped so that nothing near 1 cancels.
+        # dL/dz_k = p_k sum_c w_c - w_k, grouped such that nothing cancels near p = 1.
         others = ops.sum(weighted, axis=-1, keepdims=True) - weighted
         gradient = of_each.p * others - of_each.complement * weighted
         return Terms(ops.sum(value, axis=-1), gradient, tuple(slopes))
@@ -169,13 +166,13 @@ def categorical_focal_crossentropy(
 
 
 class SparseTerms(NamedTuple):
-    """What the gradient of a row needs, one number of each.
+    """The loss of each row, and what its gradient is computed from.
 
     Attributes:
         value: The loss.
         reference: logsumexp of the other logits, rounded.
-        at_true: Minus the gradient at the true logit, alpha_t (1 - p_t) g.
-        at_others: The gradient at another logit over exp(logit - reference).
+        at_true: Minus the gradient of the true logit, alpha_t (1 - p_t) g.
+        at_others: The gradient of any other logit, divided by exp(logit - reference).
         base: 1 - p_t.
     """
 
@@ -189,7 +186,7 @@ class SparseTerms(NamedTuple):
 def sparse_terms(
     ids: Tensor, z: Tensor, gamma: Gamma, alpha: Tensor | None, *, signed: bool = False
 ) -> SparseTerms:
-    """Return the loss of each row of float32 logits, and what its gradient needs."""
+    """Return the loss of each row of float32 logits, and the terms of its gradient."""
     margin, others = class_margin(ids, z)
     of_true = stable_probability(margin)
     value, slope = focal_terms(of_true, resolve(gamma, of_true.p), signed=signed)
@@ -206,7 +203,7 @@ def sparse_terms(
 def sparse_gradient(
     ids: Tensor, z: Tensor, reference: Tensor, at_true: Tensor, at_others: Tensor
 ) -> Tensor:
-    """Return dL/dz: -(1 - p_t) g at the true class, (1 - p_t) share_j g at another."""
+    """Return dL/dz: -(1 - p_t) g for the true class, (1 - p_t) share_j g for any other class j."""
     is_true = chosen_class(ids, z.shape[-1])
     below = to_float(z) - ops.expand_dims(reference, -1)
     share = ops.exp(ops.where(is_true, 0.0, below))
@@ -217,7 +214,7 @@ def sparse_gradient(
 
 
 def log_base(base: Tensor) -> Tensor:
-    """Return log(1 - p), the factor of the derivative by gamma; 0 where the loss vanishes."""
+    """Return log(1 - p), the factor in dL/dgamma; 0 where the loss vanishes."""
     vanished = base < TINY
     return ops.where(vanished, 0.0, ops.log(ops.where(vanished, 1.0, base)))
 
@@ -228,8 +225,8 @@ def focal_terms(
     """Return (1 - p)^gamma (-log p) and g(p, gamma), both finite at p = 0 and p = 1.
 
     g = (1 - p)^gamma (1 + gamma p r) with r = -log p / (1 - p), which tends to 1 as p -> 1:
-    Proposition 1 without its negative power. If `signed`, 1 + p and |gamma| take the place of
-    1 - p and gamma where gamma < 0, the inverse focal loss; g keeps its form.
+    Proposition 1 without its negative power. If `signed`, 1 + p and |gamma| replace 1 - p and gamma
+    where gamma < 0, which gives the inverse focal loss; g has the same form.
     """
     p, base, neg_log_p = of_class
     exponent = gamma
@@ -243,15 +240,16 @@ def focal_terms(
 
 
 def focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0) -> Tensor:
-    """Return the focal loss of each row of logits, for labels of either form.
+    """Return the focal loss of each row of logits, for class ids or rows of targets.
 
     Args:
         labels: Class ids, shape (...) or (..., 1), or rows, shape (..., K).
         logits: Float tensor, shape (..., K), K >= 2.
-        gamma: As for the function of the form of the labels.
+        gamma: As for the function that the labels select.
 
     Returns:
-        `sparse_categorical_focal_crossentropy` of ids, `categorical_focal_crossentropy` of rows.
+        Tensor of shape (...): `sparse_categorical_focal_crossentropy` for ids,
+        `categorical_focal_crossentropy` for rows.
 
     Example:
         >>> from keras_focal import functional

@@ -1,20 +1,21 @@
-"""The last linear layer and the sparse focal loss in one, without the logits between them.
+"""The last linear layer and the sparse focal loss in one, without storing the logits.
 
-The logits of a large vocabulary are the largest array of a training step. Here no more than a part
-of them exists at a time: the loss takes the rows part by part, its gradient the classes, so that
-the gradient of the kernel is written block by block and never added up
-(docs/decisions/linear-head.md).
+The logits of a large vocabulary are the largest array of a training step. Here only a part of them
+exists at a time: the loss is computed in blocks of rows, its gradient in blocks of classes, so that
+each block of the gradient of the kernel is written once (docs/decisions/linear-head.md).
 """
 
 from typing import Any
 
 from keras import ops
 
-from keras_focal._validation import check_count, check_same_shape
+from keras_focal._typing import Tensor
+from keras_focal._validation.numbers import check_count
+from keras_focal._validation.shapes import check_same_shape
 from keras_focal.functional._backend.compilation import compiled
-from keras_focal.functional._backend.derivative import once, with_gradient
-from keras_focal.functional._backend.operations import afresh, matmul_float32
-from keras_focal.functional._backend.precision import Tensor, floating, to_float
+from keras_focal.functional._backend.derivative import differentiated_once, with_gradient
+from keras_focal.functional._backend.operations import matmul_float32, recomputed
+from keras_focal.functional._backend.precision import floating, to_float
 from keras_focal.functional._inputs.gamma import (
     Gamma,
     Parameter,
@@ -30,7 +31,7 @@ from keras_focal.functional.losses._terms import blank, checked
 NAME = "linear_sparse_focal_crossentropy"
 MOST_PARTS = 64
 SMALLEST_PART = 2**20
-"""Logits in a part below which more parts save nothing."""
+"""Number of logits in a part below which more parts save no memory."""
 
 
 def linear_sparse_focal_crossentropy(
@@ -47,26 +48,27 @@ def linear_sparse_focal_crossentropy(
 ) -> Tensor:
     """Return the sparse focal loss of features @ kernel + bias, without reduction.
 
-    The value and the gradients are those of the two steps one after the other, at a fraction of
-    the memory and one more matrix product.
+    Value and gradients equal those of a linear layer followed by
+    `sparse_categorical_focal_crossentropy`. It needs a fraction of the memory, and one more matrix
+    product.
 
     Args:
         features: Float tensor, shape (..., D).
         kernel: Float tensor, shape (D, K), K >= 2.
         bias: None, or float tensor of shape (K,).
-        labels: Integer tensor, shape (...). An id outside [0, K) is a ValueError where it can
-            be read, else NaN.
+        labels: Integer tensor, shape (...). An id outside [0, K) raises a ValueError where it
+            can be read, and gives NaN otherwise.
         gamma: As for `sparse_categorical_focal_crossentropy`.
         alpha: None, a number, or a tensor of shape (K,): weight of each class.
         sample_weight: None, or float tensor of shape (...): weight of each row. A row of weight 0
-            adds nothing, even if its features are not finite.
-        ignore_class: None, or the id of rows that add nothing.
-        num_parts: Number of parts that the logits are taken in, >= 1; by default 64, or fewer for
-            less than 2**26 logits.
+            has loss 0 even if its features are not finite.
+        ignore_class: None, or the class id of rows to leave out; their loss is 0.
+        num_parts: Number of parts in which the logits are computed, >= 1; by default 64, or fewer
+            for less than 2**26 logits.
 
     Returns:
-        Tensor of shape (...), >= 0, in nats, float32 or float64. Half-precision features and
-        kernels are multiplied and added up in float32; gradients come in their dtypes.
+        Tensor of shape (...), >= 0, in nats, float32 or float64. Products of half-precision
+        features and kernels are accumulated in float32; gradients have the dtypes of the inputs.
 
     Raises:
         ValueError: If shapes do not match, or `num_parts` is not a whole number >= 1.
@@ -81,13 +83,13 @@ def linear_sparse_focal_crossentropy(
         [1.0986, 1.0986]
 
     Source:
-        Mukhoti et al., 2020, Proposition 1; the technique: Wijmans et al., 2024, "Cut Your Losses
-        in Large-Vocabulary Language Models"; Hsu et al., 2024, "Liger Kernel".
+        Mukhoti et al., 2020, Proposition 1; for the technique, Wijmans et al., 2024, "Cut Your
+        Losses in Large-Vocabulary Language Models"; Hsu et al., 2024, "Liger Kernel".
     """
     features, kernel = floating(features), floating(kernel)
     depth, num_classes = kernel.shape
     check_same_shape(
-        "features", features.shape[-1:], (depth,), "Give features with one entry per kernel row."
+        "features", features.shape[-1:], (depth,), "Give one entry per row of the kernel."
     )
     shape = (*features.shape[:-1], num_classes)
     labels = read_ids(labels, shape)
@@ -104,14 +106,14 @@ def linear_sparse_focal_crossentropy(
     weights = ops.ones_like(ids, dtype=to_float(features).dtype)
     if sample_weight is not None:
         sample_weight = ops.convert_to_tensor(sample_weight, dtype=weights.dtype)
-        check_same_shape("sample_weight", sample_weight.shape, ids.shape, "Weigh each row.")
+        check_same_shape("sample_weight", sample_weight.shape, ids.shape, "Give one for each row.")
         weights = weights * sample_weight
     if ignore_class is not None:
         weights = ops.where(is_left_out(labels, ignore_class), 0.0, weights)
     if sample_weight is not None or ignore_class is not None:
         counts = ops.not_equal(weights, 0)
         labels = labels._replace(counts=counts)
-        # 0 * NaN is NaN: a row that adds nothing must be finite.
+        # 0 * NaN is NaN, so the features of rows that are left out must be finite.
         features = blank(features, counts)
         ids = blank(ids, counts)
 
@@ -125,7 +127,7 @@ def linear_sparse_focal_crossentropy(
 
 
 def _parts(shape: tuple, num_classes: int) -> int:
-    """Return the number of parts: no part much smaller than it need be."""
+    """Return the number of parts, such that no part is smaller than necessary."""
     if None in shape:
         return MOST_PARTS
     entries = num_classes
@@ -151,7 +153,7 @@ class _Head:
 
         def backward(arguments: tuple, terms: tuple, upstream: Tensor) -> list[Tensor | None]:
             _, reference, at_true, at_others, of_gamma, of_alpha = terms
-            scaled = (once(x * upstream, NAME) for x in (at_true, at_others))
+            scaled = (differentiated_once(x * upstream, NAME) for x in (at_true, at_others))
             gradients = compiled(self._gradients, *arguments[:4], reference, *scaled)
             gradients = [*gradients, None, *Parameters(self.gamma).gradients(upstream, [of_gamma])]
             if not self.alpha.is_learned:
@@ -168,7 +170,7 @@ class _Head:
         return with_gradient(forward, backward)(*arguments)
 
     def _terms(self, features: Tensor, kernel: Tensor, bias: Tensor, *others: Tensor) -> tuple:
-        """Return the terms of all rows, and their slopes, computed part by part of the rows."""
+        """Return the terms of all rows and their slopes, computed in parts of the rows."""
         count = ops.shape(features)[0]
         length = -(-count // self.num_parts)
         extra = length * self.num_parts - count
@@ -199,15 +201,15 @@ class _Head:
     def _gradients(
         self, features: Tensor, kernel: Tensor, bias: Tensor, ids: Tensor, *terms: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients, computed part by part of the classes."""
+        """Return the gradients, computed in parts of the classes."""
         depth, num_classes = kernel.shape
         width = -(-num_classes // self.num_parts)
-        kernel, bias = afresh(kernel), afresh(bias)
+        kernel, bias = recomputed(kernel), recomputed(bias)
 
         def step(index: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             of_features, of_kernel, of_bias = state
-            # The last block ends at the last class: the classes that it has in common with the
-            # block before are written again, but not added again.
+            # The last block ends at the last class. Classes that it shares with the previous block
+            # are written again, but not added again.
             start = ops.minimum(index * width, num_classes - width)
             columns = ops.slice(kernel, (0, start), (depth, width))
             z = matmul_float32(features, columns) + to_float(ops.slice(bias, (start,), (width,)))

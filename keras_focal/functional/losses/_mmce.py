@@ -1,18 +1,19 @@
-"""Maximum mean calibration error: a distance between confidence and accuracy that can be trained.
+"""Maximum mean calibration error: a differentiable distance between confidence and accuracy.
 
-With e_i = w_i (c_i - r_i) it is the length of sum_i e_i phi(r_i) in the space of the kernel
-k(r, r') = exp(-|r - r'| / 0.4). Confidences sorted, the kernel falls apart into exp(r / 0.4) and
-exp(-r / 0.4), neither larger than 12.2: the double sum over pairs becomes running sums, in
-O(N log N) time and O(N) memory (docs/maths.md, equation L2).
+With e_i = w_i (c_i - r_i) it is the norm of sum_i e_i phi(r_i) in the feature space of the kernel
+k(r, r') = exp(-|r - r'| / 0.4). For sorted confidences the kernel factorises into exp(r / 0.4) and
+exp(-r / 0.4), neither larger than 12.2, so the double sum over pairs becomes cumulative sums: O(N
+log N) time and O(N) memory (docs/maths.md, equation L2).
 """
 
 from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_focal._validation import check_choice
+from keras_focal._typing import Tensor
+from keras_focal._validation.choices import check_choice
 from keras_focal.functional._backend.derivative import with_gradient
-from keras_focal.functional._backend.precision import Tensor, to_float
+from keras_focal.functional._backend.precision import to_float
 from keras_focal.functional._inputs.labels import label_factor, read_class
 from keras_focal.functional._inputs.weights import weights_like
 from keras_focal.functional._stable.margin import chosen_class
@@ -24,7 +25,7 @@ WIDTH = 0.4
 """The width of the kernel in confidence."""
 
 FLOOR = 1e-10
-"""A squared error below this divides a gradient as this: the square root has none at 0."""
+"""Lower bound for the squared error in the gradient: the square root has none at 0."""
 
 
 def maximum_mean_calibration_error(
@@ -36,31 +37,31 @@ def maximum_mean_calibration_error(
 ) -> Tensor:
     """Return MMCE = sqrt(sum_ij (c_i - r_i)(c_j - r_j) k(r_i, r_j)) / N of a batch.
 
-    r is the largest probability of a row, c whether it is that of the true class, and k(r, r') =
-    exp(-|r - r'| / 0.4).
+    r is the confidence (the largest probability of a row), c is 1 if the prediction is correct and
+    0 otherwise, and k(r, r') = exp(-|r - r'| / 0.4).
 
     Args:
-        labels: Class ids, shape (...) or (..., 1), or rows, shape (..., K), of which the largest
-            entry is the true class. An id outside [0, K) is a ValueError where it can be read,
-            else NaN.
+        labels: Class ids, shape (...) or (..., 1), or rows, shape (..., K), whose largest entry is
+            the true class. An id outside [0, K) raises a ValueError where it can be read, and gives
+            NaN otherwise.
         logits: Float tensor, shape (..., K), K >= 2.
         sample_weight: None, or float tensor of the shape of `labels` as ids, >= 0.
-        form: "published" is the equation above. "weighted" divides the sum over the right
-            predictions by their number and that over the wrong ones by theirs, the form of
-            Kumar et al. for classes of unequal accuracy; where all are right, or all wrong, only
-            that sum is left. "repository" is what the code of Mukhoti et al. computes: it
-            divides by those numbers a second time, and is 0 where all are right, or all wrong.
+        form: "published" is the equation above. "weighted" is the form of Kumar et al. that divides
+            the sum over correct predictions by their number, and the sum over wrong predictions by
+            theirs; if all are correct, or all are wrong, only one sum remains. "repository" is what
+            the code of Mukhoti et al. computes: it divides by these numbers twice, and is 0 if all
+            predictions are correct or all are wrong.
 
     Returns:
         Scalar tensor, in [0, 1]; 0 for no predictions. Float32 also for half-precision logits.
 
     Raises:
-        ValueError: If `form` is another.
+        ValueError: If `form` is unknown.
 
     Numerics:
-        The gradient is that of the square root while MMCE > 1e-5, and goes to 0 with MMCE below.
-        O(N log N) time and O(N) memory for N predictions. XLA on TensorFlow takes running sums
-        in quadratic time.
+        The gradient is exact for MMCE > 1e-5, and tends to 0 with MMCE below. O(N log N) time and
+        O(N) memory for N predictions; XLA on TensorFlow computes cumulative sums in quadratic
+        time.
 
     Example:
         >>> from keras_focal import functional
@@ -102,7 +103,7 @@ def maximum_mean_calibration_error(
 
 
 def _top_and_complement(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the first class of the largest logit of each row, and 1 less its probability."""
+    """Return the top class of each row, the first of equal ones, and 1 minus its probability."""
     num_classes = z.shape[-1]
     largest = ops.stop_gradient(ops.max(z, axis=-1, keepdims=True))
     classes = ops.arange(num_classes, dtype="int32")
@@ -115,7 +116,7 @@ def _top_and_complement(z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _scale(is_right: Tensor, weights: Tensor, form: str) -> tuple[Tensor, Any]:
-    """Return what each c - r is multiplied by, and a factor of the whole."""
+    """Return the factor of each c - r, and a factor of the result."""
     if form == "published":
         return ops.divide_no_nan(weights, ops.sum(weights)), ops.ones((), dtype=weights.dtype)
     right, wrong = ops.sum(weights * is_right), ops.sum(weights * (1.0 - is_right))
@@ -127,7 +128,7 @@ def _scale(is_right: Tensor, weights: Tensor, form: str) -> tuple[Tensor, Any]:
 
 
 class _Distance(NamedTuple):
-    """A length and its gradient with respect to the complements."""
+    """A norm and its gradient with respect to the complements."""
 
     value: Tensor
     gradient: Tensor
@@ -144,12 +145,12 @@ def _distance(complement: Tensor, is_right: Tensor, scale: Tensor, added: float)
 
 
 def _kernel_sums(position: Tensor, mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return sum_j mass_j k_ij over the j below i, at the place of i, and above it."""
+    """Return sum_j mass_j k_ij over all j below i, level with i, and above i."""
     order = ops.argsort(position)
     ordered, masses = ops.take(position, order), ops.take(mass, order)
     first = ops.searchsorted(ordered, position, side="left")
     end = ops.searchsorted(ordered, position, side="right")
-    # From the near side, so that no sum is the difference of two.
+    # Summed from both ends, so that no sum is a difference of two.
     rising = _running_sum(masses * ops.exp(ordered / WIDTH))
     falling = ops.flip(_running_sum(ops.flip(masses * ops.exp(-ordered / WIDTH))))
     at_place = _running_sum(masses)

@@ -1,12 +1,13 @@
-"""Norms of what the last layer gives, and of the gradient that it gets (docs/maths.md, F8 and C15).
+"""Norms of logits, and of the gradient of the loss (docs/maths.md, F8 and C15).
 
-Squares leave the range of floats long before norms do: a row is divided by its largest entry first.
+Squares overflow long before norms do, so each row is divided by its largest entry first.
 """
 
 from keras import ops
 
-from keras_focal._validation import check_same_shape
-from keras_focal.functional._backend.precision import LOWEST, TINY, Tensor, to_float
+from keras_focal._typing import Tensor
+from keras_focal._validation.shapes import check_same_shape
+from keras_focal.functional._backend.precision import LOWEST, TINY, to_float
 from keras_focal.functional._inputs.gamma import Gamma, Parameters, read_alpha, read_gamma
 from keras_focal.functional._inputs.labels import label_factor, read_ids
 from keras_focal.functional._inputs.probabilities import two_classes
@@ -18,8 +19,8 @@ from keras_focal.functional.losses._terms import checked
 def logit_norm(logits: Tensor) -> Tensor:
     """Return the L2 norm of each row of logits.
 
-    It grows with the confidence of a network. A constant added to all logits of a row changes it
-    too, though not the probabilities.
+    It grows with the confidence of a network. Adding a constant to all logits of a row changes the
+    norm but not the probabilities.
 
     Args:
         logits: Float tensor, shape (..., K).
@@ -33,7 +34,7 @@ def logit_norm(logits: Tensor) -> Tensor:
         5.0
 
     Source:
-        Mukhoti et al., 2020, Figure 7(a); of features in place of logits, Figure 10.
+        Mukhoti et al., 2020, Figure 7(a); for features in place of logits, Figure 10.
     """
     logits = to_float(logits)
     largest = ops.clip(ops.max(ops.abs(logits), axis=-1, keepdims=True), TINY, float("inf"))
@@ -51,28 +52,28 @@ def focal_gradient_norm(
 ) -> Tensor:
     """Return the L2 norm of the gradient of the sparse focal loss of each row of logits.
 
-    ||dL/dz|| = alpha_t g(p_t, gamma) ||p - e_t|| at the logits z. With the features h that the last
-    linear layer makes them of, z = h W + b, the norm of the gradient of W and b together:
-    ||dL/dz|| sqrt(||h||^2 + 1). No gradient is computed: it is known.
+    ||dL/dz|| = alpha_t g(p_t, gamma) ||p - e_t|| for logits z. Given the input h of the last linear
+    layer, z = h W + b, it is the norm of the gradient of W and b together,
+    ||dL/dz|| sqrt(||h||^2 + 1). Both have a closed form; no backward pass is run.
 
     Args:
-        labels: Integer tensor, shape (...). An id outside [0, K) is a ValueError where it can
-            be read, else NaN.
-        logits: Float tensor, shape (..., K), any finite values; K = 1 is the logit of the positive
-            class of two, with the gradient of that one logit.
+        labels: Integer tensor, shape (...). An id outside [0, K) raises a ValueError where it
+            can be read, and gives NaN otherwise.
+        logits: Float tensor, shape (..., K), any finite values. K = 1 is the logit of the positive
+            class of two, and the norm is that of the gradient of this one logit.
         gamma: As for `sparse_categorical_focal_crossentropy`; 0 gives cross-entropy.
         alpha: None, a number, or a tensor of shape (max(K, 2),): weight of each class.
         features: None, or float tensor of shape (..., D).
 
     Returns:
-        Float tensor, shape (...), >= 0. Of one example, not divided by the size of a batch.
+        Float tensor, shape (...), >= 0: the norm for each sample, not divided by the batch size.
 
     Raises:
         ValueError: If the shapes of labels, logits and features do not match.
 
     Numerics:
-        Relative error <= 1e-5 in float32 while the norm is a normal number, also where p_t rounds
-        to 1; 0 below.
+        The relative error is at most 1e-5 in float32 while the norm is a normal number, also where
+        p_t rounds to 1. Smaller norms are 0.
 
     Example:
         >>> from keras_focal import functional
@@ -96,7 +97,7 @@ def focal_gradient_norm(
     reference, at_true, at_others = terms.reference, terms.at_true, terms.at_others
     norm = checked(at_true * ops.cast(label_factor(labels), z.dtype), read, z.shape)
     if logits.shape[-1] > 1:
-        # The true class aside, whose exponential may overflow.
+        # Without the true class, whose exponential may overflow.
         below = z - ops.expand_dims(reference, -1)
         below = ops.where(chosen_class(labels, z.shape[-1]), LOWEST, below)
         share = ops.exp(below) * ops.expand_dims(ops.divide_no_nan(at_others, at_true), -1)

@@ -1,13 +1,14 @@
-"""Losses of independent yes-or-no logits besides the focal one: asymmetric, and quality focal.
+"""Asymmetric loss and quality focal loss of independent binary outputs.
 
 docs/maths.md, equations L9 and L10.
 """
 
 from keras import ops
 
-from keras_focal._validation import check_gamma
+from keras_focal._typing import Tensor
+from keras_focal._validation.gamma import check_gamma
 from keras_focal.functional._backend.operations import log_of_one_plus
-from keras_focal.functional._backend.precision import TINY, Tensor, floating
+from keras_focal.functional._backend.precision import TINY, floating
 from keras_focal.functional._inputs.gamma import Gamma, power, read_gamma, resolve
 from keras_focal.functional._inputs.labels import read_targets
 from keras_focal.functional._stable.margin import LARGEST_GAP, StableProbability
@@ -25,18 +26,18 @@ def asymmetric_loss(
     gamma_neg: float = 4.0,
     shift: float = 0.05,
 ) -> Tensor:
-    """Return the asymmetric loss of each independent yes-or-no logit, without reduction.
+    """Return the asymmetric loss of each independent binary output, without reduction.
 
-    L = -q (1 - p)^gamma_pos log p - (1 - q) p_m^gamma_neg log(1 - p_m), p = sigmoid(logits),
-    p_m = max(p - shift, 0): a negative of probability up to `shift` costs nothing. Equal gammas
-    and no shift give the binary focal loss.
+    L = -q (1 - p)^gamma_pos log p - (1 - q) p_m^gamma_neg log(1 - p_m), with p = sigmoid(logits)
+    and p_m = max(p - shift, 0): negatives with a probability up to `shift` have loss 0. Equal
+    gammas and shift = 0 give the binary focal loss.
 
     Args:
         targets: Float tensor, the shape of `logits`, in [0, 1].
         logits: Float tensor of any shape, any finite values.
-        gamma_pos: Exponent of the positives, a number >= 0.
-        gamma_neg: Exponent of the negatives, a number >= 0.
-        shift: Number in [0, 1).
+        gamma_pos: Exponent for positives, a number >= 0.
+        gamma_neg: Exponent for negatives, a number >= 0.
+        shift: Number in [0, 1), subtracted from the probability of negatives.
 
     Returns:
         Tensor of the shape of `logits`, >= 0, in nats; float32 also for half-precision logits.
@@ -56,7 +57,7 @@ def asymmetric_loss(
     def kernel(targets: Tensor, z: Tensor) -> Terms:
         positive = ops.cast(targets, z.dtype)
         negative = 1.0 - positive
-        of_yes, of_no = _answers(z)
+        of_yes, of_no = _outcomes(z)
         yes = _focal(of_yes, gamma_pos)
         no = _focal(of_no, gamma_neg) if shift == 0 else _shifted(of_no, gamma_neg, shift)
         return Terms(
@@ -69,10 +70,10 @@ def asymmetric_loss(
 
 
 def quality_focal_crossentropy(targets: Tensor, logits: Tensor, *, gamma: Gamma = 2.0) -> Tensor:
-    """Return |q - p|^gamma times the binary cross-entropy of each independent logit.
+    """Return the quality focal loss of each independent binary output, without reduction.
 
-    L = -|q - p|^gamma (q log p + (1 - q) log(1 - p)), p = sigmoid(logits), for a soft q such as
-    the quality of a box. 0 at p = q; for q = 0 or 1 it is the binary focal loss.
+    L = -|q - p|^gamma (q log p + (1 - q) log(1 - p)), with p = sigmoid(logits), for soft targets q
+    such as the quality of a box. It is 0 at p = q. For q = 0 or 1 it is the binary focal loss.
 
     Args:
         targets: Float tensor, the shape of `logits`, in [0, 1].
@@ -84,8 +85,8 @@ def quality_focal_crossentropy(targets: Tensor, logits: Tensor, *, gamma: Gamma 
         Tensor of the shape of `logits`, >= 0, in nats; float32 also for half-precision logits.
 
     Numerics:
-        For gamma <= 1 the loss has a corner at p = q, 0 < q < 1: the gradient there is 0, and
-        for gamma < 1 it grows without bound (and stays finite) beside it.
+        For gamma <= 1 and 0 < q < 1 the loss is not differentiable at p = q. The gradient returned
+        there is 0; for gamma < 1 the gradient diverges as p -> q, but stays finite in floats.
 
     Example:
         >>> from keras_focal import functional
@@ -102,8 +103,8 @@ def quality_focal_crossentropy(targets: Tensor, logits: Tensor, *, gamma: Gamma 
 
     def kernel(targets: Tensor, z: Tensor, given: Gamma) -> Terms:
         targets = ops.cast(targets, z.dtype)
-        yes, no = _answers(z)
-        # q - p from the side on which it does not cancel.
+        yes, no = _outcomes(z)
+        # q - p, computed without cancellation.
         gap = ops.where(targets > 0.5, yes.complement - (1.0 - targets), targets - yes.p)
         size = ops.abs(gap)
         exponent = resolve(given, 1.0 - size)
@@ -111,7 +112,7 @@ def quality_focal_crossentropy(targets: Tensor, logits: Tensor, *, gamma: Gamma 
         entropy = targets * yes.neg_log_p + (1.0 - targets) * no.neg_log_p
         vanished = size < TINY
         ratio = ops.where(vanished, 0.0, entropy / ops.where(vanished, 1.0, size))
-        # (|gap|^gamma entropy)' with p' = p (1 - p); |gap| / gap times what has its sign.
+        # The derivative of |gap|^gamma entropy, with p' = p (1 - p), is -sign(gap) steepness.
         steepness = modulation * (size + exponent * (yes.p * yes.complement * ratio))
         value = modulation * entropy
         slopes = (value * log_base(size),) if gamma.is_learned else ()
@@ -120,9 +121,9 @@ def quality_focal_crossentropy(targets: Tensor, logits: Tensor, *, gamma: Gamma 
     return loss_of_outputs(kernel, labels, logits, gamma)
 
 
-def _answers(z: Tensor) -> tuple[StableProbability, StableProbability]:
-    """Return the probabilities of yes, of logit z, and of no."""
-    # Not the absolute value, whose derivative at 0 is 0 from both sides.
+def _outcomes(z: Tensor) -> tuple[StableProbability, StableProbability]:
+    """Return the probabilities of the positive outcome, with logit z, and of the negative one."""
+    # Not the absolute value: its derivative at 0 would be 0.
     size = ops.clip(ops.where(z >= 0, z, -z), -1.0, LARGEST_GAP)
     small = ops.exp(-size)
     likely = 1.0 / (1.0 + small)
@@ -135,17 +136,17 @@ def _answers(z: Tensor) -> tuple[StableProbability, StableProbability]:
     return yes, StableProbability(complement, p, neg_log_p + ops.where(is_yes_likely, size, 0.0))
 
 
-def _focal(answer: StableProbability, gamma: float) -> Terms:
-    """Return the focal loss of an answer, and minus its derivative by the logit of the answer."""
-    p, complement, neg_log_p = answer
+def _focal(outcome: StableProbability, gamma: float) -> Terms:
+    """Return the focal loss of an outcome, and minus its derivative with respect to its logit."""
+    p, complement, neg_log_p = outcome
     modulation = power(complement, float(gamma))
     return Terms(modulation * neg_log_p, modulation * (complement + gamma * (p * neg_log_p)))
 
 
 def _shifted(no: StableProbability, gamma: float, shift: float) -> Terms:
-    """Return the loss of a negative with its probability of yes shifted down, and its derivative.
+    """Return the loss of a negative with its probability shifted down, and its derivative.
 
-    1 - p_m = min((1 - p) + shift, 1) >= shift: neither it nor its logarithm can vanish.
+    1 - p_m = min((1 - p) + shift, 1) >= shift, so its logarithm is finite.
     """
     probability = ops.clip(no.complement - shift, 0.0, 1.0)
     rest = ops.clip(no.p + shift, 0.0, 1.0)

@@ -1,11 +1,12 @@
-"""Poly-1 loss: the first coefficient of the series of a focal loss, changed.
+"""Poly-1 loss: a focal loss whose first polynomial coefficient is changed.
 
 docs/maths.md, equation L6.
 """
 
 from keras import ops
 
-from keras_focal.functional._backend.precision import Tensor, floating
+from keras_focal._typing import Tensor
+from keras_focal.functional._backend.precision import floating
 from keras_focal.functional._inputs.gamma import Gamma, power, read_gamma, resolve
 from keras_focal.functional._inputs.labels import read_labels, targets_like
 from keras_focal.functional._stable.margin import (
@@ -21,18 +22,19 @@ from keras_focal.functional.losses._terms import Terms, loss_of_rows
 def poly_focal_crossentropy(
     labels: Tensor, logits: Tensor, *, gamma: Gamma = 0.0, epsilon: float = 1.0
 ) -> Tensor:
-    """Return -(1 - p_t)^gamma log p_t + epsilon (1 - p_t)^(gamma + 1) of each row of logits.
+    """Return the Poly-1 loss of each row of logits, without reduction.
 
-    gamma = 0 is Poly-1 cross-entropy, gamma > 0 Poly-1 focal loss, epsilon = 0 the loss without
-    the change. A row q gives the sum over classes with weights q_c.
+    L = -(1 - p_t)^gamma log p_t + epsilon (1 - p_t)^(gamma + 1). gamma = 0 gives Poly-1
+    cross-entropy, gamma > 0 Poly-1 focal loss, epsilon = 0 the focal loss itself. For a row of
+    targets q it is the sum over classes, weighted by q_c.
 
     Args:
-        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside [0,
-            K) is a ValueError where it can be read, else NaN.
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id
+            outside [0, K) raises a ValueError where it can be read, and gives NaN otherwise.
         logits: Float tensor, shape (..., K), K >= 2, any finite values; -inf is allowed for
             classes that cannot be.
         gamma: Number, tensor, or function from p to gamma, as for `focal_crossentropy`.
-        epsilon: Number >= -1: what is added to the coefficient 1 of (1 - p_t)^(gamma + 1).
+        epsilon: Number >= -1, added to the coefficient 1 of (1 - p_t)^(gamma + 1).
 
     Returns:
         Tensor of shape (...), >= 0, in nats; float32 also for half-precision logits.
@@ -51,7 +53,7 @@ def poly_focal_crossentropy(
     gamma = read_gamma(gamma, labels.values if labels.are_ids else logits, signed=False)
 
     def terms_at(of_class: StableProbability, given: Gamma) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the loss of a class, minus its derivative by log p, and that by gamma."""
+        """Return the loss of a class, and its derivatives with respect to -log p and gamma."""
         exponent = resolve(given, of_class.p)
         focal, slope = focal_terms(of_class, exponent)
         first = epsilon * power(of_class.complement, exponent)

@@ -1,18 +1,15 @@
-"""Cross-entropies that hold confidence down: smoothed labels, entropy, a margin on logits.
+"""Cross-entropies that reduce confidence: label smoothing, an entropy term, a margin on logits.
 
 docs/maths.md, equations L3 to L5.
 """
 
 from keras import ops
 
-from keras_focal.functional._backend.precision import Tensor, floating
+from keras_focal._typing import Tensor
+from keras_focal.functional._backend.precision import floating
 from keras_focal.functional._inputs.labels import read_labels, targets_like
 from keras_focal.functional._stable.margin import LARGEST_GAP, stable_probabilities
-from keras_focal.functional.losses._terms import (
-    Terms,
-    crossentropy_terms,
-    loss_of_rows,
-)
+from keras_focal.functional.losses._terms import Terms, crossentropy_terms, loss_of_rows
 
 
 def label_smoothing_crossentropy(
@@ -20,12 +17,12 @@ def label_smoothing_crossentropy(
 ) -> Tensor:
     """Return the cross-entropy of each row of logits against smoothed labels.
 
-    Targets are (1 - s) q + s (1 - q) / (K - 1), as in the paper: the wrong classes share s. Keras
-    spreads s over all K classes, which is the same at s (K - 1) / K.
+    Targets are (1 - s) q + s (1 - q) / (K - 1), as in the paper: the wrong classes share s. In
+    Keras all K classes share it: `label_smoothing` s there equals s (K - 1) / K here.
 
     Args:
-        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside [0,
-            K) is a ValueError where it can be read, else NaN.
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id
+            outside [0, K) raises a ValueError where it can be read, and gives NaN otherwise.
         logits: Float tensor, shape (..., K), K >= 2.
         label_smoothing: s, a number in [0, 1); 0 gives cross-entropy.
 
@@ -57,12 +54,12 @@ def entropy_regularized_crossentropy(
 ) -> Tensor:
     """Return -sum_c q_c log p_c - weight * H(p) of each row of logits.
 
-    H(p) = -sum_c p_c log p_c: a confident prediction pays for its low entropy. Focal loss of
-    gamma >= 1 is never less than this with weight gamma (equation 4 of the paper).
+    H(p) = -sum_c p_c log p_c is the entropy, so confident predictions are penalised. It is a lower
+    bound of the focal loss with gamma = weight >= 1 (equation 4 of the paper).
 
     Args:
-        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside [0,
-            K) is a ValueError where it can be read, else NaN.
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id
+            outside [0, K) raises a ValueError where it can be read, and gives NaN otherwise.
         logits: Float tensor, shape (..., K), K >= 2.
         weight: Number >= 0; 0 gives cross-entropy.
 
@@ -95,18 +92,18 @@ def margin_smoothing_crossentropy(
 ) -> Tensor:
     """Return -sum_c q_c log p_c + weight * sum_c max(0, max_j z_j - z_c - margin).
 
-    Cross-entropy that pays for every logit further than `margin` below the largest. A margin of 0
-    is label smoothing up to a constant; one that no logit exceeds is cross-entropy.
+    Cross-entropy with a penalty for each logit more than `margin` below the largest. A margin of 0
+    corresponds to label smoothing; with a margin that no logit exceeds it is cross-entropy.
 
     Args:
-        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id outside [0,
-            K) is a ValueError where it can be read, else NaN.
+        labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id
+            outside [0, K) raises a ValueError where it can be read, and gives NaN otherwise.
         logits: Float tensor, shape (..., K), K >= 2.
         weight: Number >= 0; 0 gives cross-entropy.
         margin: Number >= 0.
 
     Returns:
-        Tensor of shape (...), >= 0. A gap beyond 2**100 counts as 2**100.
+        Tensor of shape (...), >= 0. A gap above 2**100 counts as 2**100.
 
     Example:
         >>> from keras_focal import functional
@@ -115,7 +112,7 @@ def margin_smoothing_crossentropy(
         1.0
 
     Source:
-        Liu et al., 2022. The sum over classes is that of the paper; its code takes their mean.
+        Liu et al., 2022. The sum over classes follows that paper; its code uses the mean.
     """
 
     def kernel(labels: Tensor, z: Tensor) -> Terms:
@@ -123,11 +120,11 @@ def margin_smoothing_crossentropy(
         behind = ops.clip(ops.max(z, axis=-1, keepdims=True) - z, 0.0, LARGEST_GAP)
         is_behind = behind > margin
         value = value + weight * ops.sum(ops.where(is_behind, behind - margin, 0.0), axis=-1)
-        pull = weight * ops.cast(is_behind, z.dtype)
-        # Equal largest logits share the pull.
+        slope = weight * ops.cast(is_behind, z.dtype)
+        # Equal largest logits share the gradient of the maximum.
         is_largest = ops.cast(behind <= 0, z.dtype)
         is_largest = is_largest / ops.sum(is_largest, axis=-1, keepdims=True)
-        gradient = gradient + is_largest * ops.sum(pull, axis=-1, keepdims=True) - pull
+        gradient = gradient + is_largest * ops.sum(slope, axis=-1, keepdims=True) - slope
         return Terms(value, gradient)
 
     logits = floating(logits)

@@ -1,7 +1,7 @@
-"""How a loss is computed: labels, logits and parameters go in, a value with its gradient comes out.
+"""From labels, logits and parameters to the value and the gradient of a loss.
 
 A kernel returns the value and the gradient together, both from stable probabilities
-(docs/maths.md, section M), so that neither is lost to a difference of numbers near 1.
+(docs/maths.md, section M), so that neither suffers from cancellation near p = 1.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,22 +10,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
+from keras_focal._typing import Tensor
 from keras_focal.functional._backend.compilation import over_rows
 from keras_focal.functional._backend.derivative import with_gradient
 from keras_focal.functional._backend.operations import value_now
-from keras_focal.functional._backend.precision import Tensor, floating, to_float
+from keras_focal.functional._backend.precision import floating, to_float
 from keras_focal.functional._inputs.gamma import Parameter, Parameters
 from keras_focal.functional._inputs.labels import Labels, check_labels, label_factor
 from keras_focal.functional._stable.margin import StableProbability
 
 
 class Terms(NamedTuple):
-    """What a kernel returns.
+    """The result of a kernel.
 
     Attributes:
         value: The loss of each row of logits, shape (...), or of each logit.
-        gradient: Its gradient, the shape of the logits.
-        slopes: Its derivative by each learned parameter, the shape of the value or one axis more.
+        gradient: The gradient of the loss, of the shape of the logits.
+        slopes: The derivative with respect to each learned parameter, of the shape of the value or
+            with one axis more.
     """
 
     value: Tensor
@@ -34,10 +36,10 @@ class Terms(NamedTuple):
 
 
 class Arguments:
-    """All that a kernel computes from, in one line of tensors, and back.
+    """The arguments of a kernel, flattened to tensors and rebuilt from them.
 
     Attributes:
-        arrays: Labels, logits, and what else has an entry for each row.
+        arrays: Labels, logits, and other tensors with an entry for each row.
         shared: Tensors that all rows have in common.
     """
 
@@ -50,9 +52,9 @@ class Arguments:
     def unpack(
         self, values: Tensor, z: Tensor, *tensors: Tensor, are_outputs: bool = False
     ) -> tuple[Tensor, Tensor, Tensor, list[Any]]:
-        """Return labels, float32 logits, the factor of each result, and the parameters.
+        """Return labels, float32 logits, a factor for each result, and the parameters.
 
-        The factor is 0 where nothing counts, and NaN for a label that cannot be.
+        The factor is 1, 0 for an entry that does not count, and NaN for an invalid label.
         """
         counts = tensors[: len(self._counts)]
         parameters = self._parameters.values(*tensors[len(self._counts) :])
@@ -64,13 +66,13 @@ class Arguments:
         return values, z, _of(ops.where(counts[0], factor, 0.0), z), parameters
 
     def counts(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Return where labels count, of all arguments: one tensor or none."""
+        """Return the tensor that marks where labels count, if there is one, from all tensors."""
         return tensors[2 : 2 + len(self._counts)]
 
     def gradients(
         self, of_logits: Tensor, upstream: Tensor, slopes: Sequence[Tensor]
     ) -> list[Tensor | None]:
-        """Return the gradient by each argument."""
+        """Return the gradient with respect to each argument."""
         before = [None, of_logits, *([None] * len(self._counts))]
         return before + self._parameters.gradients(upstream, slopes)
 
@@ -80,7 +82,7 @@ def _of(x: Tensor, z: Tensor) -> Tensor:
 
 
 def blank(x: Tensor, *counts: Tensor) -> Tensor:
-    """Return x with 0 where nothing counts, so that nothing that stands there is computed with."""
+    """Return x with 0 where an entry does not count, so that its value, maybe NaN, is unused."""
     for mask in counts:
         is_counted = mask if len(mask.shape) == len(x.shape) else ops.expand_dims(mask, -1)
         x = ops.where(is_counted, x, ops.zeros((), dtype=x.dtype))
@@ -90,14 +92,15 @@ def blank(x: Tensor, *counts: Tensor) -> Tensor:
 def loss_of_rows(
     kernel: Callable, labels: Labels, logits: Tensor, *parameters: Parameter
 ) -> Tensor:
-    """Return the value that a kernel gives each row of logits, with the gradient it gives.
+    """Return the value of a kernel for each row of logits, with the gradient of the kernel.
 
     Args:
-        kernel: Function (labels, z, *parameters) -> Terms that treats every row alone. It gets
-            class ids, -1 for an invalid one, or rows of targets; and logits in float32 or better.
+        kernel: Function (labels, z, *parameters) -> Terms that treats rows independently. Its
+            labels are class ids, -1 if invalid, or rows of targets; its logits are float32 or
+            better.
         labels: Labels of shape (...) or (..., K).
         logits: Float tensor, shape (..., K).
-        parameters: What else it gets: gamma, alpha.
+        parameters: Further arguments of the kernel: gamma, alpha.
 
     Returns:
         Tensor of shape (...): 0 where a label does not count, NaN where it is invalid.
@@ -111,13 +114,13 @@ def loss_of_rows(
 def loss_of_outputs(
     kernel: Callable, targets: Labels, logits: Tensor, *parameters: Parameter
 ) -> Tensor:
-    """Return the value that a kernel gives each independent logit, with the gradient it gives.
+    """Return the value of a kernel for each independent logit, with the gradient of the kernel.
 
     Args:
-        kernel: Function (targets, z, *parameters) -> Terms that treats every entry alone.
+        kernel: Function (targets, z, *parameters) -> Terms that treats entries independently.
         targets: Labels of the shape of `logits`.
-        logits: Float tensor of any shape; the kernel gets float32 or better.
-        parameters: What else it gets: gamma, alpha.
+        logits: Float tensor of any shape; those of the kernel are float32 or better.
+        parameters: Further arguments of the kernel: gamma, alpha.
 
     Returns:
         Tensor of the shape of `logits`: 0 where a target does not count, NaN where it is invalid.
@@ -162,10 +165,10 @@ def _loss(
 def checked(
     values: Tensor, labels: Labels, logits_shape: tuple, *, are_outputs: bool = False
 ) -> Tensor:
-    """Return the values of a loss.
+    """Return the values of a loss, after checking labels if one is NaN.
 
     Raises:
-        ValueError: If one is NaN, can be read, and comes of a label that cannot be.
+        ValueError: If a value is NaN because of an invalid label, and can be read.
     """
     now = value_now(values)
     if now is not None and np.isnan(now).any():
@@ -179,7 +182,7 @@ def _like(x: Tensor, other: Tensor) -> Tensor:
 
 def crossentropy_terms(targets: Tensor, of_each: StableProbability) -> Terms:
     """Return -sum_c q_c log p_c and its gradient."""
-    # A class without weight adds nothing, also where its neg_log_p is infinite (logit -inf).
+    # A class of weight 0 adds nothing, even if its -log p is infinite (logit -inf).
     value = ops.sum(ops.where(targets > 0, targets * of_each.neg_log_p, 0.0), axis=-1)
     others = ops.sum(targets, axis=-1, keepdims=True) - targets
     return Terms(value, of_each.p * others - of_each.complement * targets)

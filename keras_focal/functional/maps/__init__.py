@@ -1,1 +1,1 @@
-"""Maps from logits to calibrated logits."""
+"""Calibration maps: from logits to calibrated logits."""

@@ -1,16 +1,17 @@
-"""What the maps need in operations that every exporter has: ONNX and LiteRT have no log1p."""
+"""Logarithms from operations that every exporter supports: ONNX and LiteRT have no log1p."""
 
 import keras
 from keras import ops
 
-from keras_focal.functional._backend.precision import TINY, Tensor, to_float
+from keras_focal._typing import Tensor
+from keras_focal.functional._backend.precision import TINY, to_float
 
 LARGEST_PROBABILITY = 1.0 - 2.0**-24
 """The largest float32 below 1."""
 
 
 def log_one_plus(x: Tensor) -> Tensor:
-    """Return log(1 + x) of x > -1, to 2e-7 of the result in float32: log1p itself in float64."""
+    """Return log(1 + x) for x > -1, with a relative error of 2e-7 in float32; log1p in float64."""
     if keras.backend.standardize_dtype(x.dtype) == "float64":
         return ops.log1p(x)
     is_near = ops.logical_and(x >= -0.5, x <= 1.0)
@@ -25,14 +26,16 @@ def log_one_plus(x: Tensor) -> Tensor:
 
 
 def logits_of(probabilities: Tensor, least: float = TINY) -> Tensor:
-    """Return log p, shape (..., K); of one column log(p / (1 - p)), p at most 1 - 2**-24.
+    """Return log p, shape (..., K); of one column log(p / (1 - p)).
 
     Args:
         probabilities: Float tensor, shape (..., K).
-        least: What a smaller probability counts as.
+        least: What a smaller probability counts as; one column is held off 1 as far, and by 2**-24
+            at least in float32.
     """
     p = to_float(probabilities)
     if p.shape[-1] > 1:
         return ops.log(ops.clip(p, least, float("inf")))
-    p = ops.clip(p, least, LARGEST_PROBABILITY)
+    is_double = keras.backend.standardize_dtype(p.dtype) == "float64"
+    p = ops.clip(p, least, 1.0 - max(least, 2.0**-53 if is_double else 2.0**-24))
     return ops.log(p) - ops.log(1.0 - p)

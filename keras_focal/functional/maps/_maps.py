@@ -1,24 +1,36 @@
-"""Calibration maps beyond temperature: logits in, logits out (docs/maths.md, section Q).
+"""Calibration maps beyond temperature scaling (docs/maths.md, section Q).
 
-Every map gives logits whose softmax, or sigmoid for one class, are the calibrated probabilities.
-Inputs are logits, shape (..., K), or (..., 1) for the positive class of two.
+Inputs are logits, shape (..., K), or (..., 1) for the positive class of two. Outputs are logits
+whose softmax, or sigmoid for K = 1, gives the calibrated probabilities.
 """
 
 from keras import ops
 
-from keras_focal.functional._backend.precision import LOWEST, TINY, Tensor
+from keras_focal._typing import Tensor
+from keras_focal.functional._backend.precision import LOWEST, TINY
 from keras_focal.functional._inputs.probabilities import first_largest
 from keras_focal.functional._stable.margin import chosen_class
 from keras_focal.functional.maps._export import log_one_plus, logits_of
 
 
 def linear_map(logits: Tensor, matrix: Tensor, bias: Tensor) -> Tensor:
-    """Return W z + b, shape (..., K); w z + b of a vector w.
+    """Return W z + b: matrix scaling, or vector scaling if W is a vector.
 
     Args:
         logits: Float tensor, shape (..., K).
-        matrix: W, shape (K, K), or w, shape (K,).
+        matrix: W, shape (K, K), or (K,) for a diagonal matrix.
         bias: b, shape (K,).
+
+    Returns:
+        Tensor of the shape of `logits`.
+
+    Example:
+        >>> from keras import ops
+        >>> from keras_focal import functional
+        >>> logits = ops.array([[4.0, 1.0]])
+        >>> mapped = functional.linear_map(logits, ops.array([0.5, 1.0]), ops.array([0.0, 1.0]))
+        >>> [float(z) for z in mapped[0]]
+        [2.0, 2.0]
 
     Source:
         Guo et al., 2017, section 4.2.
@@ -32,13 +44,13 @@ def log_probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Return log p and log(1 - p) of each class, finite for finite logits, both (..., K)."""
     if logits.shape[-1] == 1:
         return ops.log_sigmoid(logits), ops.log_sigmoid(-logits)
-    # Not argmax, which asks for a bitcast in TensorFlow, and few exporters have that.
+    # Not argmax: in TensorFlow it needs a bitcast, which few exporters support.
     top, largest = first_largest(logits)
     below = logits - ops.stop_gradient(ops.expand_dims(largest, -1))
     is_top = chosen_class(top, logits.shape[-1])
     lowest = ops.cast(LOWEST, below.dtype)
     others = ops.where(is_top, lowest, below)
-    # The others of the likeliest class are added up: 1 - p rounds to 0 past a gap of 17.
+    # For the top class 1 - p is the sum over the others: it would round to 0 past a gap of 17.
     second = ops.stop_gradient(ops.max(others, axis=-1, keepdims=True))
     shares = ops.exp(ops.where(is_top, lowest, below - second))
     rest = second + ops.log(ops.sum(shares, axis=-1, keepdims=True))
@@ -51,9 +63,24 @@ def log_probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def log_odds(logits: Tensor) -> Tensor:
-    """Return log(p / (1 - p)) of each class against all the others, shape (..., K).
+    """Return the log-odds log(p / (1 - p)) of each class, p the softmax of the logits.
 
-    It does not change when a number is added to all logits of a row.
+    Adding a constant to all logits of a row does not change them.
+
+    Args:
+        logits: Float tensor, shape (..., K), or (..., 1), whose logits are log-odds already.
+
+    Returns:
+        Tensor of the shape of `logits`.
+
+    Numerics:
+        Finite for finite logits, and accurate where p rounds to 1.
+
+    Example:
+        >>> from keras import ops
+        >>> from keras_focal import functional
+        >>> [float(z) for z in functional.log_odds(ops.array([[2.0, -1.0]]))[0]]
+        [3.0, -3.0]
     """
     if logits.shape[-1] == 1:
         return logits
@@ -62,12 +89,21 @@ def log_odds(logits: Tensor) -> Tensor:
 
 
 def platt_map(logits: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
-    """Return logits of sigmoid(a s + b), s the log-odds of each class; K > 1 is normalised.
+    """Return the logits of Platt scaling: sigmoid(a s + b), s the log-odds of each class.
 
     Args:
         logits: Float tensor, shape (..., K) or (..., 1).
         slope: a, a scalar or shape (K,).
         intercept: b, of the shape of `slope`.
+
+    Returns:
+        Tensor of the shape of `logits`. For K > 1 its softmax normalises the sigmoids to sum 1.
+
+    Example:
+        >>> from keras import ops
+        >>> from keras_focal import functional
+        >>> float(functional.platt_map(ops.array([[4.0]]), 0.5, 1.0)[0, 0])
+        3.0
 
     Source:
         Platt, 1999; one-vs-rest as Zadrozny and Elkan, 2002.
@@ -76,13 +112,23 @@ def platt_map(logits: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
 
 
 def beta_map(logits: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Return logits of sigmoid(a log p - b log(1 - p) + c) of each class; K > 1 is normalised.
+    """Return the logits of beta calibration: sigmoid(a log p - b log(1 - p) + c) of each class.
 
     Args:
         logits: Float tensor, shape (..., K) or (..., 1).
         a: Scalar or shape (K,), >= 0.
-        b: The same.
-        c: Any real numbers, of the same shape.
+        b: Scalar or shape (K,), >= 0.
+        c: Scalar or shape (K,), any real numbers.
+
+    Returns:
+        Tensor of the shape of `logits`. For K > 1 its softmax normalises the sigmoids to sum 1.
+
+    Example:
+        >>> from keras import ops
+        >>> from keras_focal import functional
+        >>> mapped = functional.beta_map(ops.array([[1.0]]), 2.0, 2.0, 0.5)
+        >>> round(float(mapped[0, 0]), 4)
+        2.5
 
     Source:
         Kull, Silva Filho and Flach, 2017.
@@ -92,12 +138,23 @@ def beta_map(logits: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 
 
 def ensemble_map(logits: Tensor, temperature: Tensor, weights: Tensor) -> Tensor:
-    """Return the log of w1 softmax(z / T) + w2 softmax(z) + w3 / K; the log-odds for K = 1.
+    """Return log(w1 softmax(z / T) + w2 softmax(z) + w3 / K), or the log-odds of that for K = 1.
 
     Args:
         logits: Float tensor, shape (..., K) or (..., 1).
         temperature: Scalar > 0.
-        weights: Shape (3,), >= 0, of sum 1. A weight counts as 2**-126 at least.
+        weights: [w1, w2, w3], shape (3,), >= 0, which sum to 1. Below 2**-126 they count as that.
+
+    Returns:
+        Tensor of the shape of `logits`.
+
+    Example:
+        >>> from keras import ops
+        >>> from keras_focal import functional
+        >>> uniform = ops.array([0.0, 0.0, 1.0])
+        >>> mapped = functional.ensemble_map(ops.array([[4.0, 1.0]]), 2.0, uniform)
+        >>> [round(float(z), 4) for z in mapped[0]]
+        [-0.6931, -0.6931]
 
     Source:
         Zhang, Kailkhura and Han, 2020, eq. 8.
@@ -117,12 +174,26 @@ def ensemble_map(logits: Tensor, temperature: Tensor, weights: Tensor) -> Tensor
 
 
 def piecewise_constant_map(logits: Tensor, edges: Tensor, values: Tensor) -> Tensor:
-    """Return logits of values[k, j], where edges[k, j - 1] < log-odds of class k <= edges[k, j].
+    """Return the logits of histogram binning: of the probability of the bin of each class.
+
+    The probability is values[k, j] where edges[k, j - 1] < log-odds of class k <= edges[k, j].
 
     Args:
         logits: Float tensor, shape (..., K) or (..., 1).
-        edges: Log-odds, shape (K, M - 1), rising in each row.
+        edges: Log-odds, shape (K, M - 1), non-decreasing in each row.
         values: Probabilities, shape (K, M).
+
+    Returns:
+        Tensor of the shape of `logits`.
+
+    Example:
+        >>> from keras import ops
+        >>> from keras_focal import functional
+        >>> edges, values = ops.array([[0.0]]), ops.array([[0.25, 0.75]])
+        >>> logits = ops.array([[-3.0], [9.0]])
+        >>> p = ops.sigmoid(functional.piecewise_constant_map(logits, edges, values))
+        >>> [round(float(x), 4) for x in p[:, 0]]
+        [0.25, 0.75]
 
     Source:
         Zadrozny and Elkan, 2001.
@@ -132,12 +203,26 @@ def piecewise_constant_map(logits: Tensor, edges: Tensor, values: Tensor) -> Ten
 
 
 def piecewise_linear_map(logits: Tensor, knots: Tensor, values: Tensor) -> Tensor:
-    """Return logits of the line from (knots[k, j], values[k, j]) to the next knot; ends are flat.
+    """Return the logits of isotonic regression: of probabilities interpolated between knots.
+
+    Beyond the first and the last knot the probability is constant.
 
     Args:
         logits: Float tensor, shape (..., K) or (..., 1).
-        knots: Log-odds, shape (K, M), rising in each row. Equal knots make a jump.
-        values: Probabilities, shape (K, M).
+        knots: Log-odds, shape (K, M), non-decreasing in each row. Equal knots make a jump.
+        values: Probabilities at the knots, shape (K, M).
+
+    Returns:
+        Tensor of the shape of `logits`.
+
+    Example:
+        >>> from keras import ops
+        >>> from keras_focal import functional
+        >>> knots, values = ops.array([[0.0, 2.0]]), ops.array([[0.25, 0.75]])
+        >>> logits = ops.array([[-3.0], [1.0]])
+        >>> p = ops.sigmoid(functional.piecewise_linear_map(logits, knots, values))
+        >>> [round(float(x), 4) for x in p[:, 0]]
+        [0.25, 0.5]
 
     Source:
         Zadrozny and Elkan, 2002.
@@ -152,7 +237,7 @@ def piecewise_linear_map(logits: Tensor, knots: Tensor, values: Tensor) -> Tenso
 
 
 def _pieces(x: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x with an axis for the pieces, and in which of M + 1 pieces (a, b] each number is."""
+    """Return x with an axis for the pieces, and which of the M + 1 pieces (a, b] contains it."""
     x = ops.expand_dims(x, -1)
     is_above = x > edges
     ones = ops.ones_like(is_above[..., :1])
@@ -166,5 +251,5 @@ def _chosen(inside: Tensor, values: Tensor) -> Tensor:
 
 
 def _normalisable(log_odds: Tensor) -> Tensor:
-    """Return logits of sigmoids: their logs, which a softmax divides by the sum; one as it is."""
+    """Return log-sigmoids, whose softmax normalises the sigmoids; one column is unchanged."""
     return log_odds if log_odds.shape[-1] == 1 else ops.log_sigmoid(log_odds)

@@ -1,0 +1,96 @@
+"""Held-out predictions as they come: kept while they are few, summed once they are many."""
+
+import numpy as np
+
+from keras_focal.calibration.given import (
+    NOTHING_COUNTS,
+    Declared,
+    HeldOut,
+    Rows,
+    check_predictions,
+    count_rounded,
+    look_like_probabilities,
+    refuse_as_logits,
+    warn_of_rounded,
+)
+from keras_focal.calibration.temperature._bounds import BOUNDS
+from keras_focal.calibration.temperature._grid_sums import GridSums, grid_betas
+from keras_focal.calibration.temperature._sums import Data
+
+MOST = 2**26
+"""Numbers in predictions that are kept: 256 MB in float32. Beyond, their sums are."""
+
+
+class Gathered:
+    """Predictions of one output, gathered part by part."""
+
+    def __init__(self, from_logits: bool, *, is_checked: bool, is_summed: bool, num_bins: int = 15):
+        """Begin without any.
+
+        Args:
+            from_logits: Whether predictions are logits or probabilities.
+            is_checked: Whether to check that they look so.
+            is_summed: Whether sums may stand for them: enough for a temperature.
+            num_bins: Bins of the calibration error.
+        """
+        self.declared, self.num_bins = Declared(from_logits), num_bins
+        self._is_checked, self._is_summed = is_checked, is_summed
+        self._kept: list[Rows] = []
+        self._num_kept = 0
+        self._sums: GridSums | None = None
+        self._is_doubtful, self._num_rounded = True, 0
+        self.is_binary, self._dtype = False, np.dtype("float32")
+
+    def add(self, rows: Rows) -> None:
+        """Add the predictions that count of a part."""
+        self._dtype = rows.predictions.dtype
+        self.is_binary = rows.predictions.shape[1] == 1
+        self._kept.append(rows)
+        self._num_kept += rows.predictions.size
+        if self._is_summed and self._num_kept > MOST:
+            self._sum_up()
+
+    def held_out(self, stacklevel: int) -> HeldOut:
+        """Return all predictions, which were kept; warnings have a stacklevel."""
+        rows = self._taken()
+        if self._is_checked:
+            check_predictions(rows.predictions, self.declared.from_logits, stacklevel + 1)
+        return HeldOut.of_rows(rows, self.declared, stacklevel + 1)
+
+    def data(self, stacklevel: int) -> Data | GridSums:
+        """Return what a temperature is fitted to: all predictions, or their sums."""
+        if self._sums is None:
+            return Data([self.held_out(stacklevel + 1)], self.num_bins)
+        self._sum_up()
+        if self._sums.weight == 0:
+            raise ValueError(NOTHING_COUNTS)
+        if self._is_checked and self._is_doubtful and self.declared.from_logits:
+            refuse_as_logits(is_binary=self.is_binary, stacklevel=stacklevel + 1)
+        warn_of_rounded(
+            self._num_rounded,
+            self._sums.num_samples,
+            is_binary=self.is_binary,
+            dtype=self._dtype,
+            stacklevel=stacklevel + 1,
+        )
+        return self._sums
+
+    def _taken(self) -> Rows:
+        rows = Rows(*map(np.concatenate, zip(*self._kept, strict=True)))
+        self._kept, self._num_kept = [], 0
+        return rows
+
+    def _sum_up(self) -> None:
+        """Add what is kept to the sums."""
+        if not self._kept:
+            return
+        rows = self._taken()
+        if self._is_checked and self.declared.from_logits:
+            self._is_doubtful &= look_like_probabilities(rows.predictions)
+        elif self._is_checked:
+            check_predictions(rows.predictions, False)
+        if not self.declared.from_logits:
+            self._num_rounded += count_rounded(rows.predictions, rows.labels)
+        betas, data = grid_betas(*BOUNDS), HeldOut.of_rows(rows, self.declared)
+        found = GridSums.of(data, betas, self.num_bins)
+        self._sums = found if self._sums is None else self._sums.plus(found)
