@@ -25,8 +25,14 @@ __all__ = [
     "plotting",
 ]
 
+_LAZY = {*__all__, "beam"}  # beam needs an extra, so it is in no `import *`
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
 
 def __getattr__(name: str) -> ModuleType:
-    if name == "beam" or name in __all__:
+    if name in _LAZY:
         return importlib.import_module(f"keras_focal.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,38 @@
 """Gammas and losses by their names in the paper (section 5.1, Tables 1 and 5, Appendix E)."""
 
+from collections.abc import Iterable
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from keras_focal._validation.choices import check_choice
+
+
+def matching(name: Any, choices: Iterable[str]) -> str | None:
+    """Return the one of `choices` that a name means, None if none: case and hyphens are free."""
+    if not isinstance(name, str):
+        return None
+    return next((choice for choice in choices if _letters(choice) == _letters(name)), None)
+
+
+def known_name(argument: str, name: Any, choices: Iterable[str]) -> str:
+    """Return the one of `choices` that a name means.
+
+    Args:
+        argument: What the caller calls the name.
+        name: The name as it was given.
+        choices: The names as the paper writes them.
+
+    Raises:
+        ValueError: If it means none of them.
+    """
+    choices = tuple(choices)
+    found = matching(name, choices) or name
+    check_choice(argument, found, choices)
+    return found
+
+
+def _letters(name: str) -> str:
+    return name.lower().replace("-", "")
 
 
 class GammaSteps(NamedTuple):

@@ -1,6 +1,7 @@
 """What users can rely on: names, docstrings, signatures, and an import that costs little."""
 
 import ast
+import builtins
 import importlib.util
 import inspect
 import json
@@ -9,6 +10,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import keras
 import pytest
@@ -51,6 +53,19 @@ WITHOUT_EXAMPLE = {
 # --- names
 
 
+def test_dir_shows_what_is_imported_only_when_asked_for():
+    assert {*dir(keras_focal)} >= {*keras_focal.__all__, "plotting", "beam"}
+
+
+# Reached as attributes alone: `losses.list`.
+HIDING = {*dir(builtins)}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_import_of_all_names_hides_one_of_python(module):
+    assert not {*MODULES[module].__all__} & HIDING
+
+
 def test_every_public_folder_is_exported():
     assert {*keras_focal.__all__} == {"__version__", *FOLDERS} - {*EXTRA, "cli"}
 
@@ -67,7 +82,7 @@ def test_all_is_complete(module):
     public = {
         name
         for name, value in vars(MODULES[module]).items()
-        if not name.startswith("_") and not inspect.ismodule(value)
+        if not name.startswith("_") and not inspect.ismodule(value) and name not in HIDING
     }
     assert public == set(MODULES[module].__all__)
 
@@ -79,7 +94,6 @@ def test_all_is_complete(module):
         ("losses", "CategoricalFocalCrossentropy"),
         ("losses", "BinaryFocalCrossentropy"),
         ("losses", "get"),
-        ("losses", "list"),
         ("losses", "BrierLoss"),
         ("losses", "MMCELoss"),
         ("losses", "DualFocalCrossentropy"),
@@ -288,6 +302,30 @@ def test_class_with_a_config_is_registered_in_the_package(module, name):
     registered = f"keras_focal>{member.__name__}"
     assert keras.saving.get_registered_name(member) == registered
     assert keras.saving.get_registered_object(registered) is member
+
+
+def is_for_compile(function):
+    """Return whether a function takes labels and predictions alone, and returns a tensor."""
+    signature = inspect.signature(function)
+    needed = [p.name for p in signature.parameters.values() if p.default is p.empty]
+    first = needed[:1] in (["labels"], ["targets"])
+    pair = first and needed[1:] in (["logits"], ["predictions"])
+    return pair and signature.return_annotation is Any
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for module, name in CODE
+        if module == "functional"
+        and inspect.isfunction(getattr(MODULES[module], name))
+        and is_for_compile(getattr(MODULES[module], name))
+    ],
+)
+def test_function_that_a_model_may_be_compiled_with_is_registered(name):
+    function = getattr(MODULES["functional"], name)
+    assert keras.saving.get_registered_object(f"keras_focal>{name}") is function
 
 
 # --- imports

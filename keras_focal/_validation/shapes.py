@@ -13,17 +13,24 @@ def check_axis(predictions: Any, axis: int) -> None:
         )
 
 
-def check_class_axis(logits: Any, axis: int = -1) -> int:
-    """Return the number of classes: static, >= 2."""
-    check_axis(logits, axis)
-    num_classes = logits.shape[axis]
-    if num_classes is None or num_classes < 2:
+def check_class_axis(shape: Any, name: str = "logits") -> None:
+    """Raise unless the last axis is a class axis: of known length >= 2."""
+    shape = tuple(shape)
+    if not shape or shape[-1] is None or shape[-1] < 2:
         raise ValueError(
-            "`y_pred` must have a class axis of known length >= 2. Received: shape "
-            f"{tuple(logits.shape)}, axis={axis}. For one probability per sample use "
+            f"`{name}` must have a class axis of known length >= 2. Received: shape {shape}, with "
+            "the class axis last. For one output per sample use the binary focal loss, "
             "BinaryFocalCrossentropy."
         )
-    return int(num_classes)
+
+
+def check_known_rank(name: str, value: Any) -> None:
+    """Raise if a tensor of a TensorFlow graph has an unknown number of axes."""
+    if getattr(value.shape, "rank", 0) is None:
+        raise ValueError(
+            f"`{name}` must have a known number of axes. Received: a tensor of unknown rank. Use "
+            "labels of one rank in all batches, or call `set_shape` on the tensor."
+        )
 
 
 def can_be_equal(shape: Any, other: Any) -> bool:

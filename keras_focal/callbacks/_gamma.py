@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_focal._validation.choices import check_choice
+from keras_focal._presets import known_name
 from keras_focal._validation.gamma import check_gamma
 from keras_focal._validation.numbers import check_count
 from keras_focal.callbacks._attach import attach
@@ -79,8 +79,7 @@ class GammaScheduler(keras.callbacks.Callback):
         self._steps: GammaSteps | None = None
         self._boundaries: tuple[int, ...] | None = None
         if isinstance(schedule, str):
-            check_choice("schedule", schedule, tuple(SCHEDULED))
-            self._steps = SCHEDULED[schedule]
+            self._steps = SCHEDULED[known_name("schedule", schedule, SCHEDULED)]
             if boundaries is not None:
                 self._boundaries = _check_boundaries(boundaries, len(self._steps.switches))
             self._schedule: Callable[[int], Any] = self._preset

@@ -1,6 +1,7 @@
 """Losses for `model.compile`: focal losses and the losses that they are compared with.
 
-docs/losses.md says when to use which.
+docs/losses.md says when to use which. `losses.list()` is not in `__all__`: `import *` would replace
+Python's own `list`.
 """
 
 from keras_focal._presets import LossRow, LossTable
@@ -15,7 +16,8 @@ from keras_focal.losses._focal import (
 from keras_focal.losses._focal_kin import DualFocalCrossentropy, FocalCalibrationLoss, PolyLoss
 from keras_focal.losses._mining import HardExampleMining
 from keras_focal.losses._outputs import AsymmetricLoss, QualityFocalCrossentropy
-from keras_focal.losses._presets import get, list
+from keras_focal.losses._presets import get
+from keras_focal.losses._presets import list as list
 from keras_focal.losses._smoothing import (
     EntropyRegularizedCrossentropy,
     LabelSmoothingCrossentropy,
@@ -44,5 +46,4 @@ __all__ = [
     "SparseCategoricalFocalCrossentropy",
     "class_balanced_alpha",
     "get",
-    "list",
 ]

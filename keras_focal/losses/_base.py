@@ -18,8 +18,9 @@ from keras_focal.functional._inputs.labels import Labels, as_labels, read_labels
 from keras_focal.functional._inputs.probabilities import (
     logits_from_binary_probabilities,
     logits_from_probabilities,
+    warn_if_activated,
 )
-from keras_focal.functional.losses._terms import blank
+from keras_focal.functional.losses._terms import masked
 from keras_focal.gammas import GammaRule, HeldState, sample_dependent
 from keras_focal.losses._weighting import Weighting, read_weighting
 
@@ -94,9 +95,11 @@ class ModelLoss(keras.losses.Loss):
         weighting = self._without_ignored(labels, weighting)
         labels = labels._replace(counts=weighting.counts, weights=weighting.of_each)
         logits = predictions
-        if not self.from_logits:
+        if self.from_logits:
+            warn_if_activated(y_pred)
+        else:
             if labels.counts is not None:
-                predictions = blank(predictions, labels.counts)
+                predictions = masked(predictions, labels.counts)
             logits = self.logits(predictions) + _nan_unless_probability(predictions)
         values = self.values(labels, logits)
         if not self.from_logits:
@@ -118,9 +121,11 @@ class ModelLoss(keras.losses.Loss):
         }
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.own_arguments)
-        comma = ", " if arguments else ""
-        return f"{type(self).__name__}({arguments}{comma}from_logits={self.from_logits})"
+        shown = {name: getattr(self, name) for name in (*self.own_arguments, "from_logits")}
+        usual = {"axis": -1, "reduction": "sum_over_batch_size", "dtype": compute_dtype(None)}
+        shown |= {name: getattr(self, name) for name in usual if getattr(self, name) != usual[name]}
+        arguments = ", ".join(f"{name}={value!r}" for name, value in shown.items())
+        return f"{type(self).__name__}({arguments})"
 
     def __reduce__(self) -> tuple:
         config = keras.saving.serialize_keras_object(self)
@@ -139,7 +144,7 @@ class ClassificationLoss(ModelLoss):
         self.ignore_class = check_class_id("ignore_class", ignore_class)
 
     def labels(self, y_true: Tensor, y_pred: Tensor) -> Labels:
-        check_class_axis(y_pred)
+        check_class_axis(y_pred.shape, "y_pred")
         y_true = as_labels(y_true, "y_true")
         if len(y_true.shape) == len(y_pred.shape):
             # Rows have the same class axis as the predictions.
@@ -197,14 +202,14 @@ class FocalLoss(ModelLoss):
 
     def __init__(self, gamma: Gamma, **kwargs: Any):
         super().__init__(**kwargs)
-        if isinstance(gamma, dict):
+        if isinstance(gamma, dict) and "class_name" in gamma:
             gamma = keras.saving.deserialize_keras_object(gamma)
         self._gamma_argument = gamma
         self._rule: Any = None
         self._state: HeldState | None = None
         if isinstance(gamma, GammaRule):
             self._rule = gamma
-        elif isinstance(gamma, str) or callable(gamma):
+        elif isinstance(gamma, str | dict) or callable(gamma):
             self._rule = sample_dependent(gamma)
         else:
             numbers = {"gamma": check_gamma("gamma", gamma)}

@@ -114,6 +114,9 @@ class HardExampleMining(keras.losses.Loss):
             "dtype": self.dtype,
         }
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.loss!r}, fraction={self.fraction})"
+
     def __reduce__(self) -> tuple:
         config = keras.saving.serialize_keras_object(self)
         return keras.saving.deserialize_keras_object, (config,)

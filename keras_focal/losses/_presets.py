@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_focal._presets import LOSSES, LossTable
+from keras_focal._presets import LOSSES, LossTable, known_name
 from keras_focal._validation.choices import check_choice
 from keras_focal.gammas import FIXED, SAMPLE_DEPENDENT, SCHEDULED
 from keras_focal.losses._calibration import BrierLoss, MMCELoss
@@ -38,8 +38,9 @@ def get(name: str, /, *, labels: str = "sparse", **kwargs: Any) -> keras.losses.
 
     Args:
         name: "CE" (gamma 0), "Brier", "MMCE", "LS-0.05", "FL-1", "FL-2", "FL-3", "FLSc-531",
-            "FLSc-532", "FLSD-53" or "FLSD-532"; `list` describes each. An FLSc loss starts at gamma
-            5 and needs `GammaScheduler(name)` in `fit`; it warns once if trained without it.
+            "FLSc-532", "FLSD-53" or "FLSD-532", in any case and with or without hyphens; `list`
+            describes each. An FLSc loss starts at gamma 5 and needs `GammaScheduler(name)` in
+            `fit`; it warns once if trained without it.
         labels: Kind of labels: "sparse" for ids, "categorical" for rows, or "binary". Brier, MMCE
             and LS-0.05 accept both ids and rows, but have no binary form.
         **kwargs: Arguments of the loss class other than those fixed by the name, such as
@@ -60,7 +61,7 @@ def get(name: str, /, *, labels: str = "sparse", **kwargs: Any) -> keras.losses.
     Source:
         Mukhoti et al., 2020, section 5.1, Tables 1 and 5.
     """
-    check_choice("name", name, tuple(row.name for row in LOSSES))
+    name = known_name("name", name, (row.name for row in LOSSES))
     if name in _OTHERS:
         check_choice("labels", labels, ("sparse", "categorical"))
         cls, arguments = _OTHERS[name]

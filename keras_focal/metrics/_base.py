@@ -13,7 +13,7 @@ from keras_focal._validation.shapes import check_axis, check_labels_fit, check_w
 from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional._inputs.class_labels import as_labels
 from keras_focal.functional._inputs.entries import Entries, as_predictions, is_counted, read_entries
-from keras_focal.functional._inputs.probabilities import nan_unless
+from keras_focal.functional._inputs.probabilities import nan_unless, warn_if_activated
 from keras_focal.functional._inputs.weights import effective_weights
 from keras_focal.metrics._direction import Monitored
 
@@ -67,6 +67,8 @@ class PredictionMetric(Monitored, keras.metrics.Metric):
                 (`tf.function`, `jax.jit`, and therefore `fit` on TensorFlow and JAX), and for
                 predictions that are not finite, the result is NaN instead.
         """
+        if self.from_logits:
+            warn_if_activated(y_pred)
         labels, predictions = as_labels(y_true), ops.convert_to_tensor(y_pred)
         if len(predictions.shape) == 1 <= len(labels.shape):
             y_pred = predictions = as_predictions(predictions, labels)

@@ -191,8 +191,14 @@ def test_scheduled_loss_with_its_callback_or_with_a_gamma_of_ones_own_does_not_w
 
 @pytest.mark.parametrize(
     "gamma",
-    ["FLSc-531", lambda epoch: 1.0, keras.optimizers.schedules.ExponentialDecay(5.0, 1, 0.5)],
-    ids=["preset", "function", "schedule"],
+    [
+        "FLSc-531",
+        "flsc531",
+        lambda epoch: 1.0,
+        keras.optimizers.schedules.ExponentialDecay(5.0, 1, 0.5),
+        {0: 5.0, 10: 1.0},
+    ],
+    ids=["preset", "preset in small letters", "function", "schedule", "dict"],
 )
 def test_schedule_in_place_of_gamma_names_the_callback(gamma):
     with pytest.raises(ValueError, match=r"`gamma` must .*Received: gamma=.*GammaScheduler\("):

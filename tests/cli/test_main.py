@@ -10,6 +10,7 @@ from pathlib import Path
 
 import json_schema
 import keras
+import numpy as np
 import pytest
 import reference
 
@@ -130,17 +131,56 @@ def test_entry_point_is_main():
 
 
 def test_process_prints_the_answer_and_nothing_else():
-    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
-    environment |= {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": keras.backend.backend()}
     done = subprocess.run(
         [sys.executable, "-m", "keras_focal", "gamma", "--p0", "0.25", "--json"],
         capture_output=True,
         text=True,
         check=False,
-        env=environment,
+        env=environment_without("TF_CPP_MIN_LOG_LEVEL", PYTHONPATH=str(ROOT)),
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == {"schema_version": 2, "gamma": 3.0702271, "p0": 0.25}
+
+
+def environment_without(*names, **others):
+    kept = {key: value for key, value in os.environ.items() if key not in names}
+    return {**kept, "KERAS_BACKEND": keras.backend.backend(), **others}
+
+
+@pytest.mark.parametrize("level", [None, "3"])
+def test_command_that_imports_keras_prints_nothing_of_tensorflow(tmp_path, level):
+    np.savez(tmp_path / "p.npz", probabilities=[[0.9, 0.1], [0.2, 0.8]], labels=[0, 1])
+    extra = {} if level is None else {"TF_CPP_MIN_LOG_LEVEL": level}
+    done = subprocess.run(
+        [sys.executable, "-m", "keras_focal", "report", str(tmp_path / "p.npz"), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment_without("TF_CPP_MIN_LOG_LEVEL", PYTHONPATH=str(ROOT), **extra),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+PROGRAM = """
+import os, sys
+import keras_focal
+assert "keras_focal.losses" in sys.modules
+assert os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3"
+"""
+
+
+def test_program_of_ones_own_that_runs_as_a_module_is_left_alone(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "__init__.py").write_text(PROGRAM)
+    (tmp_path / "mine" / "__main__.py").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-m", "mine"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment_without("TF_CPP_MIN_LOG_LEVEL", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}"),
+    )
+    assert done.returncode == 0, done.stderr
 
 
 POISON = "raise ImportError('a framework was imported')"

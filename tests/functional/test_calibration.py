@@ -3,6 +3,7 @@
 All examples have one shape, (512, 4) or (4, 2): JAX compiles every operation again for a new one.
 """
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -250,6 +251,18 @@ def test_paper_binning_equals_the_code_of_the_paper(case, from_logits):
     # float32 as in the package: ties of confidence in float32 fall on one side of an edge.
     confidence, correct = reference.top_label(*example(case)[::2])
     np.testing.assert_allclose(float(got), paper_ada_ece(confidence, correct), atol=1e-6)
+
+
+@pytest.mark.parametrize("binning", ["paper", "tie-safe"])
+def test_unlabelled_rows_are_in_no_bin(binning):
+    labels, rows = example("random")[0], predictions("random", True)
+    error = partial(
+        functional.adaptive_expected_calibration_error, from_logits=True, binning=binning
+    )
+    targets = np.eye(rows.shape[-1], dtype="float32")[labels]
+    targets = np.concatenate([np.zeros_like(targets[:50]), targets])
+    more = np.concatenate([50.0 * rows[:50], rows])
+    np.testing.assert_allclose(float(error(targets, more)), float(error(labels, rows)), rtol=1e-6)
 
 
 def test_unknown_binning_raises():

@@ -1,12 +1,14 @@
 """What a loss is given: weights, masks, ids and probabilities, right or refused, as in Keras."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
 from backends import BACKEND, compiled_call, to_numpy, value_and_gradient
 from keras import ops
 
-from keras_focal import gammas, losses
+from keras_focal import functional, gammas, losses, metrics
 
 Z = np.random.default_rng(0).normal(size=(3, 3, 4)).astype("float32")
 Y = np.random.default_rng(1).integers(0, 4, (3, 3))
@@ -158,8 +160,78 @@ def test_a_ragged_label_is_refused_in_a_sentence():
 
 
 def test_repr_shows_the_arguments():
-    text = repr(losses.PolyLoss(gamma=1.0, epsilon=0.5, from_logits=True))
-    assert text == "PolyLoss(gamma=1.0, epsilon=0.5, ignore_class=None, from_logits=True)"
+    loss = losses.PolyLoss(gamma=1.0, epsilon=0.5, from_logits=True)
+    text = "PolyLoss(gamma=1.0, epsilon=0.5, ignore_class=None, from_logits=True)"
+    assert repr(loss) == text
+    assert repr(losses.HardExampleMining(loss, 0.5)) == f"HardExampleMining({text}, fraction=0.5)"
+    rare = losses.BrierLoss(axis=1, reduction="sum", dtype="float64")
+    assert "from_logits=False, axis=1, reduction='sum', dtype='float64'" in repr(rare)
+
+
+ACTIVATED = {
+    "sparse": ("softmax", losses.SparseCategoricalFocalCrossentropy),
+    "categorical": ("softmax", losses.CategoricalFocalCrossentropy),
+    "brier": ("softmax", losses.BrierLoss),
+    "binary": ("sigmoid", losses.BinaryFocalCrossentropy),
+}
+
+
+def activated_model(activation, **compiled_with):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation=activation)])
+    model.compile("sgd", **compiled_with)
+    return model
+
+
+def warnings_of_a_fit(model, rows):
+    x, y = np.ones((4, 4)), np.eye(3)[[0, 1, 2, 0]] if rows else np.array([0, 1, 2, 0])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(x, y, verbose=0)
+    return [str(one.message) for one in caught if "must be logits" in str(one.message)]
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="Keras marks no activation on JAX, nor warns there")
+@pytest.mark.parametrize("name", ACTIVATED)
+def test_logits_that_come_out_of_an_activation_warn(name):
+    activation, cls = ACTIVATED[name]
+    rows = name in ("categorical", "binary")
+    assert warnings_of_a_fit(activated_model(activation, loss=cls(from_logits=True)), rows)
+    assert not warnings_of_a_fit(activated_model(activation, loss=cls()), rows)
+    assert not warnings_of_a_fit(activated_model(None, loss=cls(from_logits=True)), rows)
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="Keras marks no activation on JAX, nor warns there")
+def test_a_metric_of_logits_that_come_out_of_an_activation_warns():
+    ece = metrics.ECE(from_logits=True)
+    model = activated_model("softmax", loss="sparse_categorical_crossentropy", metrics=[ece])
+    assert warnings_of_a_fit(model, False)
+
+
+FUNCTIONS = {
+    "sparse": (3, None, functional.sparse_categorical_focal_crossentropy, None),
+    "binary": (1, None, functional.binary_focal_crossentropy, None),
+    "metrics": (
+        3,
+        "softmax",
+        "sparse_categorical_crossentropy",
+        [functional.expected_calibration_error, functional.brier_score],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_model_compiled_with_a_function_takes_columns_and_loads(name, tmp_path):
+    width, activation, loss, measures = FUNCTIONS[name]
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(width, activation=activation)])
+    model.compile("sgd", loss, metrics=measures)
+    x, y = np.ones((4, 4), "float32"), np.array([[0], [1], [1], [0]])
+    model.fit(x, y, verbose=0)
+    expected = model.evaluate(x, y, verbose=0)
+    assert np.isfinite(expected).all()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.loss is loss or loaded.loss == loss
+    assert loaded.evaluate(x, y, verbose=0) == pytest.approx(expected, rel=1e-6)
 
 
 def test_ids_of_a_column_train_a_compiled_model():

@@ -123,7 +123,21 @@ def test_ce_is_cross_entropy():
     assert float(value) == pytest.approx(np.log(4), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["FL-4", "flsd-53", "FLSD", "", None, 3.0])
+@pytest.mark.parametrize("written", ["flsd-53", "FLSD53", "Flsd53"])
+def test_case_and_hyphens_of_a_name_do_not_matter(written):
+    rule = SampleDependentGamma([0.2], [5.0, 3.0])
+    assert losses.get(written).gamma == rule
+    assert losses.BinaryFocalCrossentropy(gamma=written).gamma == rule
+    assert type(losses.get("brier")) is losses.BrierLoss
+    assert losses.get("flsc531").gamma_state.unscheduled
+
+
+def test_no_two_names_differ_by_case_and_hyphens_alone():
+    letters = [row.name.lower().replace("-", "") for row in losses.list()]
+    assert len(set(letters)) == len(letters)
+
+
+@pytest.mark.parametrize("name", ["FL-4", "FLSD", "", None, 3.0])
 def test_an_unknown_name_is_an_error_that_lists_the_names(name):
     with pytest.raises(ValueError, match=r"`name` must be one of 'CE', .*'FLSD-53'.* Received"):
         losses.get(name)

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_focal._typing import Tensor
-from keras_focal._validation.shapes import check_no_ragged
+from keras_focal._validation.shapes import check_known_rank, check_no_ragged
 
 INVALID = -1
 """Replaces an id that is not a class."""
@@ -29,7 +29,9 @@ def as_labels(labels: Any, name: str = "labels") -> Tensor:
     if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and labels.dtype.itemsize > 2:
         labels = np.clip(labels, max(_INT32.min, np.iinfo(labels.dtype).min), _INT32.max)
         labels = labels.astype("int32")
-    return ops.stop_gradient(ops.convert_to_tensor(labels))
+    labels = ops.convert_to_tensor(labels)
+    check_known_rank(name, labels)
+    return ops.stop_gradient(labels)
 
 
 def class_of_each(labels: Any, predictions_shape: tuple, ignore_class: int | None = None) -> Tensor:

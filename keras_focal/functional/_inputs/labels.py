@@ -14,7 +14,7 @@ from keras import ops
 
 from keras_focal._typing import Tensor
 from keras_focal._validation.entries import place_of
-from keras_focal._validation.shapes import check_labels_fit, check_same_shape
+from keras_focal._validation.shapes import check_class_axis, check_labels_fit, check_same_shape
 from keras_focal.functional._backend.operations import value_now
 from keras_focal.functional._inputs.class_labels import (
     IGNORED,
@@ -60,6 +60,7 @@ def read_ids(labels: Any, logits_shape: tuple, name: str = "labels") -> Labels:
     """
     if isinstance(labels, Labels):
         return labels
+    check_class_axis(logits_shape)
     given = as_labels(labels, name)
     values = _without_last_one(given, logits_shape)
     fix = (
@@ -77,6 +78,7 @@ def read_labels(labels: Any, logits_shape: tuple, name: str = "labels") -> Label
     """
     if isinstance(labels, Labels):
         return labels
+    check_class_axis(logits_shape)
     given = as_labels(labels, name)
     check_labels_fit(name, given.shape, logits_shape)
     if len(given.shape) == len(logits_shape) and given.shape[-1] != 1:
@@ -90,6 +92,7 @@ def read_rows(labels: Any, logits_shape: tuple, name: str = "labels") -> Labels:
     Raises:
         ValueError: If the shapes differ.
     """
+    check_class_axis(logits_shape)
     fix = "For class ids use SparseCategoricalFocalCrossentropy."
     return read_targets(labels, logits_shape, fix, name)
 
@@ -176,6 +179,12 @@ def label_factor(values: Tensor, *, are_outputs: bool = False) -> Tensor:
     largest = ops.max(values, axis=-1)
     is_valid = ops.logical_and(ops.min(values, axis=-1) >= 0, largest < float("inf"))
     return ops.where(is_valid, ops.where(largest > 0, 1.0, 0.0), float("nan"))
+
+
+def nan_unless_target(values: Tensor) -> Tensor:
+    """Return targets of independent outputs, NaN in place of what is none."""
+    is_target = ops.logical_and(values >= 0, values <= 1)
+    return ops.where(is_target, values, ops.cast(float("nan"), values.dtype))
 
 
 def check_labels(labels: Labels, num_classes: int, *, are_outputs: bool = False) -> None:

@@ -6,6 +6,8 @@ gradient, and a sigmoid of exactly 1 counts as 1 - 2**-24. Prefer logits.
 """
 
 import math
+import warnings
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -23,8 +25,25 @@ TOLERANCE = 0.01
 3 * 2**-9 = 0.006, also after a cast to float32."""
 
 
+ACTIVATIONS = ("Softmax", "Sigmoid")
+"""Operations of a TensorFlow graph whose result is no logit."""
+
 FEW_ENTRIES = 2**20
 """Number of entries up to which a copy to the host is faster than a few operations."""
+
+
+def warn_if_activated(y_pred: Any) -> None:
+    """Warn where predictions that should be logits come out of a softmax or a sigmoid.
+
+    Keras marks what its activations return, on TensorFlow and torch; on JAX nothing shows it.
+    """
+    operation = getattr(getattr(y_pred, "op", None), "type", None)
+    if hasattr(y_pred, "_keras_logits") or operation in ACTIVATIONS:
+        warnings.warn(
+            "`y_pred` must be logits under from_logits=True. Received: the output of a softmax or "
+            "sigmoid. Leave the activation of the last layer out, or pass from_logits=False.",
+            stacklevel=2,
+        )
 
 
 def check_distributions(

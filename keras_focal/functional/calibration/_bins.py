@@ -66,6 +66,13 @@ class ClassBinStatistics(BinStatistics):
 
     As `BinStatistics`, but the confidence is the probability of that class, and a prediction counts
     as wrong where the label is another class. Pictures of them are labelled accordingly.
+
+    Example:
+        >>> from keras_focal import metrics
+        >>> metric = metrics.BinaryExpectedCalibrationError(num_bins=2)
+        >>> metric.update_state([0, 1], [[0.2], [0.9]])
+        >>> type(metric.bins()).__name__
+        'ClassBinStatistics'
     """
 
 
@@ -76,6 +83,12 @@ class BinMeans(NamedTuple):
         size: Weight of the predictions in the bin.
         accuracy: Their accuracy; NaN in an empty bin.
         confidence: Their mean confidence, in [0, 1]; NaN in an empty bin.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> bins = functional.BinStatistics(count=[4.0, 0.0], wrong=[1.0, 0.0], gap=[0.5, 0.0])
+        >>> functional.bin_means(bins).confidence
+        array([0.875,   nan])
     """
 
     size: np.ndarray

@@ -36,6 +36,12 @@ class Interval(NamedTuple):
         estimate: The value for the sample at hand.
         low: Lower end of the interval.
         high: Upper end.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> found = functional.bootstrap_intervals([0, 1, 1], [[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
+        >>> found["ece"].low <= found["ece"].estimate <= found["ece"].high
+        True
     """
 
     estimate: float

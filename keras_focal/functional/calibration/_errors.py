@@ -1,5 +1,6 @@
 """Calibration errors of predictions and of bins (docs/maths.md, section C)."""
 
+import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
@@ -175,6 +176,7 @@ def error_from_bins(bins: BinStatistics) -> Tensor:
     return ops.divide_no_nan(ops.sum(bins.wrong), ops.sum(bins.count))
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def expected_calibration_error(
     labels: Tensor,
     predictions: Tensor,
@@ -217,6 +219,7 @@ def expected_calibration_error(
     return ece_from_bins(bins)
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def maximum_calibration_error(
     labels: Tensor,
     predictions: Tensor,
@@ -259,6 +262,7 @@ def maximum_calibration_error(
     return mce_from_bins(bins)
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def adaptive_expected_calibration_error(
     labels: Tensor,
     predictions: Tensor,
@@ -312,13 +316,15 @@ def adaptive_expected_calibration_error(
     )
     if confidence.shape[0] == 0:
         return ops.zeros((), dtype=confidence.dtype)
-    order = ops.argsort(-complement)
+    # Predictions of weight 0 come last.
+    order = ops.argsort(ops.where(weights > 0, -complement, float("inf")))
     confidence, complement, wrong, weights = (
         ops.take(part, order) for part in (confidence, complement, wrong, weights)
     )
     gap = weights * (wrong - complement)
     if binning == "paper":
-        return _paper_error(confidence, gap, num_bins) + ops.cast(invalid, gap.dtype)
+        error = _paper_error(confidence, gap, ops.sum(weights), num_bins)
+        return error + ops.cast(invalid, gap.dtype)
     # Predictions of equal confidence share a cell, at the index of the first of them.
     first = ops.searchsorted(-complement, -complement, side="left")
     size = confidence.shape[0]
@@ -328,17 +334,26 @@ def adaptive_expected_calibration_error(
     return ece_from_bins(equal_mass_bins(cells, num_bins)) + ops.cast(invalid, gap.dtype)
 
 
-def _paper_error(confidence: Tensor, gap: Tensor, num_bins: int) -> Tensor:
-    """Return the error over bins with the edges of the paper's code."""
-    size = confidence.shape[0]
-    position = ops.minimum(
-        size * ops.arange(num_bins + 1, dtype="float32") / num_bins, float(size - 1)
+def _paper_error(confidence: Tensor, gap: Tensor, size: Tensor, num_bins: int) -> Tensor:
+    """Return the error over bins with the edges of the paper's code.
+
+    Args:
+        confidence: Float tensor, shape (N,), sorted as far as predictions count.
+        gap: Float tensor, shape (N,), 0 for those that do not count.
+        size: Scalar, the number of predictions that count: they come first.
+        num_bins: Number of bins.
+    """
+    last = ops.relu(size - 1.0)
+    position = ops.minimum(size * ops.arange(num_bins + 1, dtype=size.dtype) / num_bins, last)
+    below = ops.floor(position)
+    low, high = (
+        ops.take(confidence, ops.cast(place, "int32"))
+        for place in (below, ops.minimum(below + 1.0, last))
     )
-    below = ops.cast(ops.floor(position), "int32")
-    above = ops.clip(below + 1, 0, size - 1)
-    low, high = ops.take(confidence, below), ops.take(confidence, above)
-    edges = low + ops.cast(position - ops.floor(position), low.dtype) * (high - low)
+    edges = low + ops.cast(position - below, low.dtype) * (high - low)
     # Bin i is (edge i, edge i + 1], so the smallest confidence is in none.
     bins = ops.searchsorted(edges, confidence, side="left")
-    sums = ops.segment_sum(gap, ops.cast(bins, "int32"), num_bins + 1)
-    return ops.sum(ops.abs(sums[1:])) / size
+    # What does not count may lie beyond the last edge.
+    bins = ops.minimum(ops.cast(bins, "int32"), num_bins)
+    sums = ops.segment_sum(gap, bins, num_bins + 1)
+    return ops.divide_no_nan(ops.sum(ops.abs(sums[1:])), size)

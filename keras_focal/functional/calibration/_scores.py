@@ -5,6 +5,7 @@ The score of an invalid entry is NaN, so that a mean can skip and count it.
 
 from typing import NamedTuple
 
+import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
@@ -97,6 +98,7 @@ def class_targets(labels: Tensor, predictions_shape: tuple) -> Tensor:
     return rows + ops.expand_dims(nan_unless(ops.not_equal(ids, INVALID), "float32"), -1)
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def negative_log_likelihood(
     labels: Tensor, predictions: Tensor, *, from_logits: bool = False
 ) -> Tensor:
@@ -142,6 +144,7 @@ def _nll_of_rows(logits: Tensor, labels: Tensor) -> Tensor:
     return behind + standing.neg_log_top + invalid
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def brier_score(labels: Tensor, predictions: Tensor, *, from_logits: bool = False) -> Tensor:
     """Return sum_c (p_c - q_c)^2 of each prediction.
 

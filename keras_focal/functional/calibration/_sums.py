@@ -69,9 +69,9 @@ class Sums(NamedTuple):
     def added(self, index: Tensor, amounts: Tensor) -> "Sums":
         """Return the sums after adding amounts[i] to cell index[i] for every i.
 
-        A small batch updates only the cells it refers to. A larger one is summed in integer
-        multiples of a fraction of its largest amount, in two passes, and only the remainder is
-        summed as float32.
+        A small batch is added as float32. A larger one is summed in integer multiples of a fraction
+        of its largest amount, in two passes, and only the remainder is summed as float32. A batch
+        with fewer amounts than there are cells updates only the cells it refers to.
 
         Args:
             index: int32 tensor, shape (n,), in [0, cells); the sums have shape (cells, width).
@@ -91,19 +91,35 @@ class Sums(NamedTuple):
         counts = scatter_add(ops.zeros((cells, 2 * width), dtype="int32"), index, integers)
         rest = scatter_add(ops.zeros((cells, width), dtype="float32"), index, left)
         unit = scale / parts
-        batch = Sums.of_integers(counts[:, :width], unit)
-        batch = batch.plus(Sums.of_integers(counts[:, width:], unit / parts))
-        return self.plus(batch.plus_numbers(rest * (unit / parts)))
+
+        def of_batch(counts: Tensor, rest: Tensor) -> Sums:
+            batch = Sums.of_integers(counts[:, :width], unit)
+            batch = batch.plus(Sums.of_integers(counts[:, width:], unit / parts))
+            return batch.plus_numbers(rest * (unit / parts))
+
+        def all_cells() -> tuple[Tensor, ...]:
+            return tuple(self.plus(of_batch(counts, rest)))
+
+        def touched_cells() -> tuple[Tensor, ...]:
+            batch = of_batch(ops.take(counts, index, axis=0), ops.take(rest, index, axis=0))
+            return tuple(self._written(index, self.at(index).plus(batch)))
+
+        if size is None:  # XLA knows the size, and compiles only one of the two
+            return Sums(*ops.cond(ops.shape(index)[0] > cells, all_cells, touched_cells))
+        return Sums(*(all_cells() if size > cells else touched_cells()))
 
     def _few_added(self, index: Tensor, amounts: Tensor) -> "Sums":
-        low = scatter_add(self.low, index, amounts)
-        touched = _normalised(ops.take(self.high, index, axis=0), ops.take(low, index, axis=0))
-        # A cell that occurs twice is written twice, with the same value.
+        sums = self._replace(low=scatter_add(self.low, index, amounts))
+        return sums._written(index, _normalised(*sums.at(index)))
+
+    def _written(self, index: Tensor, sums: "Sums") -> "Sums":
+        """Return the sums with the cells at `index` replaced.
+
+        A cell that occurs twice is written twice, with the same value.
+        """
         at = ops.expand_dims(index, -1)
-        return Sums(
-            ops.scatter_update(self.high, at, touched.high),
-            ops.scatter_update(low, at, touched.low),
-        )
+        pairs = zip(self, sums, strict=True)
+        return Sums(*(ops.scatter_update(part, at, new) for part, new in pairs))
 
     def at(self, index: Tensor) -> "Sums":
         """Return the sums of the cells at `index`, of shape index.shape + (width,)."""

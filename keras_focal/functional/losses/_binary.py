@@ -6,6 +6,7 @@ other one has probability e / (1 + e) (docs/maths.md, equations M4 and F1).
 
 from typing import NamedTuple
 
+import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
@@ -24,9 +25,10 @@ from keras_focal.functional._inputs.gamma import (
 from keras_focal.functional._inputs.labels import read_targets
 from keras_focal.functional._stable.margin import LARGEST_GAP, StableProbability
 from keras_focal.functional.losses._focal import focal_terms, log_base
-from keras_focal.functional.losses._terms import Arguments, checked
+from keras_focal.functional.losses._terms import Arguments, Given, checked
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def binary_focal_crossentropy(
     targets: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, alpha: Tensor | None = None
 ) -> Tensor:
@@ -67,31 +69,33 @@ def binary_focal_crossentropy(
     arguments = Arguments(labels, logits, gamma, alpha)
     number, axes = len(arguments.arrays), len(logits.shape)
 
-    def sides(tensors: tuple) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[_Outcome, _Outcome]]:
-        """Return factor * q, factor * (1 - q), their weights, and both outcomes."""
-        q, z, factor, (exponent, weight) = arguments.unpack(*tensors, are_outputs=True)
-        q = ops.cast(q, z.dtype)
+    def sides(given: Given) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[_Outcome, _Outcome]]:
+        """Return q, 1 - q, their weights, and both outcomes."""
+        exponent, weight = given.parameters
+        q = ops.cast(given.labels, given.z.dtype)
         one, other = 1.0, 1.0
         if weight is not None:
-            one = ops.cast(weight, z.dtype)
+            one = ops.cast(weight, given.z.dtype)
             other = 1.0 - one
-        outcomes = _outcomes(z, exponent, signed=gamma.is_signed)
-        return factor * q, factor * (1.0 - q), one, other, outcomes
+        return q, 1.0 - q, one, other, _outcomes(given.z, exponent, signed=gamma.is_signed)
 
     def value(*tensors: Tensor) -> Tensor:
-        positive, negative, one, other, (yes, no) = sides(tensors)
-        return positive * one * yes.value + negative * other * no.value
+        given = arguments.given(*tensors, are_outputs=True)
+        positive, negative, one, other, (yes, no) = sides(given)
+        return given.masked(positive * one * yes.value + negative * other * no.value)
 
     def gradients(upstream: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        positive, negative, one, other, (yes, no) = sides(tensors)
-        of_logits = negative * other * no.slope - positive * one * yes.slope
+        given = arguments.given(*tensors, are_outputs=True)
+        positive, negative, one, other, (yes, no) = sides(given)
+        of_logits = (negative * other * no.slope - positive * one * yes.slope) * upstream
         slopes = []
         if gamma.is_learned:
             of_yes = positive * one * yes.value * log_base(no.p)
             slopes.append(of_yes + negative * other * no.value * log_base(yes.p))
         if alpha.is_learned:
             slopes.append(positive * yes.value - negative * no.value)
-        return ops.cast(of_logits * upstream, logits.dtype), *slopes
+        of_logits, *slopes = map(given.masked, (of_logits, *slopes))
+        return ops.cast(of_logits, logits.dtype), *slopes
 
     def forward(*tensors: Tensor) -> tuple[Tensor]:
         return (over_rows(value, *tensors[:number], axes=axes, shared=tensors[number:]),)

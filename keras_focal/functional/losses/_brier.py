@@ -1,5 +1,6 @@
 """The Brier loss, and its sum with a focal loss (docs/maths.md, equations L1 and L7)."""
 
+import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
@@ -11,6 +12,7 @@ from keras_focal.functional.losses._focal import focal_crossentropy
 from keras_focal.functional.losses._terms import Terms, loss_of_rows
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def brier_loss(labels: Tensor, logits: Tensor) -> Tensor:
     """Return the Brier loss sum_c (p_c - q_c)^2 of each row of logits, without reduction.
 
@@ -61,6 +63,7 @@ def brier_loss(labels: Tensor, logits: Tensor) -> Tensor:
     return loss_of_rows(kernel, read_labels(labels, logits.shape), logits)
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def focal_calibration_loss(
     labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, weight: float = 1.0
 ) -> Tensor:

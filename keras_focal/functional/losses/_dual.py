@@ -3,6 +3,7 @@
 docs/maths.md, equation L8.
 """
 
+import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
@@ -14,6 +15,7 @@ from keras_focal.functional.losses._focal import log_base
 from keras_focal.functional.losses._terms import Terms, loss_of_rows
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def dual_focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0) -> Tensor:
     """Return the dual focal loss -(1 - p_t + p_j)^gamma log p_t of each row of logits.
 

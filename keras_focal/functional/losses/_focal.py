@@ -8,6 +8,7 @@ log-sum-exp loses 1 - p_t. A gamma that depends on p_t counts as a constant in t
 
 from typing import NamedTuple
 
+import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
@@ -24,9 +25,10 @@ from keras_focal.functional._stable.margin import (
     stable_probabilities,
     stable_probability,
 )
-from keras_focal.functional.losses._terms import Arguments, Terms, blank, checked, loss_of_rows
+from keras_focal.functional.losses._terms import Arguments, Terms, checked, loss_of_rows
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def sparse_categorical_focal_crossentropy(
     labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, alpha: Tensor | None = None
 ) -> Tensor:
@@ -72,22 +74,20 @@ def sparse_categorical_focal_crossentropy(
     number, axes = len(arguments.arrays), len(labels.values.shape)
 
     def rows(*tensors: Tensor) -> tuple[Tensor, ...]:
-        ids, z, factor, (exponent, weights) = arguments.unpack(*tensors)
+        given = arguments.given(*tensors)
+        ids, z, (exponent, weights) = given.labels, given.z, given.parameters
         terms = sparse_terms(ids, z, exponent, weights, signed=gamma.is_signed)
         value, reference, at_true, at_others, base = terms
         slopes = []
         if gamma.is_learned:
-            slopes.append(value * factor * log_base(base))
+            slopes.append(value * log_base(base))
         if alpha.is_learned:
-            unweighted = sparse_terms(ids, z, exponent, None, signed=gamma.is_signed).value * factor
+            unweighted = sparse_terms(ids, z, exponent, None, signed=gamma.is_signed).value
             is_vector = len(weights.shape) == 1
             is_true = ops.cast(chosen_class(ids, z.shape[-1]), z.dtype)
             slopes.append(unweighted[..., None] * is_true if is_vector else unweighted)
-        return value * factor, reference, at_true * factor, at_others * factor, *slopes
-
-    def gradient(ids: Tensor, z: Tensor, *others: Tensor) -> Tensor:
-        *counts, reference, at_true, at_others = others
-        return sparse_gradient(ids, blank(z, *counts), reference, at_true, at_others)
+        value, at_true, at_others, *slopes = map(given.masked, (value, at_true, at_others, *slopes))
+        return value, reference, at_true, at_others, *slopes
 
     def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
         return over_rows(rows, *tensors[:number], axes=axes, shared=tensors[number:])
@@ -96,14 +96,17 @@ def sparse_categorical_focal_crossentropy(
         _, reference, at_true, at_others, *slopes = terms
         scaled = reference, at_true * upstream, at_others * upstream
         counts = arguments.counts(tensors)
-        ids, z = tensors[0], recomputed(tensors[1])
-        of_logits = over_rows(gradient, ids, z, *counts, *scaled, axes=axes)
+        of_rows = scaled if counts is None else (*scaled, counts)
+        of_logits = over_rows(
+            sparse_gradient, tensors[0], recomputed(tensors[1]), *of_rows, axes=axes
+        )
         return arguments.gradients(of_logits, upstream, slopes)
 
     values = with_gradient(forward, backward)(*arguments.arrays, *arguments.shared)
     return checked(values, labels, logits.shape)
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def categorical_focal_crossentropy(
     targets: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, alpha: Tensor | None = None
 ) -> Tensor:
@@ -201,10 +204,21 @@ def sparse_terms(
 
 
 def sparse_gradient(
-    ids: Tensor, z: Tensor, reference: Tensor, at_true: Tensor, at_others: Tensor
+    ids: Tensor,
+    z: Tensor,
+    reference: Tensor,
+    at_true: Tensor,
+    at_others: Tensor,
+    counts: Tensor | None = None,
 ) -> Tensor:
-    """Return dL/dz: -(1 - p_t) g for the true class, (1 - p_t) share_j g for any other class j."""
+    """Return dL/dz: -(1 - p_t) g for the true class, (1 - p_t) share_j g for any other class j.
+
+    It is 0 where a row does not count: there `at_true` is 0.
+    """
     is_true = chosen_class(ids, z.shape[-1])
+    if counts is not None:
+        # No logit of such a row is looked at.
+        is_true = ops.logical_or(is_true, ops.logical_not(ops.expand_dims(counts, -1)))
     below = to_float(z) - ops.expand_dims(reference, -1)
     share = ops.exp(ops.where(is_true, 0.0, below))
     gradient = ops.where(
@@ -239,6 +253,7 @@ def focal_terms(
     return modulation * neg_log_p, modulation * (1.0 + gamma * (p * ratio))
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0) -> Tensor:
     """Return the focal loss of each row of logits, for class ids or rows of targets.
 

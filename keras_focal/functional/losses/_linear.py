@@ -26,7 +26,7 @@ from keras_focal.functional._inputs.gamma import (
 from keras_focal.functional._inputs.labels import is_left_out, label_factor, read_ids
 from keras_focal.functional._inputs.weights import nan_where_no_weight
 from keras_focal.functional.losses._focal import log_base, sparse_gradient, sparse_terms
-from keras_focal.functional.losses._terms import blank, checked
+from keras_focal.functional.losses._terms import checked, masked
 
 NAME = "linear_sparse_focal_crossentropy"
 MOST_PARTS = 64
@@ -114,8 +114,8 @@ def linear_sparse_focal_crossentropy(
         counts = ops.not_equal(weights, 0)
         labels = labels._replace(counts=counts)
         # 0 * NaN is NaN, so the features of rows that are left out must be finite.
-        features = blank(features, counts)
-        ids = blank(ids, counts)
+        features = masked(features, counts)
+        ids = masked(ids, counts)
 
     head = _Head(gamma, alpha, num_parts)
     flat = (ops.reshape(x, (-1,)) for x in (ids, *gamma.rows))

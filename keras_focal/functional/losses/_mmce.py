@@ -8,6 +8,7 @@ log N) time and O(N) memory (docs/maths.md, equation L2).
 
 from typing import Any, NamedTuple
 
+import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
@@ -17,7 +18,7 @@ from keras_focal.functional._backend.precision import to_float
 from keras_focal.functional._inputs.labels import label_factor, read_class
 from keras_focal.functional._inputs.weights import weights_like
 from keras_focal.functional._stable.margin import chosen_class
-from keras_focal.functional.losses._terms import blank, checked
+from keras_focal.functional.losses._terms import checked, masked
 
 FORMS = ("published", "weighted", "repository")
 
@@ -28,6 +29,7 @@ FLOOR = 1e-10
 """Lower bound for the squared error in the gradient: the square root has none at 0."""
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def maximum_mean_calibration_error(
     labels: Tensor,
     logits: Tensor,
@@ -82,12 +84,12 @@ def maximum_mean_calibration_error(
     counts = weights != 0
     if labels.counts is not None:
         counts = ops.logical_and(counts, labels.counts)
-    weights = blank(weights, counts) * ops.cast(
-        label_factor(blank(labels.values, counts)), logits.dtype
+    weights = masked(weights, counts) * ops.cast(
+        label_factor(masked(labels.values, counts)), logits.dtype
     )
     ids, weights = ops.reshape(labels.values, (-1,)), ops.reshape(weights, (-1,))
     num_classes = logits.shape[-1]
-    top, complement = _top_and_complement(ops.reshape(blank(logits, counts), (-1, num_classes)))
+    top, complement = _top_and_complement(ops.reshape(masked(logits, counts), (-1, num_classes)))
     is_right = ops.stop_gradient(ops.cast(ops.equal(top, ids), logits.dtype))
     scale, has_both = (ops.stop_gradient(x) for x in _scale(is_right, weights, form))
     floor = FLOOR if form == "repository" else 0.0

@@ -3,6 +3,7 @@
 Squares overflow long before norms do, so each row is divided by its largest entry first.
 """
 
+import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
@@ -42,6 +43,7 @@ def logit_norm(logits: Tensor) -> Tensor:
     return ops.squeeze(largest, axis=-1) * ops.sqrt(ops.sum(scaled * scaled, axis=-1))
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def focal_gradient_norm(
     labels: Tensor,
     logits: Tensor,

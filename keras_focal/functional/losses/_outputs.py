@@ -3,6 +3,7 @@
 docs/maths.md, equations L9 and L10.
 """
 
+import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
@@ -18,6 +19,7 @@ from keras_focal.functional.losses._terms import Terms, loss_of_outputs
 FIX = "Give one target in [0, 1] for each output."
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def asymmetric_loss(
     targets: Tensor,
     logits: Tensor,
@@ -69,6 +71,7 @@ def asymmetric_loss(
     return loss_of_outputs(kernel, read_targets(targets, logits.shape, FIX), logits)
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def quality_focal_crossentropy(targets: Tensor, logits: Tensor, *, gamma: Gamma = 2.0) -> Tensor:
     """Return the quality focal loss of each independent binary output, without reduction.
 

@@ -3,6 +3,7 @@
 docs/maths.md, equation L6.
 """
 
+import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
@@ -19,6 +20,7 @@ from keras_focal.functional.losses._focal import focal_terms, log_base, sparse_g
 from keras_focal.functional.losses._terms import Terms, loss_of_rows
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def poly_focal_crossentropy(
     labels: Tensor, logits: Tensor, *, gamma: Gamma = 0.0, epsilon: float = 1.0
 ) -> Tensor:

@@ -3,6 +3,7 @@
 docs/maths.md, equations L3 to L5.
 """
 
+import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
@@ -12,6 +13,7 @@ from keras_focal.functional._stable.margin import LARGEST_GAP, stable_probabilit
 from keras_focal.functional.losses._terms import Terms, crossentropy_terms, loss_of_rows
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def label_smoothing_crossentropy(
     labels: Tensor, logits: Tensor, *, label_smoothing: float = 0.05
 ) -> Tensor:
@@ -49,6 +51,7 @@ def label_smoothing_crossentropy(
     return loss_of_rows(kernel, read_labels(labels, logits.shape), logits)
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def entropy_regularized_crossentropy(
     labels: Tensor, logits: Tensor, *, weight: float = 0.1
 ) -> Tensor:
@@ -87,6 +90,7 @@ def entropy_regularized_crossentropy(
     return loss_of_rows(kernel, read_labels(labels, logits.shape), logits)
 
 
+@keras.saving.register_keras_serializable(package="keras_focal")
 def margin_smoothing_crossentropy(
     labels: Tensor, logits: Tensor, *, weight: float = 0.1, margin: float = 10.0
 ) -> Tensor:

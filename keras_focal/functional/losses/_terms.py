@@ -16,7 +16,12 @@ from keras_focal.functional._backend.derivative import with_gradient
 from keras_focal.functional._backend.operations import value_now
 from keras_focal.functional._backend.precision import floating, to_float
 from keras_focal.functional._inputs.gamma import Parameter, Parameters
-from keras_focal.functional._inputs.labels import Labels, check_labels, label_factor
+from keras_focal.functional._inputs.labels import (
+    Labels,
+    check_labels,
+    label_factor,
+    nan_unless_target,
+)
 from keras_focal.functional._stable.margin import StableProbability
 
 
@@ -35,6 +40,33 @@ class Terms(NamedTuple):
     slopes: tuple[Tensor, ...] = ()
 
 
+class Given(NamedTuple):
+    """The inputs of a kernel.
+
+    Attributes:
+        labels: Class ids or targets; NaN in place of an invalid target of an output.
+        z: Float32 logits.
+        parameters: gamma, alpha.
+        factor: 1, 0 for an unlabelled row, NaN for an invalid label; None for outputs.
+        counts: Bool tensor that marks the entries that count; None if all do.
+    """
+
+    labels: Tensor
+    z: Tensor
+    parameters: list[Any]
+    factor: Tensor | None
+    counts: Tensor | None
+
+    def masked(self, result: Tensor) -> Tensor:
+        """Return a result, with an entry for each label or one axis more, times the factor.
+
+        Entries that do not count are 0, whatever was computed for them.
+        """
+        if self.factor is not None:
+            result = result * _like(self.factor, result)
+        return masked(result, self.counts)
+
+
 class Arguments:
     """The arguments of a kernel, flattened to tensors and rebuilt from them.
 
@@ -49,25 +81,20 @@ class Arguments:
         self.arrays = (labels.values, logits, *self._counts, *self._parameters.rows)
         self.shared = self._parameters.shared
 
-    def unpack(
-        self, values: Tensor, z: Tensor, *tensors: Tensor, are_outputs: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor, list[Any]]:
-        """Return labels, float32 logits, a factor for each result, and the parameters.
+    def given(self, *tensors: Tensor, are_outputs: bool = False) -> Given:
+        """Return the inputs of the kernel from all tensors, or from some rows of them."""
+        labels, z = tensors[0], to_float(tensors[1])
+        parameters = self._parameters.values(*tensors[2 + len(self._counts) :])
+        factor = None
+        if are_outputs:
+            labels = nan_unless_target(labels)
+        else:
+            factor = ops.cast(label_factor(labels), z.dtype)
+        return Given(labels, z, parameters, factor, self.counts(tensors))
 
-        The factor is 1, 0 for an entry that does not count, and NaN for an invalid label.
-        """
-        counts = tensors[: len(self._counts)]
-        parameters = self._parameters.values(*tensors[len(self._counts) :])
-        z = to_float(z)
-        if not counts:
-            return values, z, _of(label_factor(values, are_outputs=are_outputs), z), parameters
-        values, z = blank(values, *counts), blank(z, *counts)
-        factor = label_factor(values, are_outputs=are_outputs)
-        return values, z, _of(ops.where(counts[0], factor, 0.0), z), parameters
-
-    def counts(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Return the tensor that marks where labels count, if there is one, from all tensors."""
-        return tensors[2 : 2 + len(self._counts)]
+    def counts(self, tensors: tuple[Tensor, ...]) -> Tensor | None:
+        """Return the tensor that marks where labels count, from all tensors; None if all do."""
+        return tensors[2] if self._counts else None
 
     def gradients(
         self, of_logits: Tensor, upstream: Tensor, slopes: Sequence[Tensor]
@@ -77,16 +104,12 @@ class Arguments:
         return before + self._parameters.gradients(upstream, slopes)
 
 
-def _of(x: Tensor, z: Tensor) -> Tensor:
-    return ops.cast(x, z.dtype)
-
-
-def blank(x: Tensor, *counts: Tensor) -> Tensor:
-    """Return x with 0 where an entry does not count, so that its value, maybe NaN, is unused."""
-    for mask in counts:
-        is_counted = mask if len(mask.shape) == len(x.shape) else ops.expand_dims(mask, -1)
-        x = ops.where(is_counted, x, ops.zeros((), dtype=x.dtype))
-    return x
+def masked(x: Tensor, counts: Tensor | None) -> Tensor:
+    """Return x with 0 where an entry does not count, whatever its value, NaN included."""
+    if counts is None:
+        return x
+    is_counted = counts if len(counts.shape) == len(x.shape) else ops.expand_dims(counts, -1)
+    return ops.where(is_counted, x, ops.zeros((), dtype=x.dtype))
 
 
 def loss_of_rows(
@@ -142,13 +165,9 @@ def _loss(
     number = len(arguments.arrays)
 
     def rows(*tensors: Tensor) -> tuple[Tensor, ...]:
-        values, z, factor, given = arguments.unpack(*tensors, are_outputs=are_outputs)
-        value, gradient, slopes = kernel(values, z, *given)
-        return (
-            value * factor,
-            gradient * _like(factor, gradient),
-            *(slope * _like(factor, slope) for slope in slopes),
-        )
+        given = arguments.given(*tensors, are_outputs=are_outputs)
+        value, gradient, slopes = kernel(given.labels, given.z, *given.parameters)
+        return tuple(map(given.masked, (value, gradient, *slopes)))
 
     def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
         return over_rows(rows, *tensors[:number], axes=axes, shared=tensors[number:])
