@@ -170,7 +170,7 @@ EXTRA = {"docs/guides/streaming.md": "apache_beam", "docs/guides/maps.md": "skle
 PRINTED = {
     "docs/guides/linear_head.md": "(1, 16, 1000)",
     "docs/guides/measuring.md": "ECE 0.",
-    "docs/guides/streaming.md": "before: 8000 predictions",
+    "docs/guides/streaming.md": "after: 8000 predictions, 0 not finite",
 }
 
 

@@ -17,16 +17,16 @@ class CombineCalibration(beam.CombineFn):
 
     A record is (predictions, label) or (predictions, label, weight) of one row of shape (K,), or
     (predictions, labels) or (predictions, labels, weights) of a batch of rows (n, K), which is
-    the faster form. Any split of the records over machines gives the same report.
+    faster. The report does not depend on how the records are divided over machines.
 
-    The state has a fixed size, 0.2 MB for 10 classes and 0.6 MB for 1000. Predictions wait beside
-    it until 65,536 numbers are together; `compact` takes them in. Records are read once, and still
-    T of least NLL is that of `fit_temperature`, to 2e-8.
+    The state has a fixed size, 0.2 MB for 10 classes and 0.6 MB for 1000. Predictions are buffered
+    until there are 65,536 numbers; `compact` adds them to the sums. Although records are read only
+    once, the T of lowest NLL is that of `fit_temperature`, to 2e-8.
 
     Args:
         num_bins: Bins of the calibration errors.
         from_logits: Whether predictions are logits or probabilities.
-        bounds: Least and greatest temperature of the fit by NLL. Wider ones take longer.
+        bounds: Smallest and largest temperature of the fit by NLL. Wider bounds take longer.
         ignore_class: None, or the id of labels to leave out, such as 255.
         multi_label: Whether the K columns are labels that are independent of each other, of a
             sigmoid each. Labels then have the shape of the predictions, and each of them counts as
@@ -34,9 +34,9 @@ class CombineCalibration(beam.CombineFn):
 
     Raises:
         ValueError: If an argument is out of range. From `add_input`, before anything is added: if a
-            record is not of 2 or 3 parts, its shapes do not match, a label is not an id in
-            [0, K), a weight is not >= 0, K is not that of other records, or predictions are no
-            probabilities though `from_logits` is False.
+            record does not have 2 or 3 parts, its shapes do not match, a label is not an id in
+            [0, K), a weight is not >= 0, K differs from that of other records, or predictions are
+            not probabilities although `from_logits` is False.
 
     Example:
         >>> from keras_focal.beam import CombineCalibration

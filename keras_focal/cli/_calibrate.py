@@ -39,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--export", type=Path, metavar="DIR", help="also export a SavedModel to a new folder"
     )
     parser.add_argument(
-        "--method", default="temperature", metavar="NAME", help="as in calibration.calibrate"
+        "--method",
+        default="temperature",
+        metavar="NAME",
+        help="map to fit, as in calibration.calibrate (default: temperature)",
     )
     add_kind(parser, "outputs of the model")
     add_labels(parser)
@@ -49,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Save the calibrated model, and print what it does on the data."""
+    """Save the calibrated model, and print its figures on the data."""
     check_input(arguments.model, (".keras",))
     check_input(arguments.data, (".npz",))
     force = arguments.force
@@ -72,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
         f"{found.method}{fitted}\n"
     )
     print_table((f"{before.count:.0f} rows", "before", "after"), texts(before, after))
-    print("Note: these rows are those of the fit; measure on others what the model is worth.")
+    print("Note: these are the rows of the fit; measure the model on other data.")
     print(f"Written: {shown(str(arguments.out))}")
     if arguments.export:
         print(f"Exported: {shown(str(arguments.export))}")

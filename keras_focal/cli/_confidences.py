@@ -24,7 +24,7 @@ _CONFIDENT = 0.99
 
 
 class _Sums:
-    """What confidences add up to: the weight, wrong weight and complement of bins and of cells."""
+    """Sums over confidences: the weight, wrong weight and complement in bins and in cells."""
 
     def __init__(self, num_bins: int):
         self.bins = np.zeros((num_bins, 3))
@@ -40,7 +40,7 @@ class _Sums:
         cells = logit_cells(Predictions(x, complement, x))
         bins = ops.convert_to_numpy(bins)
         np.add.at(self.bins, bins, amounts)
-        # Of NLL and Brier score, which need the probabilities of all classes, nothing is known.
+        # NLL and Brier score need the probabilities of all classes.
         values = np.zeros((len(rows), 3 + len(self.bins)))
         values[:, :3] = 1.0, np.nan, np.nan
         values[np.arange(len(rows)), 3 + bins] = confidence - (1.0 - wrong)
@@ -89,7 +89,7 @@ def measure_confidences(
     ignore_class: int | None,
     num_mistakes: int,
 ) -> tuple[Measured, int, int]:
-    """Return what confidences of predicted classes add up to, and how many were left out.
+    """Return figures of confidences of predicted classes, and how many were left out.
 
     Returns:
         Figures of the top label, NaN where they need all classes; the number of invalid

@@ -49,7 +49,7 @@ class Reading:
         from_logits: Whether the predictions are logits.
         num_classes: K, 2 or more.
         classes: The names of the classes.
-        zero: What a probability of 0 counts as; None: as the least float32.
+        zero: What a probability of 0 counts as; None for the smallest normal float32.
         skip_invalid: Whether entries with NaN or infinity, or without a label, are left out.
         ignore_class: A label whose entries are left out.
         num_invalid: Entries left out as invalid.
@@ -103,8 +103,8 @@ class Reading:
         if not is_within.all():
             at = int(is_within.argmin())
             raise CommandError(
-                f"{rows.name(int(index[at]))} holds {_outside(values[at]):.4g}, which is no "
-                "probability. Correct the row; if the file holds logits, pass --from-logits."
+                f"{rows.name(int(index[at]))} holds {_outside(values[at]):.4g}, which is not "
+                "a probability. Correct the row; if the file holds logits, pass --from-logits."
             )
         if values.shape[1] == 1:
             return
@@ -133,7 +133,7 @@ class Reading:
         return below
 
     def _probabilities(self, values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Return probabilities, shape (n, K), with what a zero counts as in place of zeros."""
+        """Return probabilities, shape (n, K), with zeros replaced by what they count as."""
         if values.shape[1] == 1:
             values = np.concatenate([1.0 - values.astype("float64"), values], axis=1)
             values = np.maximum(values, 0.0)
@@ -149,19 +149,19 @@ class Reading:
 def as_entries(predictions: np.ndarray) -> np.ndarray:
     """Return predictions, shape (n, ..., K), as floats, shape (n * ..., K)."""
     values = predictions.reshape(-1, predictions.shape[-1])
-    if values.dtype.kind != "f" or values.dtype.itemsize < 4:
+    if values.dtype.kind != "f" or values.dtype.itemsize not in (4, 8):
         return values.astype("float32" if values.dtype.itemsize <= 4 else "float64")
     return values
 
 
 def is_logits(rows: Rows, declared: bool | None) -> bool:
-    """Tell whether predictions are logits, as was said or as they must be, or raise.
+    """Tell whether predictions are logits, as declared or as their values show, or raise.
 
-    Numbers that all lie in [0, 1] are never taken for logits unless that is said.
+    Numbers that all lie in [0, 1] are never taken for logits unless declared to be.
 
     Args:
         rows: The first rows.
-        declared: What was said; None if nothing.
+        declared: What the user said; None if nothing.
     """
     values = as_entries(rows.predictions).astype("float64")
     at = np.flatnonzero((np.isfinite(values) | np.isneginf(values)).all(axis=1))
@@ -221,8 +221,8 @@ def _outside(values: np.ndarray) -> float:
 def half_step(predictions: np.ndarray) -> float | None:
     """Return what a probability of 0 counts as: half the step that probabilities are rounded to.
 
-    In half precision that is half the least number; of decimals, half a unit of the last place.
-    None if no rounding is to be seen, as in the decimals of a float that is written in full.
+    In half precision that is half the smallest number; for decimals, half a unit of the last place.
+    None if no rounding can be seen, as in floats that are written in full.
     """
     if predictions.dtype.kind == "f" and predictions.dtype.itemsize == 2:
         return float(np.finfo(predictions.dtype).smallest_subnormal) / 2

@@ -1,4 +1,4 @@
-"""Errors that a user can mend, each one line."""
+"""Errors that a user can correct, each in one line."""
 
 import difflib
 from collections.abc import Iterable, Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class CommandError(Exception):
-    """What went wrong with data or files, and what to do."""
+    """What is wrong with data or files, and what to do."""
 
     exit_code = 1
 
@@ -18,8 +18,8 @@ class UsageError(CommandError):
 
 
 def near(word: str | None, known: Iterable[str]) -> str:
-    """Return " Did you mean X?" for the name that is nearest to a wrong one, or nothing."""
-    found = difflib.get_close_matches(word or "", list(known)[:1000], n=1)
+    """Return " Did you mean X?" for the name that is closest to a wrong one, or nothing."""
+    found = difflib.get_close_matches(word or "", [name for name in known if name][:1000], n=1)
     return f" Did you mean {found[0]}?" if found else ""
 
 

@@ -1,4 +1,4 @@
-"""What the focal loss makes of one prediction: every step, and a table over gammas."""
+"""The focal loss of one prediction, step by step, and a table over gammas."""
 
 import argparse
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ _BAR = 24
 
 
 class Softmax(NamedTuple):
-    """The softmax of logits, seen from the true class; 1 - p and -log p do not round off.
+    """The softmax of logits, seen from the true class, with 1 - p and -log p free of cancellation.
 
     Attributes:
         p: Probabilities, shape (K,), float64.
@@ -42,7 +42,7 @@ class Softmax(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """What a gamma makes of it.
+    """The focal loss for one gamma.
 
     Attributes:
         gamma: Focusing exponent.
@@ -60,7 +60,7 @@ class Steps(NamedTuple):
 
     @classmethod
     def of(cls, softmax: Softmax, label: int, gamma: float) -> "Steps":
-        """Return the steps; float64 on the host, for which the losses have no place on JAX."""
+        """Return the steps, in float64 on the host: JAX computes in float32."""
         p, p_t, complement, neg_log_p = softmax
         factor = complement**gamma
         # -log p_t / (1 - p_t) tends to 1.

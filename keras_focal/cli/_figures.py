@@ -31,7 +31,7 @@ class Figure(NamedTuple):
         value = self.read(report)
         if self.is_share:
             return share(value)
-        return NOTHING if math.isnan(value) else f"{value:.4f}"
+        return NOTHING if math.isnan(value) else _plain(value)
 
 
 FIGURES = (
@@ -53,6 +53,9 @@ FIGURES = (
 )
 
 
+_GREAT = 1e4
+"""A figure from which on it is shown as a power of ten."""
+
 INTERVALS = ("ece", "nll", "brier")
 
 
@@ -69,7 +72,11 @@ def _ends(interval: "Interval", is_share: bool) -> str:
     if math.isnan(interval.low):
         return NOTHING
     low, high = (100 * each if is_share else each for each in interval[1:])
-    return f"{low:.2f} to {high:.2f} %" if is_share else f"{low:.4f} to {high:.4f}"
+    return f"{low:.2f} to {high:.2f} %" if is_share else f"{_plain(low)} to {_plain(high)}"
+
+
+def _plain(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < _GREAT else f"{value:.3g}"
 
 
 def values(report: "CalibrationReport") -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from keras_focal.cli._errors import CommandError, UsageError
 
 
 def check_input(path: Path, suffixes: tuple[str, ...]) -> None:
-    """Raise unless `path` is a file that holds something and has one of the suffixes."""
+    """Raise unless `path` is a non-empty file with one of the suffixes."""
     if not path.name.lower().endswith(suffixes):
         *most, last = suffixes
         expected = f"{', '.join(most)} or {last}" if most else last
@@ -53,10 +53,10 @@ def check_target(
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give a name beside `path` to write to, which takes its place at the end of the block.
+    """Give a temporary name to write to; at the end of the block the file is moved to `path`.
 
-    After an error there is neither, and a file that was at `path` before is still there. A file
-    that is replaced leaves its mode to the new one; of a link, the file behind it is replaced.
+    After an error the temporary file is removed, and a file that was at `path` stays as it was. A
+    file that is replaced passes its mode on to the new one; a link is followed.
     """
     target = path.resolve()
     beside = target.with_name(f".{uuid.uuid4().hex[:8]}{path.suffix}")

@@ -20,7 +20,7 @@ def class_ids(
         rows: Labels of shape (n, ...), (n, ..., 1), or one-hot rows (n, ..., K).
         classes: The classes of the columns.
         num_classes: Their number, 2 or more.
-        ignore_class: A label that stands for none.
+        ignore_class: A label that counts as missing.
     """
     labels, shape = rows.labels, rows.predictions.shape
     per_row = int(np.prod(shape[1:-1]))
@@ -42,7 +42,7 @@ def class_ids(
 
 
 def same(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Tell which labels and predicted classes are one, and which are missing: 1, 0 or `NONE`."""
+    """Tell whether each label equals its predicted class: 1, 0, or `NONE` if one is missing."""
     (a, at), (b, bt) = (np.unique(x.reshape(-1), return_inverse=True) for x in (labels, predicted))
     known: dict[str, int] = {}
     ids = [
@@ -57,7 +57,7 @@ def same(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 
 def text_of(value: object) -> str:
-    """Return a label as text: whole numbers without a point, truth as 1 or 0."""
+    """Return a label as text: whole numbers without a point, booleans as 1 or 0."""
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     text = _BOOLS.get(text.strip().lower(), text.strip())
     try:

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments; by default those of the process.
 
     Returns:
-        The exit code: 0; 1 where data or files are not as they must be; 2 where arguments are not.
+        The exit code: 0, 1 if data or files are invalid, 2 if arguments are.
 
     Example:
         >>> from keras_focal.cli import main
@@ -68,9 +68,9 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {text}. See: {self.prog} --help\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, and name the option that an unknown one is near to.
+        """Parse, and suggest an option for an unknown one.
 
-        Each command does so itself: the parser above it knows none of its options.
+        Each command does so itself: the parent parser does not know its options.
         """
         found, rest = super().parse_known_args(args, namespace)
         if rest:
@@ -80,7 +80,7 @@ class _Parser(argparse.ArgumentParser):
         return found, rest
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Raise unless a command is known, and name the one that it is near to."""
+        """Raise unless a command is known, and suggest one."""
         if action.choices is not None and value not in action.choices:
             known = list(action.choices)
             self.error(f"{value!r} must be one of {', '.join(known)}.{near(value, known)}")
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _joined(argv: Sequence[str]) -> list[str]:
-    """Return arguments with a list such as -1,2 joined to its option: argparse takes it for one."""
+    """Return arguments with a list such as -1,2 joined to its option, for argparse to accept it."""
     joined: list[str] = []
     for argument in argv:
         if joined and joined[-1].startswith("--") and re.match(r"-[\d.].*,", argument):
@@ -133,7 +133,7 @@ def _short_warnings() -> Iterator[None]:
 def _line(error: BaseException) -> str:
     """Return what an error says, in one line."""
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; nothing was written."
+        return "interrupted; no file was written."
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""

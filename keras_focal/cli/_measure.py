@@ -1,4 +1,4 @@
-"""A pass over predictions: what they add up to, and the most confident mistakes."""
+"""A pass over predictions: their figures, and the most confident mistakes."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -16,10 +16,10 @@ from keras_focal.cli._entries import Entries
 from keras_focal.functional.calibration._bootstrap import Resampled, measured_values, resample
 
 _BOUNDS = (0.05, 20.0)
-"""Temperatures within which the best is sought."""
+"""Bounds of the temperature that is fitted."""
 
 DRAWS = 1000
-"""Draws of rows, from which intervals are read. All passes draw alike, so that they pair."""
+"""Bootstrap draws of the rows. All passes draw the same rows, so that they can be compared."""
 
 
 class Mistake(NamedTuple):
@@ -45,7 +45,7 @@ class Measured(NamedTuple):
         report: Figures of all entries.
         labels: Number of entries of each class, shape (K,); K = 0 where there are only confidences.
         mistakes: The most confident mistakes, the worst first.
-        resampled: Sums over draws of rows, from which intervals are read.
+        resampled: Sums over bootstrap draws of the rows.
     """
 
     report: CalibrationReport
@@ -63,7 +63,7 @@ def measure(
     temperature: float = 1.0,
     num_mistakes: int = 0,
 ) -> Measured:
-    """Return what entries, with their logits divided by a temperature, add up to."""
+    """Return the figures of entries, with their logits divided by a temperature."""
     is_scaled = temperature != 1.0
     state = CalibrationState(Settings(num_bins, from_logits or is_scaled, _BOUNDS))
     counts = np.zeros(num_classes, "int64")
@@ -88,7 +88,7 @@ def measure(
 
 
 def _mistakes(part: Entries, from_logits: bool, count: int) -> Iterator[tuple[float, Mistake]]:
-    """Yield 1 - confidence of the most confident mistakes, which orders them, and themselves."""
+    """Yield the most confident mistakes, each after 1 - confidence, by which they are ordered."""
     rows, values, labels = part
     wrong = np.flatnonzero(values.argmax(axis=1) != labels)
     logits = values[wrong] if from_logits else logits_of(values[wrong])
@@ -101,5 +101,5 @@ def _mistakes(part: Entries, from_logits: bool, count: int) -> Iterator[tuple[fl
 
 
 def bound_note(temperature: float) -> str:
-    """Return what it means that a temperature lies at a bound."""
+    """Return what a temperature at a bound means."""
     return bound_message(temperature, _BOUNDS[0])

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-# Loading finds the layers, losses and metrics of a model by what is registered.
+# Loading finds the layers, losses and metrics of a model in the registry of Keras.
 from keras_focal import callbacks, layers, losses, metrics  # noqa: F401
 from keras_focal.calibration import CalibrationReport, calibrate
 from keras_focal.cli._entries import Reading, half_step, is_logits
@@ -107,8 +107,8 @@ def _model(path: Path) -> keras.Model:
     except Exception as error:
         reason = " ".join(str(error).split())[:160]
         raise CommandError(
-            f"{path} cannot be loaded: {reason} ... It must be a model that model.save wrote, of "
-            "Keras's and this package's own layers, and unharmed."
+            f"{path} cannot be loaded: {reason} ... It must be an intact file of model.save, with "
+            "layers of Keras and of this package only."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: pictures are in it."""
+"""The report as one HTML page with its pictures inside."""
 
 import base64
 import io
@@ -71,7 +71,7 @@ def _pictures(
     titles: Sequence[str],
     interval: float | None = None,
 ) -> str:
-    """Return a picture of the bins before, and one after if there is a temperature."""
+    """Return a picture of the bins before T, and one after if there is a T."""
     more = {} if interval is None else {"interval": interval}
     return "\n".join(
         _picture(
@@ -104,7 +104,7 @@ def _curve(ax: "Axes", result: Result) -> None:
     assert result.after is not None
     assert result.temperature is not None
     report, chosen = result.before.report, result.temperature
-    # As far as is of interest: towards 10 most models are flat.
+    # Only the part of interest: towards T = 10 most models are flat.
     high = max(2.0, 1.5 * chosen, 1.5 * report.ece_fit.temperature)
     grid = GRID[high >= GRID]
     temperatures = np.append(grid, chosen)
@@ -128,7 +128,7 @@ def _mistakes(result: Result) -> str:
 
 
 def _text(text: str) -> str:
-    """Return text as HTML; a number and its sign of per cent stay together."""
+    """Return text as HTML; a number and its % sign stay on one line."""
     return escape(shown(text)).replace(" %", "&nbsp;%")
 
 
@@ -141,7 +141,7 @@ def _notes(notes: Sequence[str]) -> str:
 def _table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], names: Collection[int] = (0,)
 ) -> str:
-    """Return a table; the cells of columns of names stand left and may be broken, figures not."""
+    """Return a table. Columns of names are left-aligned and may be broken into lines."""
     kinds = [' class="name"' if index in names else "" for index in range(len(headings))]
     cells = [
         "".join(f"<td{kind}>{_text(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))

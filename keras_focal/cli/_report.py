@@ -45,17 +45,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--predictions-key",
         metavar="NAME",
-        help="array or list column of predictions; or what the names of their columns begin with",
+        help="array or list column of predictions, or the prefix of their columns' names",
     )
     parser.add_argument("--labels-key", metavar="NAME", help="array or column of labels")
     parser.add_argument(
-        "--labels", type=Path, metavar="FILE.npy", help="the labels, if predictions are a .npy"
+        "--labels",
+        type=Path,
+        metavar="FILE.npy",
+        help="the labels, if the predictions are a .npy file",
     )
     parser.add_argument("--out", type=Path, metavar="FILE.html", help="write a page with pictures")
     add_force(parser)
     parser.add_argument("--bins", type=int, default=15, help="number of bins (default: 15)")
     parser.add_argument(
-        "--temperature", type=float, metavar="T", help="a T fitted on other data; default: fit it"
+        "--temperature",
+        type=float,
+        metavar="T",
+        help="a temperature that was fitted to other data (default: fit one)",
     )
     parser.add_argument(
         "--skip-invalid",
@@ -66,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_kind(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add the pair of options that says what predictions are."""
+    """Add the options that say what predictions are."""
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument(
         "--from-logits",
@@ -96,9 +102,9 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:
-    """Add the option that lets a file be replaced."""
+    """Add the option to replace files."""
     parser.add_argument(
-        "--force", action="store_true", help="replace files that exist, also behind a link"
+        "--force", action="store_true", help="replace existing files, also through a link"
     )
 
 
@@ -146,8 +152,13 @@ def _check(arguments: argparse.Namespace) -> None:
     if temperature is not None and not 0 < temperature < np.inf:
         raise UsageError(f"--temperature must be a number > 0. Received: {temperature}.")
     if arguments.columns is not None and arguments.predictions_key is not None:
-        raise UsageError("--columns and --predictions-key say the same. Pass one of them.")
+        raise UsageError("Pass either --columns or --predictions-key, not both.")
     if arguments.labels is not None:
+        if arguments.file.suffix.lower() != ".npy":
+            raise UsageError(
+                f"--labels is for predictions in a .npy file. Received: {arguments.file}. Name the "
+                "labels in it with --labels-key."
+            )
         check_input(arguments.labels, (".npy",))
     if arguments.out:
         check_target("--out", arguments.out, ".html", arguments.file, force=arguments.force)
@@ -161,7 +172,7 @@ def _silent(what: str, source: Source) -> Iterator[Iterator[Rows]]:
 
 @contextmanager
 def _progress(what: str, source: Source) -> Iterator[Iterator[Rows]]:
-    """Give the rows of a file; on a terminal, a bar shows how many are read."""
+    """Give the rows of a file; on a terminal, a bar shows the progress."""
     out = console(stderr=True)
     from rich.progress import Progress
 

@@ -9,6 +9,7 @@ import numpy as np
 from keras_focal._quiet import import_keras
 from keras_focal.cli._entries import Reading, half_step, is_logits
 from keras_focal.cli._errors import CommandError
+from keras_focal.cli._tables import counted
 from keras_focal.cli.readers import Rows, Source
 from keras_focal.cli.readers._rows import Classes
 
@@ -23,10 +24,10 @@ Progress = Callable[[str, Source], AbstractContextManager[Iterator[Rows]]]
 
 
 class Options(NamedTuple):
-    """How a file is measured.
+    """How to measure a file.
 
     Attributes:
-        from_logits: What the predictions are; None to see by their values.
+        from_logits: What the predictions are; None to decide by their values.
         num_bins: Bins of the errors.
         temperature: T; None to fit it.
         skip_invalid: Whether rows with NaN or infinity, or without a label, are left out.
@@ -97,14 +98,12 @@ class Result(NamedTuple):
 
     def what(self) -> str:
         """Return how many predictions of what kind there are."""
-        count = f"{self.before.report.count:,.0f}"
+        count, bins = int(self.before.report.count), counted(self.num_bins, "bin")
         if self.num_outputs is not None:
-            return (
-                f"{count} labels of {self.num_outputs:,} independent outputs, {self.kind}, "
-                f"{self.num_bins} bins"
-            )
+            outputs = counted(self.num_outputs, "independent output")
+            return f"{counted(count, 'label')} of {outputs}, {self.kind}, {bins}"
         classes = "" if self.num_classes is None else f"{self.num_classes:,} classes, "
-        return f"{count} rows of {self.kind}, {classes}{self.num_bins} bins"
+        return f"{counted(count, 'row')} of {self.kind}, {classes}{bins}"
 
     def read_as(self) -> str:
         """Return the columns or arrays that were read, as what, and what was not read."""
@@ -128,7 +127,7 @@ def result_of(source: Source, options: Options, progress: Progress) -> Result:
     """Measure a file."""
     first = next(source.read(), None)
     if first is None or first.predictions.size == 0:
-        raise CommandError("there are no rows. Write predictions and labels.")
+        raise CommandError("there are no rows. The file must hold predictions and labels.")
     if source.predicted is not None:
         return _of_confidences(source, options, progress)
     num_outputs = first.predictions.shape[-1] if options.multi_label else None
@@ -148,7 +147,9 @@ def result_of(source: Source, options: Options, progress: Progress) -> Result:
     with progress("reading", source) as rows:
         before = measure(reading.entries(rows), num_classes, from_logits, num_mistakes=WORST, **how)
     if before.report.count == 0:
-        raise CommandError("no row is valid and has a label. Write predictions and labels again.")
+        raise CommandError(
+            "no row is valid and has a label that counts. Check predictions and labels."
+        )
     fit = before.report.nll_fit
     temperature = options.temperature or fit.temperature
     counts = {
@@ -208,7 +209,9 @@ def _of_confidences(source: Source, options: Options, progress: Progress) -> Res
             rows, options.num_bins, options.skip_invalid, options.ignore_class, WORST
         )
     if before.report.count == 0:
-        raise CommandError("no row is valid and has a label. Write predictions and labels again.")
+        raise CommandError(
+            "no row is valid and has a label that counts. Check predictions and labels."
+        )
     result = Result(
         source=source,
         kind="confidences",
@@ -238,18 +241,18 @@ def _notes(result: Result) -> list[str]:
     present = np.flatnonzero(result.before.labels)
     if result.after is not None and len(present) == 1:
         notes.append(
-            f"Every label is {result.class_name(int(present[0]))}: figures of one class say "
+            f"Every label is {result.class_name(int(present[0]))}: figures of a single class mean "
             "little. Check the labels, or take rows of all classes."
         )
     if result.num_zero:
-        what = (
-            f"{result.zero:g}, half the step that the file is rounded to"
-            if result.zero
-            else "the least that a float32 holds"
-        )
+        what, fix = "the smallest normal float32", "write logits, or more decimals"
+        if result.kind == "logits":
+            what, fix = "a logit 1e30 below the largest", "write finite logits"
+        elif result.zero:
+            what = f"{result.zero:g}, half the step that the file is rounded to"
         notes.append(
-            f"{result.num_zero} labels had the probability 0, which counts as {what}. NLL and T "
-            "depend on that: write logits, or more decimals."
+            f"Probability 0 for {counted(result.num_zero, 'label')}: it counts as {what}. NLL and "
+            f"T depend on that: {fix}."
         )
     if result.origin == "of least NLL":
         if fit.at_bound:
@@ -257,19 +260,20 @@ def _notes(result: Result) -> list[str]:
 
             notes.append(bound_note(fit.temperature))
         notes.append(
-            "T is fitted on the rows that it is measured on, which flatters it a little: fit on "
-            "validation data, and pass --temperature here."
+            "T was fitted to the same rows, so its figures are slightly optimistic: fit T to "
+            "validation data and pass it with --temperature."
         )
     if result.kind == "confidences":
         notes.append(
-            "The file holds predicted classes and their confidence: figures of the top label "
-            "alone, and no T. Write logits or all probabilities for those."
+            "The file holds predicted classes and their confidence, which give figures of the top "
+            "label only, and no T. Write logits or the probabilities of all classes for the rest."
         )
     if result.num_ignored:
-        notes.append(f"{result.num_ignored} predictions with the ignored label are left out.")
+        ignored = counted(result.num_ignored, "prediction")
+        notes.append(f"Left out: {ignored} with the ignored label.")
     if result.num_invalid:
         notes.append(
-            f"{result.num_invalid} predictions with NaN or infinity or without a label are left "
-            "out."
+            f"Left out: {counted(result.num_invalid, 'prediction')} with NaN or infinity, or "
+            "without a label."
         )
     return notes

@@ -59,6 +59,11 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def counted(number: int, thing: str) -> str:
+    """Return a number of things, such as "1 row" or "2,000 rows"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def figure(value: float, digits: int = 6) -> str:
     """Return a number of so many significant digits."""
     return f"{value:.{digits}g}"

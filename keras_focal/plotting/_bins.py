@@ -1,4 +1,4 @@
-"""What is drawn of a set of bins of equal width: the check of the arguments, and the bins read."""
+"""Bins of equal width as they are drawn: arguments are checked, and bins are read."""
 
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ class Words(NamedTuple):
 
 
 class FilledBins(NamedTuple):
-    """The bins that hold something, float64 arrays of shape (filled bins,), and their whole.
+    """The bins that are not empty, float64 arrays of shape (filled bins,), and overall means.
 
     Attributes:
         centers: Middle of each bin on the axis of confidence.
@@ -89,7 +89,7 @@ def given_bins(
 
 
 def filled_bins(bins: BinStatistics) -> FilledBins:
-    """Return the bins that hold something."""
+    """Return the bins that are not empty."""
     count, accuracy, confidence = functional.bin_means(bins)
     filled = count > 0
     total = count.sum() if filled.any() else np.nan

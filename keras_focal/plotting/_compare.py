@@ -12,7 +12,7 @@ from keras_focal.plotting._reliability import reliability_diagram
 from keras_focal.plotting._titles import wrapped
 
 _LETTERS_PER_INCH = 9
-"""Of a title, at which a name is broken into lines."""
+"""Letters per inch of a diagram at which a name is broken into lines."""
 
 
 def compare_reliability(
@@ -23,9 +23,9 @@ def compare_reliability(
     ncols: int | None = None,
     figsize: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """Draw the reliability diagrams of several models in one new figure, with the same limits.
+    """Draw the reliability diagrams of several models in one new figure, with the same scales.
 
-    Each title is the name of the model and its ECE. The shares of the bins have one scale too.
+    Each title gives the name of the model and its ECE.
 
     Args:
         models: Name of each model to (y_true, y_pred), of the shapes that `reliability_diagram`
@@ -75,7 +75,7 @@ def compare_reliability(
         reliability_diagram(bins=held, ax=ax)
         letters = max(8, int(_LETTERS_PER_INCH * figsize[0] / ncols))
         ax.set_title("\n".join([*wrapped(name, letters), ax.get_title()]), fontsize="medium")
-    # One key serves all, and one scale makes the shares comparable.
+    # One legend serves all, and one scale makes the shares comparable.
     with_key = [ax for ax in axes if ax.get_legend()]
     for ax in with_key:
         ax.get_legend().remove()

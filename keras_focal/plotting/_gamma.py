@@ -1,4 +1,4 @@
-"""What gamma does: to the gradient of an example, and to the probability that is learnt."""
+"""The effect of gamma on the gradient of an example and on the probability that is learned."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,8 +18,9 @@ def gradient_ratio_plot(
 ) -> "Axes":
     """Draw g(p, gamma), the focal gradient over the cross-entropy gradient, against p.
 
-    Above the line at 1 the focal loss pulls harder than cross-entropy, below it less hard. A dot
-    marks p0, where g(p0, gamma) = 1; the legend gives it. gamma = 0 has g = 1 everywhere: no p0.
+    Where g is above 1 the focal gradient is larger than that of cross-entropy, where it is below 1
+    smaller. A dot marks p0, where g(p0, gamma) = 1; the legend gives it. For gamma = 0, g is 1
+    everywhere and there is no p0.
 
     Args:
         gammas: Focusing exponents >= 0, one line each.
@@ -60,7 +61,7 @@ def gradient_ratio_plot(
         ax.plot(p, ratio, label=label, **line_look(index))
     ax.set(xlim=(0, 1), xlabel="probability of the true class, p", ylabel="g(p, γ)")
     is_long = len(values) > 4
-    # A few names fit in where there is no line; more of them need room above all lines.
+    # A few names fit where there is no line; more of them need room above all lines.
     room = 0.065 * -(-len(values) // 2) if is_long else 0.0
     ax.set_ylim(0.0, ax.get_ylim()[1] / max(0.4, 1.0 - room))
     columns = 2 if is_long else 1
@@ -73,9 +74,8 @@ def optimal_probability_plot(
 ) -> "Axes":
     """Draw the p that the binary focal loss learns where the positive class has frequency q.
 
-    p is the least of q (1 - p)^gamma (-log p) + (1 - q) p^gamma (-log(1 - p)). For gamma = 0 it is
-    q, the diagonal. A greater gamma holds it nearer to 0.5: a network that fits the focal loss
-    perfectly is under-confident.
+    It is `functional.optimal_probability`: q itself, the diagonal, for gamma = 0, and closer to 0.5
+    for a larger gamma. A network that minimises the focal loss perfectly is under-confident.
 
     Args:
         gammas: Focusing exponents >= 0, one line each.

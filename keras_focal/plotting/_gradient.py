@@ -1,4 +1,4 @@
-"""The norm of the gradient that each example sends back, as histograms of several losses."""
+"""The norm of the gradient of each example, as histograms of several losses."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ def gradient_norm_histogram(
     ax: "Axes | None" = None,
     title: str | None = None,
 ) -> "Axes":
-    """Draw how the norm of the loss gradient is spread over examples, a line for each model.
+    """Draw the distribution of the norm of the loss gradient over examples, a line for each model.
 
     Drawn is `functional.focal_gradient_norm` of each example: the L2 norm of the gradient of its
     own focal loss, not divided by a batch size. Without `features` that is the gradient at the
@@ -43,8 +43,8 @@ def gradient_norm_histogram(
             of the loss, a number or a function of p_t such as a `SampleDependentGamma`, and
             features of shape (..., D).
         num_bins: Number of bins.
-        scale: "log" for bins of equal width in the logarithm of the norm: the first also holds the
-            smallest hundredth and what is less than 1e-12 of the largest. "linear" for bins from 0.
+        scale: "log" for bins of equal width in the logarithm of the norm; the first also holds the
+            smallest hundredth and norms below 1e-12 of the largest. "linear" for bins from 0.
         ax: Axes to draw into; by default new ones.
         title: Title, such as the epoch.
 
@@ -52,7 +52,7 @@ def gradient_norm_histogram(
         The axes.
 
     Raises:
-        ValueError: If `models` is no dict, is empty, holds anything else, or features for some
+        ValueError: If `models` is not a dict, is empty, holds anything else, or features for some
             models only, `num_bins` is not a whole number >= 1, or `scale` is neither.
 
     Example:

@@ -27,15 +27,15 @@ def confidence_histogram(
 ) -> "Axes":
     """Draw the share of predictions in each bin of confidence, their mean and the accuracy.
 
-    Two vertical lines stand at the mean confidence (dashed) and at the accuracy (wide) of all
-    predictions; the legend gives their values. Where the mean confidence is the greater, the model
-    is over-confident. Without predictions there are no lines.
+    Vertical lines mark the mean confidence (dashed) and the accuracy (thick) of all predictions;
+    the legend gives their values. A model whose mean confidence is larger than its accuracy is
+    over-confident. Without predictions there are no lines.
 
     Args:
         y_true: Class ids or rows, as the metrics take them.
         y_pred: Probabilities or logits, shape (..., K).
-        bins: What the bins hold, in place of `y_true` and `y_pred`: the `bins()` of an
-            `ExpectedCalibrationError` or of `functional.bin_statistics`.
+        bins: What the bins hold, instead of `y_true` and `y_pred`: the `bins()` of a metric, or the
+            result of `functional.bin_statistics`.
         num_bins: Number of bins of equal width, where `bins` is None.
         from_logits: Whether `y_pred` are logits.
         sample_weight: None, or weights of the predictions.
@@ -74,7 +74,7 @@ def confidence_histogram(
     if ax is None:
         _, ax = plt.subplots(figsize=(4.4, 3.2), layout="constrained")
     ax.bar(filled.centers, filled.share, filled.width, color=_BARS, edgecolor="white")
-    # Wide and grey below, thin and black above: both are seen where they coincide.
+    # Thick and grey below, thin and black above: both are visible where they coincide.
     dashed = {"color": "black", "linestyle": (0, (4, 2))}
     for name, value, look in (
         (words.observed, filled.mean_accuracy, {"color": "0.5", "linewidth": 4.0}),

@@ -1,4 +1,4 @@
-"""Lines that differ without colour: each has its own dashes and its own grey."""
+"""Lines that can be told apart without colour: each has its own dashes and its own grey."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,7 +14,7 @@ _DASHES = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 1.6, 1.2, 1.6)), (0, (2.5, 1
 
 
 def line_look(index: int) -> dict[str, Any]:
-    """Return the arguments of `plot` that set the index-th line of a picture apart."""
+    """Return the arguments of `plot` for the index-th line of a picture."""
     return {
         "color": _COLORS[index % len(_COLORS)],
         "linestyle": _DASHES[index % len(_DASHES)],

@@ -32,22 +32,24 @@ def reliability_diagram(
 ) -> "Axes":
     """Draw accuracy against confidence, the gap between them, and the count of each bin.
 
-    A bar is the accuracy of the predictions in a bin; the hatched part reaches to their mean
-    confidence: above the bar the model is over-confident, below its top under-confident. The strip
-    below shows the share of predictions in each bin. The title gives the ECE of these bins.
+    A bar shows the accuracy of the predictions in a bin; the hatched part reaches to their mean
+    confidence. Where it stands on top of the bar the model is over-confident, where it lies inside
+    the bar under-confident. The strip below shows the share of the predictions in each bin. The
+    title gives the ECE of these bins. Bins of the probability of one class, such as those of
+    `BinaryECE`, are labelled "predicted probability" and "fraction of positives".
 
     Args:
         y_true: Class ids or rows, as the metrics take them.
         y_pred: Probabilities or logits, shape (..., K).
-        bins: What the bins hold, in place of `y_true` and `y_pred`: the `bins()` of an
-            `ExpectedCalibrationError` or of `functional.bin_statistics`.
+        bins: What the bins hold, instead of `y_true` and `y_pred`: the `bins()` of a metric, or the
+            result of `functional.bin_statistics`.
         num_bins: Number of bins of equal width, where `bins` is None.
         from_logits: Whether `y_pred` are logits.
         sample_weight: None, or weights of the predictions.
-        interval: None, or a share such as 0.95: each bin gets a bar between the accuracies that so
-            large a share of perfectly calibrated models would show, and the title the error that
-            they stay below (`functional.noise_floor`).
-        ax: Axes to draw into; by default new ones. The strip takes the lower part.
+        interval: None, or a share such as 0.95. A whisker then shows the range in which that share
+            of perfectly calibrated models would have the accuracy of each bin, and the title gives
+            the error that they stay below (`functional.noise_floor`).
+        ax: Axes to draw into; by default new ones. The diagram and its strip share their place.
         title: Text before the ECE, such as the name of the model.
 
     Returns:

@@ -21,16 +21,16 @@ def temperature_plot(
     ax: "Axes | None" = None,
     ylabel: str = "ECE, %",
 ) -> "Axes":
-    """Draw a calibration error against the temperature and mark the least.
+    """Draw a calibration error against the temperature and mark its minimum.
 
-    A dot marks the least error, the first of equal ones; the legend gives it and its temperature.
-    A cross marks `best`, a temperature chosen in another way, such as by likelihood. Calls with
-    the same `ax` add lines, each with dashes of its own.
+    A dot marks the smallest error, the first of equal ones; the legend gives it with its
+    temperature. A cross marks `best`, a temperature chosen in another way, such as by likelihood.
+    Calls with the same `ax` add lines, each with its own dashes.
 
     Args:
         temperatures: Temperatures > 0, shape (T,), in any order.
         errors: Error at each of them, shape (T,): fractions in [0, 1], drawn in per cent.
-        best: None, or a temperature between the least and the greatest of `temperatures`. The
+        best: None, or a temperature between the smallest and the largest of `temperatures`. The
             cross lies on the line that joins the errors.
         label: Name of the line in the legend.
         ax: Axes to draw into; by default new ones.
@@ -40,8 +40,8 @@ def temperature_plot(
         The axes.
 
     Raises:
-        ValueError: If the arrays are empty, no lists, or of unlike shapes, a temperature is not
-            > 0, an error is no fraction, or `best` lies outside the temperatures.
+        ValueError: If the arrays are empty, are not lists or differ in shape, a temperature is not
+            > 0, an error is not a fraction, or `best` lies outside the temperatures.
 
     Example:
         >>> import matplotlib

@@ -1,4 +1,4 @@
-"""Titles that do not leave the axes: long ones are broken into lines."""
+"""Titles that fit their axes: long ones are broken into lines."""
 
 import textwrap
 from typing import TYPE_CHECKING
@@ -7,11 +7,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LETTERS_PER_INCH = 11
-"""Of axes, at which a title is broken."""
+"""Letters per inch of axes at which a title is broken into lines."""
 
 
 def set_title(ax: "Axes", name: str | None, *values: str) -> None:
-    """Give the axes the title "name: value, value", or what there is of it.
+    """Give the axes the title "name: value, value", or the part of it that is given.
 
     Where that is too long for one line, the values stand below the name.
     """

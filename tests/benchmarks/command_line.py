@@ -5,11 +5,11 @@ python tests/benchmarks/command_line.py [--quick] [--publish]
 
 import io
 import os
+import resource
 import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 from pathlib import Path
 
 import keras
@@ -17,7 +17,7 @@ import numpy as np
 from harness import Row, environment, main, ratio_rows
 
 ROOT = Path(__file__).resolve().parents[2]
-BEFORE = "88b27e3"
+BEFORE = "09056c6"
 _LIGHT = ("--help", "gamma")
 
 
@@ -49,7 +49,8 @@ def write_files(rows, columns):
 
 
 def seconds(command, package):
-    start = time.perf_counter()
+    """Return the processor time of a command: on a shared machine it says more than the clock."""
+    start = _spent()
     subprocess.run(
         [sys.executable, "-m", "keras_focal", *command.split()],
         check=True,
@@ -57,7 +58,12 @@ def seconds(command, package):
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(package), "KERAS_BACKEND": "tensorflow"},
     )
-    return time.perf_counter() - start
+    return _spent() - start
+
+
+def _spent():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def measure(quick):
@@ -76,13 +82,13 @@ def measure(quick):
         }
         for case, command in cases.items():
             times = {name: [] for name in packages}
-            for _ in range(rounds if case in _LIGHT else 1):
+            for _ in range(rounds if case in _LIGHT else min(rounds, 2)):
                 for name, package in packages.items():
                     Path("c.keras").unlink(missing_ok=True)
                     times[name].append(seconds(command, package))
             target = 0.5 if case in _LIGHT else None
             best = min(times["now"])
-            found.append(Row("Seconds", case, "now, best", "s", best, target=target))
+            found.append(Row("Processor seconds", case, "now, best", "s", best, target=target))
             ratio = ratio_rows("Ratio", case, times, f"at {BEFORE}", {"now": 1.1})
             found.append(next(row for row in ratio if row.variant == "now"))
         os.chdir(ROOT)

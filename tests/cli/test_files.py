@@ -172,11 +172,11 @@ REFUSED = {
     ),
     "one name twice": (
         {"p0": P[:, 0], "p1": P[:, 1], "p1#2": P[:, 2], "label": LABELS},
-        "two columns have one name, 'p1'",
+        "two columns have the same name, 'p1'",
     ),
     "labels twice": ({**table(), "label#2": COUNT}, "label"),
     "two labels": ({**table(), "target": COUNT}, "label and target.*--labels-key"),
-    "a number left out": (table("p", P, names=(0, 1, 3)), "2 is not there"),
+    "a number left out": (table("p", P, names=(0, 1, 3)), "2 is missing"),
     "numbers from 1, labels from 0": (table("p", P, names=(1, 2, 3)), "1, 2, 3. Received: '0'"),
 }
 
@@ -243,7 +243,7 @@ def test_zero_counts_as_half_the_step_of_the_file(tmp_path, case):
     assert found["zero_probability_as"] == (zero and float(f"{zero:.8g}"))
     of_labels = values[np.arange(SIZE), LABELS].astype("float64")
     assert found["zero_probability_count"] == (of_labels == 0).sum() > 0
-    assert "labels had the probability 0" in found["notes"][0]
+    assert found["notes"][0].startswith("Probability 0 for ")
     filled = np.where(values == 0, zero or 2.0**-126, values.astype("float64"))
     filled /= filled.sum(axis=1, keepdims=True)
     nll = -np.log(filled[np.arange(SIZE), LABELS]).mean()
@@ -302,6 +302,10 @@ FORMS = {
     "CR": ("p.csv", lambda: lines_of(table(), end="\r").encode()),
     "CR LF and a mark": ("p.csv", lambda: b"\xef\xbb\xbf" + lines_of(table(), end="\r\n").encode()),
     "blank lines": ("p.csv", lambda: lines_of(table(), end="\n\n").encode()),
+    "long notes": (
+        "p.csv",
+        lambda: lines_of({**table(), "note": ["x" * 140_000, *[""] * (SIZE - 1)]}).encode(),
+    ),
     "quotes": ("p.csv", lambda: re.sub(r"([^,\n]+)", r'"\1"', lines_of(table())).encode()),
 }
 
@@ -318,6 +322,9 @@ def test_two_npy_files_give_the_same(capsys, plain, tmp_path):
     np.save(tmp_path / "y.npy", LABELS)
     same_figures(report_of(tmp_path / "x.npy", "--labels", str(tmp_path / "y.npy")), plain)
     assert "Pass --labels FILE.npy" in refused(capsys, tmp_path / "x.npy", code=2)
+    (tmp_path / "p.csv").write_text(lines_of(table()))
+    options = ("--labels", str(tmp_path / "y.npy"))
+    assert "--labels-key" in refused(capsys, tmp_path / "p.csv", *options, code=2)
 
 
 def test_line_of_an_error_is_that_of_the_file(capsys, tmp_path):
@@ -474,6 +481,18 @@ def test_huge_logits_are_read(tmp_path):
         -np.log(p[np.arange(SIZE), labels]).mean(), rel=1e-5
     )
     assert 0.05 < found["temperature"] < 20
+
+
+def test_label_of_an_infinite_logit_below_is_said(capsys, tmp_path):
+    values = LOGITS.copy()
+    values[0, LABELS[0]] = -np.inf
+    np.savez(tmp_path / "p.npz", logits=values, labels=LABELS)
+    found = report_of(tmp_path / "p.npz")
+    assert found["zero_probability_count"] == 1
+    assert found["before"]["nll"] == pytest.approx(1e30 / SIZE, rel=1e-3)
+    assert "1e30 below the largest" in found["notes"][0]
+    assert main(["report", str(tmp_path / "p.npz")]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 100
 
 
 def test_infinite_logit_below_is_a_probability_of_zero(capsys, tmp_path):

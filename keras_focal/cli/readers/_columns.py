@@ -1,4 +1,4 @@
-"""Which columns of a table are predictions, and of which classes: said by the user, or plain."""
+"""Which columns of a table are predictions, and of which classes: by options or by their names."""
 
 import csv
 from collections import Counter
@@ -49,7 +49,7 @@ class Choice(NamedTuple):
 
 
 def array_name(option: str, given: str | None, names: Iterable[str], usual: tuple[str, ...]) -> str:
-    """Return the one of the names that was given, or that is a usual one."""
+    """Return the given name, or the only usual one among the names."""
     names = list(names)
     found = [name for name in names if (name == given if given else name.lower() in usual)]
     if len(found) != 1:
@@ -71,9 +71,9 @@ def choose(
 
     Args:
         names: All columns.
-        ask: What the user said.
-        words_of: Gives the values of the first rows of a column that are not numbers.
-        index: Columns that are known to be an index.
+        ask: What the user asked for.
+        words_of: Gives the values in the first rows of a column that are not numbers.
+        index: Columns that the file declares to be its index.
     """
     label = array_name("--labels-key", ask.labels, names, LABELS)
     rest = [name for name in names if name != label and name not in set(index)]
@@ -88,7 +88,7 @@ def choose(
     if double is not None:
         at = [str(i + 1) for i, name in enumerate(names) if name == double]
         raise CommandError(
-            f"columns {' and '.join(at)} have one name, {double!r}. Give each its own name."
+            f"columns {' and '.join(at)} have the same name, {double!r}. Give each its own name."
         )
     read = set(choice.read)
     return choice._replace(ignored=tuple(name for name in names if name not in read))
@@ -148,11 +148,11 @@ def _recognised(label: str, rest: list[str], words: set[str]) -> Choice:
     if families:
         found = " and ".join(listed(family.columns) for family in families)
         raise CommandError(
-            f"the file has several sets of columns that may be predictions: {found}. Say which "
-            "with --predictions-key, what their names begin with, or --columns, their names."
+            f"the file has several sets of columns that may be predictions: {found}. Choose "
+            "with --predictions-key, the prefix of their names, or --columns, their names."
         )
     raise CommandError(
         f"no columns are predictions by their names: {listed(rest) or 'there are none'}. Name "
-        f"them in the order of the classes, such as --columns {example(rest)}. Read without "
-        "that are names with numbers (prob_0, prob_1, ...) and the labels' own words."
+        f"them in the order of the classes, such as --columns {example(rest)}. Without it, names "
+        "with numbers (prob_0, prob_1, ...) and names made of the labels' words are read."
     )

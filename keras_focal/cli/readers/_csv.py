@@ -20,12 +20,16 @@ from keras_focal.cli.readers._columns import choose
 from keras_focal.cli.readers._rows import MISSING, MOST_CLASSES, Ask, Rows, Source
 
 _MARKS = ("\t", ";", "|")
+_LONGEST = 2**24
+"""Characters of a cell beyond which a file is refused, as where a quote is never closed."""
+
 _PEEK = 2**14
-"""Rows in which labels that are words are sought."""
+"""Rows that are searched for labels that are words."""
 
 
 def source(path: Path, ask: Ask) -> Source:
     """Return the reader of a file."""
+    csv.field_size_limit(_LONGEST)
     with _opened(path) as (text, _):
         first = text.readline()
     mark = next((mark for mark in _MARKS if mark in first), ",")
@@ -48,7 +52,7 @@ def source(path: Path, ask: Ask) -> Source:
         raise CommandError(f"there are {len(choice.columns)} columns; {MOST_CLASSES} are read.")
     position = {name: at for at, name in enumerate(names)}
     columns = [position[name] for name in choice.columns]
-    take = itemgetter(*columns, columns[0])  # one more, so that one column is a tuple too
+    take = itemgetter(*columns, columns[0])  # one more, so that one column gives a tuple too
     label = position[choice.label]
     predicted = position[choice.predicted] if choice.predicted else None
     size = max(1, _rows.BLOCK // len(columns))
@@ -77,7 +81,7 @@ _BOOLS = {"True", "False", "true", "false", "TRUE", "FALSE"}
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[io.TextIOWrapper, Any]]:
-    """Give the text of a file, and what tells how much of it is read."""
+    """Give the text of a file, and a function that tells which share of it has been read."""
     total = path.stat().st_size
     with path.open("rb") as raw:
         binary = gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
@@ -90,12 +94,16 @@ def _opened(path: Path) -> Iterator[tuple[io.TextIOWrapper, Any]]:
             raise CommandError(
                 "the file is not text in UTF-8. Save it as CSV in UTF-8 (Excel: 'CSV UTF-8')."
             ) from error
+        except csv.Error as error:
+            raise CommandError(
+                f"a line cannot be read: {error}. Is a quote never closed?"
+            ) from error
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise CommandError("the file is truncated or damaged. Write it again.") from error
 
 
 def _numbered(reader: Any, width: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows that hold something, each with the number of its line in the file."""
+    """Yield the rows that are not empty, each with the number of its line in the file."""
     try:
         for row in reader:
             if len(row) == width:

@@ -105,13 +105,15 @@ class Family(NamedTuple):
 
 
 def numbered(rest: list[str]) -> Iterable[Family]:
-    """Yield the sets of columns that differ in a number alone and say that they are predictions."""
+    """Yield the sets of columns whose names differ only in a number and denote predictions."""
     groups: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     for name in rest:
         if match := re.fullmatch(r"(.*?)(\d+)(\D*)", name):
             before, number, after = match.groups()
             if name in groups[before, after]:
-                raise CommandError(f"two columns have one name, {name!r}. Give each its own name.")
+                raise CommandError(
+                    f"two columns have the same name, {name!r}. Give each its own name."
+                )
             groups[before, after][name] = int(number)
     for (before, after), numbers in groups.items():
         words = set(re.findall("[a-z]+", f"{before} {after}".lower()))
@@ -126,13 +128,15 @@ def in_order(numbers: dict[str, int]) -> Family:
     found = [numbers[name] for name in order]
     for one, other in pairwise(order):
         if numbers[one] == numbers[other]:
-            raise CommandError(f"{one!r} and {other!r} have one number. Choose with --columns.")
+            raise CommandError(
+                f"{one!r} and {other!r} have the same number. Choose with --columns."
+            )
     if found == [1]:
         return Family(order, Classes())
     first = found[0]
     if first > 1 or len(found) == 1 or found != list(range(first, first + len(found))):
         absent = next((n for n in range(first, found[-1]) if n not in set(found)), None)
-        what = f"{absent} is not there" if absent is not None else f"they begin at {first}"
+        what = f"{absent} is missing" if absent is not None else f"they begin at {first}"
         raise CommandError(
             f"the columns {listed(order)} must be numbered 0, 1, 2 ... or 1, 2, 3 ...: {what}. "
             "Name those of all classes with --columns."
@@ -185,7 +189,7 @@ def around(names: list[str], words: set[str]) -> tuple[str, str]:
 
 
 def numbers_of(names: list[str]) -> list[str] | None:
-    """Return the numbers of names that differ in nothing else, or None."""
+    """Return the numbers of names that differ only in them, or None."""
     parts = [re.fullmatch(r"(.*?)(\d+)(\D*)", name) for name in names]
     ends = {(part[1], part[3]) if part else None for part in parts}
     if len(names) == 1 or len(ends) > 1 or None in ends:
@@ -209,5 +213,5 @@ def listed(names: list[str]) -> str:
 
 
 def example(names: list[str]) -> str:
-    """Return what could follow --columns."""
+    """Return an example of the value of --columns."""
     return ",".join([name for name in names if not _is_bookkeeping(name)][:4]) or "prob_0,prob_1"

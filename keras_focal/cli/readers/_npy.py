@@ -16,7 +16,7 @@ def source(path: Path, ask: Ask) -> Source:
     """Return the reader of a file."""
     if ask.labels_file is None:
         raise UsageError(f"{path.name} holds predictions alone. Pass --labels FILE.npy too.")
-    x, y = _mapped(path), _mapped(ask.labels_file)
+    x, y = _mapped(path, "the file"), _mapped(ask.labels_file, ask.labels_file.name)
     check_array(path.name, x.shape, x.dtype)
     check_labels(ask.labels_file.name, y.shape, y.dtype, path.name, x.shape)
     size = max(1, _rows.BLOCK // max(1, math.prod(x.shape[1:])))
@@ -29,11 +29,11 @@ def source(path: Path, ask: Ask) -> Source:
     return Source(path, [path.name], ask.labels_file.name, Classes(), read)
 
 
-def _mapped(path: Path) -> np.ndarray:
+def _mapped(path: Path, name: str) -> np.ndarray:
     """Return an array that stays on disk."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise CommandError(
-            f"{path.name} is truncated, or no .npy file of numbers. Write it with numpy.save."
+            f"{name} is truncated, or no .npy file of numbers. Write it with numpy.save."
         ) from error

@@ -1,4 +1,4 @@
-"""Archives of NumPy arrays, .npz: rows are read as they are needed, and headers are not trusted."""
+"""Archives of NumPy arrays, .npz: rows are read when needed, and headers are not trusted."""
 
 import math
 import zipfile
@@ -17,11 +17,11 @@ from keras_focal.cli.readers._rows import MOST_CLASSES, MOST_IN_ROW, Ask, Classe
 
 _CLASSES = ("classes", "class_names", "label_names")
 _MOST_WHOLE = 2**31
-"""Bytes of an array that has to be read whole: one whose columns come first."""
+"""Most bytes of an array that has to be read whole, which is one in Fortran order."""
 
 
 class Member(NamedTuple):
-    """An array of an archive, as its header tells."""
+    """An array of an archive, as its header describes it."""
 
     name: str
     shape: tuple[int, ...]
@@ -156,7 +156,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> Member:
 
 
 def _header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Return shape, whether columns come first, and dtype; the stream stands at the data then."""
+    """Return shape, whether the order is Fortran's, and dtype; leave the stream at the data."""
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0(stream)

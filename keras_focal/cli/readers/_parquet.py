@@ -72,7 +72,7 @@ def _choice(schema: Any, ask: Ask, words_of: Any) -> Choice:
 
 
 def _check_no_other(chosen: str, schema: Any, ask: Ask, words_of: Any, known: set[str]) -> None:
-    """Raise if columns beside a column of lists look like predictions too."""
+    """Raise if other columns than the column of lists look like predictions too."""
     names = [name for name in schema.names if name not in known]
     try:
         other = choose(names, ask, words_of)

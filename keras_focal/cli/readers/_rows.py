@@ -1,4 +1,4 @@
-"""What every reader gives: a source of rows, and the names of what it reads."""
+"""What every reader returns: a source of rows, and the names of what it reads."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,17 +10,17 @@ BLOCK = 2**20
 """Numbers in predictions that are read at once."""
 
 MOST_CLASSES = 2**20
-"""Classes beyond which a file is refused: the sums of a report grow with them."""
+"""Most classes of a file that is read: the sums of a report grow with them."""
 
 MOST_IN_ROW = 2**24
-"""Numbers in one row beyond which a file is refused, as a row is read whole."""
+"""Most numbers in a row of a file that is read: a row is read whole."""
 
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "<na>", "#n/a"))
-"""What stands for no value in text, in lower case."""
+"""Texts that stand for a missing value, in lower case."""
 
 
 class Ask(NamedTuple):
-    """What the user said of a file.
+    """What the user asked for.
 
     Attributes:
         predictions: Name of the array or list column; of columns, what their names begin with.
@@ -56,7 +56,7 @@ class Rows(NamedTuple):
     predicted: np.ndarray | None = None
 
     def name(self, index: int) -> str:
-        """Return what a reader of an error finds a row by."""
+        """Return how an error names a row."""
         if self.lines is not None:
             return f"line {self.lines[index]}"
         return f"row {self.start + index}"
@@ -67,7 +67,7 @@ class Classes(NamedTuple):
 
     Attributes:
         names: The name of each; None if they are only numbered, from 0 on.
-        is_ordered: Whether their order is said by the user, so that a label may be a position.
+        is_ordered: Whether the user gave their order, so that a label may be a position.
     """
 
     names: list[str] | None = None
@@ -82,7 +82,7 @@ class Source(NamedTuple):
         columns: What is read as predictions: columns in the order of the classes, or one array.
         label: What is read as labels.
         classes: The classes.
-        read: Begins anew.
+        read: Starts reading from the beginning.
         predicted: What is read as predicted classes, where the predictions are confidences.
         ignored: Columns that are not read.
     """
