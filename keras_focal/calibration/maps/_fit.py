@@ -112,7 +112,8 @@ def fit_map(
         logits: Array or tensor, shape (..., K), K >= 2, or (..., 1) for the logit of the positive
             class of two. Finite. Probabilities where `from_logits` is False.
         labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K). For labels
-            that are independent of each other fit the columns one by one.
+            that are independent of each other see `multi_label` of `fit_temperature`, or fit
+            their columns one by one.
         method: "temperature", "focal_temperature", "vector", "matrix", "dirichlet", "platt",
             "beta", "ensemble_temperature", "histogram" or "isotonic". "auto" takes the one of
             least held-out NLL of all of them, `comparison` says of which.

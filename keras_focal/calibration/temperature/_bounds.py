@@ -1,5 +1,8 @@
 """Bounds of a temperature, and what it means that one was met."""
 
+from collections.abc import Iterable
+from typing import Any
+
 BOUNDS = (1e-3, 1e3)
 """Temperatures within which the best is sought."""
 
@@ -27,3 +30,8 @@ def bound_message(temperature: float, low: float, found: str = "") -> str:
         "likelihood still rises there. The logits are very large, or they hardly say anything of "
         "the labels: look at their scale and order, or raise the bound."
     )
+
+
+def reasons(fits: Iterable[Any]) -> list[str]:
+    """Return why fits have no best parameters, each reason once."""
+    return [*dict.fromkeys(fit.reason for fit in fits if fit.reason)]

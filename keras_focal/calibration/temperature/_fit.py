@@ -10,7 +10,8 @@ from keras_focal._validation.choices import check_choice
 from keras_focal._validation.maps import check_temperature_bounds
 from keras_focal._validation.numbers import check_count
 from keras_focal.calibration.given import Declared, held_out_of
-from keras_focal.calibration.temperature._bounds import BOUNDS, bound_message
+from keras_focal.calibration.temperature._bounds import BOUNDS, bound_message, reasons
+from keras_focal.calibration.temperature._gathered import gathered_by_label
 from keras_focal.calibration.temperature._grid_sums import GridSums
 from keras_focal.calibration.temperature._sums import GRID, Data, Reading
 
@@ -51,11 +52,11 @@ def fit_temperature(
     from_logits: bool = True,
     sample_weight: Any = None,
     ignore_class: int | None = None,
-    multi_label: bool = False,
+    multi_label: bool | str = False,
     num_bins: int = 15,
     bounds: tuple[float, float] = BOUNDS,
     verbose: int = 0,
-) -> TemperatureFit:
+) -> Any:
     """Return the temperature that calibrates held-out logits best.
 
     "nll" finds the one temperature of least negative log-likelihood, which is convex in 1 / T, to
@@ -79,16 +80,18 @@ def fit_temperature(
             out before anything is checked.
         ignore_class: None, or the id of labels to leave out, such as 255.
         multi_label: Whether the K columns are labels that are independent of each other, each with
-            a sigmoid. `labels` then has the shape of `logits`, with 0 and 1; one T serves all.
-            For a T of each label fit the columns one by one.
+            a sigmoid. `labels` then has the shape of `logits`, with 0 and 1. True fits one T for
+            all, "per_label" one T for each: the fits come as a tuple, and batches are read once.
         num_bins: Bins of the calibration error.
         bounds: Least and greatest temperature of the "nll" search.
         verbose: 1 shows the progress of each pass over batches.
 
     Returns:
-        TemperatureFit. Where every prediction is right, NLL falls all the way to T = 0: the
-        lower bound is returned with `at_bound=True` and a warning. Where the logits say nothing
-        of the labels it falls to T = infinity: the upper bound.
+        TemperatureFit, or a tuple of them for "per_label", whose temperatures
+        `TemperatureScaling([fit.temperature for fit in fits])` takes. Where every prediction is
+        right, NLL falls all the way to T = 0: the lower bound is returned with `at_bound=True` and
+        a warning. Where the logits say nothing of the labels it falls to T = infinity: the upper
+        bound.
 
     Raises:
         ValueError: If the data are empty, not finite, or of shapes that do not match, a label is
@@ -109,11 +112,19 @@ def fit_temperature(
     num_bins = check_count("num_bins", num_bins)
     low, high = check_temperature_bounds(bounds)
     declared = Declared.of(from_logits, ignore_class, multi_label)
-    batches = held_out_of(logits, labels, sample_weight, declared, verbose, stacklevel=2)
-    fit = fitted(Data(batches, num_bins), criterion, (low, high))
-    if fit.at_bound:
-        warnings.warn(fit.reason, stacklevel=2)
-    return fit
+    data: list[Data | GridSums] = []
+    if declared.by_label:
+        settings = {"num_bins": num_bins, "bounds": (low, high)}
+        parts = gathered_by_label(logits, labels, sample_weight, declared, verbose, **settings)
+        for part in parts:  # a comprehension may be a frame between the user and us
+            data.append(part.data(stacklevel=2))
+    else:
+        batches = held_out_of(logits, labels, sample_weight, declared, verbose, stacklevel=2)
+        data = [Data(batches, num_bins)]
+    fits = tuple(fitted(of_one, criterion, (low, high)) for of_one in data)
+    for reason in reasons(fits):
+        warnings.warn(reason, stacklevel=2)
+    return fits if declared.by_label else fits[0]
 
 
 def fitted(data: Data | GridSums, criterion: str, bounds: tuple[float, float]) -> TemperatureFit:

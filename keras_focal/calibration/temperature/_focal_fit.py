@@ -13,9 +13,10 @@ from keras_focal._validation.gamma import check_gamma_bounds
 from keras_focal._validation.maps import check_temperature_bounds
 from keras_focal._validation.numbers import check_count
 from keras_focal.calibration.given import Declared, held_out_of
-from keras_focal.calibration.temperature._bounds import BOUNDS
+from keras_focal.calibration.temperature._bounds import BOUNDS, reasons
 from keras_focal.calibration.temperature._fit import fitted
 from keras_focal.calibration.temperature._focal_map import derivatives, focal_gaps
+from keras_focal.calibration.temperature._gathered import gathered_by_label
 from keras_focal.calibration.temperature._sums import Data
 
 GAMMA_BOUNDS = (-0.9, 10.0)
@@ -61,12 +62,12 @@ def fit_focal_temperature(
     from_logits: bool = True,
     sample_weight: Any = None,
     ignore_class: int | None = None,
-    multi_label: bool = False,
+    multi_label: bool | str = False,
     num_bins: int = 15,
     bounds: tuple[float, float] = BOUNDS,
     gamma_bounds: tuple[float, float] = GAMMA_BOUNDS,
     verbose: int = 0,
-) -> FocalTemperatureFit:
+) -> Any:
     """Return the temperature and the gamma of least negative log-likelihood on held-out logits.
 
     The calibrated model ends in `FocalPosterior(fit.gamma, fit.temperature)` and a softmax or
@@ -80,15 +81,15 @@ def fit_focal_temperature(
         from_logits: As for `fit_temperature`.
         sample_weight: None, or weights >= 0 of the shape of `labels` as ids.
         ignore_class: None, or the id of labels to leave out, such as 255.
-        multi_label: As for `fit_temperature`.
+        multi_label: As for `fit_temperature`; for "per_label" all predictions are kept.
         num_bins: Bins of the calibration error.
         bounds: Least and greatest temperature.
         gamma_bounds: Least and greatest gamma, -1 < low <= 0 < high.
         verbose: 1 shows the progress of each pass over batches.
 
     Returns:
-        FocalTemperatureFit. Where plain temperature scaling ends at a bound, so does this, with
-        gamma = 0 and a warning.
+        FocalTemperatureFit, or a tuple of them for "per_label". Where plain temperature scaling
+        ends at a bound, so does this, with gamma = 0 and a warning.
 
     Raises:
         ValueError: As for `fit_temperature`, or if `gamma_bounds` are out of order.
@@ -110,11 +111,19 @@ def fit_focal_temperature(
     low, high = check_temperature_bounds(bounds)
     gamma_bounds = check_gamma_bounds(gamma_bounds)
     declared = Declared.of(from_logits, ignore_class, multi_label)
-    batches = held_out_of(logits, labels, sample_weight, declared, verbose, stacklevel=2)
-    fit = focal_fitted(Data(batches, num_bins), (low, high), gamma_bounds)
-    if fit.reason:
-        warnings.warn(fit.reason, stacklevel=2)
-    return fit
+    data: list[Data] = []
+    if declared.by_label:
+        settings = {"num_bins": num_bins, "is_summed": False}
+        parts = gathered_by_label(logits, labels, sample_weight, declared, verbose, **settings)
+        for part in parts:  # a comprehension may be a frame between the user and us
+            data.append(Data([part.held_out(stacklevel=2)], num_bins))
+    else:
+        batches = held_out_of(logits, labels, sample_weight, declared, verbose, stacklevel=2)
+        data = [Data(batches, num_bins)]
+    fits = tuple(focal_fitted(of_one, (low, high), gamma_bounds) for of_one in data)
+    for reason in reasons(fits):
+        warnings.warn(reason, stacklevel=2)
+    return fits if declared.by_label else fits[0]
 
 
 def focal_fitted(
