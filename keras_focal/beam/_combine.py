@@ -5,6 +5,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from keras_focal._validation.classes import check_class_id
 from keras_focal._validation.maps import check_temperature_bounds
 from keras_focal._validation.numbers import check_count
 from keras_focal.calibration.report import CalibrationReport, CalibrationState, Settings
@@ -25,6 +26,7 @@ class CombineCalibration(beam.CombineFn):
         num_bins: Bins of the calibration errors.
         from_logits: Whether predictions are logits or probabilities.
         bounds: Least and greatest temperature of the fit by NLL. Wider ones take longer.
+        ignore_class: None, or the id of labels to leave out, such as 255.
 
     Raises:
         ValueError: If an argument is out of range. From `add_input`, before anything is added: if a
@@ -49,10 +51,12 @@ class CombineCalibration(beam.CombineFn):
         num_bins: int = 15,
         from_logits: bool = False,
         bounds: tuple[float, float] = (0.05, 20.0),
+        ignore_class: int | None = None,
     ):
         super().__init__()
         num_bins, bounds = check_count("num_bins", num_bins), check_temperature_bounds(bounds)
-        self._settings = Settings(num_bins, bool(from_logits), bounds)
+        ignored = check_class_id("ignore_class", ignore_class)
+        self._settings = Settings(num_bins, bool(from_logits), bounds, ignored)
 
     def create_accumulator(self) -> CalibrationState:
         return CalibrationState(self._settings)

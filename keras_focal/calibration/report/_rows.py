@@ -22,11 +22,19 @@ from keras_focal.functional.calibration._scores import class_probabilities, clas
 
 @dataclass(frozen=True)
 class Settings:
-    """What predictions are and how they are read: the number of bins, and bounds of T."""
+    """What predictions are and how they are read.
+
+    Attributes:
+        num_bins: Bins of the calibration errors.
+        from_logits: Whether predictions are logits or probabilities.
+        bounds: Least and greatest temperature.
+        ignore_class: None, or the id of labels to leave out.
+    """
 
     num_bins: int
     from_logits: bool
     bounds: tuple[float, float]
+    ignore_class: int | None = None
 
     @property
     def betas(self) -> np.ndarray:

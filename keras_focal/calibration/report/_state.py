@@ -67,7 +67,7 @@ class CalibrationState:
             predictions, labels = predictions[None], labels.reshape(1)
             weight = None if weight is None else np.atleast_1d(weight)
         self._check_classes(predictions.shape)
-        batch = flattened(predictions, labels, weight)
+        batch = flattened(predictions, labels, weight, ignore_class=self._settings.ignore_class)
         if not self._settings.from_logits and batch.predictions.size:
             check_predictions(batch.predictions, False)
         return batch
