@@ -188,7 +188,7 @@ def test_a_class_without_labels_warns_at_the_line_of_the_caller(rng, method):
         options = {"off_diagonal": 0.1, "bias": 0.0, "smoothing": False}
         fit = fit_map(logits, labels % 3, method, folds=0, **options)
     (warning,) = [w for w in caught if "no best parameters" in str(w.message)]
-    assert "no label is of class 3" in str(warning.message)
+    assert "there are no labels of class 3" in str(warning.message)
     assert warning.filename == __file__
     assert fit.at_bound
     assert fit.reason == str(warning.message)
@@ -197,11 +197,13 @@ def test_a_class_without_labels_warns_at_the_line_of_the_caller(rng, method):
 def test_message_at_a_bound_says_what_was_looked_at(rng):
     logits, labels = sample(rng)
     small = 1e-5 * logits
-    with pytest.warns(UserWarning, match=r"lower bound 0.001: likelihood still rises there"):
+    with pytest.warns(
+        UserWarning, match=r"lower bound 0.001: the likelihood still increases there"
+    ):
         fit_temperature(small, labels)
-    with pytest.warns(UserWarning, match=r"upper bound 1000: likelihood still rises there"):
+    with pytest.warns(UserWarning, match=r"upper bound 1000: the likelihood still increases"):
         fit_temperature(1e5 * logits, labels)
-    with pytest.warns(UserWarning, match=r"upper bound 1000: the logits say nothing"):
+    with pytest.warns(UserWarning, match=r"upper bound 1000: the logits carry no information"):
         fit_temperature(-logits, labels)
 
 

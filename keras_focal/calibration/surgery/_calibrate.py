@@ -44,64 +44,64 @@ def calibrate(
 ) -> Any:
     """Return a model that gives calibrated probabilities.
 
-    Predicts held-out data, fits a calibration map to the logits of each output, one temperature
-    unless `method` says otherwise, and puts its layer in place of the last softmax or sigmoid, or
-    the temperature into the last layer. `model` keeps its weights and is not changed; they are
-    shared but for those of a last layer with an activation of its own, which is copied without it.
-    A temperature keeps the accuracy of `model`. Where a model of probabilities shows no logits,
-    as a subclassed one, the map takes the logarithms of the probabilities.
+    Predicts held-out data, fits a calibration map to the logits of each output, and inserts the map
+    before the last softmax or sigmoid. `model` is not changed. The new model shares its layers,
+    except for a last layer with an activation of its own, which is copied without it. A
+    temperature, the default, does not change the accuracy. If a model of probabilities shows no
+    logits, such as a subclassed one, the map is applied to the logarithms of the probabilities.
 
     Args:
-        model: A built model. Each output to calibrate is logits or probabilities, shape (..., K),
+        model: A built model. Each output to calibrate has logits or probabilities, shape (..., K),
             or (..., 1) for two classes.
-        x: Held-out inputs as `model.predict` takes them, or an iterable of batches (x, y) or (x,
-            y, sample_weight) such as a `tf.data.Dataset` or a `keras.utils.PyDataset`. Use data
-            that the model was not trained on.
-        y: Labels of array inputs: class ids or one-hot rows. None where `x` is an iterable. For
-            several outputs a dict by name, or a list in their order; an output that is left out of
-            the dict, or None, is passed on as it is.
-        from_logits: Whether the model gives logits or probabilities. For several outputs also a
-            dict by name.
+        x: Held-out inputs as for `model.predict`, or an iterable of batches (x, y) or (x, y,
+            sample_weight), such as a `tf.data.Dataset` or a `keras.utils.PyDataset`. Use data that
+            the model was not trained on.
+        y: Labels of array inputs: class ids or one-hot rows. None if `x` is an iterable. For
+            several outputs a dict by name, or a list in their order. Outputs that are missing from
+            the dict, or None, are passed on unchanged.
+        from_logits: Whether the model gives logits or probabilities. For several outputs, one value
+            or a dict by name.
         method: "temperature", or another method of `fit_map`, such as "vector" or "auto".
-        criterion: "nll" or "ece", as in `fit_temperature`; "nll" for other methods.
-        outputs: "probabilities", in the structure of the outputs of `model`; or "all" for a
-            dictionary {"logits", "probabilities"}, both calibrated, which become the named outputs
-            of an exported model. Of several outputs they are "NAME_logits", "NAME_probabilities".
-        fold: With method "temperature", whether to divide the weights of the last layer by T,
-            instead of its output: the model then has not one operation more than `model` with its
-            softmax or sigmoid. That layer gets weights of its own.
+        criterion: "nll" or "ece", as in `fit_temperature`. Only "nll" for other methods.
+        outputs: "probabilities", in the structure of the outputs of `model`, or "all" for a dict of
+            "logits" and "probabilities", both calibrated, which become the named outputs of an
+            exported model. For several outputs they are "NAME_logits" and "NAME_probabilities".
+        fold: Whether to divide the weights of the last layer by T, instead of its output, so that
+            the model has no additional operation. The layer gets weights of its own. Method
+            "temperature" only.
         return_fit: Whether to return the fit as well.
-        sample_weight: None, or weights of array inputs; for several outputs also a dict or list.
-        ignore_class: None, or the id of labels to leave out, such as 255; for several outputs also
-            a dict by name. What the mask of Keras leaves out, as of padding, is left out too.
-        multi_label: Whether an output is K labels that are independent of each other, of a sigmoid
-            each, with labels of the shape of the output: True for one temperature, "per_label" for
-            one of each label. With method "temperature". For several outputs also a dict by name.
+        sample_weight: None, or weights of array inputs. For several outputs also a dict or list.
+        ignore_class: None, or a class id whose predictions are dropped, such as 255. For several
+            outputs also a dict by name. Predictions under a Keras mask, such as padding, are
+            dropped too.
+        multi_label: Whether an output has K independent labels, each with a sigmoid, and labels of
+            the same shape. True fits one temperature for all labels, "per_label" one for each.
+            Method "temperature" only. For several outputs also a dict by name.
         batch_size: Batch size of array inputs.
-        verbose: "auto" or 1 shows progress, 0 nothing.
+        verbose: "auto" or 1 shows a progress bar, 0 nothing.
 
     Returns:
-        A new `keras.Model` of the same inputs. The fitted temperature is
-        `model.get_layer("temperature").temperature`, a list of them for "per_label", of several
-        outputs "NAME_temperature"; a folded model has no such layer, that of another method is
-        called "calibration"; the layers of `model` are in a model inside of it, of its name.
-        `.save` and `.export` work as for any model; to evaluate it, compile it with a loss of
-        probabilities first. With `return_fit`, (model, fit): a `TemperatureFit`, a `MapFit` of
-        other methods, a tuple for "per_label", of several outputs a dict of them by name. The layer
-        of a `MapFit` takes what it takes in the model: logits where there are any.
+        A new `keras.Model` with the inputs of `model`. Its layer "temperature", of several outputs
+        "NAME_temperature", has the fitted temperature as its attribute `temperature`, a list for
+        "per_label". The layer of another method is called "calibration", and a folded model has
+        none. The layers of `model` are in an inner model of the same name. `.save` and `.export`
+        work as for any model. Compile the model with a loss of probabilities to evaluate it.
 
-        Predictions for a temperature are kept up to 2**26 numbers; of more, such as those of large
-        segmentation maps, sums are, so that memory stays the same. T is then right to 2e-8, and
-        `ece_after` of a fit by "nll" is NaN. Other methods keep all predictions.
+        With `return_fit`, (model, fit): a `TemperatureFit`, a `MapFit` for other methods, or a
+        tuple for "per_label". For several outputs a dict of them by name.
+
+        For a temperature, up to 2**26 predicted numbers are kept. Beyond that, as for large
+        segmentation maps, they are summed, and memory does not grow. T is then accurate to 2e-8,
+        and `ece_after` of a fit by "nll" is NaN. Other methods keep all predictions.
 
     Raises:
-        ValueError: If the data are empty or not finite, labels do not fit, an output is not what
-            `from_logits` says or is of independent labels without `multi_label`, `predict` of
-            `model` does more than its layers, such as a preprocessor, `method` or `criterion` is
-            unknown, or `fold` is asked of another method, or of a last layer other than a Dense,
-            EinsumDense or convolution, of one that is used twice, quantized, or has LoRA weights.
-        ImportError: If `method` is another than "temperature" and "focal_temperature", and SciPy
-            or scikit-learn is missing.
+        ValueError: If the data are empty or not finite, labels do not fit, `from_logits` does not
+            describe an output, an output has independent labels without `multi_label`, `predict`
+            of `model` does more than its layers (a preprocessor, for example), or `method` or
+            `criterion` is unknown. With `fold`, if the method is another one, or the last layer is
+            not a Dense, EinsumDense or convolution, is used twice, is quantized, or has LoRA
+            weights.
+        ImportError: If the method needs SciPy and scikit-learn and one is missing.
 
     Example:
         >>> import keras, numpy as np, keras_focal

@@ -27,20 +27,20 @@ STARTS = (0.0, 3.0)
 
 @dataclass(frozen=True)
 class FocalTemperatureFit:
-    """A fitted temperature and gamma, and what they did on the data that they were fitted on.
+    """A fitted temperature and gamma, and their effect on the data that they were fitted to.
 
     Attributes:
-        temperature: T, to divide logits by first.
-        gamma: Gamma of the posterior map that follows, > -1; 0 is plain temperature scaling.
+        temperature: T, by which logits are divided first.
+        gamma: Gamma of the posterior map that follows, > -1. 0 is plain temperature scaling.
         at_bound: Whether T or gamma is a bound of the search.
-        converged: Whether the derivatives of NLL by log T and gamma, but by one at its bound, are
-            within 1e-8 of 0.
+        converged: Whether the derivatives of the NLL by log T and gamma are within 1e-8 of 0, other
+            than that of a parameter at its bound.
         num_samples: Number of predictions.
         nll_before: Mean negative log-likelihood in nats at T = 1, gamma = 0.
-        nll_after: The same at the fit; never above that of `fit_temperature`.
+        nll_after: The same at the fit. Never above that of `fit_temperature`.
         ece_before: Expected calibration error, a fraction, at T = 1, gamma = 0.
         ece_after: The same at the fit.
-        reason: Why T is a bound, in words; empty where it is not.
+        reason: Why T is a bound, in words. Empty otherwise.
     """
 
     temperature: float
@@ -68,28 +68,27 @@ def fit_focal_temperature(
     gamma_bounds: tuple[float, float] = GAMMA_BOUNDS,
     verbose: int = 0,
 ) -> Any:
-    """Return the temperature and the gamma of least negative log-likelihood on held-out logits.
+    """Return the temperature and gamma with the smallest NLL on held-out logits.
 
-    The calibrated model ends in `FocalPosterior(fit.gamma, fit.temperature)` and a softmax or
-    sigmoid. The order of the classes stays. gamma < 0
-    bends the other way than the map of a focal loss: it lowers confidence, which a network trained
-    with cross-entropy asks for.
+    Apply them with `FocalPosterior(fit.gamma, fit.temperature)`, followed by a softmax or a
+    sigmoid. The order of the classes is preserved. A negative gamma lowers high confidences, the
+    opposite of what undoes a focal loss; networks trained with cross-entropy often need it.
 
     Args:
-        logits: As for `fit_temperature`; batches are read about 30 times.
+        logits: As for `fit_temperature`. Batches are read about 30 times.
         labels: As for `fit_temperature`.
         from_logits: As for `fit_temperature`.
-        sample_weight: None, or weights >= 0 of the shape of `labels` as ids.
-        ignore_class: None, or the id of labels to leave out, such as 255.
-        multi_label: As for `fit_temperature`; for "per_label" all predictions are kept.
-        num_bins: Bins of the calibration error.
-        bounds: Least and greatest temperature.
-        gamma_bounds: Least and greatest gamma, -1 < low <= 0 < high.
-        verbose: 1 shows the progress of each pass over batches.
+        sample_weight: None, or weights >= 0 of the shape of the class ids.
+        ignore_class: None, or a class id whose predictions are dropped, such as 255.
+        multi_label: As for `fit_temperature`, but "per_label" keeps all predictions in memory.
+        num_bins: Number of bins of the calibration error.
+        bounds: Smallest and largest temperature.
+        gamma_bounds: Smallest and largest gamma, -1 < low <= 0 < high.
+        verbose: 1 shows a progress bar for each pass over batches.
 
     Returns:
-        FocalTemperatureFit, or a tuple of them for "per_label". Where plain temperature scaling
-        ends at a bound, so does this, with gamma = 0 and a warning.
+        FocalTemperatureFit. For "per_label" a tuple of them. Where plain temperature scaling ends
+        at a bound, so does this fit, with gamma = 0 and a warning.
 
     Raises:
         ValueError: As for `fit_temperature`, or if `gamma_bounds` are out of order.
