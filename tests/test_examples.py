@@ -184,7 +184,8 @@ def test_code_of_documents_runs(document, tmp_path):
         pytest.skip("guides are run on the default backend")
     if document in EXTRA:
         pytest.importorskip(EXTRA[document], reason="needs an extra")
-    (code,) = blocks_of_python(document)
+    code = "\n".join(blocks_of_python(document))
+    assert code
     if backends.BACKEND == "torch":
         code = code.replace('calibrated.export("saved_model")', "")
     (tmp_path / "readme.py").write_text(code)

@@ -21,7 +21,8 @@ class TemperatureScaling(CalibrationMap):
     on held-out data.
 
     Args:
-        temperature: Finite number > 0.
+        temperature: Finite number > 0, or a list of K of them: one for each of K independent
+            labels, each with a sigmoid of its own.
         inputs: "logits", or "probabilities" of a softmax (K >= 2) or a sigmoid (K = 1), which are
             converted to logits first.
         **kwargs: Arguments of `keras.layers.Layer`.
@@ -30,7 +31,7 @@ class TemperatureScaling(CalibrationMap):
         (..., K), unchanged. The output is logits: apply a softmax or a sigmoid to it.
 
     Raises:
-        ValueError: If the temperature is not a finite number > 0, or `inputs` is unknown.
+        ValueError: If a temperature is not a finite number > 0, or `inputs` is unknown.
 
     Example:
         >>> import keras_focal, numpy as np
@@ -42,16 +43,21 @@ class TemperatureScaling(CalibrationMap):
         Guo et al., 2017, eq. 9.
     """
 
-    def __init__(self, temperature: float = 1.0, inputs: str = "logits", **kwargs: Any):
+    def __init__(
+        self, temperature: float | list[float] = 1.0, inputs: str = "logits", **kwargs: Any
+    ):
         super().__init__(inputs, **kwargs)
-        log_temperature = np.log(check_positive("temperature", temperature))
+        given: Any = temperature
+        is_list = np.ndim(given) == 1 and len(given) > 0
+        of_each = [check_positive("temperature", each) for each in (given if is_list else [given])]
+        log_temperature = np.log(of_each if is_list else of_each[0])
         self.log_temperature = self.freeze("log_temperature", np.asarray(log_temperature))
-        self.finish(None)
+        self.finish(len(of_each) if is_list else None)
 
     @property
-    def temperature(self) -> float:
-        """The current temperature."""
-        return float(np.exp(listed(self.log_temperature)))
+    def temperature(self) -> float | list[float]:
+        """The current temperature, or the list of them."""
+        return np.exp(listed(self.log_temperature)).tolist()
 
     def map(self, logits: Tensor) -> Tensor:
         return functional.scale_logits(logits, ops.exp(self.log_temperature))

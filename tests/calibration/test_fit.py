@@ -292,7 +292,7 @@ def test_separable_data_give_the_lower_bound_and_a_warning(rng):
 def test_logits_that_say_nothing_give_the_upper_bound_and_a_warning():
     # Every row of logits comes with every label equally often.
     logits = np.repeat([[2.0, 0.0, 1.0], [0.0, 3.0, -1.0]], 3, axis=0)
-    with pytest.warns(UserWarning, match="upper bound 1000: the logits say nothing"):
+    with pytest.warns(UserWarning, match="upper bound 1000: the logits carry no information"):
         fit = fit_temperature(logits, [0, 1, 2] * 2)
     assert fit.at_bound
     assert fit.temperature == 1e3

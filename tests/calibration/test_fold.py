@@ -221,3 +221,38 @@ def test_model_without_a_graph_raises(rng):
 def test_model_without_a_layer_raises(rng):
     inputs = keras.Input((3,), name="z")
     refused(keras.Model(inputs, inputs), rng, "fold=True for 'z'")
+
+
+PER_LABEL = {
+    "dense": ((), lambda a: layers.Dense(3, a)),
+    "einsum": ((), lambda a: layers.EinsumDense("bd,kd->bk", 3, bias_axes="k", activation=a)),
+    "convolution": ((2,), lambda a: layers.Conv1D(3, 1, activation=a)),
+    "transposed": ((2,), lambda a: layers.Conv1DTranspose(3, 1, activation=a, use_bias=False)),
+}
+
+
+@pytest.mark.parametrize("activation", [None, "sigmoid"])
+@pytest.mark.parametrize("head", PER_LABEL)
+def test_temperatures_of_each_label_fold_into_its_weights(rng, head, activation):
+    shape, made = PER_LABEL[head]
+    model = network(made(activation), shape=(*shape, 4))
+    x = rng.normal(size=(200, *shape, 4)).astype("float32")
+    z = predict(model, x).astype("float64")
+    z = z if activation is None else np.log(z / (1 - z))
+    y = (z / [1.0, 2.0, 4.0] > rng.logistic(size=z.shape)).astype(int)
+    given = {"from_logits": activation is None, "multi_label": "per_label", "verbose": 0}
+    folded, fits = calibrate(model, x, y, fold=True, return_fit=True, **given)
+    temperatures = [fit.temperature for fit in fits]
+    assert temperatures[2] > 1.5 * temperatures[0]
+    np.testing.assert_allclose(predict(folded, x), 1 / (1 + np.exp(-z / temperatures)), atol=1e-5)
+    behind = calibrate(model, x, y, **given)
+    assert behind.get_layer("temperature").temperature == pytest.approx(temperatures, rel=1e-5)
+    np.testing.assert_allclose(predict(behind, x), predict(folded, x), atol=1e-5)
+
+
+def test_labels_without_weights_of_their_own_do_not_fold(rng):
+    head = layers.EinsumDense("bde,e->bd", 3, activation="sigmoid")
+    model = network(layers.Dense(12), layers.Reshape((3, 4)), head)
+    x, y = rng.normal(size=(20, 4)).astype("float32"), rng.integers(0, 2, (20, 3))
+    with pytest.raises(ValueError, match="has no weights of its own for each label"):
+        calibrate(model, x, y, multi_label="per_label", fold=True, verbose=0)

@@ -1,5 +1,6 @@
 """What is given to the fits is read rightly or refused by name, the same by each of them."""
 
+import dataclasses
 import warnings
 from functools import partial
 
@@ -187,7 +188,7 @@ def test_a_class_without_labels_warns_at_the_line_of_the_caller(rng, method):
         options = {"off_diagonal": 0.1, "bias": 0.0, "smoothing": False}
         fit = fit_map(logits, labels % 3, method, folds=0, **options)
     (warning,) = [w for w in caught if "no best parameters" in str(w.message)]
-    assert "no label is of class 3" in str(warning.message)
+    assert "there are no labels of class 3" in str(warning.message)
     assert warning.filename == __file__
     assert fit.at_bound
     assert fit.reason == str(warning.message)
@@ -196,11 +197,13 @@ def test_a_class_without_labels_warns_at_the_line_of_the_caller(rng, method):
 def test_message_at_a_bound_says_what_was_looked_at(rng):
     logits, labels = sample(rng)
     small = 1e-5 * logits
-    with pytest.warns(UserWarning, match=r"lower bound 0.001: likelihood still rises there"):
+    with pytest.warns(
+        UserWarning, match=r"lower bound 0.001: the likelihood still increases there"
+    ):
         fit_temperature(small, labels)
-    with pytest.warns(UserWarning, match=r"upper bound 1000: likelihood still rises there"):
+    with pytest.warns(UserWarning, match=r"upper bound 1000: the likelihood still increases"):
         fit_temperature(1e5 * logits, labels)
-    with pytest.warns(UserWarning, match=r"upper bound 1000: the logits say nothing"):
+    with pytest.warns(UserWarning, match=r"upper bound 1000: the logits carry no information"):
         fit_temperature(-logits, labels)
 
 
@@ -219,3 +222,33 @@ def test_probability_of_0_in_half_precision_counts_by_its_dtype(rng, fit, column
         expected = np.log(np.where(read == 0, 2.0**-25, read))
     found = fit(p, labels, from_logits=False)
     assert found.nll_after == pytest.approx(fit(expected, labels).nll_after, rel=1e-5)
+
+
+@pytest.mark.parametrize("fit", [fit_temperature, fit_focal_temperature])
+@pytest.mark.parametrize("in_batches", [False, True])
+def test_fits_per_label_are_those_of_the_columns(rng, fit, in_batches):
+    logits = rng.normal(0, 3, (300, 3))
+    labels = (logits / [1.5, 3.0, 6.0] > rng.logistic(size=(300, 3))).astype(int)
+    weights = rng.integers(0, 3, 300)
+    given = (logits, labels, weights)
+    batches = ([tuple(part[start : start + 90] for part in given) for start in range(0, 300, 90)],)
+    arguments = {} if in_batches else {"sample_weight": weights}
+    data = batches if in_batches else given[:2]
+    found = fit(*data, multi_label="per_label", ignore_class=7, **arguments)
+    assert isinstance(found, tuple)
+    for k, of_label in enumerate(found):
+        alone = fit(logits[:, [k]], labels[:, k], sample_weight=weights)
+        assert dataclasses.asdict(of_label) == pytest.approx(dataclasses.asdict(alone))
+
+
+def test_fits_per_label_refuse_what_the_others_refuse(rng):
+    logits, labels = rng.normal(size=(20, 3)), np.ones((20, 3), int)
+    with pytest.raises(ValueError, match="`labels` must be given with arrays"):
+        fit_temperature(logits, multi_label="per_label")
+    with pytest.raises(ValueError, match="`labels` must have shape"):
+        fit_temperature(logits, labels[:, :2], multi_label="per_label")
+    labels[3, 1] = 2
+    with pytest.raises(ValueError, match="`labels` must be class ids"):
+        fit_temperature(logits, labels, multi_label="per_label")
+    with pytest.raises(ValueError, match="`multi_label` must be one of"):
+        fit_temperature(logits, labels, multi_label="per label")

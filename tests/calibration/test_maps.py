@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -39,6 +40,21 @@ def published():
         return arrays["val_logits"][:2000], arrays["val_labels"][:2000]
 
     return load
+
+
+def test_guide_lists_every_map_and_what_it_keeps():
+    guide = Path(__file__).parents[2] / "docs/guides/maps.md"
+    rows = [line.split("|")[1:4] for line in guide.read_text().splitlines() if line[:3] == "| `"]
+    keeps = {name.strip(" `"): kept.strip() == "yes" for name, _, kept in rows}
+    assert keeps == {name: method.keeps_top_class for name, method in METHODS.items()}
+
+
+@pytest.mark.parametrize("method", [name for name, it in METHODS.items() if it.keeps_top_class])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_top_class_stays_where_the_registry_says_so(rng, method, classes):
+    logits, labels = sample(rng, classes=classes)
+    fit = fit_map(logits, labels, method, folds=0)
+    np.testing.assert_array_equal(of_layer(fit, logits).argmax(axis=1), logits.argmax(axis=1))
 
 
 # --- what a fit says

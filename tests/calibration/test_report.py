@@ -274,6 +274,14 @@ def test_probability_of_0_in_half_precision_counts_by_its_dtype():
     assert_same(found, expected)
 
 
+def test_ignored_class_is_left_out_before_any_check():
+    labels, logits, _ = predictions.example("random")
+    marked = np.where(np.arange(len(labels)) % 3 == 0, 255, labels)
+    spoilt = np.where((marked == 255)[:, None], np.nan, logits)
+    found = combined([(spoilt, marked)], ignore_class=255)
+    assert_same(found, combined([(logits[marked != 255], labels[marked != 255])]))
+
+
 # --- what is not there, or not finite
 
 

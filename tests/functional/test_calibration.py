@@ -6,6 +6,7 @@ All examples have one shape, (512, 4) or (4, 2): JAX compiles every operation ag
 from functools import partial
 from itertools import pairwise
 
+import keras
 import numpy as np
 import pytest
 import reference
@@ -303,3 +304,31 @@ def test_tie_safe_ada_ece_of_published_logits_equals_the_oracle(real_data, name,
     expected = reference.adaptive_ece(*reference.top_label(labels, reference.softmax64(logits)))
     np.testing.assert_allclose(float(error), expected, atol=2e-6)
     assert abs(100 * float(error) - ada_ece) < 0.01
+
+
+IGNORING = {
+    **{name: function for name, (function, _) in ERRORS.items()},
+    "smooth": functional.smooth_calibration_error,
+    "bins": functional.bin_statistics,
+    "decomposition": functional.brier_decomposition,
+}
+
+
+@pytest.mark.parametrize("name", IGNORING)
+def test_ignored_class_counts_as_weight_0(name):
+    labels, logits, _ = example("random")
+    labels = np.where(np.arange(SIZE) % 3 == 0, 255, labels)
+    logits = np.where((labels == 255)[:, None], np.nan, logits)
+    found = IGNORING[name](labels, logits, from_logits=True, ignore_class=255)
+    weights = (labels != 255).astype("float32")
+    expected = IGNORING[name](labels, logits, from_logits=True, sample_weight=weights)
+    for part, other in zip(keras.tree.flatten(found), keras.tree.flatten(expected), strict=True):
+        np.testing.assert_array_equal(to_numpy(part), to_numpy(other))
+        assert np.isfinite(to_numpy(part)).all()
+
+
+def test_edges_of_the_paper_refuse_an_ignored_class():
+    with pytest.raises(ValueError, match="`ignore_class` must be None with binning='paper'"):
+        functional.adaptive_expected_calibration_error(
+            [0, 255], [[0.9, 0.1], [0.8, 0.2]], binning="paper", ignore_class=255
+        )

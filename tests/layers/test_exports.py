@@ -37,6 +37,7 @@ def maps(classes):
     }
     if classes > 1:
         made["dirichlet"] = layers.DirichletCalibration(matrix, offsets)
+        made["temperatures"] = layers.TemperatureScaling([0.5, 1.0, 2.0, 4.0][:classes])
     return made
 
 

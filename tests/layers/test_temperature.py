@@ -143,7 +143,7 @@ def test_weights_file_carries_the_temperature(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "temperature", [0.0, -1.0, float("nan"), float("inf"), "2", None, [2.0], True]
+    "temperature", [0.0, -1.0, float("nan"), float("inf"), "2", None, [[2.0]], True]
 )
 def test_temperature_that_is_not_a_positive_number_raises(temperature):
     with pytest.raises(ValueError, match="`temperature` must be a finite number > 0"):
@@ -174,3 +174,20 @@ def test_unknown_argument_raises():
 def test_what_a_probability_of_0_counts_as_depends_on_its_dtype(dtype, p, expected):
     layer = TemperatureScaling(1.0, inputs="probabilities")
     np.testing.assert_allclose(to_numpy(layer(ops.cast(p, dtype))), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_temperature_of_each_label_is_kept_and_saved(logits):
+    layer = TemperatureScaling([0.5, 1.0, 2.0, 4.0])
+    expected = logits.astype("float64") / [0.5, 1.0, 2.0, 4.0]
+    np.testing.assert_allclose(to_numpy(layer(logits)), expected, rtol=5e-7)
+    again = TemperatureScaling.from_config(layer.get_config())
+    assert again.temperature == pytest.approx([0.5, 1.0, 2.0, 4.0])
+    np.testing.assert_allclose(to_numpy(again(logits)), expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="expected axis -1"):
+        layer(logits[:, :3])
+
+
+@pytest.mark.parametrize("temperature", [[], [1.0, 0.0], [1.0, np.inf], [[1.0, 2.0]], ["a", "b"]])
+def test_temperatures_that_are_none_are_refused(temperature):
+    with pytest.raises(ValueError, match="`temperature` must be a finite number > 0"):
+        TemperatureScaling(temperature)

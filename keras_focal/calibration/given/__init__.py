@@ -14,7 +14,7 @@ from keras_focal.calibration.given._batches import (
     length,
     read,
 )
-from keras_focal.calibration.given._declared import Declared
+from keras_focal.calibration.given._declared import PER_LABEL, Declared
 from keras_focal.calibration.given._held_out import LOWEST, HeldOut, as_logits
 from keras_focal.calibration.given._predictions import (
     check_predictions,
@@ -23,11 +23,12 @@ from keras_focal.calibration.given._predictions import (
     refuse_as_logits,
     warn_of_rounded,
 )
-from keras_focal.calibration.given._read import held_out_of
+from keras_focal.calibration.given._read import held_out_of, rows_by_label
 
 __all__ = [
     "LOWEST",
     "NOTHING_COUNTS",
+    "PER_LABEL",
     "Declared",
     "HeldOut",
     "Rows",
@@ -43,6 +44,7 @@ __all__ = [
     "look_like_probabilities",
     "read",
     "refuse_as_logits",
+    "rows_by_label",
     "single",
     "to_numpy",
     "warn_of_rounded",

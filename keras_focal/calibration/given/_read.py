@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_focal.calibration.given._arrays import Rows
 from keras_focal.calibration.given._batches import is_iterable_of_batches, length, read
 from keras_focal.calibration.given._declared import Declared
 from keras_focal.calibration.given._held_out import HeldOut
@@ -38,34 +39,53 @@ def held_out_of(
     """
     stacklevel += 1
     if labels is None:
-        return _GivenBatches(logits, sample_weight, declared, verbose, stacklevel)
+        _check_batches(logits, sample_weight)
+        if isinstance(logits, Iterator):
+            raise ValueError(
+                "`logits` must be batches that can be read again: a fit passes over them several "
+                f"times. Received: {type(logits).__name__}, which can be read once. Pass a "
+                "tf.data.Dataset or an object whose __iter__ begins anew."
+            )
+        return _GivenBatches(logits, declared, verbose, stacklevel)
     rows = declared.rows(logits, labels, sample_weight)
     check_predictions(rows.predictions, declared.from_logits, stacklevel)
     return [HeldOut.of_rows(rows, declared, stacklevel)]
 
 
+def rows_by_label(
+    logits: Any, labels: Any, sample_weight: Any, declared: Declared, verbose: int
+) -> Iterator[list[Rows]]:
+    """Yield the rows of each label, from arrays or, without labels, from each batch."""
+    if labels is None:
+        _check_batches(logits, sample_weight)
+    given = [(logits, labels, sample_weight)] if labels is not None else logits
+    batches = read(given, "logits", "labels")
+    progress = keras.utils.Progbar(length(given), verbose=verbose, unit_name="batch")
+    count = 0
+    for count, (predictions, of_batch, *weights) in enumerate(batches, 1):
+        weight = weights[0] if weights else None
+        yield declared.parts(predictions, of_batch, weight)
+        progress.update(count)
+    progress.update(count, finalize=True)
+
+
+def _check_batches(batches: Any, sample_weight: Any) -> None:
+    if not is_iterable_of_batches(batches):
+        raise ValueError(
+            "`labels` must be given with arrays of logits. Received: labels=None. Pass labels, "
+            "or a tf.data.Dataset of (logits, labels) as `logits`."
+        )
+    if sample_weight is not None:
+        raise ValueError(
+            "`sample_weight` must be None where `logits` are batches, which carry it. "
+            "Received: both. Yield (logits, labels, sample_weight)."
+        )
+
+
 class _GivenBatches:
     """Batches that a user gave, checked as they are read."""
 
-    def __init__(
-        self, batches: Any, sample_weight: Any, declared: Declared, verbose: int, stacklevel: int
-    ):
-        if not is_iterable_of_batches(batches):
-            raise ValueError(
-                "`labels` must be given with arrays of logits. Received: labels=None. Pass labels, "
-                "or a tf.data.Dataset of (logits, labels) as `logits`."
-            )
-        if isinstance(batches, Iterator):
-            raise ValueError(
-                "`logits` must be batches that can be read again: a fit passes over them several "
-                f"times. Received: {type(batches).__name__}, which can be read once. Pass a "
-                "tf.data.Dataset or an object whose __iter__ begins anew."
-            )
-        if sample_weight is not None:
-            raise ValueError(
-                "`sample_weight` must be None where `logits` are batches, which carry it. "
-                "Received: both. Yield (logits, labels, sample_weight)."
-            )
+    def __init__(self, batches: Any, declared: Declared, verbose: int, stacklevel: int):
         self.batches, self.declared, self.verbose = batches, declared, verbose
         self.stacklevel, self.is_checked = stacklevel, False
 

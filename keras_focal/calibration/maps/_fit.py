@@ -23,7 +23,15 @@ from keras_focal.calibration.maps._solvers import libraries
 
 
 class MapScores(NamedTuple):
-    """Held-out figures of one method: nats, fractions, and 0 to 2."""
+    """Held-out scores of one method.
+
+    Attributes:
+        method: Its name.
+        nll: Mean negative log-likelihood in nats.
+        ece: Expected calibration error, a fraction.
+        ada_ece: Adaptive expected calibration error, a fraction.
+        brier: Brier score, 0 to 2.
+    """
 
     method: str
     nll: float
@@ -34,32 +42,32 @@ class MapScores(NamedTuple):
 
 @dataclass(frozen=True)
 class MapFit:
-    """A fitted calibration map and what it does to data that the fit has not seen.
+    """A fitted calibration map and its scores on data that it was not fitted to.
 
     Attributes:
-        layer: The Keras layer, to be put behind a model.
-        method: Its name; of "auto", the one that was picked.
-        num_parameters: Free numbers of the map.
-        iterations: Iterations of the solver; 0 for temperature and tables.
-        converged: Whether the optimum was reached: a gradient of norm 1e-8.
-        at_bound: Whether a parameter lies at a bound of its search (that of the temperature, 0 of
-            a beta parameter or of a share of the mixture), or the likelihood alone has its optimum
-            at infinity: a class has no label, or a vector map makes every prediction right.
-        off_diagonal: Strength of that regularisation; None of other maps.
-        bias: The same.
+        layer: The map as a Keras layer, which gives logits.
+        method: Name of the method. For "auto", of the one that was chosen.
+        num_parameters: Number of parameters of the map.
+        iterations: Iterations of the solver. 0 for temperatures and tables.
+        converged: Whether the solver reached the optimum: a gradient of norm 1e-8.
+        at_bound: Whether a parameter is at a bound of its search (that of the temperature, 0 of a
+            parameter of beta calibration or of a weight of the mixture), or the likelihood has no
+            maximum: a class has no label, or a vector map makes every prediction right.
+        off_diagonal: Strength of that regularisation. None for other maps.
+        bias: Likewise.
         num_samples: Number of predictions.
-        folds: Number of folds that the figures come from; 0 if from the data of the fit, which
-            flatters them.
-        nll_before: Mean negative log-likelihood in nats of the logits as they are.
+        folds: Number of folds behind the scores. 0 if they are of the data of the fit, on which a
+            map looks better than it is.
+        nll_before: Mean negative log-likelihood in nats without the map.
         nll_after: The same of held-out predictions of the map.
-        ece_before: Expected calibration error, a fraction.
+        ece_before: Expected calibration error, a fraction, without the map.
         ece_after: The same of held-out predictions of the map.
-        ada_ece_before: The same over bins of equal mass.
+        ada_ece_before: Adaptive expected calibration error without the map.
         ada_ece_after: The same of held-out predictions of the map.
-        brier_before: Brier score, 0 to 2.
+        brier_before: Brier score, 0 to 2, without the map.
         brier_after: The same of held-out predictions of the map.
-        comparison: A row (method, nll, ece, ada_ece, brier) for each method tried, best first.
-        reason: Why the map has no best parameters, in words; empty where it has.
+        comparison: `MapScores` of each method that was tried, best first.
+        reason: Why the map has no best parameters, in words. Empty otherwise.
     """
 
     layer: keras.layers.Layer
@@ -102,50 +110,52 @@ def fit_map(
     binning: str = "balanced",
     verbose: int = 0,
 ) -> MapFit:
-    """Return a calibration map of held-out logits, with figures that it has not been fitted to.
+    """Fit a calibration map to held-out logits, and measure it by cross-validation.
 
-    The map is fitted on all the data. The figures "after" are those of the predictions that each
-    fold gets from the map fitted on the other folds; folds have nearly equal shares of every class.
-    Needs SciPy and scikit-learn: `pip install "keras-focal[maps]"`.
+    The map is fitted to all the data. The scores "after" are of predictions for each fold by a map
+    that was fitted to the other folds. Every class is spread evenly over the folds.
+    All methods but "temperature" and "focal_temperature" need SciPy and scikit-learn:
+    `pip install "keras-focal[maps]"`.
 
     Args:
         logits: Array or tensor, shape (..., K), K >= 2, or (..., 1) for the logit of the positive
-            class of two. Finite. Probabilities where `from_logits` is False.
-        labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K). For labels
-            that are independent of each other fit the columns one by one.
+            class. All must be finite. With `from_logits=False`, probabilities.
+        labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K). For independent
+            labels see `multi_label` of `fit_temperature`, or fit the columns one by one.
         method: "temperature", "focal_temperature", "vector", "matrix", "dirichlet", "platt",
-            "beta", "ensemble_temperature", "histogram" or "isotonic". "auto" takes the one of
-            least held-out NLL of all of them, `comparison` says of which.
-        from_logits: Whether `logits` are logits. The layer takes what they are. Of a probability
-            of 0 or 1 in one column a warning says that it was rounded.
-        sample_weight: None, or weights >= 0 of the shape of `labels` as ids. Whole ones count as
-            repetition. What weighs 0 is left out before anything is checked.
-        ignore_class: None, or the id of labels to leave out, such as 255.
-        folds: Folds of the held-out figures, >= 2, or 0 to measure on the data of the fit.
-        seed: Of the draw of the folds.
-        num_bins: Bins of the calibration errors.
-        off_diagonal: Matrix and Dirichlet: strength, >= 0, of the mean square of the entries of
-            W T off the diagonal. None picks it by held-out NLL from 10,000, 1000, ... 0.01.
-        bias: Matrix and Dirichlet: strength, >= 0, of the mean square of b. None is as
-            `off_diagonal`.
-        smoothing: Platt, beta, histogram and isotonic: whether the targets are Platt's,
-            (n+ + 1) / (n+ + 2) and 1 / (n- + 2), in place of 1 and 0. They keep every probability
-            off 0 and 1.
-        map_bins: Bins of histogram binning.
-        binning: Of histogram binning: "balanced" bins hold equal shares of a mass of which the
-            class has half and the rest half; "equal_width" bins are [0, 1 / M], (1 / M, 2 / M],
-            and so on.
-        verbose: 1 shows the progress over fits.
+            "beta", "ensemble_temperature", "histogram" or "isotonic". "auto" tries all of them and
+            takes the one with the lowest held-out NLL.
+        from_logits: Whether `logits` are logits or probabilities. The layer takes the same. A
+            warning gives the number of probabilities that were rounded to 0 or 1.
+        sample_weight: None, or weights >= 0 of the shape of the class ids. A whole number counts as
+            repetition. Predictions of weight 0 are dropped before any check.
+        ignore_class: None, or a class id whose predictions are dropped, such as 255.
+        folds: Number of folds, >= 2. 0 measures the map on the data of the fit.
+        seed: Seed of the random assignment to folds.
+        num_bins: Number of bins of the calibration errors.
+        off_diagonal: Matrix and Dirichlet: strength, >= 0, of the penalty on the mean square of
+            the off-diagonal entries of W T. None chooses it from 10,000, 1000, ... 0.01 by
+            held-out NLL.
+        bias: Matrix and Dirichlet: strength, >= 0, of the penalty on the mean square of b. None as
+            for `off_diagonal`.
+        smoothing: Platt, beta, histogram and isotonic: whether to fit to Platt's targets,
+            (n+ + 1) / (n+ + 2) and 1 / (n- + 2), instead of 1 and 0. They keep probabilities away
+            from 0 and 1.
+        map_bins: Number of bins of histogram binning.
+        binning: Bins of histogram binning: "equal_width", that is [0, 1 / M], (1 / M, 2 / M], ...,
+            or "balanced", with equal shares of a total in which a class weighs as much as all
+            other classes together.
+        verbose: 1 shows a progress bar over methods.
 
     Returns:
         MapFit. `keras.Sequential([model, fit.layer, keras.layers.Softmax()])` is the calibrated
-        model. Figures of a strength or a method that was picked by them are a little too good.
+        model. Scores by which a strength or a method was chosen are slightly optimistic.
 
     Raises:
-        ValueError: If the data are empty, not finite, of one class only, or of shapes that do not
-            match, a label is not an id in [0, K), probabilities are given as logits, or an
+        ValueError: If the data are empty, not finite or of one class only, shapes do not match, a
+            label is not a class id in [0, K), `from_logits` does not describe the data, or an
             argument is unknown.
-        ImportError: If SciPy or scikit-learn is missing.
+        ImportError: If the method needs SciPy and scikit-learn and one is missing.
 
     Example:
         >>> import numpy as np

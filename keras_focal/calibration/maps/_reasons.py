@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_focal.calibration.maps._sample import Sample
 
-WEAKLY_HELD = "They are held by a weak penalty: use more held-out data."
+WEAKLY_HELD = "A weak penalty determines them: use more held-out data."
 
 RIGHT = f"it makes every held-out prediction right (the data are separable). {WEAKLY_HELD}"
 
@@ -15,7 +15,7 @@ def absent_classes(sample: Sample) -> str:
     if not absent:
         return ""
     listed = ", ".join(map(str, absent[:5])) + (", ..." if absent[5:] else "")
-    return f"no label is of class {listed}. {WEAKLY_HELD}"
+    return f"there are no labels of class {listed}. {WEAKLY_HELD}"
 
 
 def separated_classes(sample: Sample, log_odds: np.ndarray, classes: range) -> str:

@@ -27,15 +27,14 @@ except ImportError as error:
 class Calibrator(ClassifierMixin, BaseEstimator):
     """A calibration map as a scikit-learn classifier of logits or probabilities.
 
-    Its features are the predictions of another classifier: column k of `X` belongs to class k. It
-    is fitted on held-out data, can be cloned, searched and pickled, and stands at the end of a
-    pipeline whose steps before it give predictions.
+    Its features are the predictions of another classifier: column k of `X` belongs to class k. Fit
+    it to held-out data, alone or as the last step of a pipeline whose other steps give predictions.
 
     Args:
         method: A method of `fit_map`, such as "temperature", "vector" or "auto".
-        from_logits: Whether `X` holds logits or probabilities.
-        classes: None, or the label of each column, in order; of one column the negative and the
-            positive one. None takes the sorted labels of `y`, which then must be of every column.
+        from_logits: Whether `X` has logits or probabilities.
+        classes: None, or the label of each column in order; for one column, the negative and the
+            positive label. None takes the sorted labels of `y`, which must then have every class.
         off_diagonal: As in `fit_map`.
         bias: As in `fit_map`.
         smoothing: As in `fit_map`.
@@ -44,11 +43,11 @@ class Calibrator(ClassifierMixin, BaseEstimator):
 
     Attributes:
         classes_: Labels, shape (K,), in the order of the columns of `predict_proba`.
-        method_: Name of the map; of "auto", of the one that was picked.
+        method_: Name of the map. For "auto", of the one that was chosen.
         n_features_in_: Number of columns of `X`.
 
     Raises:
-        ValueError: From `fit`, if the labels do not match the columns, or as `fit_map`.
+        ValueError: From `fit`, if the labels do not match the columns, or as in `fit_map`.
 
     Example:
         >>> import numpy as np

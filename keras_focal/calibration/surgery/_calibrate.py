@@ -11,12 +11,18 @@ from keras_focal.calibration.given import Declared
 from keras_focal.calibration.maps import METHODS, Options, map_fitted, sample_of
 from keras_focal.calibration.surgery._check import check_graph
 from keras_focal.calibration.surgery._graph import Graph, free_name
-from keras_focal.calibration.surgery._head import Head, ends_in, linear_head, logits_head
+from keras_focal.calibration.surgery._head import (
+    Head,
+    ends_in,
+    label_axis,
+    linear_head,
+    logits_head,
+)
 from keras_focal.calibration.surgery._parts import Parts
 from keras_focal.calibration.surgery._predict import predict
 from keras_focal.calibration.surgery._source import Source, check_given, of_output
-from keras_focal.calibration.temperature import BOUNDS, Gathered, TemperatureFit, fitted
-from keras_focal.layers import TemperatureScaling, VectorScaling
+from keras_focal.calibration.temperature import BOUNDS, Gathered, TemperatureFit, fitted, reasons
+from keras_focal.layers import TemperatureScaling
 
 
 def calibrate(
@@ -38,64 +44,64 @@ def calibrate(
 ) -> Any:
     """Return a model that gives calibrated probabilities.
 
-    Predicts held-out data, fits a calibration map to the logits of each output, one temperature
-    unless `method` says otherwise, and puts its layer in place of the last softmax or sigmoid, or
-    the temperature into the last layer. `model` keeps its weights and is not changed; they are
-    shared but for those of a last layer with an activation of its own, which is copied without it.
-    A temperature keeps the accuracy of `model`. Where a model of probabilities shows no logits,
-    as a subclassed one, the map takes the logarithms of the probabilities.
+    Predicts held-out data, fits a calibration map to the logits of each output, and inserts the map
+    before the last softmax or sigmoid. `model` is not changed. The new model shares its layers,
+    except for a last layer with an activation of its own, which is copied without it. A
+    temperature, the default, does not change the accuracy. If a model of probabilities shows no
+    logits, such as a subclassed one, the map is applied to the logarithms of the probabilities.
 
     Args:
-        model: A built model. Each output to calibrate is logits or probabilities, shape (..., K),
+        model: A built model. Each output to calibrate has logits or probabilities, shape (..., K),
             or (..., 1) for two classes.
-        x: Held-out inputs as `model.predict` takes them, or an iterable of batches (x, y) or (x,
-            y, sample_weight) such as a `tf.data.Dataset` or a `keras.utils.PyDataset`. Use data
-            that the model was not trained on.
-        y: Labels of array inputs: class ids or one-hot rows. None where `x` is an iterable. For
-            several outputs a dict by name, or a list in their order; an output that is left out of
-            the dict, or None, is passed on as it is.
-        from_logits: Whether the model gives logits or probabilities. For several outputs also a
-            dict by name.
+        x: Held-out inputs as for `model.predict`, or an iterable of batches (x, y) or (x, y,
+            sample_weight), such as a `tf.data.Dataset` or a `keras.utils.PyDataset`. Use data that
+            the model was not trained on.
+        y: Labels of array inputs: class ids or one-hot rows. None if `x` is an iterable. For
+            several outputs a dict by name, or a list in their order. Outputs that are missing from
+            the dict, or None, are passed on unchanged.
+        from_logits: Whether the model gives logits or probabilities. For several outputs, one value
+            or a dict by name.
         method: "temperature", or another method of `fit_map`, such as "vector" or "auto".
-        criterion: "nll" or "ece", as in `fit_temperature`; "nll" for other methods.
-        outputs: "probabilities", in the structure of the outputs of `model`; or "all" for a
-            dictionary {"logits", "probabilities"}, both calibrated, which become the named outputs
-            of an exported model. Of several outputs they are "NAME_logits", "NAME_probabilities".
-        fold: With method "temperature", whether to divide the weights of the last layer by T,
-            instead of its output: the model then has not one operation more than `model` with its
-            softmax or sigmoid. That layer gets weights of its own.
+        criterion: "nll" or "ece", as in `fit_temperature`. Only "nll" for other methods.
+        outputs: "probabilities", in the structure of the outputs of `model`, or "all" for a dict of
+            "logits" and "probabilities", both calibrated, which become the named outputs of an
+            exported model. For several outputs they are "NAME_logits" and "NAME_probabilities".
+        fold: Whether to divide the weights of the last layer by T, instead of its output, so that
+            the model has no additional operation. The layer gets weights of its own. Method
+            "temperature" only.
         return_fit: Whether to return the fit as well.
-        sample_weight: None, or weights of array inputs; for several outputs also a dict or list.
-        ignore_class: None, or the id of labels to leave out, such as 255; for several outputs also
-            a dict by name. What the mask of Keras leaves out, as of padding, is left out too.
-        multi_label: Whether an output is K labels that are independent of each other, of a sigmoid
-            each, with labels of the shape of the output: True for one temperature, "per_label" for
-            one of each. For several outputs also a dict by name.
+        sample_weight: None, or weights of array inputs. For several outputs also a dict or list.
+        ignore_class: None, or a class id whose predictions are dropped, such as 255. For several
+            outputs also a dict by name. Predictions under a Keras mask, such as padding, are
+            dropped too.
+        multi_label: Whether an output has K independent labels, each with a sigmoid, and labels of
+            the same shape. True fits one temperature for all labels, "per_label" one for each.
+            Method "temperature" only. For several outputs also a dict by name.
         batch_size: Batch size of array inputs.
-        verbose: "auto" or 1 shows progress, 0 nothing.
+        verbose: "auto" or 1 shows a progress bar, 0 nothing.
 
     Returns:
-        A new `keras.Model` of the same inputs. The fitted temperature is
-        `model.get_layer("temperature").temperature`, of several outputs "NAME_temperature"; a
-        folded model has no such layer, that of another method is called "calibration"; the layers
-        of `model` are in a model inside of it, of its name. `.save` and `.export` work as for any
-        model; to evaluate it, compile it with a loss of probabilities first. With `return_fit`,
-        (model, fit): a `TemperatureFit`, a `MapFit` of other methods, a tuple for "per_label", of
-        several outputs a dict of them by name. The layer of a `MapFit` takes what it takes in the
-        model: logits where there are any.
+        A new `keras.Model` with the inputs of `model`. Its layer "temperature", of several outputs
+        "NAME_temperature", has the fitted temperature as its attribute `temperature`, a list for
+        "per_label". The layer of another method is called "calibration", and a folded model has
+        none. The layers of `model` are in an inner model of the same name. `.save` and `.export`
+        work as for any model. Compile the model with a loss of probabilities to evaluate it.
 
-        Predictions for a temperature are kept up to 2**26 numbers; of more, such as those of large
-        segmentation maps, sums are, so that memory stays the same. T is then right to 2e-8, and
-        `ece_after` of a fit by "nll" is NaN. Other methods keep all predictions.
+        With `return_fit`, (model, fit): a `TemperatureFit`, a `MapFit` for other methods, or a
+        tuple for "per_label". For several outputs a dict of them by name.
+
+        For a temperature, up to 2**26 predicted numbers are kept. Beyond that, as for large
+        segmentation maps, they are summed, and memory does not grow. T is then accurate to 2e-8,
+        and `ece_after` of a fit by "nll" is NaN. Other methods keep all predictions.
 
     Raises:
-        ValueError: If the data are empty or not finite, labels do not fit, an output is not what
-            `from_logits` says or is of independent labels without `multi_label`, `predict` of
-            `model` does more than its layers, such as a preprocessor, `method` or `criterion` is
-            unknown, or `fold` is asked of another method, or of a last layer other than a Dense,
-            EinsumDense or convolution, of one that is used twice, quantized, or has LoRA weights.
-        ImportError: If `method` is another than "temperature" and "focal_temperature", and SciPy
-            or scikit-learn is missing.
+        ValueError: If the data are empty or not finite, labels do not fit, `from_logits` does not
+            describe an output, an output has independent labels without `multi_label`, `predict`
+            of `model` does more than its layers (a preprocessor, for example), or `method` or
+            `criterion` is unknown. With `fold`, if the method is another one, or the last layer is
+            not a Dense, EinsumDense or convolution, is used twice, is quantized, or has LoRA
+            weights.
+        ImportError: If the method needs SciPy and scikit-learn and one is missing.
 
     Example:
         >>> import keras, numpy as np, keras_focal
@@ -121,9 +127,9 @@ def calibrate(
     names = [name for name in graph.outputs if name in check_given(graph, source.labels, None)[0]]
     kinds = graph.given("multi_label", multi_label, shared=True)
     declared = _declared(graph, from_logits, ignore_class, kinds, names)
-    _check_kinds(graph, declared, kinds, is_temperature, fold)
+    _check_kinds(graph, declared, is_temperature)
     check_graph(model, graph, source.example)
-    heads = {name: _head(graph, name, declared[name].from_logits, fold) for name in names}
+    heads = {name: _head(graph, name, declared[name], fold) for name in names}
     several = len(graph.outputs) > 1
     parts = Parts(
         graph,
@@ -132,8 +138,7 @@ def calibrate(
         {_of(name, kind, several) for name in names for kind in (*KINDS, "probabilities")},
     )
     gathered = {
-        name: _gatherers(graph.outputs[name], heads[name], declared[name], kinds.get(name), method)
-        for name in names
+        name: _gatherers(graph.outputs[name], heads[name], declared[name], method) for name in names
     }
     predict(parts.probe(), graph, source, declared, gathered, batch_size, verbose)
     fits: dict[str, Any] = {}
@@ -142,26 +147,24 @@ def calibrate(
         for target in targets:  # no comprehension, which may be a frame between the user and us
             with of_output(name, several):
                 found.append(_fit(target, heads[name], method, criterion))
-        fits[name] = tuple(found) if kinds.get(name) == PER_LABEL else found[0]
-        for reason in dict.fromkeys(fit.reason for fit in found if fit.reason):
+        fits[name] = tuple(found) if declared[name].by_label else found[0]
+        for reason in reasons(found):
             of = f" This is of the output {name!r}." if several else ""
             warnings.warn(reason + of, stacklevel=2)
     if fold:
-        parts.fold({name: fit.temperature for name, fit in fits.items()})
+        parts.fold({name: _temperature(fit) for name, fit in fits.items()})
         logits = parts.tensors
     else:
         logits = {
             name: _layer(_of(name, "{}", several), fit, heads[name].is_logits)(parts.tensors[name])
             for name, fit in fits.items()
         }
-    calibrated = _calibrated(parts, logits, kinds, outputs, several)
+    calibrated = _calibrated(parts, logits, declared, outputs, several)
     calibrated(parts.inputs)  # some exporters refuse a model that was never called
     if return_fit:
         return calibrated, fits if several else next(iter(fits.values()))
     return calibrated
 
-
-PER_LABEL = "per_label"
 
 KINDS = ("temperature", "calibration")
 """Names of the layers of a map."""
@@ -179,33 +182,23 @@ def _declared(
                 "`from_logits` must be True or False, or a dict of them with each output that has "
                 f"labels. Received: {from_logits!r}, which says nothing of {name!r}."
             )
-        check_choice("multi_label", kinds.get(name, False), (False, True, PER_LABEL))
     return {
-        name: Declared.of(bool(declared[name]), ignored.get(name), bool(kinds.get(name)))
+        name: Declared.of(bool(declared[name]), ignored.get(name), kinds.get(name, False))
         for name in names
     }
 
 
-def _check_kinds(
-    graph: Graph,
-    declared: dict[str, Declared],
-    kinds: dict[str, Any],
-    is_temperature: bool,
-    fold: bool,
-) -> None:
+def _check_kinds(graph: Graph, declared: dict[str, Declared], is_temperature: bool) -> None:
     """Raise where independent labels are taken for classes, or asked for what they do not have."""
     for name, said in declared.items():
         tensor = graph.outputs[name]
         if said.multi_label:
-            check_choice(
-                "multi_label",
-                kinds[name],
-                (False, True, PER_LABEL)
-                if is_temperature and not fold
-                else (False, True)
-                if is_temperature
-                else (False,),
-            )
+            if not is_temperature:
+                raise ValueError(
+                    "`method` must be 'temperature' for labels that are independent of each "
+                    f"other. Received: multi_label of the output {name!r} with another method. "
+                    "Fit the columns of the logits one by one."
+                )
             if not said.from_logits and not ends_in(tensor, "sigmoid"):
                 raise ValueError(
                     "`from_logits` must be True for independent labels whose sigmoid is not the "
@@ -219,16 +212,19 @@ def _check_kinds(
             )
 
 
-def _head(graph: Graph, name: str, from_logits: bool, fold: bool) -> Head:
+def _head(graph: Graph, name: str, declared: Declared, fold: bool) -> Head:
     if fold:
-        return linear_head(graph, name, from_logits)
-    if from_logits:
+        head = linear_head(graph, name, declared.from_logits)
+        if declared.by_label:
+            label_axis(head.layer)
+        return head
+    if declared.from_logits:
         return Head(graph.outputs[name], (), None, True)
     return logits_head(graph, name)
 
 
 def _gatherers(
-    tensor: keras.KerasTensor, head: Head, declared: Declared, kind: Any, method: str
+    tensor: keras.KerasTensor, head: Head, declared: Declared, method: str
 ) -> list[Gathered]:
     """Return what gathers the predictions of an output: of each label, or of all."""
     # Logits in front of a softmax are logits, whatever they look like.
@@ -236,7 +232,7 @@ def _gatherers(
     is_summed = method == "temperature"
     return [
         Gathered(head.is_logits, is_checked=is_checked, is_summed=is_summed)
-        for _ in range(tensor.shape[-1] if kind == PER_LABEL else 1)
+        for _ in range(tensor.shape[-1] if declared.by_label else 1)
     ]
 
 
@@ -248,14 +244,16 @@ def _fit(gathered: Gathered, head: Head, method: str, criterion: str) -> Any:
     return map_fitted(sample_of(data, is_binary), method, Options(), 5, 15, inputs)
 
 
+def _temperature(fit: Any) -> float | list[float]:
+    """Return the temperature of a fit, or those of the fits of each label."""
+    return [one.temperature for one in fit] if isinstance(fit, tuple) else fit.temperature
+
+
 def _layer(name: str, fit: Any, is_logits: bool) -> keras.Layer:
     """Return the layer of a fit; `name` has a place for its kind."""
     kind, inputs = "temperature", "logits" if is_logits else "probabilities"
-    if isinstance(fit, TemperatureFit):
-        layer: keras.Layer = TemperatureScaling(fit.temperature, inputs=inputs)
-    elif isinstance(fit, tuple):
-        scales = [1 / of_label.temperature for of_label in fit]
-        layer = VectorScaling(scales, [0.0] * len(scales), inputs=inputs)
+    if isinstance(fit, TemperatureFit | tuple):
+        layer: keras.Layer = TemperatureScaling(_temperature(fit), inputs=inputs)
     else:
         kind, layer = "calibration", fit.layer
     own = {"name": name.format(kind), "dtype": "float32"}
@@ -265,7 +263,7 @@ def _layer(name: str, fit: Any, is_logits: bool) -> keras.Layer:
 def _calibrated(
     parts: Parts,
     logits: dict[str, keras.KerasTensor],
-    kinds: dict[str, Any],
+    declared: dict[str, Declared],
     outputs: str,
     several: bool,
 ) -> keras.Model:
@@ -273,7 +271,7 @@ def _calibrated(
     graph, name = parts.graph, f"calibrated_{parts.name}"
     probabilities = {
         output: keras.layers.Activation(
-            "sigmoid" if z.shape[-1] == 1 or kinds.get(output) else "softmax",
+            "sigmoid" if z.shape[-1] == 1 or declared[output].multi_label else "softmax",
             dtype="float32",
             name=_of(output, "probabilities", several),
         )(z)

@@ -73,10 +73,29 @@ def without_activation(layer: Any, name: str) -> Any:
     return type(layer).from_config({**layer.get_config(), "activation": None, "name": name})
 
 
-def scale(layer: Any, like: Any, temperature: float) -> None:
-    """Set the weights of a layer to those of another, divided by a temperature."""
+def scale(layer: Any, like: Any, temperature: float | list[float]) -> None:
+    """Set the weights of a layer to those of another, divided by a temperature, or each label's."""
     weights = [np.asarray(weight, "float64") for weight in like.get_weights()]
-    layer.set_weights([weight / temperature for weight in weights])
+    scales = [np.asarray(temperature, "float64")] * 2
+    if scales[0].ndim:
+        shape = [1] * weights[0].ndim
+        shape[label_axis(like)] = -1
+        scales[0] = scales[0].reshape(shape)
+    layer.set_weights([weight / of for weight, of in zip(weights, scales, strict=False)])
+
+
+def label_axis(layer: Any) -> int:
+    """Return the axis of the kernel that the last axis of the output comes from, or raise."""
+    if not isinstance(layer, layers.EinsumDense):
+        is_transposed = isinstance(
+            layer, layers.Conv1DTranspose | layers.Conv2DTranspose | layers.Conv3DTranspose
+        )
+        return -2 if is_transposed else -1
+    _, kernel, output = layer.equation.replace("->", ",").split(",")
+    label = output[-1]
+    if label not in kernel or (layer.bias_axes is not None and label not in layer.bias_axes):
+        _refuse(layer, "has no weights of its own for each label")
+    return kernel.index(label)
 
 
 def ends_in(tensor: Any, activation: str) -> bool:

@@ -60,8 +60,8 @@ class Parts:
         scale(copy, head.layer, 1.0)
         return tensor
 
-    def fold(self, temperatures: dict[str, float]) -> None:
-        """Divide the weights of the last layers by temperatures."""
+    def fold(self, temperatures: dict[str, Any]) -> None:
+        """Divide the weights of the last layers by temperatures, or by those of each label."""
         for output, temperature in temperatures.items():
             scale(self._copies[output], self.heads[output].layer, temperature)
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_focal.calibration.given import Declared, Rows, to_numpy
+from keras_focal.calibration.given import Declared, to_numpy
 from keras_focal.calibration.surgery._graph import Graph
 from keras_focal.calibration.surgery._source import Source, check_given, of_output
 from keras_focal.calibration.temperature import Gathered
@@ -43,8 +43,7 @@ def predict(
             with of_output(name, len(graph.outputs) > 1):
                 values = np.asarray(found["values"][name])
                 weights = _weights(weighed.get(name), np.asarray(found["counts"][name]))
-                is_one = len(targets) == 1
-                rows = _rows(values, given[name], weights, declared[name], by_column=not is_one)
+                rows = declared[name].parts(values, given[name], weights)
                 for target, of_target in zip(targets, rows, strict=True):
                     target.add(of_target)
 
@@ -98,20 +97,6 @@ def _numbers_of_sample(probe: keras.Model, example: Any) -> int:
     if any(None in tensor.shape[1:] for tensor in tensors):
         tensors = keras.tree.flatten(probe.predict_on_batch(example))
     return sum(int(np.prod(tensor.shape[1:])) for tensor in tensors)
-
-
-def _rows(
-    values: np.ndarray, labels: Any, weights: Any, declared: Declared, *, by_column: bool
-) -> list[Rows]:
-    """Return rows of an output, or of each of its columns."""
-    if not by_column:
-        return [declared.rows(values, labels, weights)]
-    labels = to_numpy(labels)
-    declared.rows(values, labels, weights)
-    plain = Declared(declared.from_logits, declared.ignore_class)
-    return [
-        plain.rows(values[..., k : k + 1], labels[..., k], weights) for k in range(values.shape[-1])
-    ]
 
 
 def _weights(given: Any, counts: np.ndarray) -> np.ndarray | None:

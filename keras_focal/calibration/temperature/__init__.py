@@ -1,6 +1,6 @@
 """One temperature: sums over held-out logits, and the fits that read them."""
 
-from keras_focal.calibration.temperature._bounds import BOUNDS, bound_message
+from keras_focal.calibration.temperature._bounds import BOUNDS, bound_message, reasons
 from keras_focal.calibration.temperature._fit import TemperatureFit, fit_temperature, fitted
 from keras_focal.calibration.temperature._focal_fit import (
     GAMMA_BOUNDS,
@@ -29,4 +29,5 @@ __all__ = [
     "focal_fitted",
     "focal_temperature_map",
     "grid_betas",
+    "reasons",
 ]

@@ -1,5 +1,8 @@
 """Bounds of a temperature, and what it means that one was met."""
 
+from collections.abc import Iterable
+from typing import Any
+
 BOUNDS = (1e-3, 1e3)
 """Temperatures within which the best is sought."""
 
@@ -15,15 +18,21 @@ def bound_message(temperature: float, low: float, found: str = "") -> str:
         )
     if is_low:
         return place + (
-            "likelihood still rises there. The logits are very small, or nearly every prediction "
-            "is right: look at their scale, lower the bound, or use more held-out data."
+            "the likelihood still increases there. The logits are very small, or nearly every "
+            "prediction is right: check their scale, lower the bound, or use more held-out data."
         )
     if found == "nothing":
         return place + (
-            "the logits say nothing of the labels, whose own are no larger on average than those "
-            "of the other classes. Check that labels and logits are in the same order."
+            "the logits carry no information about the labels: on average the logit of the label "
+            "is no larger than those of the other classes. Check that labels and logits are in the "
+            "same order."
         )
     return place + (
-        "likelihood still rises there. The logits are very large, or they hardly say anything of "
-        "the labels: look at their scale and order, or raise the bound."
+        "the likelihood still increases there. The logits are very large, or they carry hardly any "
+        "information about the labels: check their scale and order, or raise the bound."
     )
+
+
+def reasons(fits: Iterable[Any]) -> list[str]:
+    """Return why fits have no best parameters, each reason once."""
+    return [*dict.fromkeys(fit.reason for fit in fits if fit.reason)]

@@ -10,26 +10,27 @@ from keras_focal._validation.choices import check_choice
 from keras_focal._validation.maps import check_temperature_bounds
 from keras_focal._validation.numbers import check_count
 from keras_focal.calibration.given import Declared, held_out_of
-from keras_focal.calibration.temperature._bounds import BOUNDS, bound_message
+from keras_focal.calibration.temperature._bounds import BOUNDS, bound_message, reasons
+from keras_focal.calibration.temperature._gathered import gathered_by_label
 from keras_focal.calibration.temperature._grid_sums import GridSums
 from keras_focal.calibration.temperature._sums import GRID, Data, Reading
 
 
 @dataclass(frozen=True)
 class TemperatureFit:
-    """A fitted temperature and what it did on the data that it was fitted on.
+    """A fitted temperature and its effect on the data that it was fitted to.
 
     Attributes:
-        temperature: T, to divide logits by.
+        temperature: T, by which logits are divided.
         criterion: "nll" or "ece".
         at_bound: Whether T is a bound of the search and the optimum lies beyond it.
         num_samples: Number of predictions.
         nll_before: Mean negative log-likelihood in nats at T = 1.
         nll_after: The same at T.
         ece_before: Expected calibration error, a fraction, at T = 1.
-        ece_after: The same at T. NaN where `calibrate` had too many predictions to keep, or of a
-            report, unless T is one of 0.1, 0.2, ... 10.
-        reason: Why T is a bound, in words; empty where it is not.
+        ece_after: The same at T. NaN in a report, and where `calibrate` had too many predictions
+            to keep, unless T is one of 0.1, 0.2, ... 10.
+        reason: Why T is a bound, in words. Empty otherwise.
     """
 
     temperature: float
@@ -51,49 +52,50 @@ def fit_temperature(
     from_logits: bool = True,
     sample_weight: Any = None,
     ignore_class: int | None = None,
-    multi_label: bool = False,
+    multi_label: bool | str = False,
     num_bins: int = 15,
     bounds: tuple[float, float] = BOUNDS,
     verbose: int = 0,
-) -> TemperatureFit:
+) -> Any:
     """Return the temperature that calibrates held-out logits best.
 
-    "nll" finds the one temperature of least negative log-likelihood, which is convex in 1 / T, to
-    a relative error of 1e-9. "ece" takes the temperature of least expected calibration error from
-    the paper's grid 0.1, 0.2, ... 10; the first of equal minima wins.
+    "nll" minimises the negative log-likelihood, which is convex in 1 / T, to a relative error of
+    1e-9 in T. "ece" takes the temperature of the paper's grid 0.1, 0.2, ... 10 with the smallest
+    expected calibration error, the first if several have it.
 
     Args:
         logits: Array or tensor, shape (..., K), K >= 2, or (..., 1) for the logit of the positive
-            class of two. Finite, but for a -inf, probability 0, of a class that is not the label.
-            Or, with `labels` None, batches (logits, labels) or (logits, labels, sample_weight) of
-            any number of samples: a `tf.data.Dataset` or another iterable that can be read again.
-            It is read 3 times for "ece", about 7 times for "nll", a batch at a time: memory does
-            not grow with the number of samples. Probabilities where `from_logits` is False.
+            class. All must be finite, except that a class other than the label may have a logit
+            of -inf (probability 0). With `from_logits=False`, probabilities. If `labels` is None,
+            batches (logits, labels) or (logits, labels, sample_weight): a `tf.data.Dataset` or
+            another iterable that can be read several times (3 times for "ece", about 7 for "nll").
+            Only one batch is held in memory at a time.
         labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K). A row of zeros
-            has no label and is left out.
+            is an unlabeled prediction and is ignored.
         criterion: "nll" or "ece".
-        from_logits: Whether `logits` are logits. Of a probability of 0 or 1 in one column it is
-            not known how sure it is: it counts as the nearest number to it, and a warning says how
-            many there are.
-        sample_weight: None, or weights >= 0 of the shape of `labels` as ids. What weighs 0 is left
-            out before anything is checked.
-        ignore_class: None, or the id of labels to leave out, such as 255.
-        multi_label: Whether the K columns are labels that are independent of each other, each with
-            a sigmoid. `labels` then has the shape of `logits`, with 0 and 1; one T serves all.
-            For a T of each label fit the columns one by one.
-        num_bins: Bins of the calibration error.
-        bounds: Least and greatest temperature of the "nll" search.
-        verbose: 1 shows the progress of each pass over batches.
+        from_logits: Whether `logits` are logits or probabilities. Probabilities that were rounded
+            to 0 or 1 count as the nearest number that is not, and a warning gives their number.
+        sample_weight: None, or weights >= 0 of the shape of the class ids. Predictions of weight 0
+            are dropped before any check.
+        ignore_class: None, or a class id whose predictions are dropped, such as 255.
+        multi_label: Whether the K columns are independent labels, each with a sigmoid. `labels`
+            then has the shape of `logits`, with entries 0 and 1. True fits one temperature for all
+            labels, "per_label" one for each. Batches are then read once.
+        num_bins: Number of bins of the calibration error.
+        bounds: Smallest and largest temperature of the "nll" search.
+        verbose: 1 shows a progress bar for each pass over batches.
 
     Returns:
-        TemperatureFit. Where every prediction is right, NLL falls all the way to T = 0: the
-        lower bound is returned with `at_bound=True` and a warning. Where the logits say nothing
-        of the labels it falls to T = infinity: the upper bound.
+        TemperatureFit. For "per_label" a tuple of them, one for each label; pass their
+        temperatures to `TemperatureScaling` as a list. If every prediction is right, the
+        likelihood increases all the way to T = 0, and the lower bound is returned with
+        `at_bound=True` and a warning. If the logits carry no information about the labels, it
+        increases all the way to infinity, and the upper bound is returned.
 
     Raises:
-        ValueError: If the data are empty, not finite, or of shapes that do not match, a label is
-            not an id in [0, K) or a row names several classes, probabilities are given as logits
-            or the reverse, an argument is unknown, or batches have no end or can be read only once.
+        ValueError: If the data are empty or not finite, shapes do not match, a label is not a
+            class id in [0, K), a row names several classes, `from_logits` does not describe the
+            data, an argument is unknown, or batches never end or can be read only once.
 
     Example:
         >>> from keras_focal.calibration import fit_temperature
@@ -109,11 +111,19 @@ def fit_temperature(
     num_bins = check_count("num_bins", num_bins)
     low, high = check_temperature_bounds(bounds)
     declared = Declared.of(from_logits, ignore_class, multi_label)
-    batches = held_out_of(logits, labels, sample_weight, declared, verbose, stacklevel=2)
-    fit = fitted(Data(batches, num_bins), criterion, (low, high))
-    if fit.at_bound:
-        warnings.warn(fit.reason, stacklevel=2)
-    return fit
+    data: list[Data | GridSums] = []
+    if declared.by_label:
+        settings = {"num_bins": num_bins, "bounds": (low, high)}
+        parts = gathered_by_label(logits, labels, sample_weight, declared, verbose, **settings)
+        for part in parts:  # a comprehension may be a frame between the user and us
+            data.append(part.data(stacklevel=2))
+    else:
+        batches = held_out_of(logits, labels, sample_weight, declared, verbose, stacklevel=2)
+        data = [Data(batches, num_bins)]
+    fits = tuple(fitted(of_one, criterion, (low, high)) for of_one in data)
+    for reason in reasons(fits):
+        warnings.warn(reason, stacklevel=2)
+    return fits if declared.by_label else fits[0]
 
 
 def fitted(data: Data | GridSums, criterion: str, bounds: tuple[float, float]) -> TemperatureFit:

@@ -13,9 +13,10 @@ from keras_focal._validation.gamma import check_gamma_bounds
 from keras_focal._validation.maps import check_temperature_bounds
 from keras_focal._validation.numbers import check_count
 from keras_focal.calibration.given import Declared, held_out_of
-from keras_focal.calibration.temperature._bounds import BOUNDS
+from keras_focal.calibration.temperature._bounds import BOUNDS, reasons
 from keras_focal.calibration.temperature._fit import fitted
 from keras_focal.calibration.temperature._focal_map import derivatives, focal_gaps
+from keras_focal.calibration.temperature._gathered import gathered_by_label
 from keras_focal.calibration.temperature._sums import Data
 
 GAMMA_BOUNDS = (-0.9, 10.0)
@@ -26,20 +27,20 @@ STARTS = (0.0, 3.0)
 
 @dataclass(frozen=True)
 class FocalTemperatureFit:
-    """A fitted temperature and gamma, and what they did on the data that they were fitted on.
+    """A fitted temperature and gamma, and their effect on the data that they were fitted to.
 
     Attributes:
-        temperature: T, to divide logits by first.
-        gamma: Gamma of the posterior map that follows, > -1; 0 is plain temperature scaling.
+        temperature: T, by which logits are divided first.
+        gamma: Gamma of the posterior map that follows, > -1. 0 is plain temperature scaling.
         at_bound: Whether T or gamma is a bound of the search.
-        converged: Whether the derivatives of NLL by log T and gamma, but by one at its bound, are
-            within 1e-8 of 0.
+        converged: Whether the derivatives of the NLL by log T and gamma are within 1e-8 of 0, other
+            than that of a parameter at its bound.
         num_samples: Number of predictions.
         nll_before: Mean negative log-likelihood in nats at T = 1, gamma = 0.
-        nll_after: The same at the fit; never above that of `fit_temperature`.
+        nll_after: The same at the fit. Never above that of `fit_temperature`.
         ece_before: Expected calibration error, a fraction, at T = 1, gamma = 0.
         ece_after: The same at the fit.
-        reason: Why T is a bound, in words; empty where it is not.
+        reason: Why T is a bound, in words. Empty otherwise.
     """
 
     temperature: float
@@ -61,34 +62,33 @@ def fit_focal_temperature(
     from_logits: bool = True,
     sample_weight: Any = None,
     ignore_class: int | None = None,
-    multi_label: bool = False,
+    multi_label: bool | str = False,
     num_bins: int = 15,
     bounds: tuple[float, float] = BOUNDS,
     gamma_bounds: tuple[float, float] = GAMMA_BOUNDS,
     verbose: int = 0,
-) -> FocalTemperatureFit:
-    """Return the temperature and the gamma of least negative log-likelihood on held-out logits.
+) -> Any:
+    """Return the temperature and gamma with the smallest NLL on held-out logits.
 
-    The calibrated model ends in `FocalPosterior(fit.gamma, fit.temperature)` and a softmax or
-    sigmoid. The order of the classes stays. gamma < 0
-    bends the other way than the map of a focal loss: it lowers confidence, which a network trained
-    with cross-entropy asks for.
+    Apply them with `FocalPosterior(fit.gamma, fit.temperature)`, followed by a softmax or a
+    sigmoid. The order of the classes is preserved. A negative gamma lowers high confidences, the
+    opposite of what undoes a focal loss; networks trained with cross-entropy often need it.
 
     Args:
-        logits: As for `fit_temperature`; batches are read about 30 times.
+        logits: As for `fit_temperature`. Batches are read about 30 times.
         labels: As for `fit_temperature`.
         from_logits: As for `fit_temperature`.
-        sample_weight: None, or weights >= 0 of the shape of `labels` as ids.
-        ignore_class: None, or the id of labels to leave out, such as 255.
-        multi_label: As for `fit_temperature`.
-        num_bins: Bins of the calibration error.
-        bounds: Least and greatest temperature.
-        gamma_bounds: Least and greatest gamma, -1 < low <= 0 < high.
-        verbose: 1 shows the progress of each pass over batches.
+        sample_weight: None, or weights >= 0 of the shape of the class ids.
+        ignore_class: None, or a class id whose predictions are dropped, such as 255.
+        multi_label: As for `fit_temperature`, but "per_label" keeps all predictions in memory.
+        num_bins: Number of bins of the calibration error.
+        bounds: Smallest and largest temperature.
+        gamma_bounds: Smallest and largest gamma, -1 < low <= 0 < high.
+        verbose: 1 shows a progress bar for each pass over batches.
 
     Returns:
-        FocalTemperatureFit. Where plain temperature scaling ends at a bound, so does this, with
-        gamma = 0 and a warning.
+        FocalTemperatureFit. For "per_label" a tuple of them. Where plain temperature scaling ends
+        at a bound, so does this fit, with gamma = 0 and a warning.
 
     Raises:
         ValueError: As for `fit_temperature`, or if `gamma_bounds` are out of order.
@@ -110,11 +110,19 @@ def fit_focal_temperature(
     low, high = check_temperature_bounds(bounds)
     gamma_bounds = check_gamma_bounds(gamma_bounds)
     declared = Declared.of(from_logits, ignore_class, multi_label)
-    batches = held_out_of(logits, labels, sample_weight, declared, verbose, stacklevel=2)
-    fit = focal_fitted(Data(batches, num_bins), (low, high), gamma_bounds)
-    if fit.reason:
-        warnings.warn(fit.reason, stacklevel=2)
-    return fit
+    data: list[Data] = []
+    if declared.by_label:
+        settings = {"num_bins": num_bins, "is_summed": False}
+        parts = gathered_by_label(logits, labels, sample_weight, declared, verbose, **settings)
+        for part in parts:  # a comprehension may be a frame between the user and us
+            data.append(Data([part.held_out(stacklevel=2)], num_bins))
+    else:
+        batches = held_out_of(logits, labels, sample_weight, declared, verbose, stacklevel=2)
+        data = [Data(batches, num_bins)]
+    fits = tuple(focal_fitted(of_one, (low, high), gamma_bounds) for of_one in data)
+    for reason in reasons(fits):
+        warnings.warn(reason, stacklevel=2)
+    return fits if declared.by_label else fits[0]
 
 
 def focal_fitted(

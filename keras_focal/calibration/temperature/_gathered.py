@@ -1,5 +1,7 @@
 """Held-out predictions as they come: kept while they are few, summed once they are many."""
 
+from typing import Any
+
 import numpy as np
 
 from keras_focal.calibration.given import (
@@ -11,6 +13,7 @@ from keras_focal.calibration.given import (
     count_rounded,
     look_like_probabilities,
     refuse_as_logits,
+    rows_by_label,
     warn_of_rounded,
 )
 from keras_focal.calibration.temperature._bounds import BOUNDS
@@ -24,7 +27,15 @@ MOST = 2**26
 class Gathered:
     """Predictions of one output, gathered part by part."""
 
-    def __init__(self, from_logits: bool, *, is_checked: bool, is_summed: bool, num_bins: int = 15):
+    def __init__(
+        self,
+        from_logits: bool,
+        *,
+        is_checked: bool = True,
+        is_summed: bool = True,
+        num_bins: int = 15,
+        bounds: tuple[float, float] = BOUNDS,
+    ):
         """Begin without any.
 
         Args:
@@ -32,8 +43,10 @@ class Gathered:
             is_checked: Whether to check that they look so.
             is_summed: Whether sums may stand for them: enough for a temperature.
             num_bins: Bins of the calibration error.
+            bounds: Least and greatest temperature that is sought.
         """
         self.declared, self.num_bins = Declared(from_logits), num_bins
+        self._betas = grid_betas(*bounds)
         self._is_checked, self._is_summed = is_checked, is_summed
         self._kept: list[Rows] = []
         self._num_kept = 0
@@ -91,6 +104,23 @@ class Gathered:
             check_predictions(rows.predictions, False)
         if not self.declared.from_logits:
             self._num_rounded += count_rounded(rows.predictions, rows.labels)
-        betas, data = grid_betas(*BOUNDS), HeldOut.of_rows(rows, self.declared)
-        found = GridSums.of(data, betas, self.num_bins)
+        data = HeldOut.of_rows(rows, self.declared)
+        found = GridSums.of(data, self._betas, self.num_bins)
         self._sums = found if self._sums is None else self._sums.plus(found)
+
+
+def gathered_by_label(
+    logits: Any,
+    labels: Any,
+    sample_weight: Any,
+    declared: Declared,
+    verbose: int,
+    **settings: Any,
+) -> list[Gathered]:
+    """Return what is gathered of each label, of arrays or batches, which are read once."""
+    found: list[Gathered] = []
+    for rows in rows_by_label(logits, labels, sample_weight, declared, verbose):
+        found = found or [Gathered(declared.from_logits, **settings) for _ in rows]
+        for of_label, part in zip(found, rows, strict=True):
+            of_label.add(part)
+    return found

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from keras import ops
 
 from keras_focal._typing import Tensor
+from keras_focal._validation.classes import check_class_id
 from keras_focal._validation.numbers import check_count
 from keras_focal.functional._inputs.entries import is_counted, read_entries
 from keras_focal.functional._inputs.probabilities import nan_unless
@@ -43,6 +44,7 @@ def brier_decomposition(
     num_bins: int = 15,
     from_logits: bool = False,
     sample_weight: Tensor | None = None,
+    ignore_class: int | None = None,
 ) -> BrierParts:
     """Return the Brier score and its calibration and refinement over bins of equal width.
 
@@ -57,6 +59,7 @@ def brier_decomposition(
         num_bins: Number of bins of each class, a whole number >= 1.
         from_logits: Whether `predictions` are logits.
         sample_weight: None, or float tensor of the shape of `labels` as ids.
+        ignore_class: None, or the id of labels to leave out, such as 255.
 
     Returns:
         BrierParts, each in [0, 2] up to rounding; zeros for no predictions, NaN if a prediction of
@@ -76,7 +79,13 @@ def brier_decomposition(
         The Comparison and Evaluation of Forecasters.
     """
     num_bins = check_count("num_bins", num_bins)
-    entries = read_entries(labels, predictions, sample_weight, from_logits=from_logits)
+    entries = read_entries(
+        labels,
+        predictions,
+        sample_weight,
+        from_logits=from_logits,
+        ignore_class=check_class_id("ignore_class", ignore_class),
+    )
     if 0 in entries.predictions.shape:
         return BrierParts(*ops.zeros((3,)))
     p = class_probabilities(entries.predictions, from_logits=from_logits)

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_focal._typing import Tensor
 from keras_focal._validation.choices import check_choice
+from keras_focal._validation.classes import check_class_id
 from keras_focal._validation.numbers import check_count
 from keras_focal.functional._inputs.entries import Entries, is_counted, read_entries
 from keras_focal.functional._inputs.probabilities import nan_unless
@@ -27,6 +28,7 @@ def bin_statistics(
     num_bins: int = 15,
     from_logits: bool = False,
     sample_weight: Tensor | None = None,
+    ignore_class: int | None = None,
 ) -> BinStatistics:
     """Return the count, the wrong predictions and the gap of bins of equal width in confidence.
 
@@ -38,6 +40,7 @@ def bin_statistics(
         num_bins: Number of bins, a whole number >= 1.
         from_logits: Whether `predictions` are logits.
         sample_weight: None, or float tensor of the shape of `labels` as ids, or of whole samples.
+        ignore_class: None, or the id of labels to leave out, such as 255.
 
     Returns:
         BinStatistics with parts of shape (num_bins,). All are NaN if a prediction of nonzero weight
@@ -56,7 +59,13 @@ def bin_statistics(
         [0.0, 0.0, 0.0, 1.0, 1.0]
     """
     num_bins = check_count("num_bins", num_bins)
-    entries = read_entries(labels, predictions, sample_weight, from_logits=from_logits)
+    entries = read_entries(
+        labels,
+        predictions,
+        sample_weight,
+        from_logits=from_logits,
+        ignore_class=check_class_id("ignore_class", ignore_class),
+    )
     top, weights, invalid = counted_top(entries, from_logits)
     bins = ops.reshape(equal_width_bins(top.confidence, num_bins), (-1,))
     rows = ops.reshape(contributions(top, weights), (-1, 3))
@@ -184,6 +193,7 @@ def expected_calibration_error(
     num_bins: int = 15,
     from_logits: bool = False,
     sample_weight: Tensor | None = None,
+    ignore_class: int | None = None,
 ) -> Tensor:
     """Return the expected calibration error, ECE = sum_i |B_i| / N |A_i - C_i|.
 
@@ -196,6 +206,7 @@ def expected_calibration_error(
         num_bins: Number of bins, >= 1.
         from_logits: Whether `predictions` are logits.
         sample_weight: None, or float tensor of the shape of `labels` as ids.
+        ignore_class: None, or the id of labels to leave out, such as 255.
 
     Returns:
         Scalar tensor, a fraction in [0, 1]; 0 for no predictions. NaN if a prediction of nonzero
@@ -214,7 +225,12 @@ def expected_calibration_error(
         Naeini et al., 2015; Mukhoti et al., 2020, eq. 1.
     """
     bins = bin_statistics(
-        labels, predictions, num_bins=num_bins, from_logits=from_logits, sample_weight=sample_weight
+        labels,
+        predictions,
+        num_bins=num_bins,
+        from_logits=from_logits,
+        sample_weight=sample_weight,
+        ignore_class=ignore_class,
     )
     return ece_from_bins(bins)
 
@@ -227,6 +243,7 @@ def maximum_calibration_error(
     num_bins: int = 15,
     from_logits: bool = False,
     sample_weight: Tensor | None = None,
+    ignore_class: int | None = None,
 ) -> Tensor:
     """Return the maximum calibration error, MCE = max_i |A_i - C_i| over bins that are not empty.
 
@@ -239,6 +256,7 @@ def maximum_calibration_error(
         num_bins: Number of bins, >= 1.
         from_logits: Whether `predictions` are logits.
         sample_weight: None, or float tensor of the shape of `labels` as ids.
+        ignore_class: None, or the id of labels to leave out, such as 255.
 
     Returns:
         Scalar tensor, a fraction in [0, 1]; 0 for no predictions. NaN if a prediction of nonzero
@@ -257,7 +275,12 @@ def maximum_calibration_error(
         Naeini et al., 2015; Mukhoti et al., 2020, eq. 2.
     """
     bins = bin_statistics(
-        labels, predictions, num_bins=num_bins, from_logits=from_logits, sample_weight=sample_weight
+        labels,
+        predictions,
+        num_bins=num_bins,
+        from_logits=from_logits,
+        sample_weight=sample_weight,
+        ignore_class=ignore_class,
     )
     return mce_from_bins(bins)
 
@@ -270,6 +293,7 @@ def adaptive_expected_calibration_error(
     num_bins: int = 15,
     from_logits: bool = False,
     sample_weight: Tensor | None = None,
+    ignore_class: int | None = None,
     binning: str = "tie-safe",
 ) -> Tensor:
     """Return the adaptive ECE: the exact ECE over bins with equal numbers of predictions.
@@ -280,6 +304,7 @@ def adaptive_expected_calibration_error(
         num_bins: Number of bins, >= 1.
         from_logits: Whether `predictions` are logits.
         sample_weight: None, or float tensor of shape (N,); "tie-safe" only.
+        ignore_class: None, or the id of labels to leave out, such as 255; "tie-safe" only.
         binning: "tie-safe" cuts the sorted predictions into bins of exactly equal weight.
             Predictions of equal confidence are divided in proportion, so the order of rows does
             not matter. "paper" reproduces the edges of the paper's code: interpolated between
@@ -304,12 +329,21 @@ def adaptive_expected_calibration_error(
     """
     check_choice("binning", binning, ("tie-safe", "paper"))
     num_bins = check_count("num_bins", num_bins)
-    if binning == "paper" and sample_weight is not None:
-        raise ValueError(
-            "`sample_weight` must be None with binning='paper', which counts samples. Received: "
-            "weights. Use binning='tie-safe' for weighted predictions."
-        )
-    entries = read_entries(labels, predictions, sample_weight, from_logits=from_logits)
+    if binning == "paper":
+        for name, value in {"sample_weight": sample_weight, "ignore_class": ignore_class}.items():
+            if value is not None:
+                raise ValueError(
+                    f"`{name}` must be None with binning='paper', which counts samples. Received: "
+                    f"{name}={'weights' if name == 'sample_weight' else value}. Use "
+                    "binning='tie-safe'."
+                )
+    entries = read_entries(
+        labels,
+        predictions,
+        sample_weight,
+        from_logits=from_logits,
+        ignore_class=check_class_id("ignore_class", ignore_class),
+    )
     top, weights, invalid = counted_top(entries, from_logits)
     confidence, complement, wrong, weights = (
         ops.reshape(part, (-1,)) for part in (*top, ops.cast(weights, top.wrong.dtype))

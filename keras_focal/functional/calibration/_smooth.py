@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_focal._typing import Tensor
+from keras_focal._validation.classes import check_class_id
 from keras_focal.functional._inputs.entries import read_entries
 from keras_focal.functional.calibration._errors import counted_top
 
@@ -23,6 +24,7 @@ def smooth_calibration_error(
     *,
     from_logits: bool = False,
     sample_weight: Tensor | None = None,
+    ignore_class: int | None = None,
 ) -> float:
     """Return the smooth ECE (smECE), the calibration error of the top label without bins.
 
@@ -37,6 +39,7 @@ def smooth_calibration_error(
         predictions: Probabilities or logits, shape (..., K); K = 1 for two classes.
         from_logits: Whether `predictions` are logits.
         sample_weight: None, or float tensor of the shape of `labels` as ids.
+        ignore_class: None, or the id of labels to leave out, such as 255.
 
     Returns:
         Python float, a fraction in [0, 1]; 0.0 for no predictions. NaN if a prediction of nonzero
@@ -60,7 +63,13 @@ def smooth_calibration_error(
         Blasiok and Nakkiran, 2023, Smooth ECE: Principled Reliability Diagrams via Kernel
         Smoothing.
     """
-    entries = read_entries(labels, predictions, sample_weight, from_logits=from_logits)
+    entries = read_entries(
+        labels,
+        predictions,
+        sample_weight,
+        from_logits=from_logits,
+        ignore_class=check_class_id("ignore_class", ignore_class),
+    )
     top, weights, invalid = counted_top(entries, from_logits)
     complement, wrong, weights, invalid = (
         ops.convert_to_numpy(part).astype("float64").ravel()

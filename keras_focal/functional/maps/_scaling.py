@@ -10,7 +10,7 @@ def scale_logits(logits: Tensor, temperature: Tensor | float) -> Tensor:
 
     Args:
         logits: Float tensor of any shape.
-        temperature: Scalar > 0. 1 changes nothing.
+        temperature: Scalar > 0, or shape (K,) for independent labels. 1 changes nothing.
 
     Returns:
         Tensor of the shape and dtype of `logits`.
