@@ -35,6 +35,15 @@ def compiled_call(function: Callable, *arrays: Any) -> Any:
     return tf.function(function, autograph=False)(*map(tf.constant, arrays))
 
 
+def as_usual(function: Callable) -> Callable:
+    """Return the function as it is used: under jit on JAX, which else compiles every operation."""
+    if BACKEND != "jax":
+        return function
+    import jax
+
+    return jax.jit(function)
+
+
 def to_numpy(x: Any) -> np.ndarray:
     """Return a float64 NumPy array of any backend's tensor, half precision too."""
     return ops.convert_to_numpy(ops.cast(ops.stop_gradient(x), "float32")).astype("float64")
