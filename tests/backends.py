@@ -8,6 +8,8 @@ import numpy as np
 from keras import ops
 
 BACKEND = keras.backend.backend()
+FEW_STEPS_EAGERLY = BACKEND != "jax"
+"""A few steps take less than compiling them does, save on JAX: its programs are kept for a run."""
 
 
 def value_and_gradient(

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import reference
+from backends import FEW_STEPS_EAGERLY
 from keras import ops
 
 from keras_focal.callbacks import AdaptiveGamma
@@ -23,8 +24,9 @@ BACKEND = keras.backend.backend()
 compiled = pytest.mark.skipif(BACKEND == "torch", reason="Keras on torch compiles no step")
 
 
-def identity_model(rule, metrics=None, learning_rate=0.0, *, run_eagerly=True, **kwargs):
-    """Return a model that runs eagerly: its few steps are sooner done than compiled."""
+def identity_model(
+    rule, metrics=None, learning_rate=0.0, *, run_eagerly=FEW_STEPS_EAGERLY, **kwargs
+):
     model = keras.Sequential(
         [
             keras.Input((2,)),
@@ -96,7 +98,7 @@ def test_gammas_move_as_the_paper_s_equation_says(confidence, accuracy, rate):
 
 
 def test_each_bin_moves_by_its_own_gap():
-    low, high = held_out(0.6, 0.8), held_out(0.95, 0.5)
+    low, high = held_out(0.6, 0.8, size=100), held_out(0.95, 0.5, size=100)
     data = [np.concatenate(parts) for parts in zip(low, high, strict=True)]
     rule, callback = AdaptiveBins(num_bins=2), AdaptiveGamma(rate=0.5)
     fit(identity_model(rule), callback, data, epochs=2)
@@ -157,7 +159,7 @@ def test_each_epoch_uses_its_gammas_under_xla():
 
 
 def test_each_epoch_uses_its_gammas_when_run_eagerly():
-    model = identity_model(AdaptiveBins(num_bins=3))
+    model = identity_model(AdaptiveBins(num_bins=3), run_eagerly=True)
     assert_losses_follow(model, AdaptiveGamma(), epochs=2)
 
 
@@ -217,17 +219,17 @@ def test_data_parallel_devices_follow_their_gammas(data_parallel):
 # --- resuming
 
 BLOBS = np.random.default_rng(0)
-X = BLOBS.normal(0, 2, (96, 2)).astype("float32")
+X = BLOBS.normal(0, 2, (224, 2)).astype("float32")
 Y = (X + BLOBS.normal(0, 2, X.shape)).argmax(1)
 
 
 def train(model, epochs, callbacks, **kwargs):
     return model.fit(
-        X[:48],
-        Y[:48],
-        validation_data=(X[48:], Y[48:]),
-        batch_size=16,
-        validation_batch_size=48,
+        X[:24],
+        Y[:24],
+        validation_data=(X[24:], Y[24:]),
+        batch_size=8,
+        validation_batch_size=200,
         shuffle=False,
         epochs=epochs,
         verbose=0,
@@ -237,7 +239,7 @@ def train(model, epochs, callbacks, **kwargs):
 
 
 def learner():
-    return identity_model(AdaptiveBins(num_bins=4), learning_rate=0.2)
+    return identity_model(AdaptiveBins(num_bins=3), learning_rate=0.2)
 
 
 def state(model):
@@ -293,7 +295,7 @@ def test_run_restored_from_a_backup_goes_on_as_if_never_interrupted(tmp_path, un
 
 
 def test_new_run_does_not_begin_with_the_record_of_an_old_one(tmp_path, uninterrupted):
-    rows = [{"epoch": epoch, "gammas": [9.0] * 4, "edges": [0.5] * 3} for epoch in range(4)]
+    rows = [{"epoch": epoch, "gammas": [9.0] * 3, "edges": [0.5] * 2} for epoch in range(4)]
     (tmp_path / "adaptive_gamma.json").write_text(json.dumps(rows))
     model = learner()
     train(model, 4, [AdaptiveGamma(directory=tmp_path)])
@@ -307,7 +309,8 @@ def test_evaluate_changes_no_gamma_and_returns_what_it_did():
     model, callback = learner(), AdaptiveGamma()
     train(model, 1, [callback])
     before = state(model)
-    results = model.evaluate(X, Y, verbose=0, return_dict=True, callbacks=[callback])
+    how = {"batch_size": 200, "verbose": 0, "return_dict": True}
+    results = model.evaluate(X[24:], Y[24:], callbacks=[callback], **how)
     assert set(results) == {"loss", "ada_ece"}
     assert state(model) == before
 
@@ -333,7 +336,7 @@ def test_epochs_without_validation_leave_gammas_alone():
 def test_gammas_follow_the_gaps_of_real_training():
     model, callback = learner(), AdaptiveGamma(rate=2.0)
     train(model, 3, [callback])
-    gammas = [1.0] * 4
+    gammas = [1.0] * 3
     for row in callback.rows:
         gammas = adapted_gammas(gammas, row["gaps"], rate=2.0)
         np.testing.assert_allclose(row["gammas"], gammas, rtol=1e-6)
@@ -351,7 +354,7 @@ def test_outputs_have_a_callback_each():
         keras.optimizers.SGD(0.0),
         {n: SparseCategoricalFocalCrossentropy(rules[n], from_logits=True) for n in "ab"},
         metrics={n: [AdaECE(from_logits=True, name=f"{n}_error")] for n in "ab"},
-        run_eagerly=True,
+        run_eagerly=FEW_STEPS_EAGERLY,
     )
     x, y = held_out(0.9, 0.7)
     targets = {"a": y, "b": 1 - y}

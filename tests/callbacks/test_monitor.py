@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import reference
+from backends import FEW_STEPS_EAGERLY
 from keras import ops
 
 from keras_focal import callbacks, metrics, plotting
@@ -28,8 +29,7 @@ def data(rng):
     return x, rng.integers(0, CLASSES, 96), x[:50] + 1, rng.integers(0, CLASSES, 50)
 
 
-def model_with(*chosen, rate=0.1, run_eagerly=True):
-    """Return a model that runs eagerly: its few steps are sooner done than compiled."""
+def model_with(*chosen, rate=0.1, run_eagerly=FEW_STEPS_EAGERLY):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(CLASSES)])
     model.compile(
         keras.optimizers.SGD(rate),
@@ -151,7 +151,7 @@ def test_norm_of_features_comes_from_an_output_of_features(data, tmp_path):
             "logits": [metrics.ECE(from_logits=True)],
             "features": [metrics.LogitNorm(name="feature_norm")],
         },
-        run_eagerly=True,
+        run_eagerly=FEW_STEPS_EAGERLY,
     )
     targets, held_out = ({"logits": part, "features": part} for part in (y, y_val))
     monitor = callbacks.CalibrationMonitor(tmp_path)
@@ -311,7 +311,7 @@ def test_outputs_and_weighted_metrics_keep_their_readings_apart(data, tmp_path):
         {"a": loss, "b": loss},
         metrics={name: [metrics.ECE(from_logits=True)] for name in "ab"},
         weighted_metrics={"b": [metrics.CalibrationMetrics(from_logits=True)]},
-        run_eagerly=True,
+        run_eagerly=FEW_STEPS_EAGERLY,
     )
     monitor = callbacks.CalibrationMonitor(tmp_path)
     targets, held_out = ({"a": part, "b": part} for part in (y, y_val))
