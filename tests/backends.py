@@ -8,6 +8,8 @@ import numpy as np
 from keras import ops
 
 BACKEND = keras.backend.backend()
+FEW_STEPS_EAGERLY = BACKEND != "jax"
+"""A few steps take less than compiling them does, save on JAX: its programs are kept for a run."""
 
 
 def value_and_gradient(
@@ -33,6 +35,15 @@ def compiled_call(function: Callable, *arrays: Any) -> Any:
     import tensorflow as tf
 
     return tf.function(function, autograph=False)(*map(tf.constant, arrays))
+
+
+def as_usual(function: Callable) -> Callable:
+    """Return the function as it is used: under jit on JAX, which else compiles every operation."""
+    if BACKEND != "jax":
+        return function
+    import jax
+
+    return jax.jit(function)
 
 
 def to_numpy(x: Any) -> np.ndarray:

@@ -616,7 +616,9 @@ def policy(request):
     ids=str,
 )
 def test_half_precision_model_trains_with_a_finite_loss(case, policy):
-    model = compiled(case)
+    # One loss and one map in compiled steps: the others are sooner done than compiled.
+    is_compiled = str(case) in ("SparseCategoricalFocalCrossentropy", "TemperatureScaling")
+    model = compiled(case, run_eagerly=not is_compiled)
     layer = model.get_layer("logits")
     assert layer.compute_dtype == policy.removeprefix("mixed_")
     before = ops.convert_to_numpy(layer.kernel)

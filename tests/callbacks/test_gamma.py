@@ -6,7 +6,7 @@ gamma of the train step, and the validation loss at that weight shows the gamma 
 """
 
 import csv
-from functools import cache
+from functools import cache, partial
 
 import keras
 import numpy as np
@@ -62,6 +62,10 @@ def logit_model(loss=None, model_class=keras.Sequential, **kwargs):
 
 def compile_model(model, loss, **kwargs):
     model.compile(keras.optimizers.SGD(LEARNING_RATE), loss, **kwargs)
+
+
+# Where the matter is what a callback reads, writes or plans: a few steps take less than compiling.
+eager_model = partial(logit_model, run_eagerly=True)
 
 
 class Weights(keras.callbacks.Callback):
@@ -141,7 +145,7 @@ def test_each_epoch_uses_its_gamma_with_several_steps_per_execution(jit_compile)
 
 
 def test_each_epoch_uses_its_gamma_when_run_eagerly():
-    assert_follows(logit_model(run_eagerly=True))
+    assert_follows(eager_model())
 
 
 def test_gamma_that_returns_to_an_earlier_value_is_followed():
@@ -180,12 +184,13 @@ def test_scheduled_run_traces_the_loss_as_often_as_an_unscheduled_one():
 
 @compiled
 def test_number_of_traces_does_not_grow_with_the_epochs():
-    counts = []
-    for epochs in (2, 7):
-        loss = CountingLoss(0.0, from_logits=True)
-        train(logit_model(loss), epochs=epochs, validate=True)
-        counts.append(loss.calls)
-    assert counts[0] == counts[1]
+    loss = CountingLoss(0.0, from_logits=True)
+    model = logit_model(loss)
+    train(model, epochs=2, validate=True)
+    calls = loss.calls
+    assert calls > 0
+    train(model, epochs=7, validate=True)
+    assert loss.calls == calls
 
 
 # --- attaching
@@ -298,7 +303,7 @@ def test_every_output_follows_the_schedule(form):
 
 def test_only_the_focal_loss_of_a_model_is_scheduled():
     losses = {"a": focal(), "b": keras.losses.BinaryCrossentropy(from_logits=True)}
-    path, _ = train(two_logits(losses), outputs=losses)
+    path, _ = train(two_logits(losses, run_eagerly=True), outputs=losses)
     cross_entropy = (0.0,) * 4
     expected = [oracle(DOUBLING)[0], oracle(cross_entropy, 0.25)[0]]
     assert_close(path, np.transpose(expected))
@@ -307,7 +312,7 @@ def test_only_the_focal_loss_of_a_model_is_scheduled():
 def test_sample_dependent_gamma_beside_a_scheduled_one_is_left_alone():
     rule = SampleDependentGamma([0.01], [0.0, 3.0])
     losses = {"a": focal(), "b": focal(rule)}
-    path, _ = train(two_logits(losses), outputs=losses)
+    path, _ = train(two_logits(losses, run_eagerly=True), outputs=losses)
     expected = [oracle(DOUBLING)[0], oracle((3.0,) * 4, 0.25)[0]]
     assert_close(path, np.transpose(expected))
 
@@ -349,7 +354,7 @@ def test_data_parallel_devices_follow_a_schedule_attached_after_an_earlier_fit(d
 
 
 def test_initial_epoch_enters_the_schedule_where_it_stands():
-    path, history = train(logit_model(), epochs=4, initial_epoch=2)
+    path, history = train(eager_model(), epochs=4, initial_epoch=2)
     assert_close(path, oracle((4.0, 8.0))[0])
     assert history["gamma"] == [4.0, 8.0]
 
@@ -371,14 +376,14 @@ def test_new_model_restored_from_a_backup_resumes_the_schedule(tmp_path):
         return keras.callbacks.BackupAndRestore(tmp_path)
 
     with pytest.raises(InterruptedError):
-        train(logit_model(), callbacks=[backup(), Crash(2)])
-    path, history = train(logit_model(), callbacks=[backup()])
+        train(eager_model(), callbacks=[backup(), Crash(2)])
+    path, history = train(eager_model(), callbacks=[backup()])
     assert_close(path, oracle(DOUBLING)[0][2:])
     assert history["gamma"] == [4.0, 8.0]
 
 
 def test_saved_model_holds_the_gamma_of_its_last_epoch(tmp_path):
-    model = logit_model()
+    model = eager_model()
     train(model, epochs=3)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -401,19 +406,19 @@ def test_model_saved_in_mid_schedule_resumes_it(tmp_path):
 
 
 def test_gamma_of_each_epoch_is_in_the_history_and_nothing_else_is_new():
-    _, history = train(logit_model(), validate=True)
+    _, history = train(eager_model(), validate=True)
     assert history["gamma"] == [*DOUBLING]
     assert set(history) == {"loss", "val_loss", "gamma"}
 
 
 def test_gamma_is_in_the_file_of_a_csv_logger_placed_after_it(tmp_path):
-    train(logit_model(), callbacks=[keras.callbacks.CSVLogger(tmp_path / "log.csv")])
+    train(eager_model(), callbacks=[keras.callbacks.CSVLogger(tmp_path / "log.csv")])
     rows = csv.DictReader((tmp_path / "log.csv").read_text().splitlines())
     assert [float(row["gamma"]) for row in rows] == [*DOUBLING]
 
 
 def test_evaluate_of_a_scheduled_model_returns_a_scalar():
-    model = logit_model()
+    model = eager_model()
     train(model)
     x = np.ones((4, 1), "float32")
     assert np.ndim(model.evaluate(x, x, verbose=0)) == 0
@@ -421,7 +426,7 @@ def test_evaluate_of_a_scheduled_model_returns_a_scalar():
 
 
 def test_scheduled_model_has_the_weights_of_an_unscheduled_one():
-    model = logit_model()
+    model = eager_model()
     names = [weight.path for weight in model.weights]
     train(model)
     assert [weight.path for weight in model.weights] == names
@@ -442,7 +447,7 @@ def datasets(path):
 
 
 def test_weights_file_of_a_scheduled_model_is_that_of_an_unscheduled_one(tmp_path):
-    scheduled, plain = logit_model(), logit_model()
+    scheduled, plain = eager_model(), eager_model()
     train(scheduled)
     train(plain, None)
     scheduled.save_weights(tmp_path / "scheduled.weights.h5")
@@ -452,7 +457,7 @@ def test_weights_file_of_a_scheduled_model_is_that_of_an_unscheduled_one(tmp_pat
 
 
 def test_weights_file_of_a_scheduled_model_loads_into_a_plain_one(tmp_path):
-    model = logit_model()
+    model = eager_model()
     train(model)
     model.save_weights(tmp_path / "model.weights.h5")
     plain = keras.Sequential([keras.Input((1,)), logit_layer(start=7.0)])
@@ -462,13 +467,13 @@ def test_weights_file_of_a_scheduled_model_loads_into_a_plain_one(tmp_path):
 
 
 def test_verbose_prints_each_change_and_only_changes(capsys):
-    train(logit_model(), GammaScheduler({0: 5.0, 2: 1.5}, verbose=1))
+    train(eager_model(), GammaScheduler({0: 5.0, 2: 1.5}, verbose=1))
     lines = [line for line in capsys.readouterr().out.splitlines() if line]
     assert ["5" in lines[0], "1.5" in lines[1], len(lines)] == [True, True, 2]
 
 
 def test_nothing_is_printed_by_default(capsys):
-    train(logit_model())
+    train(eager_model())
     assert capsys.readouterr().out == ""
 
 
@@ -501,17 +506,17 @@ def test_preset_switches_at_the_epoch_nearest_to_its_fraction():
 
 
 def test_preset_is_applied_in_fit():
-    assert_follows(logit_model(), (5.0, 5.0, 3.0, 3.0, 3.0, 1.0, 1.0), "FLSc-531")
+    assert_follows(eager_model(), (5.0, 5.0, 3.0, 3.0, 3.0, 1.0, 1.0), "FLSc-531")
 
 
 def test_preset_counts_its_fractions_from_epoch_zero_when_resumed():
-    _, history = train(logit_model(), "FLSc-531", epochs=7, initial_epoch=4)
+    _, history = train(eager_model(), "FLSc-531", epochs=7, initial_epoch=4)
     assert history["gamma"] == [3.0, 1.0, 1.0]
 
 
 def test_preset_takes_explicit_boundaries():
     callback = GammaScheduler("FLSc-532", boundaries=[1, 3])
-    assert_follows(logit_model(), (5.0, 3.0, 3.0, 2.0, 2.0), callback)
+    assert_follows(eager_model(), (5.0, 3.0, 3.0, 2.0, 2.0), callback)
 
 
 def test_boundaries_are_known_outside_fit():
@@ -539,7 +544,7 @@ def test_callable_may_return_any_kind_of_scalar():
 def test_keras_schedule_is_called_with_the_epoch(schedule):
     expected = [float(ops.convert_to_numpy(schedule(epoch))) for epoch in range(4)]
     assert len(set(expected)) > 2
-    assert_follows(logit_model(), expected, schedule)
+    assert_follows(eager_model(), expected, schedule)
 
 
 # --- bad input
@@ -621,5 +626,5 @@ def test_preset_without_a_run_asks_for_boundaries():
 def test_callable_that_returns_a_bad_gamma_is_stopped_at_its_epoch(bad):
     seen = Weights()
     with pytest.raises(ValueError, match=r"`schedule\(epoch\)` must be a finite number >= 0"):
-        train(logit_model(), [1.0, 2.0, bad, 8.0].__getitem__, callbacks=[seen])
+        train(eager_model(), [1.0, 2.0, bad, 8.0].__getitem__, callbacks=[seen])
     assert len(seen.path) == 2

@@ -29,9 +29,9 @@ class CountingLoss(BinaryFocalCrossentropy):
 
     calls = 0
 
-    def call(self, y_true, y_pred):
+    def values(self, labels, logits):
         CountingLoss.calls += 1
-        return super().call(y_true, y_pred)
+        return super().values(labels, logits)
 
 
 def compiled(model, gamma):
@@ -212,6 +212,8 @@ KINDS = [
 ]
 # On JAX these compile their steps anew at each change.
 CARRY_NOTHING = {NoHost, own_train_step}
+# State is Keras's to carry in the first, hidden from it in the second, and nowhere in the third.
+COMPILED_ANEW = {functional, OwnMetrics, NoHost}
 
 
 def made(kind, gamma, folder):
@@ -271,7 +273,8 @@ def assert_followed(model, callback, start, epochs=2):
 
 CASES = [
     *((kind, scheduled) for kind in KINDS),
-    *((kind, adaptive) for kind in (functional, built, NoHost)),
+    # Compiled as slowly as it is, AdaECE is left to a model that takes state and one that does not.
+    *((kind, adaptive) for kind in (functional, NoHost)),
 ]
 
 
@@ -291,12 +294,13 @@ def test_every_kind_of_model_follows_its_gammas(kind, callback, tmp_path):
     # A second fit traces nothing anew and adds no state.
     weight = assert_followed(model, callback, weight)
     if BACKEND == "tensorflow" or (BACKEND == "jax" and kind not in CARRY_NOTHING):
-        assert CountingLoss.calls == calls <= 4
+        assert 0 < CountingLoss.calls == calls <= 4
     assert len(model.metrics_variables) == variables
-    # Nor does compiling anew: the state of the old loss is gone.
-    compiled(model, gamma())
-    assert_followed(model, callback, weight)
-    assert len(model.metrics_variables) == variables
+    if callback is scheduled and kind in COMPILED_ANEW:
+        # Nor does compiling anew: the state of the old loss is gone.
+        compiled(model, gamma())
+        assert_followed(model, callback, weight)
+        assert len(model.metrics_variables) == variables
     results = model.evaluate(X, X, verbose=0, return_dict=True)
     assert {*model.metrics_names} - {"compile_metrics"} <= {*results}
     model.save_weights(tmp_path / "model.weights.h5")

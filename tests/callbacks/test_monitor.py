@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import reference
+from backends import FEW_STEPS_EAGERLY
 from keras import ops
 
 from keras_focal import callbacks, metrics, plotting
@@ -28,12 +29,13 @@ def data(rng):
     return x, rng.integers(0, CLASSES, 96), x[:50] + 1, rng.integers(0, CLASSES, 50)
 
 
-def model_with(*chosen, rate=0.1):
+def model_with(*chosen, rate=0.1, run_eagerly=FEW_STEPS_EAGERLY):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(CLASSES)])
     model.compile(
         keras.optimizers.SGD(rate),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy", *chosen],
+        run_eagerly=run_eagerly,
     )
     return model
 
@@ -41,7 +43,7 @@ def model_with(*chosen, rate=0.1):
 def fitted(model, data, *monitors, validated=True, **how):
     x, y, x_val, y_val = data
     pair = (x_val, y_val) if validated else None
-    how = {"epochs": 2, "batch_size": 32, "verbose": 0, **how}
+    how = {"epochs": 2, "batch_size": 50, "verbose": 0, **how}
     return model.fit(x, y, validation_data=pair, callbacks=list(monitors), **how)
 
 
@@ -52,7 +54,8 @@ def table(folder):
 
 def test_rows_hold_the_readings_of_the_logs(data, tmp_path):
     model = model_with(
-        metrics.CalibrationMetrics(from_logits=True), metrics.NegativeLogLikelihood(True)
+        metrics.CalibrationMetrics(from_logits=True),
+        metrics.NegativeLogLikelihood(True),
     )
     monitor = callbacks.CalibrationMonitor(tmp_path / "new" / "folder")
     history = fitted(model, data, monitor, epochs=3).history
@@ -68,7 +71,7 @@ def test_rows_hold_the_readings_of_the_logs(data, tmp_path):
 
 
 def test_validation_row_is_the_oracle_s(data, tmp_path):
-    model = model_with(metrics.ECE(from_logits=True))
+    model = model_with(metrics.ECE(from_logits=True), run_eagerly=False)
     monitor = callbacks.CalibrationMonitor(tmp_path)
     fitted(model, data, monitor, epochs=1)
     p = reference.softmax64(model.predict(data[2], verbose=0))
@@ -101,7 +104,6 @@ def test_all_that_the_paper_draws_lands_in_the_file_and_in_the_events(data, tmp_
         metrics.ScoresByCorrectness(from_logits=True, name="by"),
         metrics.LogitNorm(),
     )
-    model.run_eagerly = keras.backend.backend() == "tensorflow"
     monitor = callbacks.CalibrationMonitor(tmp_path, tensorboard=True)
     fitted(model, data, monitor)
     events = loader.EventAccumulator(str(tmp_path / "tensorboard"))
@@ -149,10 +151,12 @@ def test_norm_of_features_comes_from_an_output_of_features(data, tmp_path):
             "logits": [metrics.ECE(from_logits=True)],
             "features": [metrics.LogitNorm(name="feature_norm")],
         },
+        run_eagerly=FEW_STEPS_EAGERLY,
     )
     targets, held_out = ({"logits": part, "features": part} for part in (y, y_val))
     monitor = callbacks.CalibrationMonitor(tmp_path)
-    model.fit(x, targets, validation_data=(x_val, held_out), verbose=0, callbacks=[monitor])
+    how = {"batch_size": 50, "verbose": 0}
+    model.fit(x, targets, validation_data=(x_val, held_out), callbacks=[monitor], **how)
     expected = np.linalg.norm(model.predict(x_val, verbose=0)["features"], axis=-1).mean()
     assert monitor.rows[-1]["features_feature_norm"] == pytest.approx(expected, rel=1e-5)
     assert 0 < monitor.rows[-1]["logits_ece"] < 1
@@ -307,10 +311,12 @@ def test_outputs_and_weighted_metrics_keep_their_readings_apart(data, tmp_path):
         {"a": loss, "b": loss},
         metrics={name: [metrics.ECE(from_logits=True)] for name in "ab"},
         weighted_metrics={"b": [metrics.CalibrationMetrics(from_logits=True)]},
+        run_eagerly=FEW_STEPS_EAGERLY,
     )
     monitor = callbacks.CalibrationMonitor(tmp_path)
     targets, held_out = ({"a": part, "b": part} for part in (y, y_val))
-    model.fit(x, targets, validation_data=(x_val, held_out), verbose=0, callbacks=[monitor])
+    how = {"batch_size": 50, "verbose": 0}
+    model.fit(x, targets, validation_data=(x_val, held_out), callbacks=[monitor], **how)
     row = monitor.rows[-1]
     predictions = model.predict(x_val, verbose=0)
     for name in "ab":

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from backends import BACKEND, to_numpy
+from backends import BACKEND, as_usual, to_numpy
 from keras import ops
 
 from keras_focal import functional, gammas
@@ -61,7 +61,7 @@ def total(name):
 def by_differences(function, x, step=1e-2):
     """Return the gradient of a float function of an array, by central differences."""
     x = np.asarray(x, "float32")
-    gradient = np.zeros_like(x)
+    function, gradient = as_usual(function), np.zeros_like(x)
     for index in np.ndindex(*x.shape):
         ends = []
         for sign in (1, -1):
@@ -78,7 +78,7 @@ def gradient_of(function, *arguments):
         import jax
 
         places = tuple(range(len(arguments)))
-        return [np.asarray(g) for g in jax.grad(function, argnums=places)(*arguments)]
+        return [np.asarray(g) for g in jax.jit(jax.grad(function, argnums=places))(*arguments)]
     if BACKEND == "torch":
         import torch
 
@@ -128,33 +128,47 @@ def test_alpha_of_a_tensor_has_its_gradient(name, alpha):
     np.testing.assert_allclose(found, expected, rtol=5e-3, atol=1e-4)
 
 
+def under_each_transformation(function):
+    """Return the function under JAX's transformations, by their names."""
+    import jax
+    from jax import lax
+
+    return {
+        "grad of jit": jax.jit(function),
+        "checkpoint": jax.checkpoint(function),
+        "scan": lambda z, labels, gamma: lax.scan(
+            lambda carry, y: (carry + function(z, y, gamma), None), 0.0, labels[None]
+        )[0],
+        "map": lambda z, labels, gamma: lax.map(
+            lambda y: function(z, y, gamma), labels[None]
+        ).sum(),
+        "vmap": lambda z, labels, gamma: jax.vmap(lambda y: function(z, y, gamma))(
+            labels[None]
+        ).sum(),
+        "cond": lambda z, labels, gamma: lax.cond(
+            z[0, 0] < 100, lambda: function(z, labels, gamma), lambda: 0.0
+        ),
+    }
+
+
 @on_jax
 @every_loss
-@pytest.mark.parametrize("how", ["grad of jit", "checkpoint", "scan", "map", "cond", "vmap"])
-def test_jax_transforms_a_loss(name, how):
+def test_jax_transforms_a_loss(name):
     import jax
 
     _, labels, _ = LOSSES[name]
     function = total(name)
 
-    def by(z, labels, gamma):
-        if how == "grad of jit":
-            return jax.jit(function)(z, labels, gamma)
-        if how == "checkpoint":
-            return jax.checkpoint(function)(z, labels, gamma)
-        if how == "scan":
-            return jax.lax.scan(lambda c, y: (c + function(z, y, gamma), None), 0.0, labels[None])[
-                0
-            ]
-        if how == "map":
-            return jax.lax.map(lambda y: function(z, y, gamma), labels[None]).sum()
-        if how == "vmap":
-            return jax.vmap(lambda y: function(z, y, gamma))(labels[None]).sum()
-        return jax.lax.cond(z[0, 0] < 100, lambda: function(z, labels, gamma), lambda: 0.0)
+    @jax.jit
+    def gradients(z, labels, gamma):
+        return {
+            how: jax.grad(transformed)(z, labels, gamma)
+            for how, transformed in under_each_transformation(function).items()
+        }
 
     expected = jax.jit(jax.grad(function))(Z, labels, 2.0)
-    found = jax.jit(jax.grad(by))(Z, labels, np.float32(2.0))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    for how, found in gradients(Z, labels, np.float32(2.0)).items():
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6, err_msg=how)
 
 
 @on_jax
