@@ -21,7 +21,7 @@ What "Calibrating Deep Neural Networks using Focal Loss" (Mukhoti et al., 2020) 
 this package gives: with the authors' own published logits, with small networks on real data that
 a CPU trains, and with the theory. Made by `python -m examples.paper.reproduce page` from
 `docs/results`; no figure is typed. How to train the paper's own networks at full length:
-[examples/paper](../examples/paper/README.md).
+[examples/paper](examples/paper.md).
 """
 TABLES = ("1", "5", "2", "6", "4", "7", "9", "10", "11", "12", "beyond")
 FIGURES = {
