@@ -14,7 +14,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(DOCS.parent), os.environ.get("PY
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from docstrings import is_at_home
+from docstrings import groups, is_at_home
 
 from keras_focal import __version__
 
@@ -56,7 +56,8 @@ autodoc_typehints_description_target = "documented"
 autodoc_mock_imports = [] if importlib.util.find_spec("apache_beam") else ["apache_beam"]
 # The pages of the API follow `__all__`, so that no name can be forgotten.
 autosummary_ignore_module_all = False
-autosummary_context = {"is_at_home": is_at_home}
+suppress_warnings = ["config.cache"]  # the context holds functions
+autosummary_context = {"groups": groups, "is_at_home": is_at_home}
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3

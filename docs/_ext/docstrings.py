@@ -1,5 +1,7 @@
 """What is done to docstrings on their way into the API reference."""
 
+import ast
+import inspect
 import re
 from functools import cache
 from importlib import import_module
@@ -62,9 +64,16 @@ def equations() -> dict[str, dict[str, str]]:
             anchors[row[1]] = anchor
             for name in re.findall(r"`(?:\w+\.)*(\w+)(?:\([^`]*\))?`", row[2]):
                 found.setdefault(name, {})[row[1]] = anchor
-    for row in re.finditer(r"^\| (\w+) \| `(\w+)` \|", (DOCS / "losses.md").read_text(), re.M):
+    for row in re.finditer(r"^\| ([A-Z]\d+) \| `(\w+)` \|", (DOCS / "losses.md").read_text(), re.M):
         found.setdefault(row[2], {})[row[1]] = anchors[row[1]]
     return found
+
+
+def groups(module: str) -> list[tuple[str, list[str]]]:
+    """Return [(title, names)] of a module whose `__all__` is written in parts with a comment each."""
+    source = inspect.getsource(import_module(module))
+    parts = re.findall(r"^# (.+)\n__all__ \+?= (\[[^\]]+\])", source, re.M)
+    return [(title, ast.literal_eval(names)) for title, names in parts]
 
 
 def is_at_home(module: str, name: str) -> bool:
