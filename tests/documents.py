@@ -17,11 +17,11 @@ _PRINTED = re.compile(r"(?<=```text\n)(.*?)(?=```\n<!-- end of ten lines -->)", 
 def blocks(document: str, backend: str = "tensorflow") -> list[str]:
     """Return the blocks of Python in a document that run on a backend.
 
-    A block that begins with `# KERAS_BACKEND=jax` runs on JAX alone, and any other of the guides on
-    TensorFlow alone.
+    A block that begins with `# KERAS_BACKEND=jax` runs on JAX alone, and any other on TensorFlow.
+    The cells of notebooks are not among them: they run when the site is built.
     """
     text = (ROOT / document).read_text()
-    found = re.findall(r"^```(?:python|\{code-cell\} python)\n(.*?)^```", text, re.S | re.M)
+    found = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
     own = [re.match(r"# KERAS_BACKEND=(\w+)", block) for block in found]
     return [
         block

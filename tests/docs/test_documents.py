@@ -24,7 +24,7 @@ ELSEWHERE = {"README.md", "docs/guides/pictures.md", "docs/guides/command_line.m
 # A distribution strategy stays with the process that made it.
 OWN_PROCESS = {"docs/guides/devices.md"}
 # What a document whose code needs an extra, needs of it.
-EXTRA = {"docs/guides/streaming.md": "apache_beam", "docs/guides/maps.md": "sklearn"}
+EXTRA = {"docs/guides/streaming.md": "apache_beam"}
 
 
 @pytest.mark.parametrize(
