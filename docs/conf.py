@@ -7,10 +7,10 @@ import sys
 from importlib.metadata import metadata
 from pathlib import Path
 
-DOCS = Path(__file__).resolve().parent
-sys.path[:0] = [str(DOCS.parent), str(DOCS / "_ext")]
+sys.path.insert(0, str(Path(__file__).parents[1].resolve()))
+sys.path.insert(0, str(Path(__file__).parent.resolve() / "_ext"))
 # Notebooks run in processes of their own.
-os.environ["PYTHONPATH"] = os.pathsep.join([str(DOCS.parent), os.environ.get("PYTHONPATH", "")])
+os.environ["PYTHONPATH"] = os.pathsep.join([sys.path[1], os.environ.get("PYTHONPATH", "")])
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -72,7 +72,9 @@ copybutton_prompt_text = "$ "
 def copy_calculator(app, error):
     """Put the calculator, a page of its own without Sphinx, beside the pages."""
     if error is None and app.builder.name == "html":
-        shutil.copytree(DOCS / "calculator", Path(app.outdir) / "calculator", dirs_exist_ok=True)
+        shutil.copytree(
+            Path(app.srcdir) / "calculator", Path(app.outdir) / "calculator", dirs_exist_ok=True
+        )
 
 
 def setup(app):

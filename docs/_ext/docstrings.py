@@ -21,7 +21,8 @@ def read_as_plain_text(app, what, name, obj, options, lines):
     """Make reStructuredText read |a_i - c_i|, x_, a * b and lists as a person does."""
     plain = []
     in_doctest = False
-    for line in lines:
+    for given in lines:
+        line = given
         in_doctest = bool(line.strip()) and (in_doctest or line.lstrip().startswith(">>>"))
         if not in_doctest and not re.match(r"\s*\*+\w+:", line):
             line = _escaped(line)
@@ -70,7 +71,7 @@ def equations() -> dict[str, dict[str, str]]:
 
 
 def groups(module: str) -> list[tuple[str, list[str]]]:
-    """Return [(title, names)] of a module whose `__all__` is written in parts with a comment each."""
+    """Return [(title, names)] of a module that writes `__all__` in parts with a comment each."""
     source = inspect.getsource(import_module(module))
     parts = re.findall(r"^# (.+)\n__all__ \+?= (\[[^\]]+\])", source, re.M)
     return [(title, ast.literal_eval(names)) for title, names in parts]

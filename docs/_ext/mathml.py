@@ -1,4 +1,4 @@
-"""Formulas as MathML, made by docutils when the site is built: no script and no network to read it."""
+"""Formulas as MathML, made when the site is built: a reader needs no script and no network."""
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml

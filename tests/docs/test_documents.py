@@ -28,7 +28,8 @@ EXTRA = {"docs/guides/streaming.md": "apache_beam"}
 
 
 @pytest.mark.parametrize(
-    "document", [page for page in PAGES if page not in ELSEWHERE and documents.blocks(page, BACKEND)]
+    "document",
+    [page for page in PAGES if page not in ELSEWHERE and documents.blocks(page, BACKEND)],
 )
 def test_code_of_documents_runs(document, tmp_path, monkeypatch):
     if document in EXTRA:
@@ -36,7 +37,7 @@ def test_code_of_documents_runs(document, tmp_path, monkeypatch):
     code = "\n".join(documents.blocks(document, BACKEND))
     monkeypatch.chdir(tmp_path)
     if document in OWN_PROCESS:
-        answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        answer = in_own_process("-c", code)
         assert answer.returncode == 0, answer.stderr
         return
     documents.run(code)
@@ -57,8 +58,7 @@ def test_ten_lines_of_the_readme_print_what_it_shows(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="guides run on the default backend")
 def test_guide_of_pictures_draws_what_it_shows(tmp_path):
-    command = [sys.executable, ROOT / "docs/images/draw.py", tmp_path]
-    answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    answer = in_own_process(ROOT / "docs/images/draw.py", tmp_path)
     assert answer.returncode == 0, answer.stderr
     guide = (ROOT / "docs/guides/pictures.md").read_text()
     shown = re.findall(r"!\[.+\]\(\.\./images/(\S+)\)", guide)
@@ -78,7 +78,10 @@ def test_guide_of_pictures_shows_every_picture():
 def test_gallery_shows_every_example():
     gallery = (ROOT / "docs/examples/index.md").read_text()
     headings = set(re.findall(r"^## (\S+?)/?$", gallery, re.M))
-    examples = {path.name for path in (ROOT / "examples").iterdir()} - {"__init__.py", "__pycache__"}
+    examples = {path.name for path in (ROOT / "examples").iterdir()} - {
+        "__init__.py",
+        "__pycache__",
+    }
     assert headings == examples
 
 
