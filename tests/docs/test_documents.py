@@ -27,10 +27,14 @@ OWN_PROCESS = {"docs/guides/devices.md"}
 EXTRA = {"docs/guides/streaming.md": "apache_beam"}
 
 
-@pytest.mark.parametrize(
-    "document",
-    [page for page in PAGES if page not in ELSEWHERE and documents.blocks(page, BACKEND)],
-)
+WITH_CODE = [page for page in PAGES if page not in ELSEWHERE and documents.blocks(page, BACKEND)]
+
+
+def in_own_process(*arguments):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("document", WITH_CODE)
 def test_code_of_documents_runs(document, tmp_path, monkeypatch):
     if document in EXTRA:
         pytest.importorskip(EXTRA[document], reason="needs an extra")
