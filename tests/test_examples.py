@@ -13,11 +13,8 @@ import keras
 import numpy as np
 import pytest
 
-import keras_focal
-
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-GUIDES = [str(path.relative_to(ROOT)) for path in ROOT.glob("docs/guides/*.md")]
 
 
 def run(*command, cwd):
@@ -158,63 +155,3 @@ def test_readme_table_is_what_the_quickstart_wrote(quickstart):
     table = README.split("<!-- quickstart table -->\n")[1].split("<!-- end")[0].splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
     assert rows == quickstart.summary_rows(results["runs"], quickstart.LOSSES)
-
-
-def blocks_of_python(document):
-    return re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.S)
-
-
-# What a document whose code needs an extra, needs of it.
-EXTRA = {"docs/guides/streaming.md": "apache_beam", "docs/guides/maps.md": "sklearn"}
-# A part of what it prints.
-PRINTED = {
-    "docs/guides/linear_head.md": "(1, 16, 1000)",
-    "docs/guides/measuring.md": "ECE 0.",
-    "docs/guides/streaming.md": "after: 8000 predictions, 0 not finite",
-}
-
-
-@pytest.mark.parametrize(
-    "document",
-    # The test below runs the guide of pictures.
-    sorted({"README.md", *GUIDES} - {"docs/guides/pictures.md"}),
-)
-def test_code_of_documents_runs(document, tmp_path):
-    if document != "README.md" and backends.BACKEND != "tensorflow":
-        pytest.skip("guides are run on the default backend")
-    if document in EXTRA:
-        pytest.importorskip(EXTRA[document], reason="needs an extra")
-    code = "\n".join(blocks_of_python(document))
-    assert code
-    if backends.BACKEND == "torch":
-        code = code.replace('calibrated.export("saved_model")', "")
-    (tmp_path / "readme.py").write_text(code)
-    answer = run("readme.py", cwd=tmp_path)
-    assert answer.returncode == 0, answer.stderr
-    assert PRINTED.get(document, "") in answer.stdout
-
-
-@pytest.mark.skipif(backends.BACKEND != "tensorflow", reason="guides run on the default backend")
-def test_guide_of_pictures_draws_what_it_shows(tmp_path):
-    answer = run(ROOT / "docs/images/draw.py", tmp_path, cwd=tmp_path)
-    assert answer.returncode == 0, answer.stderr
-    guide = (ROOT / "docs/guides/pictures.md").read_text()
-    shown = re.findall(r"!\[.+\]\(\.\./images/(\S+)\)", guide)
-    assert sorted(shown) == sorted(path.name for path in tmp_path.iterdir())
-    for name in shown:
-        published = ROOT / "docs/images" / name
-        assert 5_000 < published.stat().st_size < 60_000
-        # Width and height, at fixed places in a PNG.
-        assert published.read_bytes()[16:24] == (tmp_path / name).read_bytes()[16:24]
-
-
-def test_guide_of_pictures_shows_every_picture():
-    code = "\n".join(blocks_of_python("docs/guides/pictures.md"))
-    assert {*re.findall(r"plotting\.(\w+)\(", code)} == {*keras_focal.plotting.__all__}
-
-
-def test_every_link_between_documents_leads_somewhere():
-    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
-        for link in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
-            if not link.startswith("http"):
-                assert (document.parent / link).exists(), f"{document.name}: {link}"

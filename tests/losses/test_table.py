@@ -21,8 +21,8 @@ LOSSES = [
 
 
 def rows():
-    """Return the cells of each row of the first table, by the class that it names."""
-    table = PAGE.read_text().split("## Which loss when")[1].split("\n\n")[1]
+    """Return the cells of each row of the table, by the class that it names."""
+    table = PAGE.read_text().split("## Every loss")[1].split("\n\n")[2]
     cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines()[2:]]
     return {row[1].strip(" `"): [cell.strip() for cell in row] for row in cells}
 

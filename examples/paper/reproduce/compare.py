@@ -1,6 +1,7 @@
 """The figures of runs and of the paper beside each other."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -50,8 +51,12 @@ def paper(place: str) -> Means:
     return found
 
 
-def summary(found: list[Measured]) -> str:
-    """Return how much FLSD-53 lowers the ECE before T, by the temperature of cross-entropy."""
+def summary_rows(found: list[Measured]) -> list[tuple]:
+    """Return how much FLSD-53 lowers the ECE before T, by the temperature of cross-entropy.
+
+    A row is data, network, T of CE, its error, that of FLSD-53, the ECE of CE, T of FLSD-53, its
+    ECE, and the difference.
+    """
     rows = []
     for (dataset, network), items in by_experiment(found).items():
         of_loss = means(items)
@@ -59,15 +64,38 @@ def summary(found: list[Measured]) -> str:
             ce, flsd = of_loss["CE"], of_loss["FLSD-53"]
             cells = (ce["T"], ce["error"], flsd["error"], ce["pre"], flsd["T"], flsd["pre"])
             rows.append((dataset, network, *cells, ce["pre"] - flsd["pre"]))
-    rows.sort(key=lambda row: row[2])
+    return sorted(rows, key=lambda row: row[2])
+
+
+def summary(found: list[Measured]) -> str:
+    """Return the same as a table."""
     headings = ("T of CE", "error, CE", "error, FLSD-53", "ECE, CE", "T of FLSD-53", "ECE, FLSD-53")
     return grid(
         ("data", "network", *headings, "gain"),
         (
             (dataset, network, *(f"{cell:.2f}" for cell in cells), f"{gain:+.2f}")
-            for dataset, network, *cells, gain in rows
+            for dataset, network, *cells, gain in summary_rows(found)
         ),
     )
+
+
+def draw_summary(found: list[Measured], file: Path) -> None:
+    """Draw the ECE before T of cross-entropy and FLSD-53 in each experiment."""
+    from matplotlib.figure import Figure
+
+    rows = summary_rows(found)
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    ax = figure.subplots()
+    for shift, name, ece, t in ((-0.2, "CE", 5, 2), (0.2, "FLSD-53", 7, 6)):
+        places = [number + shift for number in range(len(rows))]
+        bars = ax.barh(places, [row[ece] for row in rows], 0.4, label=name)
+        ax.bar_label(bars, [f"T = {row[t]:.2f}" for row in rows], padding=3, fontsize="small")
+    ax.set_yticks(range(len(rows)), [f"{row[0]}\n{row[1]}" for row in rows], fontsize="small")
+    ax.invert_yaxis()
+    ax.margins(x=0.15)
+    ax.set_xlabel("ECE before temperature scaling, per cent")
+    ax.legend()
+    figure.savefig(file, dpi=110)
 
 
 def objectives(found: list[Measured]) -> str:

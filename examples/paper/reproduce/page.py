@@ -7,7 +7,7 @@ from typing import Any
 from examples.paper.files import read_json
 from examples.paper.recipes import IMAGES
 from examples.paper.reproduce.claims import CLAIMS, TRANSLATION_CLAIMS, Claim
-from examples.paper.reproduce.compare import grid, means, objectives, paper, summary
+from examples.paper.reproduce.compare import draw_summary, grid, means, objectives, paper, summary
 from examples.paper.reproduce.remarks import REMARKS
 from examples.paper.reproduce.results import COMMAND, RESULTS, by_experiment, load
 from examples.paper.tables.build import Measured, Row, Table, build
@@ -15,13 +15,14 @@ from examples.paper.tables.published import nearest_row
 from examples.paper.tables.write import caption, grid_of
 
 FILE = RESULTS.parent / "reproduction.md"
+PICTURE = RESULTS.parent / "images/reproduction.png"
 HEAD = """# The paper, reproduced
 
 What "Calibrating Deep Neural Networks using Focal Loss" (Mukhoti et al., 2020) reports, and what
 this package gives: with the authors' own published logits, with small networks on real data that
 a CPU trains, and with the theory. Made by `python -m examples.paper.reproduce page` from
 `docs/results`; no figure is typed. How to train the paper's own networks at full length:
-[examples/paper](../examples/paper/README.md).
+[examples/paper](examples/paper.md).
 """
 TABLES = ("1", "5", "2", "6", "4", "7", "9", "10", "11", "12", "beyond")
 FIGURES = {
@@ -42,6 +43,7 @@ AUGMENTATIONS = {None: "no augmentation", 0: "flips alone"}
 def write() -> None:
     """Write the page."""
     FILE.write_text("\n".join(sections()))
+    draw_summary(_classified(load()), PICTURE)
 
 
 def sections() -> Iterator[str]:
@@ -49,8 +51,14 @@ def sections() -> Iterator[str]:
     yield HEAD
     found = load()
     translations = [item for item in found if "bleu" in item.figures["ece"]["pre"]]
-    others = [item for item in found if item not in translations]
-    yield f"## In short\n\n{summary(others)}"
+    others = _classified(found)
+    yield "## In short\n"
+    yield (
+        "The ECE before a temperature is fitted, and the temperature that it takes: above 1 the "
+        "network was over-confident, below 1 under-confident.\n\n![ECE of cross-entropy and of "
+        f"FLSD-53](images/{PICTURE.name})\n"
+    )
+    yield summary(others)
     yield REMARKS["summary"]
     yield "## Claims, held against our runs\n"
     yield _claims(CLAIMS, others, "1")
@@ -82,6 +90,11 @@ def sections() -> Iterator[str]:
     yield "## Runs and their cost\n"
     yield _costs(found)
     yield REMARKS["not measured"]
+
+
+def _classified(found: list[Measured]) -> list[Measured]:
+    """Return the runs that are not translations."""
+    return [item for item in found if "bleu" not in item.figures["ece"]["pre"]]
 
 
 def _ran(table: Table) -> Table:

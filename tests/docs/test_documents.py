@@ -1,0 +1,111 @@
+"""The code of the documents runs, and what they say is what it printed."""
+
+import re
+import subprocess
+import sys
+from configparser import ConfigParser
+
+import documents
+import pytest
+from backends import BACKEND
+from documents import ROOT
+from matplotlib import pyplot
+
+import keras_focal
+
+README = documents.README.read_text()
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for path in [documents.README, *ROOT.glob("docs/**/*.md")]
+    if not {"_build", "generated"} & {*path.parts}
+)
+# Run by tests of their own: below, and in tests/cli.
+ELSEWHERE = {"README.md", "docs/guides/pictures.md", "docs/guides/command_line.md"}
+# A distribution strategy stays with the process that made it.
+OWN_PROCESS = {"docs/guides/devices.md"}
+# What a document whose code needs an extra, needs of it.
+EXTRA = {"docs/guides/streaming.md": "apache_beam"}
+
+
+WITH_CODE = [page for page in PAGES if page not in ELSEWHERE and documents.blocks(page, BACKEND)]
+
+
+def in_own_process(*arguments):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("document", WITH_CODE)
+def test_code_of_documents_runs(document, tmp_path, monkeypatch):
+    if document in EXTRA:
+        pytest.importorskip(EXTRA[document], reason="needs an extra")
+    code = "\n".join(documents.blocks(document, BACKEND))
+    monkeypatch.chdir(tmp_path)
+    if document in OWN_PROCESS:
+        answer = in_own_process("-c", code)
+        assert answer.returncode == 0, answer.stderr
+        return
+    documents.run(code)
+    pyplot.close("all")
+
+
+def test_ten_lines_of_the_readme_print_what_it_shows(tmp_path, monkeypatch):
+    """On another machine or backend the weights are others, and so is the last digit."""
+    pytest.importorskip("sklearn", reason="needs an extra")
+    monkeypatch.chdir(tmp_path)
+    printed = documents.run(documents.blocks("README.md")[0])
+    shown = documents.printed_in_readme()
+    numbers = [re.findall(r"[\d.]+(?=[%, ])|[\d.]+(?=%)", text) for text in (printed, shown)]
+    assert re.sub(r"[\d.]+", "#", printed) == re.sub(r"[\d.]+", "#", shown)
+    for found, expected in zip(*numbers, strict=True):
+        assert float(found) == pytest.approx(float(expected), abs=2.5)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="guides run on the default backend")
+def test_guide_of_pictures_draws_what_it_shows(tmp_path):
+    answer = in_own_process(ROOT / "docs/images/draw.py", tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    guide = (ROOT / "docs/guides/pictures.md").read_text()
+    shown = re.findall(r"!\[.+\]\(\.\./images/(\S+)\)", guide)
+    assert sorted(shown) == sorted(path.name for path in tmp_path.iterdir())
+    for name in shown:
+        published = ROOT / "docs/images" / name
+        assert 5_000 < published.stat().st_size < 60_000
+        # Width and height, at fixed places in a PNG.
+        assert published.read_bytes()[16:24] == (tmp_path / name).read_bytes()[16:24]
+
+
+def test_guide_of_pictures_shows_every_picture():
+    code = "\n".join(documents.blocks("docs/guides/pictures.md"))
+    assert {*re.findall(r"plotting\.(\w+)\(", code)} == {*keras_focal.plotting.__all__}
+
+
+def test_gallery_shows_every_example():
+    gallery = (ROOT / "docs/examples/index.md").read_text()
+    headings = set(re.findall(r"^## (\S+?)/?$", gallery, re.M))
+    examples = {path.name for path in (ROOT / "examples").iterdir()} - {
+        "__init__.py",
+        "__pycache__",
+    }
+    assert headings == examples
+
+
+@pytest.mark.parametrize("document", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_between_documents_lead_somewhere(document):
+    for link in re.findall(r"\]\(([^)#<>]+)\)", (ROOT / document).read_text()):
+        if not link.startswith("http"):
+            assert (ROOT / document).parent.joinpath(link).exists(), link
+
+
+def test_readme_installs_from_the_address_in_the_metadata():
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    urls = dict(re.findall(r"(\w+) = (\S+)", setup["metadata"]["project_urls"]))
+    assert set(re.findall(r"git clone (\S+)", README)) == {urls["Source"]}
+    assert f"]({setup['metadata']['url']})" in README
+    extras = {extra for found in re.findall(r'"\.\[(.+?)\]"', README) for extra in found.split(",")}
+    assert extras <= {*setup["options.extras_require"]}
+
+
+def test_no_document_installs_what_is_not_published():
+    for page in PAGES:
+        assert not re.search(r"pip install \"?keras[-_]focal", (ROOT / page).read_text()), page
