@@ -14,7 +14,7 @@ from keras_focal.functional._inputs.labels import Labels, is_left_out
 from keras_focal.functional._inputs.weights import nan_where_no_weight, ones_and_mask
 
 
-class _Given(keras.losses.Loss):
+class _Reduction(keras.losses.Loss):
     """Applies the reduction of Keras to given values."""
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -81,7 +81,9 @@ class Weighting(NamedTuple):
             ValueError: If a weight that counts is negative or not finite, and can be read.
         """
         weights = self.for_keras(reduction)
-        reduce = _Given(reduction=reduction, dtype=keras.backend.standardize_dtype(values.dtype))
+        reduce = _Reduction(
+            reduction=reduction, dtype=keras.backend.standardize_dtype(values.dtype)
+        )
         result = reduce(0.0, values, weights)
         now = None if weights is None else value_now(result)
         if now is not None and np.isnan(now).any():

@@ -126,12 +126,12 @@ def one_class(
     predictions = as_predictions(predictions, labels)
     ids = class_of_each(labels, predictions.shape)
     rows = two_classes(predictions, from_logits)
-    is_it = chosen_class(ops.convert_to_tensor(class_id, dtype="int32"), rows.shape[-1])
+    is_class = chosen_class(ops.convert_to_tensor(class_id, dtype="int32"), rows.shape[-1])
     p = ops.softmax(rows, axis=-1) if from_logits else rows
     # The sum over the other classes stays accurate where p rounds to 1. Given probabilities need
     # not sum to 1.
-    confidence = ops.sum(ops.where(is_it, p, 0.0), axis=-1)
-    complement = ops.sum(ops.where(is_it, 0.0, p), axis=-1) if from_logits else 1.0 - confidence
+    confidence = ops.sum(ops.where(is_class, p, 0.0), axis=-1)
+    complement = ops.sum(ops.where(is_class, 0.0, p), axis=-1) if from_logits else 1.0 - confidence
     if from_logits:
         is_valid = ops.isfinite(confidence + complement)
     else:

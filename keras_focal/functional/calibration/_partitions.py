@@ -181,6 +181,6 @@ def _reach(edges: Tensor, before: Tensor, cells: Tensor) -> tuple[Tensor, Tensor
     place = ops.sum(ops.cast(ends < ops.expand_dims(edges, 1), "int32"), axis=1)
     place = ops.expand_dims(ops.clip(place, 0, size - 1), 1)
     positions = ops.arange(size, dtype="int32")
-    is_before, is_it = (ops.expand_dims(x, -1) for x in (positions < place, positions == place))
+    is_before, is_own = (ops.expand_dims(x, -1) for x in (positions < place, positions == place))
     before = before + ops.sum(ops.where(is_before, cells, 0.0), axis=1)
-    return place[:, 0], before, ops.sum(ops.where(is_it, cells, 0.0), axis=1)
+    return place[:, 0], before, ops.sum(ops.where(is_own, cells, 0.0), axis=1)

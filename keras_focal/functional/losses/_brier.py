@@ -21,7 +21,7 @@ def brier_loss(labels: Tensor, logits: Tensor) -> Tensor:
         labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id
             outside [0, K) raises a ValueError where it can be read, and gives NaN otherwise.
         logits: Float tensor, shape (..., K), K >= 2, any finite values; -inf is allowed for
-            classes that cannot be.
+            impossible classes.
 
     Returns:
         Tensor of shape (...), in [0, 2]; float32 also for half-precision logits.

@@ -25,7 +25,7 @@ def dual_focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.
             entry is the true class. An id outside [0, K) raises a ValueError where it can be read,
             and gives NaN otherwise.
         logits: Float tensor, shape (..., K), K >= 2, any finite values; -inf is allowed for
-            classes that cannot be.
+            impossible classes.
         gamma: Number, tensor broadcastable to (...), or function from p_t to gamma; >= 0. A gamma
             that depends on p_t counts as a constant in the derivative.
 

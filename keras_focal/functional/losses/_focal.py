@@ -39,7 +39,7 @@ def sparse_categorical_focal_crossentropy(
         labels: Integer tensor, shape (...). An id outside [0, K) raises a ValueError where it
             can be read, and gives NaN otherwise.
         logits: Float tensor, shape (..., K), K >= 2, any finite values; -inf is allowed for
-            classes that cannot be.
+            impossible classes.
         gamma: Number, tensor broadcastable to (...), or elementwise function from p_t to gamma;
             >= 0. A number < 0 gives the inverse focal loss -(1 + p_t)^|gamma| log p_t, as does a
             function with a true attribute `is_signed` where it returns gammas < 0.

@@ -32,7 +32,7 @@ def poly_focal_crossentropy(
         labels: Class ids, shape (...) or (..., 1), or rows q, shape (..., K). An id
             outside [0, K) raises a ValueError where it can be read, and gives NaN otherwise.
         logits: Float tensor, shape (..., K), K >= 2, any finite values; -inf is allowed for
-            classes that cannot be.
+            impossible classes.
         gamma: Number, tensor, or function from p to gamma, as for `focal_crossentropy`.
         epsilon: Number >= -1, added to the coefficient 1 of (1 - p_t)^(gamma + 1).
 
