@@ -24,21 +24,21 @@ class Softmax(NamedTuple):
         p: Probabilities, shape (K,), float64.
         p_t: That of the true class.
         complement: 1 - p_t.
-        surprise: -log p_t, the cross-entropy in nats.
+        neg_log_p: -log p_t, the cross-entropy in nats.
     """
 
     p: np.ndarray
     p_t: float
     complement: float
-    surprise: float
+    neg_log_p: float
 
     @classmethod
     def of(cls, logits: np.ndarray, label: int) -> "Softmax":
         """Return the softmax of logits, shape (K,)."""
         p = np.exp(logits - np.logaddexp.reduce(logits))
         margin = np.logaddexp.reduce(np.delete(logits, label)) - logits[label]
-        surprise = np.logaddexp(0.0, margin)
-        return cls(p, float(p[label]), float(np.exp(margin - surprise)), float(surprise))
+        neg_log_p = np.logaddexp(0.0, margin)
+        return cls(p, float(p[label]), float(np.exp(margin - neg_log_p)), float(neg_log_p))
 
 
 class Steps(NamedTuple):
@@ -61,14 +61,14 @@ class Steps(NamedTuple):
     @classmethod
     def of(cls, softmax: Softmax, label: int, gamma: float) -> "Steps":
         """Return the steps; float64 on the host, for which the losses have no place on JAX."""
-        p, p_t, complement, surprise = softmax
+        p, p_t, complement, neg_log_p = softmax
         factor = complement**gamma
         # -log p_t / (1 - p_t) tends to 1.
-        quotient = surprise / complement if complement else 1.0
+        quotient = neg_log_p / complement if complement else 1.0
         ratio = factor * (1.0 + gamma * p_t * quotient)
         direction = p.copy()
         direction[label] = -complement
-        return cls(gamma, factor, factor * surprise, ratio, ratio * direction)
+        return cls(gamma, factor, factor * neg_log_p, ratio, ratio * direction)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> None:
         ("", "value"),
         [
             (f"probability of class {label}, p", figure(softmax.p_t)),
-            ("cross-entropy, -log p", figure(softmax.surprise)),
+            ("cross-entropy, -log p", figure(softmax.neg_log_p)),
             (f"factor, (1 - p)^{steps.gamma:g}", figure(steps.factor)),
             ("focal loss, factor x cross-entropy", figure(steps.loss)),
             (f"gradient against cross-entropy's, g(p, {steps.gamma:g})", figure(steps.ratio)),
@@ -144,7 +144,7 @@ def _values(
         "label": label,
         "probabilities": softmax.p,
         "p": softmax.p_t,
-        "cross_entropy": softmax.surprise,
+        "cross_entropy": softmax.neg_log_p,
         **_of_steps(steps),
         "gammas": {name: _of_steps(row) for name, row in others.items()},
     }

@@ -86,7 +86,7 @@ def test_steps_are_those_of_the_command(page):
         gamma = RULES[case["gamma"]](softmax.p_t) if case["gamma"] in RULES else case["gamma"]
         steps = Steps.of(softmax, case["label"], gamma)
         assert found["probabilities"] == pytest.approx(softmax.p.tolist(), rel=1e-9)
-        assert found["crossEntropy"] == pytest.approx(softmax.surprise, rel=1e-9)
+        assert found["crossEntropy"] == pytest.approx(softmax.neg_log_p, rel=1e-9)
         assert [found["gamma"], found["factor"], found["slope"]] == pytest.approx(
             [gamma, steps.factor, steps.ratio], rel=1e-9
         )

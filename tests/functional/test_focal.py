@@ -226,12 +226,12 @@ def test_soft_binary_targets_follow_equation_5(gamma):
     value, gradient = differentiate(lambda z: binary(targets, z, gamma=gamma), logits)
     expected, slopes = row_by_row(reference.binary_focal, targets, logits, gamma)
     np.testing.assert_allclose(value, expected, rtol=VALUE_TOLERANCE)
-    # The pulls of the two answers cancel where p is near the target: the larger one is the scale.
-    pulls = [
+    # The gradients of the two outcomes cancel near the target: the larger one is the scale.
+    parts = [
         weights * np.abs(row_by_row(reference.binary_focal, 0 * targets + answer, logits, gamma)[1])
         for answer, weights in ((1, targets), (0, 1 - targets))
     ]
-    assert relative_error(gradient, slopes, np.max(pulls, axis=0)).max() <= GRADIENT_TOLERANCE
+    assert relative_error(gradient, slopes, np.max(parts, axis=0)).max() <= GRADIENT_TOLERANCE
 
 
 @pytest.mark.parametrize("as_tensor", [False, True])
@@ -260,8 +260,8 @@ def test_gradient_of_a_hopeless_sample_is_minus_one(kind, gamma, compiled):
         loss_of(kind, labels, 3, gamma=gamma), logits, compiled=compiled
     )
     np.testing.assert_allclose(value, gaps, rtol=1e-6)
-    pull = 1.0 if kind == "binary" else [-1.0, 1.0, 0.0]
-    np.testing.assert_allclose(gradient, np.broadcast_to(pull, logits.shape), atol=1e-6)
+    slope = 1.0 if kind == "binary" else [-1.0, 1.0, 0.0]
+    np.testing.assert_allclose(gradient, np.broadcast_to(slope, logits.shape), atol=1e-6)
 
 
 def extreme_logits(dtype):

@@ -84,17 +84,17 @@ def test_binary_loss_has_the_inverse_form(gamma, compiled):
     assert_matches(found, expected)
 
 
-def test_inverse_loss_is_at_least_cross_entropy_and_pulls_less():
+def test_inverse_loss_is_at_least_cross_entropy_with_a_finite_gradient():
     loss, gradient = value_and_gradient(
         lambda z: functional.sparse_categorical_focal_crossentropy(LABELS, z, gamma=-2.0), LOGITS
     )
-    plain, pull = value_and_gradient(
+    plain, slope = value_and_gradient(
         lambda z: functional.sparse_categorical_focal_crossentropy(LABELS, z, gamma=0.0), LOGITS
     )
     assert np.all(loss >= plain)
     assert np.isfinite(gradient).all()
-    # (1 + p)^2 of a sure sample: its pull towards confidence is not damped.
-    assert np.all(np.abs(gradient[:3]) >= np.abs(pull[:3]))
+    # (1 + p)^2 of a sure sample: its gradient is not reduced.
+    assert np.all(np.abs(gradient[:3]) >= np.abs(slope[:3]))
 
 
 def test_binned_gamma_takes_the_upper_bin_at_an_edge_and_has_the_shape_of_p():

@@ -95,13 +95,13 @@ def test_platt_and_beta_are_normalised_sigmoids(rng):
     logits = rng.normal(0, 2, (50, 4)).astype("float32")
     p = softmax(logits.astype("float64"))
     a, b, c = rng.uniform(0.5, 2, (3, 4)).astype("float32")
-    odds = np.log(p / (1 - p))
+    log_odds = np.log(p / (1 - p))
     for found, inside in (
         (
             functional.platt_map(
                 ops.convert_to_tensor(logits), *map(ops.convert_to_tensor, (a, c))
             ),
-            a * odds + c,
+            a * log_odds + c,
         ),
         (
             functional.beta_map(*map(ops.convert_to_tensor, (logits, a, b, c))),

@@ -23,9 +23,9 @@ def _fit_tables(
 ) -> Fitted:
     classes, targets = targets_of(sample, options.smoothing)
     log_p, log_q = log_probabilities(sample.logits)
-    odds, weighed = log_p - log_q, sample.weights > 0
+    log_odds, weighed = log_p - log_q, sample.weights > 0
     tables = [
-        table(odds[weighed, k], targets[weighed, k], sample.weights[weighed]) for k in classes
+        table(log_odds[weighed, k], targets[weighed, k], sample.weights[weighed]) for k in classes
     ]
     return Fitted(
         apply=partial(_tabulated, tables=tables, classes=classes, look_up=look_up),
