@@ -28,7 +28,7 @@ def check_probabilities(
     """
     is_inside = (low >= -tolerance) & (high <= 1.0 + tolerance)
     is_sum = (np.abs(total - 1.0) <= tolerance) | is_binary
-    # On torch, Keras asks for shapes with nothing but ones in place of predictions.
+    # On torch, Keras infers shapes with ones in place of predictions.
     if np.all(is_inside & is_sum) or np.all((low == 1.0) & (high == 1.0)):
         return
     # A NaN shows in the sum, an infinity in the extremes.

@@ -119,7 +119,7 @@ def _check_labels_and_weights(
     if not is_bad.any():
         return
     given = value_now(labels)
-    # On torch, Keras asks for shapes with nothing but ones in place of labels.
+    # On torch, Keras infers shapes with ones in place of labels.
     if given is None or (given.ndim > found.ndim and given.shape[-1] > 1 and np.all(given == 1)):
         return
     index = np.unravel_index(is_bad.argmax(), is_bad.shape)

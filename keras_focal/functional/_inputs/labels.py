@@ -194,7 +194,7 @@ def check_labels(labels: Labels, num_classes: int, *, are_outputs: bool = False)
     is_wrong = np.isnan(wrong) & counts
     if not is_wrong.any():
         return
-    # On torch, Keras asks for shapes with nothing but ones in place of labels.
+    # On torch, Keras infers shapes with ones in place of labels.
     if given.ndim > is_wrong.ndim and given.shape[-1] > 1 and np.all(given == 1):
         return
     place = place_of(is_wrong)
