@@ -1,5 +1,6 @@
 """What is fitted to many predictions: the same temperature, in memory that does not grow."""
 
+import gc
 import tracemalloc
 
 import keras
@@ -25,6 +26,7 @@ class Maps(keras.utils.PyDataset):
         return self.batches
 
     def __getitem__(self, index):
+        gc.collect()  # torch leaves cycles to the collector
         rng = np.random.default_rng(index)
         x = rng.normal(0, 2, (BATCH, *SHAPE, CLASSES)).astype("float32")
         labels = (x + rng.gumbel(0, 1, x.shape)).argmax(axis=-1)

@@ -178,7 +178,7 @@ def test_exported_model_serves_every_map_without_keras(logits, tmp_path):
         (lambda: layers.MatrixScaling([[1.0, 0.0]], [0.0]), "one entry per class"),
         (lambda: layers.DirichletCalibration([[1.0]], [0.0]), "two classes or more"),
         (lambda: layers.BetaCalibration([-1.0], [1.0], [0.0]), "`a` must be numbers >= 0"),
-        (lambda: layers.EnsembleTemperatureScaling(1.0, [1.0, 1.0, 0.0]), "of sum 1"),
+        (lambda: layers.EnsembleTemperatureScaling(1.0, [1.0, 1.0, 0.0]), "that sum to 1"),
         (lambda: layers.EnsembleTemperatureScaling(0.0, [1.0, 0.0, 0.0]), "`temperature` must"),
         (lambda: layers.HistogramBinning([[0.0]], [[0.5]]), "one more number than `edges`"),
         (lambda: layers.HistogramBinning([[0.0]], [[0.5, 1.5]]), r"numbers in \[0, 1\]"),
