@@ -358,7 +358,7 @@ def test_outputs_have_a_callback_each():
     )
     x, y = held_out(0.9, 0.7)
     targets = {"a": y, "b": 1 - y}
-    with pytest.raises(ValueError, match=r"Received: 2 of them.*Give each output a callback"):
+    with pytest.raises(ValueError, match=r"Received: 2 of them.*Use one callback for each output"):
         model.fit(x, targets, verbose=0, callbacks=[AdaptiveGamma()])
     callbacks = [AdaptiveGamma(rule=rules[n], metric=f"{n}_error") for n in "ab"]
     how = {"batch_size": len(x), "verbose": 0}
@@ -383,7 +383,7 @@ def test_bounds_out_of_order_are_refused(low, high):
 
 
 def test_bound_within_the_switch_is_refused():
-    with pytest.raises(ValueError, match=r"within `switch` of 0.*low=0.2 or more to keep it out"):
+    with pytest.raises(ValueError, match=r"within `switch` of 0.*low=0.2 or more to rule it out"):
         AdaptiveGamma(low=0.0)
 
 

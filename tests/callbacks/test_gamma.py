@@ -562,7 +562,7 @@ def test_model_without_a_focal_loss_is_refused(loss):
 
 @pytest.mark.parametrize("gamma", ["FLSD-53", SampleDependentGamma([0.5], [3.0, 1.0])])
 def test_sample_dependent_gamma_is_refused(gamma):
-    with pytest.raises(ValueError, match=r"gamma is a number.*Received: gamma=Sample.*Leave the"):
+    with pytest.raises(ValueError, match=r"gamma is a number.*Received: gamma=Sample.*Remove the"):
         train(logit_model(focal(gamma)))
 
 

@@ -187,7 +187,7 @@ def test_ignored_class_of_one_output_is_compared_before_the_threshold(build):
 
 @pytest.mark.parametrize("label", [2, -1, np.nan])
 def test_label_of_one_output_outside_zero_to_one_raises(label):
-    with pytest.raises(ValueError, match=r"numbers in \[0, 1\], for one output column"):
+    with pytest.raises(ValueError, match=r"numbers in \[0, 1\] for one output column"):
         metrics.ECE().update_state([1, label], [[0.75], [0.25]])
 
 
