@@ -9,6 +9,7 @@ from keras_focal.layers._linear import DirichletCalibration, MatrixScaling, Vect
 from keras_focal.layers._one_vs_rest import BetaCalibration, PlattScaling
 from keras_focal.layers._piecewise import HistogramBinning, IsotonicRegression
 from keras_focal.layers._posterior import FocalPosterior
+from keras_focal.layers._structured import StructuredMatrixScaling, StructuredVectorScaling
 from keras_focal.layers._temperature import TemperatureScaling
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "IsotonicRegression",
     "MatrixScaling",
     "PlattScaling",
+    "StructuredMatrixScaling",
+    "StructuredVectorScaling",
     "TemperatureScaling",
     "VectorScaling",
 ]

@@ -36,6 +36,8 @@ def maps(classes):
         "isotonic": layers.IsotonicRegression(edges, rising),
     }
     if classes > 1:
+        made["structured_vector"] = layers.StructuredVectorScaling(2.0, ones, offsets)
+        made["structured_matrix"] = layers.StructuredMatrixScaling(2.0, matrix, offsets)
         made["dirichlet"] = layers.DirichletCalibration(matrix, offsets)
         made["temperatures"] = layers.TemperatureScaling([0.5, 1.0, 2.0, 4.0][:classes])
     return made

@@ -23,6 +23,8 @@ IDENTITIES = {
     "VectorScaling": lambda k: ([*ones(k)], [*ones(k, 0.0)]),
     "MatrixScaling": lambda k: (np.eye(k).tolist(), ones(k, 0.0)),
     "DirichletCalibration": lambda k: (np.eye(k).tolist(), ones(k, 0.0)),
+    "StructuredVectorScaling": lambda k: (1.0, ones(k), ones(k, 0.0)),
+    "StructuredMatrixScaling": lambda k: (1.0, np.eye(k).tolist(), ones(k, 0.0)),
     "PlattScaling": lambda k: (ones(k), ones(k, 0.0)),
     "BetaCalibration": lambda k: (ones(k), ones(k), ones(k, 0.0)),
     "EnsembleTemperatureScaling": lambda k: (1.0, [0.5, 0.5, 0.0]),
@@ -40,6 +42,8 @@ CHANGED = {
     "VectorScaling": ([1.0, 1.0, 1.0], [0.0, 0.0, 4.0]),
     "MatrixScaling": ([[1.0, 0, 0], [0, 1, 0], [2, 0, 1]], [0.0, 0.0, 0.0]),
     "DirichletCalibration": ([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]], [0.0, 0.0, 4.0]),
+    "StructuredVectorScaling": (2.0, [1.0, 1.0, 1.0], [0.0, 0.0, 4.0]),
+    "StructuredMatrixScaling": (2.0, np.eye(3).tolist(), [0.0, 0.0, 4.0]),
     "PlattScaling": ([1.0, 1.0, 1.0], [0.0, 0.0, 4.0]),
     "BetaCalibration": ([1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [0.0, 0.0, 4.0]),
     "IsotonicRegression": (
@@ -48,6 +52,7 @@ CHANGED = {
     ),
     "HistogramBinning": ([[0.0]] * 3, [[0.0, 0.25], [0.0, 0.25], [0.5, 0.75]]),
 }
+SEVERAL_CLASSES = ("DirichletCalibration", "StructuredVectorScaling", "StructuredMatrixScaling")
 every_map = pytest.mark.parametrize("name", IDENTITIES)
 
 
@@ -73,7 +78,7 @@ def test_probabilities_go_through_their_logits(name, logits):
     np.testing.assert_allclose(found, p, atol=ROUNDING.get(name, 2e-6))
 
 
-@pytest.mark.parametrize("name", [name for name in IDENTITIES if name[:2] != "Di"])
+@pytest.mark.parametrize("name", [name for name in IDENTITIES if name not in SEVERAL_CLASSES])
 @pytest.mark.parametrize("inputs", ["logits", "probabilities"])
 def test_binary_identity_gives_the_probability_back(name, inputs, logits):
     z = logits[:, :1]
@@ -177,6 +182,9 @@ def test_exported_model_serves_every_map_without_keras(logits, tmp_path):
         (lambda: layers.MatrixScaling([1.0], [0.0]), "`matrix` must be rows of finite"),
         (lambda: layers.MatrixScaling([[1.0, 0.0]], [0.0]), "one entry per class"),
         (lambda: layers.DirichletCalibration([[1.0]], [0.0]), "two classes or more"),
+        (lambda: layers.StructuredVectorScaling(0.0, [1.0], [0.0]), "`temperature` must"),
+        (lambda: layers.StructuredVectorScaling(1.0, [1.0], [0.0]), "two classes or more"),
+        (lambda: layers.StructuredMatrixScaling(1.0, [[1.0, 0.0]], [0.0]), "one entry per class"),
         (lambda: layers.BetaCalibration([-1.0], [1.0], [0.0]), "`a` must be numbers >= 0"),
         (lambda: layers.EnsembleTemperatureScaling(1.0, [1.0, 1.0, 0.0]), "that sum to 1"),
         (lambda: layers.EnsembleTemperatureScaling(0.0, [1.0, 0.0, 0.0]), "`temperature` must"),
