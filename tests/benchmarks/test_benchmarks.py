@@ -1,11 +1,13 @@
 """Every benchmark runs, and the page of benchmarks is made from the results."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import maps
 import pytest
 import report
 from backends import BACKEND
@@ -20,6 +22,7 @@ SCRIPTS = {
         "linear_head",
         "metrics",
         "temperature",
+        "maps",
         "streaming",
         "combine",
         "import_time",
@@ -47,3 +50,8 @@ def test_benchmark_runs(name):
 
 def test_page_is_made_from_the_results():
     assert report.PAGE.read_text() == report.page()
+
+
+def test_page_of_maps_is_made_from_the_results():
+    result = json.loads((report.RESULTS / "maps_compared.json").read_text())
+    assert maps.PAGE.read_text() == maps.page(result)

@@ -12,10 +12,10 @@ from backends import to_numpy
 from keras import ops
 
 from keras_focal.calibration import fit_map
-from keras_focal.calibration.maps import METHODS, _solvers
+from keras_focal.calibration.maps import METHODS, _softmax, _solvers
 
 ALONE = ("temperature", "vector", "platt", "beta", "ensemble_temperature", "histogram", "isotonic")
-FIXED = {"off_diagonal": 0.1, "bias": 0.1}
+FIXED = {"diagonal": 0.05, "off_diagonal": 0.1, "bias": 0.1}
 pytestmark = pytest.mark.filterwarnings("ignore:The .* map has no best parameters")
 
 
@@ -106,7 +106,7 @@ def test_a_seed_gives_the_same_figures_again(rng):
 
 def test_figures_are_plain_numbers(rng):
     fit = fit_map(*sample(rng, 60), "matrix", **FIXED)
-    names = {part.name for part in dataclasses.fields(fit)} - {"layer", "comparison"}
+    names = {part.name for part in dataclasses.fields(fit)} - {"layer", "comparison", "skipped"}
     values = [getattr(fit, name) for name in names]
     assert {type(value) for value in values} <= {float, int, str, bool}
 
@@ -115,95 +115,199 @@ def test_auto_takes_the_least_held_out_likelihood_and_lists_what_it_compared(rng
     logits, labels = sample(rng, 250, 3)
     fit = fit_map(logits, labels, "auto", **FIXED)
     assert {row.method for row in fit.comparison} == set(METHODS)
+    assert fit.skipped == ()
     nll = [row.nll for row in fit.comparison]
     assert nll == sorted(nll)
-    assert (fit.method, fit.nll_after) == (fit.comparison[0].method, nll[0])
+    best = fit.comparison[0]
+    assert (fit.method, fit.nll_after, fit.error_after) == (best.method, best.nll, best.error)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_auto_stays_at_the_temperature_where_nothing_else_is_surely_better(seed):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (4000, 3))
+    labels = (logits + rng.gumbel(0, 1, logits.shape)).argmax(axis=1)
+    auto, plain = (
+        fit_map(2 * logits[:150], labels[:150], method, keep_top_class=method == "auto")
+        for method in ("auto", "temperature")
+    )
+    nll = [
+        -np.log(of_layer(fit, 2 * logits[150:]))[np.arange(3850), labels[150:]].mean()
+        for fit in (auto, plain)
+    ]
+    assert nll[0] < nll[1] + 1e-3
+
+
+def test_auto_keeps_the_top_class_where_it_is_told_to(rng):
+    logits, labels = sample(rng, 250, 3)
+    fit = fit_map(logits, labels, "auto", keep_top_class=True)
+    tried, skipped = ({row.method for row in rows} for rows in (fit.comparison, fit.skipped))
+    assert tried == {"temperature", "focal_temperature", "ensemble_temperature"}
+    assert skipped == set(METHODS) - tried
+    assert fit.error_after == fit.error_before
+    np.testing.assert_array_equal(of_layer(fit, logits).argmax(1), logits.argmax(1))
+
+
+def test_auto_begins_no_fit_after_its_time(rng):
+    logits, labels = sample(rng, 250, 3)
+    fit = fit_map(logits, labels, "auto", max_seconds=0)
+    assert fit.method == "temperature"
+    assert [row.method for row in fit.comparison] == ["temperature"]
+    assert {row.reason for row in fit.skipped} == {"0 seconds were spent"}
+    assert len(fit.skipped) == len(METHODS) - 1
 
 
 def test_auto_of_one_logit_leaves_out_what_is_the_same(rng):
     logits, labels = sample(rng, 250, 2)
     fit = fit_map(logits[:, 1:] - logits[:, :1], labels, "auto")
-    assert {row.method for row in fit.comparison} == set(METHODS) - {
-        "vector",
-        "matrix",
-        "dirichlet",
-    }
+    assert {row.method for row in fit.comparison} == set(METHODS) - set(LINEAR)
 
 
 @pytest.mark.parametrize("method", ["matrix", "dirichlet"])
-def test_strength_is_chosen_by_held_out_likelihood(rng, method):
+def test_strength_off_the_diagonal_is_chosen_by_held_out_likelihood(rng, method):
     logits, labels = sample(rng)
     fit = fit_map(logits, labels, method)
-    assert fit.off_diagonal == fit.bias
     for strength in (fit.off_diagonal * 10, fit.off_diagonal / 10):
-        other = fit_map(logits, labels, method, off_diagonal=strength, bias=strength)
+        other = fit_map(logits, labels, method, off_diagonal=strength, bias=fit.bias)
         assert other.nll_after >= fit.nll_after - 1e-6
     assert fit.num_parameters == 20
+
+
+def test_biased_classes_are_corrected_where_too_few_labels_say_which_are_confused(rng):
+    logits = rng.normal(0, 1.5, (5000, 20))
+    truth = logits + rng.normal(0, 1.5, 20) + rng.gumbel(0, 1, logits.shape)
+    labels = truth.argmax(axis=1)
+    fit = fit_map(logits[:1000], labels[:1000], "matrix")
+    # A strength of both that is one number has to choose between them.
+    assert fit.off_diagonal >= 1000 * fit.bias
+    tied = fit_map(logits[:1000], labels[:1000], "matrix", off_diagonal=1.0, bias=1.0)
+    nll = [
+        -np.log(of_layer(one, logits[1000:]))[np.arange(4000), labels[1000:]].mean()
+        for one in (fit, tied)
+    ]
+    assert nll[0] < nll[1] - 0.02
+
+
+@pytest.mark.parametrize("method", ["vector", "structured_vector", "structured_matrix"])
+def test_strengths_shrink_with_the_number_of_samples(rng, method):
+    logits, labels = sample(rng, 300)
+    few, many = (
+        fit_map(np.tile(logits, (times, 1)), np.tile(labels, times), method, folds=0)
+        for times in (1, 4)
+    )
+    assert (few.diagonal, few.bias) == (16 / 300, 16 / 300)
+    assert few.off_diagonal == (144 / 300 if "matrix" in method else None)
+    assert many.bias == few.bias / 4
+    assert many.nll_after < few.nll_after
+
+
+def test_few_labels_leave_a_structured_map_at_the_temperature(rng):
+    logits, labels = sample(rng, 300)
+    plain = fit_map(logits, labels, "temperature", folds=0)
+    held = fit_map(
+        logits, labels, "structured_matrix", folds=0, diagonal=1e9, off_diagonal=1e9, bias=1e9
+    )
+    assert held.nll_after == pytest.approx(plain.nll_after, abs=1e-6)
 
 
 # --- optima
 
 
-def objective_of_linear(features, labels, matrix, bias, off_diagonal, bias_strength, temperature):
-    """Mean NLL and ODIR penalty, from their definition."""
-    z = features @ matrix.T + bias
+LINEAR = ("vector", "matrix", "dirichlet", "structured_vector", "structured_matrix")
+
+
+def features_of(method, logits, temperature):
+    """Return f of W f + b, with a W of 1 near the temperature, from the definition of each map."""
+    if method.startswith("structured"):
+        return np.log(reference.softmax64(logits / temperature))
+    f = np.log(reference.softmax64(logits)) if method == "dirichlet" else logits
+    return f / temperature
+
+
+def objective_of_linear(features, labels, matrix, bias):
+    """Mean NLL and the penalties of FIXED, from their definition."""
     k = len(bias)
-    off = (matrix * temperature)[~np.eye(k, dtype=bool)]
-    penalty = off_diagonal * (off**2).sum() / (k * (k - 1)) + bias_strength * (bias**2).mean()
-    return reference.nll(labels, z) + penalty
+    shift = matrix - np.eye(k)
+    off = shift[~np.eye(k, dtype=bool)]
+    return (
+        reference.nll(labels, features @ matrix.T + bias)
+        + FIXED["off_diagonal"] * (off**2).sum() / (k * (k - 1))
+        + FIXED["diagonal"] * (np.diag(shift) ** 2).mean()
+        + FIXED["bias"] * (bias**2).mean()
+    )
 
 
-@pytest.mark.parametrize("method", ["vector", "matrix", "dirichlet"])
+@pytest.mark.parametrize("method", LINEAR)
 def test_linear_map_is_at_the_minimum_in_every_direction(rng, method):
     logits, labels = sample(rng)
     fit = fit_map(logits, labels, method, folds=0, **FIXED)
     assert fit.converged
-    config = fit.layer.get_config()
+    config, temperature = fit.layer.get_config(), reference.best_temperature(labels, logits)
+    is_diagonal = "vector" in method
+    matrix = np.diag(config["scale"]) if is_diagonal else np.array(config["matrix"])
     bias = np.array(config["bias"])
-    matrix = np.diag(config["scale"]) if method == "vector" else np.array(config["matrix"])
-    features = np.log(reference.softmax64(logits)) if method == "dirichlet" else logits
-    temperature = reference.best_temperature(labels, logits)
-    strengths = (0.0, 0.0) if method == "vector" else (0.1, 0.1)
-    least = objective_of_linear(features, labels, matrix, bias, *strengths, temperature)
-    mask = np.eye(4) if method == "vector" else np.ones((4, 4))
+    if not method.startswith("structured"):
+        matrix = matrix * temperature
+    features = features_of(method, logits, temperature)
+    least = objective_of_linear(features, labels, matrix, bias)
+    mask = np.eye(4) if is_diagonal else np.ones((4, 4))
     for _ in range(20):
         step = 1e-3 * rng.normal(size=(5, 4))
         for sign in (1, -1):
-            moved = objective_of_linear(
-                features,
-                labels,
-                matrix + sign * step[:4] * mask,
-                bias + sign * step[4],
-                *strengths,
-                temperature,
-            )
-            assert moved > least
+            moved = (matrix + sign * step[:4] * mask, bias + sign * step[4])
+            assert objective_of_linear(features, labels, *moved) > least
 
 
-@pytest.mark.parametrize("is_diagonal", [True, False])
-def test_gradient_and_curvature_equal_finite_differences(rng, is_diagonal):
+@pytest.mark.parametrize("kind", [_softmax.Diagonal, _softmax.Full])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradient_and_curvature_equal_finite_differences(rng, kind, dtype):
     logits, labels = sample(rng, 60, 3)
     weights = rng.uniform(0, 2, 60)
-    problem = _solvers.Softmax(logits, labels, weights, is_diagonal=is_diagonal)
-    at = problem.start + 0.1 * rng.normal(size=problem.start.shape)
-    value, residuals, p = problem.loss(problem.predictors(at))
-    gradient = problem.adjoint(residuals)
-    assert value == pytest.approx(
-        reference.nll(labels, problem.predictors(at), weights=weights), rel=1e-12
-    )
+    shape = (2, 3) if kind is _softmax.Diagonal else (3, 4)
+    penalty = rng.uniform(0, 1, shape)
+    problem = kind(logits, labels, weights, penalty)
+    shift = 0.1 * rng.normal(size=shape)
+    at = problem.start + shift
+    value, p = problem.value(at)
+    z = problem.predictors(at)
+    expected = reference.nll(labels, z, weights=weights) + 0.5 * (problem.penalty * shift**2).sum()
+    assert value == pytest.approx(expected, rel=1e-12)
     direction = rng.normal(size=at.shape)
-    product = problem.adjoint(problem.curvature(p, problem.predictors(direction)))
     sides = []
     for sign in (1e-5, -1e-5):
-        v, r, _ = problem.loss(problem.predictors(at + sign * direction))
-        sides.append((v, problem.adjoint(r)))
-    assert (sides[0][0] - sides[1][0]) / 2e-5 == pytest.approx(gradient @ direction, rel=1e-6)
-    np.testing.assert_allclose((sides[0][1] - sides[1][1]) / 2e-5, product, rtol=1e-5, atol=1e-8)
-    units = np.eye(len(at))
-    curvatures = [
-        unit @ problem.adjoint(problem.curvature(p, problem.predictors(unit))) for unit in units
-    ]
-    np.testing.assert_allclose(problem.diagonal(p), curvatures, rtol=1e-9)
+        v, q = problem.value(at + sign * direction)
+        sides.append((v, problem.gradient(at + sign * direction, q)))
+    slope = (problem.gradient(at, p) * direction).sum()
+    assert (sides[0][0] - sides[1][0]) / 2e-5 == pytest.approx(slope, rel=1e-6)
+    curvature = problem.curvature(p, dtype)
+    rounding = 1e-5 if dtype == "float32" else 1e-8
+    expected = (sides[0][1] - sides[1][1]) / 2e-5
+    np.testing.assert_allclose(curvature.product(direction), expected, rtol=1e-4, atol=rounding)
+    units = np.eye(at.size).reshape(-1, *at.shape)
+    own = [(unit * curvature.product(unit)).sum() for unit in units]
+    np.testing.assert_allclose(curvature.diagonal.ravel(), own, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [_softmax.Diagonal, _softmax.Full])
+def test_minimum_does_not_depend_on_where_the_search_begins(rng, kind):
+    logits, labels = sample(rng, 200, 5)
+    shape = (2, 5) if kind is _softmax.Diagonal else (5, 6)
+    problem = kind(logits, labels, np.ones(200), np.full(shape, 1e-3))
+    found = problem.solve()
+    again = problem.solve(found.parameters + rng.normal(size=shape))
+    assert found.converged
+    assert again.converged
+    np.testing.assert_allclose(found.parameters, again.parameters, atol=1e-6)
+
+
+def test_very_many_classes_are_solved_without_blocks(rng, monkeypatch):
+    monkeypatch.setattr(_softmax, "_MOST_BLOCKS", 0)
+    logits, labels = sample(rng, 300, 6)
+    found = _softmax.Full(logits / 2, labels, np.ones(300), np.full((6, 7), 1e-2)).solve()
+    monkeypatch.undo()
+    expected = _softmax.Full(logits / 2, labels, np.ones(300), np.full((6, 7), 1e-2)).solve()
+    assert found.converged
+    assert found.value == pytest.approx(expected.value, rel=1e-12)
 
 
 def test_beta_parameters_below_zero_are_held_there(rng):
@@ -250,7 +354,7 @@ def test_probabilities_do_not_change_with_the_scale_of_logits(rng, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_two_classes_and_one_logit_have_one_map(rng, method):
-    if method in ("vector", "matrix", "dirichlet"):
+    if method in LINEAR:
         pytest.skip("two classes have more parameters there")
     logits, labels = sample(rng, classes=2)
     two = fit_map(logits, labels, method, folds=0)
@@ -312,11 +416,27 @@ def test_vector_and_matrix_agree_with_scikit_learn(real_data, published):
     linear_model = pytest.importorskip("sklearn.linear_model")
     logits, labels = published(real_data, "flsd53")
     # Without regularisation both maximise the likelihood of the same family.
-    fit = fit_map(logits, labels, "matrix", folds=0, off_diagonal=0.0, bias=0.0)
+    fit = fit_map(logits, labels, "matrix", folds=0, diagonal=0.0, off_diagonal=0.0, bias=0.0)
     peer = linear_model.LogisticRegression(C=1e9, tol=1e-9, max_iter=5000).fit(logits, labels)
     expected = -np.log(peer.predict_proba(logits)[np.arange(2000), labels]).mean()
     # Ours is the lower of the two: LogisticRegression stops where its steps no longer help.
     assert expected - 1e-4 < fit.nll_after < expected + 1e-7
+
+
+@pytest.mark.parametrize(
+    ("method", "peer"),
+    [("structured_vector", "SVSCalibrator"), ("structured_matrix", "SMSCalibrator")],
+)
+def test_structured_maps_agree_with_probmetrics(real_data, published, method, peer):
+    logistic = pytest.importorskip("probmetrics.calibrators.logistic")
+    logits, labels = published(real_data, "cross_entropy")
+    p = reference.softmax64(logits).astype("float32")
+    fit = fit_map(p, labels, method, folds=0, from_logits=False)
+    expected = getattr(logistic, peer)().fit(p, labels).predict_proba(p)
+    # The peer fits in float32, and mixes a little of the uniform into its temperature.
+    assert np.abs(of_layer(fit, p) - expected).max() < 5e-3
+    nll = -np.log(expected[np.arange(len(labels)), labels]).mean()
+    assert fit.nll_after == pytest.approx(nll, abs=5e-4)
 
 
 def test_platt_and_isotonic_agree_with_scikit_learn(real_data, published):
@@ -365,7 +485,7 @@ def test_histogram_agrees_with_netcal(real_data, published):
     [
         (
             {"method": "focal"},
-            "`method` must be one of 'temperature', 'focal_temperature', 'vector'.*'auto'",
+            "`method` must be one of 'temperature', 'focal_temperature', .*'auto'",
         ),
         ({"binning": "equal"}, "`binning` must be one of 'balanced', 'equal_width'"),
         ({"logits": np.zeros((0, 4)), "labels": []}, "at least one prediction"),
@@ -378,7 +498,10 @@ def test_histogram_agrees_with_netcal(real_data, published):
         ({"folds": 1}, "`folds` must be 0 or from 2"),
         ({"folds": 61}, "number of predictions, 60"),
         ({"folds": 0, "method": "auto"}, "`folds` must be >= 2 with method='auto'"),
-        ({"off_diagonal": -1.0}, "`off_diagonal` must be None or a finite number >= 0"),
+        ({"off_diagonal": -1.0}, "`off_diagonal` must be a finite number >= 0.*None lets"),
+        ({"keep_top_class": True}, "unless method='auto'"),
+        ({"max_seconds": 1.0}, "unless method='auto'"),
+        ({"max_seconds": -1.0, "method": "auto"}, "`max_seconds` must be a finite number >= 0"),
         ({"map_bins": 0}, "`map_bins` must be a whole number >= 1"),
         ({"sample_weight": -np.ones(60)}, "`sample_weight` must be finite"),
     ],

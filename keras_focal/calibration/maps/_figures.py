@@ -16,10 +16,11 @@ class Figures(NamedTuple):
     ece: float
     ada_ece: float
     brier: float
+    error: float
 
 
 def figures(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, bins: int) -> Figures:
-    """Return NLL, ECE, AdaECE and Brier score of logits, shape (N, K >= 2)."""
+    """Return NLL, ECE, AdaECE, Brier score and error of logits, shape (N, K >= 2)."""
     reading = Data([HeldOut(logits, labels, weights)], bins).at(1.0)
     p = softmax(logits)
     rows = np.arange(len(labels))
@@ -30,6 +31,7 @@ def figures(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, bins: i
         ece=reading.ece,
         ada_ece=_adaptive_error(complement, weights * (wrong - complement), weights, bins),
         brier=float(weights @ squares / weights.sum()),
+        error=float(weights @ wrong / weights.sum()),
     )
 
 

@@ -2,13 +2,13 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_focal._validation.choices import check_choice
-from keras_focal._validation.numbers import check_count
+from keras_focal._validation.numbers import check_at_least, check_count
 from keras_focal.calibration.given import (
     LOWEST,
     NOTHING_COUNTS,
@@ -16,28 +16,10 @@ from keras_focal.calibration.given import (
     HeldOut,
     check_predictions,
 )
-from keras_focal.calibration.maps._figures import Figures, figures
-from keras_focal.calibration.maps._registry import METHODS, Method
-from keras_focal.calibration.maps._sample import Fitted, Options, Sample, held_out
-from keras_focal.calibration.maps._solvers import libraries
-
-
-class MapScores(NamedTuple):
-    """Held-out scores of one method.
-
-    Attributes:
-        method: Its name.
-        nll: Mean negative log-likelihood in nats.
-        ece: Expected calibration error, a fraction.
-        ada_ece: Adaptive expected calibration error, a fraction.
-        brier: Brier score, 0 to 2.
-    """
-
-    method: str
-    nll: float
-    ece: float
-    ada_ece: float
-    brier: float
+from keras_focal.calibration.maps._choose import Limits, MapScores, SkippedMap, chosen_map
+from keras_focal.calibration.maps._figures import figures
+from keras_focal.calibration.maps._registry import METHODS
+from keras_focal.calibration.maps._sample import Options, Sample
 
 
 @dataclass(frozen=True)
@@ -53,7 +35,8 @@ class MapFit:
         at_bound: Whether a parameter is at a bound of its search (that of the temperature, 0 of a
             parameter of beta calibration or of a weight of the mixture), or the likelihood has no
             maximum: a class has no label, or a vector map makes every prediction right.
-        off_diagonal: Strength of that regularisation. None for other maps.
+        diagonal: Strength of that regularisation. None for other maps.
+        off_diagonal: Likewise.
         bias: Likewise.
         num_samples: Number of predictions.
         folds: Number of folds behind the scores. 0 if they are of the data of the fit, on which a
@@ -66,7 +49,10 @@ class MapFit:
         ada_ece_after: The same of held-out predictions of the map.
         brier_before: Brier score, 0 to 2, without the map.
         brier_after: The same of held-out predictions of the map.
-        comparison: `MapScores` of each method that was tried, best first.
+        error_before: Share of the predictions whose top class is not the label, without the map.
+        error_after: The same of held-out predictions of the map.
+        comparison: `MapScores` of each method that was tried, lowest NLL first.
+        skipped: `SkippedMap`, a name and a reason, of each method that "auto" did not try.
         reason: Why the map has no best parameters, in words. Empty otherwise.
     """
 
@@ -76,6 +62,7 @@ class MapFit:
     iterations: int
     converged: bool
     at_bound: bool
+    diagonal: float | None
     off_diagonal: float | None
     bias: float | None
     num_samples: int
@@ -88,7 +75,10 @@ class MapFit:
     ada_ece_after: float
     brier_before: float
     brier_after: float
+    error_before: float
+    error_after: float
     comparison: tuple[MapScores, ...]
+    skipped: tuple[SkippedMap, ...]
     reason: str = ""
 
 
@@ -103,11 +93,14 @@ def fit_map(
     folds: int = 5,
     seed: int = 0,
     num_bins: int = 15,
+    diagonal: float | None = None,
     off_diagonal: float | None = None,
     bias: float | None = None,
     smoothing: bool = True,
     map_bins: int = 30,
     binning: str = "balanced",
+    max_seconds: float | None = None,
+    keep_top_class: bool = False,
     verbose: int = 0,
 ) -> MapFit:
     """Fit a calibration map to held-out logits, and measure it by cross-validation.
@@ -122,9 +115,11 @@ def fit_map(
             class. All must be finite. With `from_logits=False`, probabilities.
         labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K). For independent
             labels see `multi_label` of `fit_temperature`, or fit the columns one by one.
-        method: "temperature", "focal_temperature", "vector", "matrix", "dirichlet", "platt",
-            "beta", "ensemble_temperature", "histogram" or "isotonic". "auto" tries all of them and
-            takes the one with the lowest held-out NLL.
+        method: "temperature", "focal_temperature", "structured_vector", "structured_matrix",
+            "vector", "matrix", "dirichlet", "platt", "beta", "ensemble_temperature", "histogram" or
+            "isotonic". "auto" tries all of them, the cheapest first, and takes the one with the
+            lowest held-out NLL whose gain over the temperature exceeds the standard error of that
+            gain, or else the temperature.
         from_logits: Whether `logits` are logits or probabilities. The layer takes the same. A
             warning gives the number of probabilities that were rounded to 0 or 1.
         sample_weight: None, or weights >= 0 of the shape of the class ids. A whole number counts as
@@ -133,11 +128,15 @@ def fit_map(
         folds: Number of folds, >= 2. 0 measures the map on the data of the fit.
         seed: Seed of the random assignment to folds.
         num_bins: Number of bins of the calibration errors.
-        off_diagonal: Matrix and Dirichlet: strength, >= 0, of the penalty on the mean square of
-            the off-diagonal entries of W T. None chooses it from 10,000, 1000, ... 0.01 by
-            held-out NLL.
-        bias: Matrix and Dirichlet: strength, >= 0, of the penalty on the mean square of b. None as
-            for `off_diagonal`.
+        diagonal: Linear maps: strength, >= 0, of the penalty on the mean square of the distance
+            between the diagonal entries of W and those of the temperature. None is K^2 / n for n
+            samples, which is K / n for each square.
+        off_diagonal: Matrix, Dirichlet and structured matrix: strength, >= 0, of the penalty on the
+            mean square of the off-diagonal entries, in units of 1 / T. None is (K (K - 1))^2 / n
+            for "structured_matrix"; the others choose it from 10,000, 1000, ... 0.01 by held-out
+            NLL.
+        bias: Linear maps: strength, >= 0, of the penalty on the mean square of b. None is K^2 / n;
+            "matrix" and "dirichlet" choose it before `off_diagonal`, from the same strengths.
         smoothing: Platt, beta, histogram and isotonic: whether to fit to Platt's targets,
             (n+ + 1) / (n+ + 2) and 1 / (n- + 2), instead of 1 and 0. They keep probabilities away
             from 0 and 1.
@@ -145,6 +144,9 @@ def fit_map(
         binning: Bins of histogram binning: "equal_width", that is [0, 1 / M], (1 / M, 2 / M], ...,
             or "balanced", with equal shares of a total in which a class weighs as much as all
             other classes together.
+        max_seconds: None, or the number of seconds after which "auto" starts no further method. The
+            temperature is always fitted.
+        keep_top_class: Whether "auto" is restricted to maps that never change the top class.
         verbose: 1 shows a progress bar over methods.
 
     Returns:
@@ -169,10 +171,11 @@ def fit_map(
 
     Source:
         Guo et al., 2017; Kull et al., 2017 and 2019; Platt, 1999; Zadrozny and Elkan, 2001 and
-        2002; Zhang et al., 2020.
+        2002; Zhang et al., 2020; Berta, Holzmüller, Jordan and Bach, 2026.
     """
     check_choice("method", method, (*METHODS, "auto"))
-    options = Options.of(off_diagonal, bias, smoothing, map_bins, binning)
+    limits = _limits(method, max_seconds, keep_top_class)
+    options = Options.of(diagonal, off_diagonal, bias, smoothing, map_bins, binning)
     num_bins = check_count("num_bins", num_bins)
     declared = Declared.of(from_logits, ignore_class, False)
     rows = declared.rows(logits, labels, sample_weight)
@@ -180,44 +183,24 @@ def fit_map(
     data = HeldOut.of_rows(rows, declared, stacklevel=2)
     sample = sample_of(data, rows.predictions.shape[1] == 1, folds, seed)
     inputs = "logits" if declared.from_logits else "probabilities"
-    fit = map_fitted(sample, method, options, folds, num_bins, inputs, verbose)
+    fit = map_fitted(sample, method, options, folds, num_bins, inputs, limits, verbose)
     if fit.reason:
         warnings.warn(fit.reason, stacklevel=2)
     return fit
 
 
-class Chosen(NamedTuple):
-    """A method, its fit, its held-out figures, and those of all that were tried, best first."""
-
-    method: Method
-    fitted: Fitted
-    figures: Figures
-    comparison: list[MapScores]
-
-
-def chosen_map(
-    sample: Sample, method: str, options: Options, folds: int, num_bins: int, verbose: int = 0
-) -> Chosen:
-    """Return the map of a method, or of "auto" the best."""
-    names = [method]
-    if method == "auto":
-        skipped = {name for name, each in METHODS.items() if each.is_same_in_binary}
-        names = [name for name in METHODS if not (sample.is_binary and name in skipped)]
-        if folds == 0:
-            raise ValueError(
-                "`folds` must be >= 2 with method='auto', which compares held-out figures. "
-                "Received: folds=0."
-            )
-    if any(METHODS[name].needs_solvers for name in names):
-        libraries()
-    fits, after = {}, {}
-    progress = keras.utils.Progbar(len(names), verbose=verbose, unit_name="map")
-    for name in names:
-        fits[name], after[name] = _fit(METHODS[name], sample, options, folds, num_bins)
-        progress.add(1)
-    rows = sorted((MapScores(name, *after[name]) for name in names), key=lambda row: row.nll)
-    best = rows[0].method
-    return Chosen(METHODS[best], fits[best], after[best], rows)
+def _limits(method: str, max_seconds: Any, keep_top_class: Any) -> Limits:
+    """Check the arguments of "auto"."""
+    check_choice("keep_top_class", keep_top_class, (True, False))
+    if max_seconds is not None:
+        fix = "None sets no limit."
+        max_seconds = check_at_least("max_seconds", max_seconds, 0, fix)
+    if method != "auto" and (max_seconds is not None or keep_top_class):
+        raise ValueError(
+            "`max_seconds` and `keep_top_class` must be left out unless method='auto', which has "
+            f"a choice. Received: method={method!r}."
+        )
+    return Limits(max_seconds, bool(keep_top_class))
 
 
 def sample_of(data: HeldOut, is_binary: bool, folds: int = 5, seed: int = 0) -> Sample:
@@ -258,20 +241,6 @@ def _folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
     return assigned
 
 
-def _fit(
-    method: Method, sample: Sample, options: Options, folds: int, num_bins: int
-) -> tuple[Fitted, Figures]:
-    """Return a fit on all the data, and its figures."""
-    fitted = method.fit(sample, options, None)
-    if folds == 0:
-        logits = fitted.apply(sample.logits)
-    elif fitted.held_out is not None:
-        logits = fitted.held_out
-    else:
-        logits = held_out(method.fit, sample, fitted.options, fitted.guess)
-    return fitted, figures(logits, sample.labels, sample.weights, num_bins)
-
-
 def map_fitted(
     sample: Sample,
     method: str,
@@ -279,10 +248,14 @@ def map_fitted(
     folds: int,
     num_bins: int,
     inputs: str,
+    limits: Limits | None = None,
     verbose: int = 0,
 ) -> MapFit:
     """Return the map of a method, or of "auto" the best, whose layer takes `inputs`."""
-    found, fitted, after, comparison = chosen_map(sample, method, options, folds, num_bins, verbose)
+    best, comparison, skipped = chosen_map(
+        sample, method, options, folds, num_bins, limits, verbose
+    )
+    found, fitted, after = best.method, best.fitted, best.figures
     before = figures(sample.logits, sample.labels, sample.weights, num_bins)
     return MapFit(
         layer=found.layer(*fitted.arguments, inputs=inputs, name="calibration"),
@@ -291,12 +264,14 @@ def map_fitted(
         iterations=fitted.iterations,
         converged=fitted.converged,
         at_bound=fitted.at_bound,
+        diagonal=fitted.options.diagonal if found.has_strengths else None,
         off_diagonal=fitted.options.off_diagonal if found.has_strengths else None,
         bias=fitted.options.bias if found.has_strengths else None,
         num_samples=len(sample.labels),
         folds=folds,
         **{f"{figure}_before": value for figure, value in before._asdict().items()},
         **{f"{figure}_after": value for figure, value in after._asdict().items()},
-        comparison=tuple(comparison),
+        comparison=comparison,
+        skipped=skipped,
         reason=fitted.reason and f"The {found.name} map has no best parameters: {fitted.reason}",
     )

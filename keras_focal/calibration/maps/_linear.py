@@ -1,17 +1,17 @@
-"""Vector, matrix and Dirichlet maps: W f + b of logits or of log-probabilities."""
+"""Linear maps: W f + b of logits, or of log-probabilities, with a W of several kinds."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_focal._host import log_softmax
 from keras_focal.calibration.maps._reasons import RIGHT, absent_classes
 from keras_focal.calibration.maps._sample import Fitted, Options, Sample
-from keras_focal.calibration.maps._solvers import Softmax, logistic
-from keras_focal.calibration.maps._temperatures import temperature_of
+from keras_focal.calibration.maps._softmax import TOLERANCE, Diagonal, Full
+from keras_focal.calibration.maps._solvers import logistic
 
 STRENGTHS = (1e4, 1e3, 1e2, 10.0, 1.0, 0.1, 0.01)
 """Strengths of regularisation that are tried, from one that leaves the temperature alone."""
@@ -19,64 +19,155 @@ STRENGTHS = (1e4, 1e3, 1e2, 10.0, 1.0, 0.1, 0.01)
 _ROUGH = 1e-4
 """Tolerance of the fits of folds: their NLL is then right to 1e-8."""
 
+_WORSE = 1.02
+"""A strength is given up after a fold whose NLL is this often that of the best strength."""
+
+
+def _raw(logits: np.ndarray, temperature: float) -> np.ndarray:
+    return logits / temperature
+
+
+def _logs(logits: np.ndarray, temperature: float) -> np.ndarray:
+    return log_softmax(logits) / temperature
+
+
+def _logs_after(logits: np.ndarray, temperature: float) -> np.ndarray:
+    return log_softmax(logits / temperature)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What differs between linear maps.
+
+    Attributes:
+        features: f of logits and a temperature, such that W = 1 is that temperature, or near it.
+        is_diagonal: Whether W is.
+        is_structured: Whether strengths follow from the number of classes and of samples, and the
+            layer takes the temperature; else strengths are chosen.
+    """
+
+    features: Callable[[np.ndarray, float], np.ndarray]
+    is_diagonal: bool = False
+    is_structured: bool = False
+
+    def problem(self, sample: Sample, temperature: float, options: Options) -> Diagonal | Full:
+        features = self.features(sample.logits, temperature)
+        penalty = self.penalty(options, features.shape[1])
+        problem = Diagonal if self.is_diagonal else Full
+        return problem(features, sample.labels, sample.weights, penalty)
+
+    def penalty(self, options: Options, classes: int) -> np.ndarray:
+        """Return the curvature by each parameter: a strength is one of a mean square."""
+        diagonal = 2 * (options.diagonal or 0.0) / classes
+        bias = 2 * (options.bias or 0.0) / classes
+        if self.is_diagonal:
+            return np.repeat([[diagonal], [bias]], classes, axis=1)
+        off_diagonal = 2 * (options.off_diagonal or 0.0) / (classes * (classes - 1))
+        penalty = np.full((classes, classes + 1), off_diagonal)
+        np.fill_diagonal(penalty, diagonal)
+        penalty[:, -1] = bias
+        return penalty
+
+
+_VECTOR = _Kind(_raw, is_diagonal=True)
+_MATRIX = _Kind(_raw)
+_DIRICHLET = _Kind(_logs)
+_STRUCTURED_VECTOR = _Kind(_logs_after, is_diagonal=True, is_structured=True)
+_STRUCTURED_MATRIX = _Kind(_logs_after, is_structured=True)
+
 
 def fit_vector(sample: Sample, options: Options, guess: Any = None) -> Fitted:
     if sample.is_binary:
         return _fit_binary_linear(sample, options, rank=1)
-    return _fit_linear(sample, options, guess, is_diagonal=True)
+    return _fit(_VECTOR, sample, _shrinking(_VECTOR, sample, options), guess)
 
 
 def fit_matrix(sample: Sample, options: Options, guess: Any = None) -> Fitted:
     if sample.is_binary:
         return _fit_binary_linear(sample, options, rank=2)
-    return _with_strengths(partial(_fit_linear, is_diagonal=False), sample, options, guess)
+    return _with_strengths(_MATRIX, sample, options, guess)
 
 
 def fit_dirichlet(sample: Sample, options: Options, guess: Any = None) -> Fitted:
+    _refuse_binary(sample, "dirichlet", "beta")
+    return _with_strengths(_DIRICHLET, sample, options, guess)
+
+
+def fit_structured_vector(sample: Sample, options: Options, guess: Any = None) -> Fitted:
+    _refuse_binary(sample, "structured_vector", "platt")
+    return _fit(_STRUCTURED_VECTOR, sample, _shrinking(_STRUCTURED_VECTOR, sample, options), guess)
+
+
+def fit_structured_matrix(sample: Sample, options: Options, guess: Any = None) -> Fitted:
+    _refuse_binary(sample, "structured_matrix", "platt")
+    return _fit(_STRUCTURED_MATRIX, sample, _shrinking(_STRUCTURED_MATRIX, sample, options), guess)
+
+
+def _refuse_binary(sample: Sample, method: str, instead: str) -> None:
     if sample.is_binary:
         raise ValueError(
             "`method` must be another one for one logit of two classes. Received: "
-            "method='dirichlet'. Use 'beta', the same map."
+            f"method={method!r}. Use {instead!r}, the same map."
         )
-    fit = partial(_fit_linear, is_diagonal=False, features=log_softmax)
-    return _with_strengths(fit, sample, options, guess)
 
 
-def _fit_linear(
-    sample: Sample,
-    options: Options,
-    guess: Any,
-    is_diagonal: bool,
-    features: Callable[[np.ndarray], np.ndarray] = np.asarray,
-    tolerance: float | None = None,
-) -> Fitted:
-    """Fit W in units of 1 / T: the start is the temperature, and strengths fit any logits."""
-    plain = temperature_of(sample)
-    temperature = plain.temperature
-    if plain.at_bound:
-        centred = sample.logits - sample.logits.mean(axis=1, keepdims=True)
-        temperature = float(np.sqrt(np.mean(centred**2))) or 1.0
-    problem = Softmax(
-        features(sample.logits) / temperature,
-        sample.labels,
-        sample.weights,
-        is_diagonal=is_diagonal,
-        off_diagonal=0.0 if is_diagonal else options.off_diagonal or 0.0,
-        bias=0.0 if is_diagonal else options.bias or 0.0,
+def _shrinking(kind: _Kind, sample: Sample, options: Options) -> Options:
+    """Return options with strengths that shrink with the number of samples in place of None.
+
+    K / n for the square of each b and each 1 - w, K (K - 1) / n for that of each other entry.
+    """
+    classes, size = sample.logits.shape[1], float(sample.weights.sum())
+    own, others = classes**2 / size, (classes * (classes - 1)) ** 2 / size
+    return replace(
+        options,
+        diagonal=_given(options.diagonal, own),
+        bias=_given(options.bias, own),
+        off_diagonal=None if kind.is_diagonal else _given(options.off_diagonal, others),
     )
-    rough = {"tolerance": tolerance or _ROUGH} if guess is not None else {}
-    found = problem.solve(guess, **rough)
-    matrix, bias = problem.split(found.parameters)
-    matrix = matrix / temperature
-    apply = partial(_linear, matrix=matrix, bias=bias, features=features)
+
+
+def _given(strength: float | None, otherwise: float) -> float:
+    return otherwise if strength is None else strength
+
+
+def _temperature(kind: _Kind, sample: Sample) -> float:
+    """Return the temperature that features are of, also where there is no best one."""
+    plain = sample.temperature
+    if plain.at_bound and not kind.is_structured:
+        centred = sample.logits - sample.logits.mean(axis=1, keepdims=True)
+        return float(np.sqrt(np.mean(centred**2))) or 1.0
+    return plain.temperature
+
+
+def _fit(
+    kind: _Kind, sample: Sample, options: Options, guess: Any, tolerance: float | None = None
+) -> Fitted:
+    """Fit W in units of 1 / T: the start is the temperature, and strengths fit any logits.
+
+    From a guess, as folds have it, the fit is rough unless a tolerance is given.
+    """
+    temperature = _temperature(kind, sample)
+    tolerance = tolerance or (TOLERANCE if guess is None else _ROUGH)
+    found = kind.problem(sample, temperature, options).solve(guess, tolerance)
+    matrix, bias = _split(kind, found.parameters)
+    if not kind.is_structured:
+        matrix = matrix / temperature
+    apply = partial(
+        _linear,
+        matrix=matrix,
+        bias=bias,
+        features=kind.features,
+        temperature=temperature if kind.is_structured else 1.0,
+    )
     is_right = apply(sample.logits).argmax(axis=1) == sample.labels
-    reason = "" if options.bias and not is_diagonal else absent_classes(sample)
-    if is_diagonal and is_right.all():
-        reason = RIGHT
+    reason = "" if options.bias else absent_classes(sample)
+    if kind.is_diagonal or kind.is_structured:
+        reason = RIGHT if is_right.all() else sample.temperature.reason or reason
+    arguments = (matrix.tolist(), bias.tolist())
     return Fitted(
         apply=apply,
-        arguments=(matrix.tolist(), bias.tolist()),
-        num_parameters=len(found.parameters),
+        arguments=(temperature, *arguments) if kind.is_structured else arguments,
+        num_parameters=found.parameters.size + kind.is_structured,
         iterations=found.iterations,
         converged=found.converged,
         at_bound=bool(reason),
@@ -86,62 +177,125 @@ def _fit_linear(
     )
 
 
+def _split(kind: _Kind, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return W, or its diagonal, and b."""
+    if kind.is_diagonal:
+        return parameters[0], parameters[1]
+    return parameters[:, :-1], parameters[:, -1]
+
+
 def _linear(
     logits: np.ndarray,
     matrix: np.ndarray,
     bias: np.ndarray,
-    features: Callable[[np.ndarray], np.ndarray] = np.asarray,
+    features: Callable[[np.ndarray, float], np.ndarray] = _raw,
+    temperature: float = 1.0,
 ) -> np.ndarray:
     """Return W f + b; W is a matrix, or the diagonal of one."""
-    inputs = features(logits)
+    inputs = features(logits, temperature)
     return (inputs * matrix if matrix.ndim == 1 else inputs @ matrix.T) + bias
 
 
-def _with_strengths(
-    fit: Callable[..., Fitted], sample: Sample, options: Options, guess: Any
-) -> Fitted:
-    """Fit with the strengths of the options; those that are None are chosen by held-out NLL."""
-    if options.off_diagonal is not None and options.bias is not None:
-        return fit(sample, options, guess)
-    rows = np.arange(len(sample.labels))
-    best = (np.inf, options, sample.logits)
-    guesses: list[Any] = [None for _ in sample.splits()]
-    whole: Any = None
+# --- strengths that the data choose
+
+
+class _Fold:
+    """A fold that is held out, and the fits without it, each begun where the last one ended."""
+
+    def __init__(self, kind: _Kind, sample: Sample, part: Sample, held: np.ndarray):
+        temperature = _temperature(kind, part)
+        self.problem = kind.problem(part, temperature, Options())
+        self.features = kind.features(sample.logits[held], temperature)
+        self.labels, self.weights = sample.labels[held], sample.weights[held]
+        self.kind, self.held = kind, held
+        self.guess: np.ndarray | None = None
+
+    def nll(self, options: Options) -> tuple[float, np.ndarray]:
+        """Return the sum of -log p of the labels held out, and the logits there."""
+        self.problem.penalise(self.kind.penalty(options, self.features.shape[1]))
+        self.guess = self.problem.solve(self.guess, _ROUGH).parameters
+        matrix, bias = _split(self.kind, self.guess)
+        logits = _linear(self.features, matrix, bias)
+        rows = np.arange(len(logits))
+        return -float(self.weights @ log_softmax(logits)[rows, self.labels]), logits
+
+
+def _with_strengths(kind: _Kind, sample: Sample, options: Options, guess: Any) -> Fitted:
+    """Fit with the strengths of the options; those that are None are chosen by held-out NLL.
+
+    That of b is chosen first, where W is diagonal: no entry off it can then stand in for b.
+    """
+    own = _shrinking(kind, sample, options).diagonal
+    options = replace(options, diagonal=own)
+    if options.bias is None:
+        diagonal = replace(kind, is_diagonal=True)
+        options = _chosen(diagonal, sample, options, _with_bias).options
+    if options.off_diagonal is not None:
+        return _fit(kind, sample, options, guess)
+    best = _chosen(kind, sample, options, _with_off_diagonal)
+    found = _fit(kind, sample, best.options, best.guess, TOLERANCE)
+    return replace(found, held_out=best.logits)
+
+
+class _Tried(NamedTuple):
+    """Sums of -log p in the folds, of options; parameters of a fold, and held-out logits."""
+
+    nll: list[float]
+    options: Options
+    guess: np.ndarray | None
+    logits: np.ndarray
+
+
+def _with_bias(options: Options, strength: float) -> Options:
+    return replace(options, bias=strength)
+
+
+def _with_off_diagonal(options: Options, strength: float) -> Options:
+    return replace(options, off_diagonal=strength)
+
+
+def _chosen(
+    kind: _Kind,
+    sample: Sample,
+    options: Options,
+    with_strength: Callable[[Options, float], Options],
+) -> _Tried:
+    """Return options with the strength of least held-out NLL.
+
+    Strengths are tried from strong to weak, until NLL has risen twice, or much in one fold.
+    """
+    folds = [_Fold(kind, sample, part, held) for part, held in sample.parts]
+    best = _Tried([np.inf] * len(folds), options, None, sample.logits)
+    rises = 0
     for strength in STRENGTHS:
-        tried = replace(
-            options,
-            off_diagonal=strength if options.off_diagonal is None else options.off_diagonal,
-            bias=strength if options.bias is None else options.bias,
-        )
-        logits = np.empty_like(sample.logits)
-        for fold, held in enumerate(sample.splits()):
-            begin = np.append(np.eye(logits.shape[1]), np.zeros(logits.shape[1]))
-            begin = begin if guesses[fold] is None else guesses[fold]
-            fitted = fit(sample.part(~held), tried, begin)
-            guesses[fold] = fitted.guess
-            logits[held] = fitted.apply(sample.logits[held])
-        nll = -float(sample.weights @ log_softmax(logits)[rows, sample.labels])
-        if nll >= best[0]:
+        tried = _tried(folds, with_strength(options, strength), best, sample)
+        is_better = len(tried.nll) == len(folds) and sum(tried.nll) < sum(best.nll)
+        best, rises = (tried, 0) if is_better else (best, rises + 1)
+        if rises == 2 or len(tried.nll) < len(folds):
             break
-        best = (nll, tried, logits)
-        whole = guesses[0]
-    _, chosen, logits = best
-    return replace(fit(sample, chosen, whole, tolerance=1e-8), held_out=logits)
+    return best
+
+
+def _tried(folds: list[_Fold], options: Options, best: _Tried, sample: Sample) -> _Tried:
+    """Return what options come to, in the folds up to one that is much worse than the best."""
+    tried = _Tried([], options, None, np.empty_like(sample.logits))
+    for fold, most in zip(folds, best.nll, strict=True):
+        nll, tried.logits[fold.held] = fold.nll(options)
+        tried.nll.append(nll)
+        if nll > _WORSE * most:
+            break
+    return tried._replace(guess=folds[0].guess)
 
 
 def _fit_binary_linear(sample: Sample, options: Options, rank: int) -> Fitted:
     logits = sample.logits[:, 1:]
     features = np.append(logits, np.ones_like(logits), axis=1)
-    start = np.array([1.0 / temperature_of(sample).temperature, 0.0])
+    start = np.array([1.0 / sample.temperature.temperature, 0.0])
     found = logistic(features, sample.labels.astype("float64"), sample.weights, start)
     slope, bias = found.parameters
     is_right = (logits[:, 0] * slope + bias > 0) == sample.labels
     return Fitted(
-        apply=partial(
-            _linear,
-            matrix=np.array([slope, slope]),
-            bias=np.array([0.0, bias]),
-        ),
+        apply=partial(_linear, matrix=np.array([slope, slope]), bias=np.array([0.0, bias])),
         arguments=(np.full((1,) * rank, slope).tolist(), [float(bias)]),
         num_parameters=2,
         iterations=found.iterations,

@@ -42,7 +42,7 @@ def _one_vs_rest(
     bounded: int,
 ) -> Fitted:
     classes, targets = targets_of(sample, options.smoothing)
-    log_p, log_q = log_probabilities(sample.logits)
+    log_p, log_q = sample.log_probabilities
     found = [
         logistic(
             features(log_p[:, k], log_q[:, k]),

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 import keras
 
 from keras_focal import layers
-from keras_focal.calibration.maps._linear import fit_dirichlet, fit_matrix, fit_vector
+from keras_focal.calibration.maps._linear import (
+    fit_dirichlet,
+    fit_matrix,
+    fit_structured_matrix,
+    fit_structured_vector,
+    fit_vector,
+)
 from keras_focal.calibration.maps._one_vs_rest import fit_beta, fit_platt
 from keras_focal.calibration.maps._sample import FitFunction
 from keras_focal.calibration.maps._tables import fit_histogram, fit_isotonic
@@ -28,6 +34,7 @@ class Method:
         name: What `method` calls it.
         fit: Fits it to held-out logits.
         layer: The layer of it, which takes `Fitted.arguments`.
+        round: In which round "auto" tries it, from cheap, 0, to dear, 2.
         needs_solvers: Whether the fit needs SciPy and scikit-learn.
         keeps_top_class: Whether the map never changes which class of a row is the largest.
         folds: Whether it can go into the weights of the last layer.
@@ -39,6 +46,7 @@ class Method:
     name: str
     fit: FitFunction
     layer: Callable[..., keras.layers.Layer]
+    round: int = 1
     needs_solvers: bool = True
     keeps_top_class: bool = False
     folds: bool = False
@@ -53,6 +61,7 @@ METHODS = {
             "temperature",
             fit_by_temperature,
             layers.TemperatureScaling,
+            round=0,
             needs_solvers=False,
             keeps_top_class=True,
             folds=True,
@@ -61,17 +70,41 @@ METHODS = {
             "focal_temperature",
             fit_by_focal_temperature,
             layers.FocalPosterior,
+            round=0,
             needs_solvers=False,
             keeps_top_class=True,
         ),
-        Method("vector", fit_vector, layers.VectorScaling, is_same_in_binary=True),
         Method(
-            "matrix", fit_matrix, layers.MatrixScaling, has_strengths=True, is_same_in_binary=True
+            "structured_vector",
+            fit_structured_vector,
+            layers.StructuredVectorScaling,
+            round=0,
+            has_strengths=True,
+            is_same_in_binary=True,
+        ),
+        Method(
+            "structured_matrix",
+            fit_structured_matrix,
+            layers.StructuredMatrixScaling,
+            has_strengths=True,
+            is_same_in_binary=True,
+        ),
+        Method(
+            "vector", fit_vector, layers.VectorScaling, has_strengths=True, is_same_in_binary=True
+        ),
+        Method(
+            "matrix",
+            fit_matrix,
+            layers.MatrixScaling,
+            round=2,
+            has_strengths=True,
+            is_same_in_binary=True,
         ),
         Method(
             "dirichlet",
             fit_dirichlet,
             layers.DirichletCalibration,
+            round=2,
             has_strengths=True,
             is_same_in_binary=True,
         ),
@@ -81,6 +114,7 @@ METHODS = {
             "ensemble_temperature",
             fit_ensemble,
             layers.EnsembleTemperatureScaling,
+            round=0,
             keeps_top_class=True,
         ),
         Method("histogram", fit_histogram, layers.HistogramBinning),

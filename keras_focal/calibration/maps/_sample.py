@@ -2,19 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from keras_focal._host import log_probabilities
 from keras_focal._validation.choices import check_choice
 from keras_focal._validation.maps import check_strength
 from keras_focal._validation.numbers import check_count
+from keras_focal.calibration.given import HeldOut
+from keras_focal.calibration.temperature import BOUNDS, Data, TemperatureFit, fitted
 
 
 @dataclass(frozen=True)
 class Options:
     """Arguments of `fit_map` that belong to single methods."""
 
+    diagonal: float | None = None
     off_diagonal: float | None = None
     bias: float | None = None
     smoothing: bool = True
@@ -23,12 +28,19 @@ class Options:
 
     @classmethod
     def of(
-        cls, off_diagonal: Any, bias: Any, smoothing: Any, map_bins: Any, binning: Any
+        cls,
+        diagonal: Any,
+        off_diagonal: Any,
+        bias: Any,
+        smoothing: Any,
+        map_bins: Any,
+        binning: Any,
     ) -> "Options":
         """Check the arguments."""
         check_choice("smoothing", smoothing, (True, False))
         check_choice("binning", binning, ("balanced", "equal_width"))
         return cls(
+            check_strength("diagonal", diagonal),
             check_strength("off_diagonal", off_diagonal),
             check_strength("bias", bias),
             bool(smoothing),
@@ -59,9 +71,22 @@ class Sample:
             self.is_binary,
         )
 
-    def splits(self) -> list[np.ndarray]:
-        """Return which rows each fold holds out."""
-        return [self.folds == fold for fold in range(self.folds.max() + 1)]
+    @cached_property
+    def parts(self) -> "list[tuple[Sample, np.ndarray]]":
+        """The sample without each fold, and which rows the fold holds out."""
+        held = [self.folds == fold for fold in range(self.folds.max() + 1)]
+        return [(self.part(~rows), rows) for rows in held]
+
+    @cached_property
+    def temperature(self) -> TemperatureFit:
+        """The temperature of least NLL, which many maps begin with."""
+        data = HeldOut(self.logits, self.labels, self.weights)
+        return fitted(Data([data], 15), "nll", BOUNDS)
+
+    @cached_property
+    def log_probabilities(self) -> tuple[np.ndarray, np.ndarray]:
+        """log p and log(1 - p) of each class, both (N, K)."""
+        return log_probabilities(self.logits)
 
 
 @dataclass(frozen=True)
@@ -100,6 +125,6 @@ FitFunction = Callable[[Sample, Options, Any], Fitted]
 def held_out(method: FitFunction, sample: Sample, options: Options, guess: Any) -> np.ndarray:
     """Return the logits of each row by the map fitted without the fold that holds it."""
     logits = np.empty_like(sample.logits)
-    for rows in sample.splits():
-        logits[rows] = method(sample.part(~rows), options, guess).apply(sample.logits[rows])
+    for part, rows in sample.parts:
+        logits[rows] = method(part, options, guess).apply(sample.logits[rows])
     return logits

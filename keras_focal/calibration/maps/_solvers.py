@@ -1,6 +1,8 @@
 """Convex problems of the calibration maps, solved by SciPy to rounding in float64."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,15 +59,12 @@ class Problem(ABC):
             guess: None, or parameters to begin at; the minimum is the same.
             tolerance: Of the norm of the gradient.
         """
-        threads = libraries().threads
         found = Solution(self.start if guess is None else guess, np.inf, 0, False)
-        # Products of a few thousand rows gain nothing from threads, and lose where others compute.
-        with threads.threadpool_limits(1, "blas"):
-            # Far from the start its units no longer fit: the second round has those of the end.
-            for _ in range(3):
-                found = self._round(found, tolerance)
-                if found.converged:
-                    break
+        # Far from the start its units no longer fit: the second round has those of the end.
+        for _ in range(3):
+            found = self._round(found, tolerance)
+            if found.converged:
+                break
         return found
 
     def _round(self, begin: Solution, tolerance: float) -> Solution:
@@ -100,72 +99,6 @@ class Problem(ABC):
         is_small = bool(np.linalg.norm(found.jac) <= tolerance)
         iterations = begin.iterations + int(found.nit)
         return Solution(origin + scale * found.x, float(found.fun), iterations, is_small)
-
-
-class Softmax(Problem):
-    """Mean of -log softmax(W f + b) of the label; W a diagonal (K,) or a matrix (K, K)."""
-
-    def __init__(
-        self,
-        features: np.ndarray,
-        labels: np.ndarray,
-        weights: np.ndarray,
-        *,
-        is_diagonal: bool,
-        off_diagonal: float = 0.0,
-        bias: float = 0.0,
-    ):
-        self.features, self.labels = features, labels
-        self.weights = (weights / weights.sum())[:, None]
-        self.is_diagonal = is_diagonal
-        classes = self.classes = features.shape[1]
-        matrix = np.ones(classes) if is_diagonal else np.eye(classes)
-        self.start = np.append(matrix, np.zeros(classes))
-        penalty = np.zeros_like(matrix)
-        if not is_diagonal:
-            penalty = 2 * off_diagonal / (classes * (classes - 1)) * (1 - matrix)
-        self.penalty = RIDGE + np.append(penalty, np.full(classes, 2 * bias / classes))
-
-    def split(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return W and b."""
-        matrix, bias = parameters[: -self.classes], parameters[-self.classes :]
-        return matrix if self.is_diagonal else matrix.reshape(self.classes, -1), bias
-
-    def predictors(self, parameters: np.ndarray) -> np.ndarray:
-        matrix, bias = self.split(parameters)
-        return (self.features * matrix if self.is_diagonal else self.features @ matrix.T) + bias
-
-    def adjoint(self, residuals: np.ndarray) -> np.ndarray:
-        sums = (
-            np.einsum("nk,nk->k", residuals, self.features)
-            if self.is_diagonal
-            else residuals.T @ self.features
-        )
-        return np.append(sums, residuals.sum(axis=0))
-
-    def loss(self, predictors: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        rows = np.arange(len(self.labels))
-        below = predictors - predictors.max(axis=1, keepdims=True)
-        e = np.exp(below)
-        total = e.sum(axis=1)
-        value = self.weights[:, 0] @ (np.log(total) - below[rows, self.labels])
-        p = e / total[:, None]
-        residuals = p.copy()
-        residuals[rows, self.labels] -= 1
-        return float(value), self.weights * residuals, p
-
-    def curvature(self, probabilities: np.ndarray, direction: np.ndarray) -> np.ndarray:
-        product = probabilities * direction
-        product -= probabilities * product.sum(axis=1, keepdims=True)
-        return self.weights * product
-
-    def diagonal(self, probabilities: np.ndarray) -> np.ndarray:
-        variance = self.weights * probabilities * (1 - probabilities)
-        squares = self.features**2
-        sums = (
-            np.einsum("nk,nk->k", variance, squares) if self.is_diagonal else variance.T @ squares
-        )
-        return np.append(sums, variance.sum(axis=0))
 
 
 class Logistic(Problem):
@@ -268,6 +201,16 @@ def mixture(likelihoods: np.ndarray, weights: np.ndarray) -> Solution:
             size /= 2
         shares = shares + size * step
     return Solution(shares / shares.sum(), value(shares), iterations, converged)
+
+
+@contextmanager
+def one_thread(needs_solvers: bool) -> Iterator[None]:
+    """Give BLAS one thread, where SciPy is needed: products of some thousand rows lose by more."""
+    if not needs_solvers:
+        yield
+        return
+    with libraries().threads.threadpool_limits(1, "blas"):
+        yield
 
 
 class Libraries(NamedTuple):

@@ -22,7 +22,7 @@ def _fit_tables(
     look_up: LookUp,
 ) -> Fitted:
     classes, targets = targets_of(sample, options.smoothing)
-    log_p, log_q = log_probabilities(sample.logits)
+    log_p, log_q = sample.log_probabilities
     log_odds, weighed = log_p - log_q, sample.weights > 0
     tables = [
         table(log_odds[weighed, k], targets[weighed, k], sample.weights[weighed]) for k in classes

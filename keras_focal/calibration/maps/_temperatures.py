@@ -13,23 +13,13 @@ from keras_focal.calibration.temperature import (
     BOUNDS,
     GAMMA_BOUNDS,
     Data,
-    TemperatureFit,
-    fitted,
     focal_fitted,
     focal_temperature_map,
 )
 
 
-def _data(sample: Sample) -> Data:
-    return Data([HeldOut(sample.logits, sample.labels, sample.weights)], 15)
-
-
-def temperature_of(sample: Sample) -> TemperatureFit:
-    return fitted(_data(sample), "nll", BOUNDS)
-
-
 def fit_by_temperature(sample: Sample, options: Options, guess: Any = None) -> Fitted:
-    fit = temperature_of(sample)
+    fit = sample.temperature
     return Fitted(
         apply=partial(divided, temperature=fit.temperature),
         arguments=(fit.temperature,),
@@ -45,7 +35,8 @@ def divided(logits: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def fit_by_focal_temperature(sample: Sample, options: Options, guess: Any = None) -> Fitted:
-    fit = focal_fitted(_data(sample), BOUNDS, GAMMA_BOUNDS)
+    data = Data([HeldOut(sample.logits, sample.labels, sample.weights)], 15)
+    fit = focal_fitted(data, BOUNDS, GAMMA_BOUNDS, guess)
     temperature, gamma = fit.temperature, fit.gamma
     return Fitted(
         apply=partial(focal_temperature_map, temperature=temperature, gamma=gamma),
@@ -55,11 +46,12 @@ def fit_by_focal_temperature(sample: Sample, options: Options, guess: Any = None
         at_bound=fit.at_bound,
         reason=fit.reason,
         options=options,
+        guess=None if fit.at_bound else (temperature, gamma),
     )
 
 
 def fit_ensemble(sample: Sample, options: Options, guess: Any = None) -> Fitted:
-    plain = temperature_of(sample)
+    plain = sample.temperature
     temperature = plain.temperature
 
     rows = np.arange(len(sample.labels))

@@ -9,7 +9,8 @@ import numpy as np
 from keras_focal._host import softmax
 from keras_focal._validation.choices import check_choice
 from keras_focal.calibration.given import Declared, HeldOut, as_logits, check_predictions
-from keras_focal.calibration.maps._fit import chosen_map, sample_of
+from keras_focal.calibration.maps._choose import chosen_map
+from keras_focal.calibration.maps._fit import sample_of
 from keras_focal.calibration.maps._registry import METHODS
 from keras_focal.calibration.maps._sample import Options
 
@@ -35,6 +36,7 @@ class Calibrator(ClassifierMixin, BaseEstimator):
         from_logits: Whether `X` has logits or probabilities.
         classes: None, or the label of each column in order; for one column, the negative and the
             positive label. None takes the sorted labels of `y`, which must then have every class.
+        diagonal: As in `fit_map`.
         off_diagonal: As in `fit_map`.
         bias: As in `fit_map`.
         smoothing: As in `fit_map`.
@@ -69,6 +71,7 @@ class Calibrator(ClassifierMixin, BaseEstimator):
         *,
         from_logits: bool = True,
         classes: Any = None,
+        diagonal: float | None = None,
         off_diagonal: float | None = None,
         bias: float | None = None,
         smoothing: bool = True,
@@ -78,6 +81,7 @@ class Calibrator(ClassifierMixin, BaseEstimator):
         self.method = method
         self.from_logits = from_logits
         self.classes = classes
+        self.diagonal = diagonal
         self.off_diagonal = off_diagonal
         self.bias = bias
         self.smoothing = smoothing
@@ -97,7 +101,12 @@ class Calibrator(ClassifierMixin, BaseEstimator):
         """
         check_choice("method", self.method, (*METHODS, "auto"))
         options = Options.of(
-            self.off_diagonal, self.bias, self.smoothing, self.map_bins, self.binning
+            self.diagonal,
+            self.off_diagonal,
+            self.bias,
+            self.smoothing,
+            self.map_bins,
+            self.binning,
         )
         declared = Declared.of(self.from_logits, None, False)
         X, y = validate_data(self, X, y, dtype=["float64", "float32"])
@@ -108,7 +117,7 @@ class Calibrator(ClassifierMixin, BaseEstimator):
         data = HeldOut.of_rows(rows, declared, stacklevel=2)
         folds = 5 if self.method == "auto" else 0
         sample = sample_of(data, X.shape[1] == 1, folds)
-        found = chosen_map(sample, self.method, options, folds, 15)
+        found = chosen_map(sample, self.method, options, folds, 15).best
         if found.fitted.reason:
             warnings.warn(f"The {found.method.name} map: {found.fitted.reason}", stacklevel=2)
         self.method_, self._fitted = found.method.name, found.fitted
