@@ -218,6 +218,18 @@ CASES = [
             "inputs": "probabilities",
         },
     ),
+    Case(
+        layers.StructuredVectorScaling,
+        {"temperature": 2.0, "scale": [0.5, 2.0, 1.5], "bias": [0.25, 0.0, -1.0]},
+    ),
+    Case(
+        layers.StructuredMatrixScaling,
+        {
+            "temperature": 2.0,
+            "matrix": [[0.5, 2.0, 1.5], [0.0, 1.0, 0.0], [0.25, 0.0, 1.0]],
+            "bias": [0.25, 0.0, -1.0],
+        },
+    ),
     Case(layers.PlattScaling, {"slope": [0.5, 2.0, 1.5], "intercept": [0.25, 0.0, -1.0]}),
     Case(
         layers.BetaCalibration,

@@ -42,6 +42,7 @@ WITHOUT_EXAMPLE = {
         "FocalTemperatureFit",
         "MapFit",
         "MapScores",
+        "SkippedMap",
         "TemperatureFit",
     },
     "gammas": {"GammaRule", "GammaSteps", "HeldState", "sample_dependent"},

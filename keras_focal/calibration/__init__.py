@@ -2,7 +2,7 @@
 
 import typing
 
-from keras_focal.calibration.maps import MapFit, MapScores, fit_map
+from keras_focal.calibration.maps import MapFit, MapScores, SkippedMap, fit_map
 from keras_focal.calibration.report import CalibrationReport
 from keras_focal.calibration.surgery import calibrate
 from keras_focal.calibration.temperature import (
@@ -20,6 +20,7 @@ __all__ = [
     "FocalTemperatureFit",
     "MapFit",
     "MapScores",
+    "SkippedMap",
     "TemperatureFit",
     "calibrate",
     "fit_focal_temperature",

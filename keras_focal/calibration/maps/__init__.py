@@ -1,6 +1,7 @@
 """The calibration maps: how each is fitted, measured on data that the fit has not seen."""
 
-from keras_focal.calibration.maps._fit import MapFit, MapScores, fit_map, map_fitted, sample_of
+from keras_focal.calibration.maps._choose import MapScores, SkippedMap
+from keras_focal.calibration.maps._fit import MapFit, fit_map, map_fitted, sample_of
 from keras_focal.calibration.maps._registry import METHODS, Method
 from keras_focal.calibration.maps._sample import Options
 
@@ -10,6 +11,7 @@ __all__ = [
     "MapScores",
     "Method",
     "Options",
+    "SkippedMap",
     "fit_map",
     "map_fitted",
     "sample_of",
