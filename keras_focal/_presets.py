@@ -48,6 +48,7 @@ class GammaSteps(NamedTuple):
 
 
 FIXED = {"FL-1": 1.0, "FL-2": 2.0, "FL-3": 3.0}
+"""The fixed gammas of the paper, by name."""
 
 SAMPLE_DEPENDENT = {
     "FLSD-53": ((0.2,), (5.0, 3.0)),
@@ -61,6 +62,7 @@ SCHEDULED = {
     "FLSc-531": GammaSteps((5.0, 3.0, 1.0), _SWITCHES),
     "FLSc-532": GammaSteps((5.0, 3.0, 2.0), _SWITCHES),
 }
+"""The scheduled gammas of the paper, by name."""
 
 
 class LossRow(NamedTuple):

@@ -3,18 +3,33 @@
 import ast
 import inspect
 import re
+import sys
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+
+from sphinx.pycode import ModuleAnalyzer
 
 DOCS = Path(__file__).resolve().parents[1]
 
 
 def setup(app):
+    app.connect("autodoc-process-docstring", find_docstring_of_constant, priority=300)
     # Before napoleon, which writes signs of reStructuredText itself.
     app.connect("autodoc-process-docstring", read_as_plain_text, priority=400)
     app.connect("autodoc-process-docstring", link_equations, priority=900)
     return {"parallel_read_safe": True}
+
+
+def find_docstring_of_constant(app, what, name, obj, options, lines):
+    """Give a constant the docstring below it in the module that defines it."""
+    if what != "data":
+        return
+    short = name.rpartition(".")[2]
+    for module in [module for module in sys.modules if module.startswith("keras_focal.")]:
+        if getattr(sys.modules[module], short, None) is obj:
+            found = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", short))
+            lines[:] = found or lines
 
 
 def read_as_plain_text(app, what, name, obj, options, lines):
@@ -36,6 +51,11 @@ def read_as_plain_text(app, what, name, obj, options, lines):
 def _escaped(line):
     parts = re.split(r"(``.+?``|`[^`]+`)", line)
     parts[::2] = [re.sub(r"([|*]|_(?!\w))", r"\\\1", part) for part in parts[::2]]
+    # `Interval`s: a word may follow code at once.
+    parts[1::2] = [
+        code + "\\ " * bool(re.match(r"\w", after))
+        for code, after in zip(parts[1::2], parts[2::2], strict=True)
+    ]
     return "".join(parts)
 
 
@@ -70,11 +90,21 @@ def equations() -> dict[str, dict[str, str]]:
     return found
 
 
-def groups(module: str) -> list[tuple[str, list[str]]]:
-    """Return [(title, names)] of a module that writes `__all__` in parts with a comment each."""
-    source = inspect.getsource(import_module(module))
-    parts = re.findall(r"^# (.+)\n__all__ \+?= (\[[^\]]+\])", source, re.M)
-    return [(title, ast.literal_eval(names)) for title, names in parts]
+def groups(name: str) -> list[tuple[str, list[str]]]:
+    """Return [(title, names)] of the `__all__` of a module.
+
+    The titles are the comments above its parts, or else the kinds of names.
+    """
+    module = import_module(name)
+    parts = re.findall(r"^# (.+)\n__all__ \+?= (\[[^\]]+\])", inspect.getsource(module), re.M)
+    if parts:
+        return [(title, ast.literal_eval(names)) for title, names in parts]
+    kinds: dict[str, list[str]] = {"Classes": [], "Functions": [], "Constants": []}
+    for each in module.__all__:
+        value = getattr(module, each)
+        is_class, is_function = inspect.isclass(value), inspect.isroutine(value)
+        kinds["Classes" if is_class else "Functions" if is_function else "Constants"].append(each)
+    return [(title, names) for title, names in kinds.items() if names]
 
 
 def is_at_home(module: str, name: str) -> bool:

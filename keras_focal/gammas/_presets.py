@@ -10,6 +10,7 @@ SAMPLE_DEPENDENT = {
     name: SampleDependentGamma(thresholds, gammas)
     for name, (thresholds, gammas) in _presets.SAMPLE_DEPENDENT.items()
 }
+"""The sample-dependent gammas of the paper, by name."""
 
 
 def sample_dependent(name: Any) -> SampleDependentGamma:

@@ -44,10 +44,15 @@ def test_links_lead_somewhere(site):
                 continue
             target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
             target = target / "index.html" if target.is_dir() else target
-            is_page = target.suffix == ".html" and target.is_file()
-            if not target.is_file() or (
-                is_page and parts.fragment and unquote(parts.fragment) not in anchors(target)
+            is_broken = not target.is_file()
+            if (
+                has_anchors(page)
+                and has_anchors(target)
+                and parts.fragment
+                and target.suffix == ".html"
             ):
+                is_broken = is_broken or unquote(parts.fragment) not in anchors(target)
+            if is_broken:
                 broken[link].add(page.name)
     assert not broken
 
@@ -57,6 +62,15 @@ def test_pages_fetch_nothing_from_elsewhere(site):
         fetched = re.findall(r'<(?:script|img|iframe)\b[^>]*\bsrc="([^"]+)', text_of(page))
         fetched += re.findall(r'<link\b[^>]*rel="stylesheet"[^>]*href="([^"]+)', text_of(page))
         assert not [each for each in fetched if urlsplit(each).scheme in ("http", "https")], page
+
+
+def has_anchors(page: Path) -> bool:
+    """Return whether links from and to a page name anchors that must be there behind their "#".
+
+    In the calculator it is inputs. In a page of source Sphinx marks not all that is linked, and
+    gives the file the name of one of the modules that export from it, also in links back to others.
+    """
+    return not {"calculator", "_modules"} & {*page.parts}
 
 
 def links(page: Path) -> set[str]:
