@@ -124,8 +124,8 @@ def optimal_probability(q: ArrayLike, gamma: float) -> float | np.ndarray:
     low, high = np.zeros_like(q), np.ones_like(q)
     for _ in range(_HALVINGS):
         p = (low + high) / 2
-        odds = np.log(p) - np.log1p(-p)
-        is_below = odds + _log_ratio(1.0 - p, gamma) - _log_ratio(p, gamma) < wanted
+        log_odds = np.log(p) - np.log1p(-p)
+        is_below = log_odds + _log_ratio(1.0 - p, gamma) - _log_ratio(p, gamma) < wanted
         low, high = np.where(is_below, p, low), np.where(is_below, high, p)
     p = (low + high) / 2
     return float(p) if p.ndim == 0 else p

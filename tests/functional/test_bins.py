@@ -157,7 +157,7 @@ def test_half_precision_is_computed_in_float32(rng, dtype, from_logits):
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_prediction_that_is_not_finite_taints_its_own_row_alone(bad, from_logits, jit):
+def test_prediction_that_is_not_finite_affects_its_own_row_alone(bad, from_logits, jit):
     rows = np.array([[0.6, 0.3, 0.1]] * 3, "float32")
     rows[1, 2] = bad
 

@@ -250,7 +250,7 @@ def test_a_gamma_of_many_digits_keeps_the_loss_of_easy_binary_samples_accurate(a
 @as_usual_or_compiled
 @pytest.mark.parametrize("gamma", [0.5, 5.0])
 @every_kind
-def test_gradient_of_a_hopeless_sample_is_minus_one(kind, gamma, compiled):
+def test_gradient_of_a_badly_misclassified_sample_is_minus_one(kind, gamma, compiled):
     gaps = np.array([20.0, 60.0, 1e4], "float32")
     logits = np.stack([0 * gaps, gaps, 0 * gaps - 3], -1)
     labels = np.zeros(3, "int32")

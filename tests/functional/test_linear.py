@@ -180,7 +180,7 @@ def test_half_precision_is_multiplied_and_added_up_in_float32():
     np.testing.assert_allclose(gradients["kernel"], [[-rows / 2, rows / 2]])
 
 
-def test_hopeless_rows_have_a_finite_loss_and_gradient():
+def test_badly_misclassified_rows_have_a_finite_loss_and_gradient():
     arrays, labels = sample()
     arrays["kernel"] *= 1e4
     losses, gradients = losses_and_gradients(in_one(labels), arrays, np.ones(23, "float32"))
