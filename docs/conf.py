@@ -65,7 +65,6 @@ nb_execution_mode = "auto"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
-nb_merge_streams = True
 nb_output_stderr = "remove"  # the log of TensorFlow
 copybutton_prompt_text = "$ "
 

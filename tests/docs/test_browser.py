@@ -68,6 +68,6 @@ def test_search_finds_names_and_words(page, site, words, target):
     page.set_viewport_size({"width": 1280, "height": 900})
     page.locator("input.sidebar-search").fill(words)
     page.keyboard.press("Enter")
-    page.wait_for_selector("ul.search li a")
+    page.wait_for_function("/found/.test(document.querySelector('#search-results')?.innerText)")
     found = [link.get_attribute("href") for link in page.locator("ul.search li a").all()]
     assert any(target in link for link in found)
