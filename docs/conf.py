@@ -4,7 +4,6 @@ import importlib.util
 import os
 import shutil
 import sys
-from importlib.metadata import metadata
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1].resolve()))
@@ -19,8 +18,7 @@ from docstrings import groups, is_at_home
 from keras_focal import __version__
 
 project = html_title = "keras_focal"
-author = "the keras_focal developers"
-copyright = f"{author}; {metadata('keras-focal')['License-Expression']}"
+author = copyright = "the keras_focal developers"
 release = version = __version__
 
 extensions = [
