@@ -35,8 +35,8 @@ Where the answers differ, the likeliest reasons:
   the network is less confident: so the two seeds of the Brier score differ widely.
 - **Treebank**: FLSD-53 is under-confident in the paper too: its T is below 1. With two classes a
   sentence is hard (p below 0.2) only when it is badly wrong, and gamma 3, for all others, moves
-  them towards one half. One temperature corrects it. How far the temperature is from 1 depends on the
-  epoch that is kept, so the two seeds differ widely.
+  them towards one half. One temperature corrects it. How far the temperature is from 1 depends on
+  the epoch that is kept, so the two seeds differ widely.
 
 What all have in common: gamma takes away an amount of confidence, whatever there is to take. It
 helps where cross-entropy overfits, and overshoots where an early epoch is kept; look at T on
