@@ -566,7 +566,7 @@ def test_sample_dependent_gamma_is_refused(gamma):
         train(logit_model(focal(gamma)))
 
 
-@pytest.mark.parametrize("name", ["FLSc-53", "flsc-531", "FLSD-53", ""])
+@pytest.mark.parametrize("name", ["FLSc-53", "flsc-53", "FLSD-53", ""])
 def test_unknown_preset_is_refused_and_the_known_ones_listed(name):
     with pytest.raises(ValueError, match=r"`schedule` must be .*'FLSc-531', 'FLSc-532'.*Received"):
         GammaScheduler(name)

@@ -116,7 +116,7 @@ def test_gamma_star_of_an_array_has_its_shape():
 
 @pytest.mark.parametrize("p0", [0.0, 0.5, -0.1, 0.7, 1.0, np.nan, np.inf, [0.2, 0.5]], ids=str)
 def test_gamma_star_outside_its_interval_is_an_error(p0):
-    with pytest.raises(ValueError, match=r"`p0` must be in \(0, 0.5\): Proposition 2"):
+    with pytest.raises(ValueError, match=r"`p0` must be in \(0, 0.5\): outside it Proposition 2"):
         gamma_star(p0)
 
 

@@ -174,7 +174,7 @@ def test_a_gamma_that_is_no_exponent_is_an_error(cls, gamma):
         cls(gamma=gamma)
 
 
-@pytest.mark.parametrize("gamma", ["FLSD-35", "flsd-53", "FL-3", "FLSc-5", ""])
+@pytest.mark.parametrize("gamma", ["FLSD-35", "flsd-35", "FL-3", "FLSc-5", ""])
 @every_class
 def test_an_unknown_name_of_a_rule_is_an_error_that_lists_the_names(cls, gamma):
     with pytest.raises(ValueError, match=f"`gamma` must be one of 'FLSD-53'.*gamma='{gamma}'"):

@@ -12,11 +12,13 @@ X, Y = np.ones((8, 3), "float32"), np.zeros(8)
 BRIER = [f"top_label_brier_{part}" for part in ("reliability", "resolution", "uncertainty")]
 ERRORS = ["ece", "ada_ece", "mce", "rmsce", "error", BRIER[0]]
 NAMED = [
-    metrics.CalibrationMetrics(readings=[*ERRORS, "accuracy", *BRIER[1:]], name="cal"),
-    metrics.ConfidentCoverage(),
-    metrics.ScoresByCorrectness(name="by"),
+    metrics.CalibrationMetrics(
+        readings=[*ERRORS, "accuracy", *BRIER[1:]], from_logits=True, name="cal"
+    ),
+    metrics.ConfidentCoverage(from_logits=True),
+    metrics.ScoresByCorrectness(from_logits=True, name="by"),
     metrics.LogitNorm(),
-    metrics.NegativeLogLikelihood(),
+    metrics.NegativeLogLikelihood(from_logits=True),
 ]
 DOWN = ["nll", "by_nll_right", "by_nll_wrong", *(f"cal_{reading}" for reading in ERRORS)]
 UP = ["cal_accuracy", f"cal_{BRIER[1]}", "confident_accuracy"]
@@ -25,8 +27,9 @@ UNKNOWN = ["confident", "logit_norm", "by_entropy_wrong", f"cal_{BRIER[2]}", "ca
 
 @pytest.fixture(scope="module")
 def model():
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, "softmax")])
-    model.compile("sgd", "sparse_categorical_crossentropy", metrics=NAMED)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=NAMED)
     model.fit(X, Y, verbose=0)
     return model
 
