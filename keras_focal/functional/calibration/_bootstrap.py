@@ -202,7 +202,7 @@ def bootstrap_intervals(
     check_open_interval("level", level, 0.0, 1.0, "it is a share of samples")
     num_bins, num_draws = check_count("num_bins", num_bins), check_count("num_draws", num_draws)
     given = [predictions] if baseline is None else [predictions, baseline]
-    shapes = [tuple(ops.shape(each)) for each in given]
+    shapes = [tuple(np.shape(each)) for each in given]
     check_same_shape("baseline", shapes[-1], shapes[0], "Give predictions for the same labels.")
     how: dict[str, Any] = {"from_logits": from_logits, "sample_weight": sample_weight}
     drawn = []
