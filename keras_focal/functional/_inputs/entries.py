@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_focal._typing import Tensor
+from keras_focal._validation.classes import check_class_id
 from keras_focal._validation.entries import check_weights, place_of
 from keras_focal._validation.shapes import check_labels_fit, check_weights_fit
 from keras_focal.functional._backend.operations import value_now
@@ -74,8 +75,10 @@ def read_entries(
         is_checked: Whether an invalid entry raises an error where it can be read.
 
     Raises:
-        ValueError: If shapes do not match, or an entry is invalid and can be read.
+        ValueError: If shapes do not match, `ignore_class` is not a whole number, or an entry is
+            invalid and can be read.
     """
+    ignore_class = check_class_id("ignore_class", ignore_class)
     labels = as_labels(labels)
     predictions = as_predictions(predictions, labels)
     check_labels_fit(names[0], labels.shape, predictions.shape)

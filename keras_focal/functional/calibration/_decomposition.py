@@ -5,7 +5,6 @@ from typing import NamedTuple
 from keras import ops
 
 from keras_focal._typing import Tensor
-from keras_focal._validation.classes import check_class_id
 from keras_focal._validation.numbers import check_count
 from keras_focal.functional._inputs.entries import is_counted, read_entries
 from keras_focal.functional._inputs.probabilities import nan_unless
@@ -80,11 +79,7 @@ def brier_decomposition(
     """
     num_bins = check_count("num_bins", num_bins)
     entries = read_entries(
-        labels,
-        predictions,
-        sample_weight,
-        from_logits=from_logits,
-        ignore_class=check_class_id("ignore_class", ignore_class),
+        labels, predictions, sample_weight, from_logits=from_logits, ignore_class=ignore_class
     )
     if 0 in entries.predictions.shape:
         return BrierParts(*ops.zeros((3,)))

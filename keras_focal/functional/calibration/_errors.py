@@ -5,7 +5,6 @@ from keras import ops
 
 from keras_focal._typing import Tensor
 from keras_focal._validation.choices import check_choice
-from keras_focal._validation.classes import check_class_id
 from keras_focal._validation.numbers import check_count
 from keras_focal.functional._inputs.entries import Entries, is_counted, read_entries
 from keras_focal.functional._inputs.probabilities import nan_unless
@@ -60,11 +59,7 @@ def bin_statistics(
     """
     num_bins = check_count("num_bins", num_bins)
     entries = read_entries(
-        labels,
-        predictions,
-        sample_weight,
-        from_logits=from_logits,
-        ignore_class=check_class_id("ignore_class", ignore_class),
+        labels, predictions, sample_weight, from_logits=from_logits, ignore_class=ignore_class
     )
     top, weights, invalid = counted_top(entries, from_logits)
     bins = ops.reshape(equal_width_bins(top.confidence, num_bins), (-1,))
@@ -338,11 +333,7 @@ def adaptive_expected_calibration_error(
                     "binning='tie-safe'."
                 )
     entries = read_entries(
-        labels,
-        predictions,
-        sample_weight,
-        from_logits=from_logits,
-        ignore_class=check_class_id("ignore_class", ignore_class),
+        labels, predictions, sample_weight, from_logits=from_logits, ignore_class=ignore_class
     )
     top, weights, invalid = counted_top(entries, from_logits)
     confidence, complement, wrong, weights = (

@@ -7,7 +7,6 @@ import numpy as np
 from keras import ops
 
 from keras_focal._typing import Tensor
-from keras_focal._validation.classes import check_class_id
 from keras_focal.functional._inputs.entries import read_entries
 from keras_focal.functional.calibration._errors import counted_top
 
@@ -64,11 +63,7 @@ def smooth_calibration_error(
         Smoothing.
     """
     entries = read_entries(
-        labels,
-        predictions,
-        sample_weight,
-        from_logits=from_logits,
-        ignore_class=check_class_id("ignore_class", ignore_class),
+        labels, predictions, sample_weight, from_logits=from_logits, ignore_class=ignore_class
     )
     top, weights, invalid = counted_top(entries, from_logits)
     complement, wrong, weights, invalid = (
