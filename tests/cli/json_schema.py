@@ -13,7 +13,7 @@ SCHEMA = json.loads((Path(keras_focal.__file__).parent / "cli/schema.json").read
 PAGE = Path(__file__).resolve().parents[2] / "docs/guides/command_line_json.md"
 
 _HEAD = """\
-# What --json prints
+# What `--json` prints
 
 Each command of [the command line](command_line.md) prints one JSON object on one line. Numbers have
 8 significant digits; null stands for what is not a finite number. `schema_version` is {version}.
