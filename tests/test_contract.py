@@ -455,6 +455,7 @@ import keras_focal
 for name in sys.argv[1:]:
     arrays = np.load(name + ".npz")
     model = keras.saving.load_model(name + ".keras")
+    model.run_eagerly = keras.backend.backend() != "jax"
     values = model.evaluate(arrays["x"], arrays["y"], verbose=0, return_dict=True)
     print("RESULT", json.dumps({key: float(value) for key, value in values.items()}))
 """

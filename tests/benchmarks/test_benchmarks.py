@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +31,7 @@ SCRIPTS = {
 }
 
 
-@pytest.mark.skipif("CI" not in os.environ, reason="takes minutes: run in CI, or with CI=1")
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", SCRIPTS.get(BACKEND, []))
 def test_benchmark_runs(name):
     if name == "combine" and not importlib.util.find_spec("apache_beam"):
