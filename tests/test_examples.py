@@ -1,5 +1,6 @@
 """The examples and the README run, and what the documents say is what the commands gave."""
 
+import importlib
 import importlib.util
 import json
 import os
@@ -39,6 +40,21 @@ def quickstart(monkeypatch):
     return module
 
 
+@pytest.fixture
+def refused(monkeypatch, tmp_path, capsys):
+    def assert_refused(example, arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [example.__file__, *arguments])
+        with pytest.raises(SystemExit) as stop:
+            example.main()
+        assert stop.value.code == 2
+        assert arguments[0] in capsys.readouterr().err
+        assert not list(tmp_path.iterdir())
+
+    return assert_refused
+
+
+@pytest.mark.nightly
 def test_quickstart_trains_measures_calibrates_and_ships(tmp_path):
     answer = run(
         ROOT / "examples/quickstart.py", "--quick", "--epochs", 2, "--out", tmp_path, cwd=ROOT
@@ -81,11 +97,8 @@ def test_quickstart_reads_a_local_cifar10_file(tmp_path):
     "arguments",
     [("--data", "absent.npz"), ("--epochs", "0"), ("--seeds", "0"), ("--dataset", "mnist")],
 )
-def test_quickstart_refuses_bad_arguments_before_any_work(arguments, tmp_path):
-    answer = run(ROOT / "examples/quickstart.py", *arguments, cwd=tmp_path)
-    assert answer.returncode == 2
-    assert arguments[0] in answer.stderr
-    assert not list(tmp_path.iterdir())
+def test_quickstart_refuses_bad_arguments_before_any_work(arguments, quickstart, refused):
+    refused(quickstart, arguments)
 
 
 @pytest.mark.skipif(backends.BACKEND == "torch", reason="Keras exports no SavedModel from torch")
@@ -143,11 +156,9 @@ def test_requests_that_do_not_fit_are_refused(signatures, request_body, message)
 
 
 @pytest.mark.parametrize("arguments", [("--epochs", "0"), ("--instances", "0")])
-def test_server_refuses_bad_arguments_before_any_work(arguments, tmp_path):
-    answer = run(ROOT / "examples/serve.py", *arguments, cwd=tmp_path)
-    assert answer.returncode == 2
-    assert arguments[0] in answer.stderr
-    assert not list(tmp_path.iterdir())
+def test_server_refuses_bad_arguments_before_any_work(arguments, refused, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    refused(importlib.import_module("serve"), arguments)
 
 
 def test_readme_table_is_what_the_quickstart_wrote(quickstart):

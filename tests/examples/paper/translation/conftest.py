@@ -1,6 +1,5 @@
 import gzip
 import itertools
-import os
 
 import backends
 import pytest
