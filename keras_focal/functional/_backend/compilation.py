@@ -8,8 +8,9 @@ uncompiled graph (docs/decisions/kernels.md).
 
 import math
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -28,7 +29,8 @@ Powers of two up to 1,024, then four sizes per octave.
 """
 
 
-class Kernel(NamedTuple):
+@dataclass(frozen=True)
+class Kernel:
     """A function of tensors, its other arguments given: equal ones are compiled once in a process.
 
     Attributes:
