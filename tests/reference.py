@@ -376,3 +376,22 @@ def mmce(labels, logits, weights=None, form="published") -> float:
             pair = (right if correct[i] else wrong) * (right if correct[j] else wrong)
             total += product / pair ** (2 if form == "repository" else 1)
     return float(np.sqrt(max(total, 0.0) + (1e-10 if form == "repository" else 0.0)))
+
+
+def conformal_score(p, label, method, penalty=0.0, rank=0, u=1.0) -> float:
+    """The score of a label, of one row of probabilities, by counting what ranks before it."""
+    before = [c for c in range(len(p)) if p[c] > p[label] or (p[c] == p[label] and c < label)]
+    if method == "lac":
+        return 1.0 - float(p[label])
+    score = sum(float(p[c]) for c in before) + u * float(p[label])
+    if method == "raps":
+        score += penalty * max(0, len(before) + 1 - rank)
+    return score
+
+
+def conformal_threshold(scores, alpha) -> float:
+    """The smallest t that at least (n + 1)(1 - alpha) of n scores do not exceed; inf if none."""
+    for t in sorted(scores):
+        if sum(s <= t for s in scores) >= (len(scores) + 1) * (1 - alpha) - 1e-9:
+            return float(t)
+    return float("inf")

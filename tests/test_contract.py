@@ -256,6 +256,10 @@ CASES = [
             "values": [[0.125, 0.5, 0.75], [0.25, 0.5, 0.875], [0.0625, 0.25, 0.75]],
         },
     ),
+    Case(
+        layers.ConformalSets,
+        {"threshold": 0.75, "method": "raps", "penalty": 0.25, "rank": 1.0, "allow_empty": True},
+    ),
     Case(gammas.SampleDependentGamma, {"thresholds": [0.2, 0.5], "gammas": [5.0, 3.0, 2.0]}),
     Case(gammas.ThresholdGamma, {"p0s": [0.15, 0.3]}),
     Case(gammas.ContinuousGamma, {"low": 1.0, "high": 4.0}),
@@ -426,7 +430,10 @@ def compiled(case: Case, **kwargs) -> keras.Model:
             loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     else:
         probabilities = keras.layers.Softmax()
-        outputs = obj(probabilities(outputs) if obj.inputs == "probabilities" else outputs)
+        found = obj(probabilities(outputs) if obj.inputs == "probabilities" else outputs)
+        # Sets are no logits: what is in one adds 1 to its logit.
+        is_set = isinstance(obj, layers.ConformalSets)
+        outputs = outputs + ops.cast(found, outputs.dtype) if is_set else found
     model = keras.Model(inputs, outputs)
     model.compile("sgd", loss, weighted_metrics=weighted_metrics, **kwargs)
     return model

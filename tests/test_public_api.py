@@ -39,6 +39,7 @@ WITHOUT_EXAMPLE = {
     "beam": {"CalibrationReport"},
     "calibration": {
         "CalibrationReport",
+        "ConformalFit",
         "FocalTemperatureFit",
         "MapFit",
         "MapScores",

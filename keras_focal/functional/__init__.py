@@ -60,6 +60,7 @@ from keras_focal.functional.losses._smoothing import (
     label_smoothing_crossentropy,
     margin_smoothing_crossentropy,
 )
+from keras_focal.functional.maps._conformal import conformal_scores
 from keras_focal.functional.maps._maps import (
     beta_map,
     ensemble_map,
@@ -153,6 +154,9 @@ __all__ += [
     "platt_map",
     "scale_logits",
 ]
+
+# Conformal prediction: probabilities in, scores of classes out
+__all__ += ["conformal_scores"]
 
 # Gamma
 __all__ += [
