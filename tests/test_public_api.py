@@ -47,7 +47,7 @@ WITHOUT_EXAMPLE = {
         "TemperatureFit",
     },
     "gammas": {"GammaRule", "GammaSteps", "HeldState", "sample_dependent"},
-    "losses": {"ClassificationLoss", "FocalLoss", "OutputLoss", "LossRow", "LossTable"},
+    "losses": {"ClassificationLoss", "FocalLoss", "OutputLoss", "LossRow", "LossTable", "Penalty"},
     "metrics": {"BinnedMetric", "CellMetric", "PredictionMetric", "TotalsMetric"},
 }
 
@@ -294,6 +294,7 @@ def test_exempt_names_exist():
             "ClassificationLoss",
             "FocalLoss",
             "OutputLoss",
+            "Penalty",
             "GammaRule",
             *WITHOUT_EXAMPLE["metrics"],
         )
