@@ -10,8 +10,8 @@ from keras_focal._validation.choices import check_choice
 from keras_focal._validation.numbers import (
     as_floats,
     check_at_least,
-    check_count,
     check_positive,
+    check_soft_bins,
     check_that,
     check_whole,
 )
@@ -130,12 +130,12 @@ class SoftBinnedECE(Penalty):
 
     Args:
         weight: Number >= 0.
-        num_bins: Number of bins of equal width.
+        num_bins: Number of bins of equal width, >= 2.
         temperature: Number > 0: how soft the bins are, in squares of confidence.
         norm: 1, or 2 for the root of the mean square.
 
     Raises:
-        ValueError: If weight is negative or not finite, num_bins is not a whole number >= 1,
+        ValueError: If weight is negative or not finite, num_bins is not a whole number >= 2,
             temperature is not > 0, or norm is neither 1 nor 2.
 
     Example:
@@ -159,7 +159,7 @@ class SoftBinnedECE(Penalty):
         norm: int = 2,
     ):
         self.weight = check_at_least("weight", weight, 0)
-        self.num_bins = check_count("num_bins", num_bins)
+        self.num_bins = check_soft_bins("num_bins", num_bins)
         self.temperature = check_positive("temperature", temperature)
         check_choice("norm", norm, (1, 2))
         self.norm = norm
@@ -208,10 +208,7 @@ class SoftBinnedACE(Penalty):
 
     def __init__(self, weight: float = 1.0, num_bins: int = 20, per_sample: bool = False):
         self.weight = check_at_least("weight", weight, 0)
-        fix = "A prediction is divided between two bins; 20 is usual."
-        self.num_bins = check_whole(
-            "num_bins", num_bins, "a whole number >= 2", lambda x: x >= 2, fix
-        )
+        self.num_bins = check_soft_bins("num_bins", num_bins)
         self.per_sample = bool(per_sample)
 
     def values(self, labels: Labels, logits: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_focal._typing import Tensor
 from keras_focal._validation.choices import check_choice
-from keras_focal._validation.numbers import check_count, check_positive, check_whole
+from keras_focal._validation.numbers import check_positive, check_soft_bins
 from keras_focal.functional._backend.precision import to_float
 from keras_focal.functional._inputs.labels import Labels, label_factor, read_class
 from keras_focal.functional._inputs.probabilities import first_largest
@@ -151,7 +151,7 @@ def soft_binned_ece_penalty(
         labels: As for `mdca_penalty`.
         logits: Float tensor, shape (..., K), K >= 2.
         sample_weight: As for `mdca_penalty`.
-        num_bins: Number of bins of equal width.
+        num_bins: Number of bins of equal width, >= 2.
         temperature: t > 0. As it tends to 0, norm 1 gives the ECE.
         norm: 1 or 2.
 
@@ -159,7 +159,7 @@ def soft_binned_ece_penalty(
         Scalar tensor in [0, 1]; 0 for no predictions. Float32 also for half-precision logits.
 
     Raises:
-        ValueError: If num_bins is not a whole number >= 1, temperature is not > 0, or norm is
+        ValueError: If num_bins is not a whole number >= 2, temperature is not > 0, or norm is
             neither 1 nor 2.
 
     Numerics:
@@ -174,10 +174,8 @@ def soft_binned_ece_penalty(
     Source:
         Karandikar et al., 2021, "Soft Calibration Objectives for Neural Networks", section 4.1.
     """
-    num_bins, temperature = (
-        check_count("num_bins", num_bins),
-        check_positive("temperature", temperature),
-    )
+    num_bins = check_soft_bins("num_bins", num_bins)
+    temperature = check_positive("temperature", temperature)
     check_choice("norm", norm, (1, 2))
     batch = Batch(labels, logits, sample_weight)
     complement, wrong = batch.top_label()
@@ -243,8 +241,7 @@ def soft_binned_ace_penalty(
         Barfoot et al., 2025, "Average Calibration Losses for Reliable Uncertainty in Medical Image
         Segmentation".
     """
-    fix = "A prediction is divided between two bins; 20 is usual."
-    num_bins = check_whole("num_bins", num_bins, "a whole number >= 2", lambda x: x >= 2, fix)
+    num_bins = check_soft_bins("num_bins", num_bins)
     batch = Batch(labels, logits, sample_weight)
     shape, num_classes = ops.shape(batch.z), batch.z.shape[-1]
     if per_sample and len(shape) < 3:
