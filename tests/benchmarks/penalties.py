@@ -50,21 +50,21 @@ PENALTIES = {
 HEAD = """# Penalties that train calibration
 
 Made by `python tests/benchmarks/penalties.py --publish`; no figure is typed. The network of
-[quickstart](examples/index.md), trained on 100 of scikit-learn's digits with cross-entropy (CE), with focal
-loss (FL-3), and with CE plus each penalty of `losses.Calibrated`, at its defaults unless a number is given. A
-temperature T is fitted on 300 others, and 1,397 others are measured: mean ± standard deviation over
-{seeds} seeds.
+[quickstart](examples/index.md), trained on 100 of scikit-learn's digits with cross-entropy (CE),
+with focal loss (FL-3), and with CE plus each penalty of `losses.Calibrated`, at its defaults unless
+a number is given. A temperature T is fitted on 300 others, and 1,397 others are measured: mean ±
+standard deviation over {seeds} seeds.
 """
 VERDICT = """
 ## Against cross-entropy
 
-The mean difference to CE of the same seeds. "better" and "worse" are said where it is more than twice its
-standard error, which chance gives in about one of ten comparisons of {seeds} seeds.
+The mean difference to CE of the same seeds. "better" and "worse" are said where it is more than
+twice its standard error, which chance alone gives in about one of nine comparisons of five seeds.
 """
 FOOT = """
-Not one of these numbers says that a penalty will help on your data: 100 digits are few, and a network that
-fits them all is right and sure on them, so that a penalty of the batch has little left to see. What is
-robust is the column after T: compare there before you keep a penalty.
+Nothing here says that a penalty helps on your data: 100 digits are few, and a network that fits all
+its training data is right and sure of it, so that a penalty of the batch has little left to see.
+Compare the columns after T before you keep a penalty: a temperature is cheaper.
 """
 
 
@@ -144,7 +144,7 @@ def page(result):
     rows = result["rows"]
     seeds = len({row["seed"] for row in rows})
     machine = ", ".join(f"{name} {value}" for name, value in result["environment"].items())
-    parts = [HEAD.format(seeds=seeds), machine + "\n", table(rows), VERDICT.format(seeds=seeds)]
+    parts = [HEAD.format(seeds=seeds), machine + "\n", table(rows), VERDICT]
     return "\n".join([*parts, verdicts(rows), FOOT])
 
 

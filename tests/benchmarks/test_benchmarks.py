@@ -54,3 +54,8 @@ def test_page_is_made_from_the_results():
 def test_page_of_maps_is_made_from_the_results():
     result = json.loads((report.RESULTS / "maps_compared.json").read_text())
     assert maps.PAGE.read_text() == maps.page(result)
+
+
+def test_page_of_penalties_is_made_from_the_results():
+    result = json.loads((report.RESULTS / "penalties.json").read_text())
+    assert penalties.PAGE.read_text() == penalties.page(result)
