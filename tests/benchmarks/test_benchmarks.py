@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import maps
+import penalties
 import pytest
 import report
 from backends import BACKEND
@@ -22,6 +23,7 @@ SCRIPTS = {
         "metrics",
         "temperature",
         "maps",
+        "penalties",
         "streaming",
         "combine",
         "import_time",

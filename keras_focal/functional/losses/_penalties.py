@@ -1,4 +1,4 @@
-"""Penalties that train calibration beside a loss (docs/maths.md, equations L13 to L18).
+"""Penalties that train calibration beside a loss (docs/maths.md, equations L14 to L19).
 
 The first four measure a batch and are one number; the last two measure the logits of each row.
 """
