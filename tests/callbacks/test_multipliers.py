@@ -103,9 +103,11 @@ def test_run_that_resumes_reads_the_multipliers_of_its_record(tmp_path):
 
 
 def test_run_that_resumes_without_a_record_warns(tmp_path):
-    model = identity_model(losses.CALS(3))
+    callback = ClassMultipliers(X, directory=tmp_path)
+    callback.set_model(identity_model(losses.CALS(3)))
+    callback.on_train_begin()
     with pytest.warns(UserWarning, match="has no earlier epoch"):
-        fit(model, ClassMultipliers(X, directory=tmp_path), epochs=2, initial_epoch=1)
+        callback.on_epoch_begin(1)
 
 
 @pytest.mark.parametrize("text", ["{}", "[1]", json.dumps([{"epoch": 0, "multipliers": [1, 2]}])])
