@@ -11,8 +11,9 @@ from keras_focal._typing import Tensor
 from keras_focal._validation.choices import check_choice
 from keras_focal._validation.numbers import check_at_least
 from keras_focal.functional._backend.precision import to_float
-from keras_focal.functional._inputs.probabilities import two_classes
-from keras_focal.functional.maps._conformal import METHODS, conformal_sets, is_first
+from keras_focal.functional._inputs.probabilities import first_largest, two_classes
+from keras_focal.functional._stable.margin import chosen_class
+from keras_focal.functional.maps._conformal import METHODS, conformal_sets
 from keras_focal.layers._base import FrozenLayer, listed
 
 
@@ -109,7 +110,9 @@ class ConformalSets(FrozenLayer):
     def call(self, inputs: Tensor, u: Tensor | None = None) -> Tensor:
         p, scores = self.scores(inputs, u)
         sets = conformal_sets(scores, p, ops.cast(self._threshold, scores.dtype))
-        return sets if self.allow_empty else ops.logical_or(sets, is_first(p))
+        if self.allow_empty:
+            return sets
+        return ops.logical_or(sets, chosen_class(first_largest(p)[0], p.shape[-1]))
 
     def compute_output_spec(self, inputs: Any, u: Any = None) -> keras.KerasTensor:
         shape = (*inputs.shape[:-1], max(inputs.shape[-1], 2))

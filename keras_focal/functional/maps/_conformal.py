@@ -9,6 +9,7 @@ from keras import ops
 from keras_focal._typing import Tensor
 from keras_focal._validation.choices import check_choice
 from keras_focal._validation.numbers import check_at_least
+from keras_focal._validation.shapes import check_class_axis
 from keras_focal.functional._backend.precision import to_float
 from keras_focal.functional._inputs.probabilities import are_distributions
 
@@ -45,7 +46,8 @@ def conformal_scores(
         Float tensor of the shape of `probabilities`, >= 0; float32 also for half precision.
 
     Raises:
-        ValueError: If the method is unknown, or penalty or rank is negative.
+        ValueError: If the method is unknown, penalty or rank is negative, or there is no class axis
+            of known length >= 2.
 
     Example:
         >>> from keras_focal import functional
@@ -60,6 +62,7 @@ def conformal_scores(
     check_choice("method", method, METHODS)
     penalty, rank = check_at_least("penalty", penalty, 0), check_at_least("rank", rank, 0)
     p = to_float(probabilities)
+    check_class_axis(p.shape, "probabilities")
     p = p / ops.sum(p, axis=-1, keepdims=True)
     if method == "lac":
         return 1.0 - p
@@ -69,7 +72,8 @@ def conformal_scores(
     if method == "raps":
         beyond = ops.arange(1, p.shape[-1] + 1, dtype=p.dtype) - rank
         scores = scores + penalty * ops.maximum(beyond, 0.0)
-    return ops.take_along_axis(scores, _places(p), axis=-1)
+    places = ops.argsort(ops.argsort(-p, axis=-1), axis=-1)
+    return ops.take_along_axis(scores, places, axis=-1)
 
 
 def conformal_sets(scores: Tensor, probabilities: Tensor, threshold: Tensor) -> Tensor:
@@ -79,13 +83,3 @@ def conformal_sets(scores: Tensor, probabilities: Tensor, threshold: Tensor) -> 
     """
     is_known = ops.expand_dims(are_distributions(probabilities), -1)
     return ops.logical_or(scores <= threshold + SLACK, ops.logical_not(is_known))
-
-
-def is_first(probabilities: Tensor) -> Tensor:
-    """Return where a class is the top class of its row, the first of equal ones; bool (..., K)."""
-    return _places(to_float(probabilities)) == 0
-
-
-def _places(p: Tensor) -> Tensor:
-    """Return the place of each class in the order of falling probability, from 0 on."""
-    return ops.argsort(ops.argsort(-p, axis=-1), axis=-1)
