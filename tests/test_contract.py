@@ -50,6 +50,14 @@ class Case:
         return f"{self.cls.__name__}{self.label}"
 
 
+PENALTIES = [
+    losses.MDCA(weight=3.0),
+    losses.DCA(weight=2.0),
+    losses.SoftBinnedECE(weight=2.0, num_bins=5, temperature=0.02, norm=1),
+    losses.SoftBinnedACE(weight=2.0, num_bins=5),
+    losses.ACLS(weight=0.5, margin=1.0, positive=0.5, negative=0.25),
+    losses.CALS(3, margin=1.5, multipliers=[0.5, 1.0, 0.25], rho=2.0),
+]
 CASES = [
     Case(
         losses.SparseCategoricalFocalCrossentropy,
@@ -152,6 +160,21 @@ CASES = [
         },
         CLASSES,
     ),
+    *[
+        Case(
+            losses.Calibrated,
+            {
+                "base": losses.SparseCategoricalFocalCrossentropy(
+                    gamma=3.0, from_logits=True, ignore_class=2
+                ),
+                "penalty": penalty,
+                "name": "ff",
+            },
+            CLASSES,
+            f" with {type(penalty).__name__}",
+        )
+        for penalty in PENALTIES
+    ],
     Case(
         metrics.ExpectedCalibrationError,
         {"num_bins": 7, "from_logits": True, "name": "d"},
@@ -256,6 +279,10 @@ CASES = [
             "values": [[0.125, 0.5, 0.75], [0.25, 0.5, 0.875], [0.0625, 0.25, 0.75]],
         },
     ),
+    Case(
+        layers.ConformalSets,
+        {"threshold": 0.75, "method": "raps", "penalty": 0.25, "rank": 1.0, "allow_empty": True},
+    ),
     Case(gammas.SampleDependentGamma, {"thresholds": [0.2, 0.5], "gammas": [5.0, 3.0, 2.0]}),
     Case(gammas.ThresholdGamma, {"p0s": [0.15, 0.3]}),
     Case(gammas.ContinuousGamma, {"low": 1.0, "high": 4.0}),
@@ -269,12 +296,16 @@ BASES = {
     losses.ClassificationLoss,
     losses.FocalLoss,
     losses.OutputLoss,
+    losses.Penalty,
     gammas.GammaRule,
     metrics.BinnedMetric,
     metrics.CellMetric,
     metrics.PredictionMetric,
     metrics.TotalsMetric,
 }
+
+# A penalty is part of a loss, and tested with it.
+TESTED = {case.cls for case in CASES} | {type(penalty) for penalty in PENALTIES}
 
 every_class = pytest.mark.parametrize("case", CASES, ids=str)
 every_loss = pytest.mark.parametrize(
@@ -322,7 +353,7 @@ def public_classes() -> set[type]:
 
 
 def test_every_public_class_is_in_the_registry():
-    assert public_classes() - BASES == {case.cls for case in CASES}
+    assert public_classes() - BASES == TESTED
 
 
 def test_every_class_registered_with_keras_is_in_the_registry():
@@ -331,7 +362,7 @@ def test_every_class_registered_with_keras_is_in_the_registry():
         for name, one in keras.saving.get_custom_objects().items()
         if name.startswith("keras_focal>") and inspect.isclass(one)
     }
-    assert registered - BASES == {case.cls for case in CASES}
+    assert registered - BASES == TESTED
 
 
 @every_class
@@ -357,7 +388,7 @@ def test_config_holds_every_argument(case):
     assert names <= set(config)
     for name, value in case.arguments.items():
         stored = config[name]
-        if isinstance(value, keras.losses.Loss):
+        if isinstance(value, keras.losses.Loss | losses.Penalty):
             copied = keras.saving.deserialize_keras_object(stored)
             assert copied.get_config() == value.get_config()
             continue
@@ -426,7 +457,10 @@ def compiled(case: Case, **kwargs) -> keras.Model:
             loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     else:
         probabilities = keras.layers.Softmax()
-        outputs = obj(probabilities(outputs) if obj.inputs == "probabilities" else outputs)
+        found = obj(probabilities(outputs) if obj.inputs == "probabilities" else outputs)
+        # Sets are no logits: what is in one adds 1 to its logit.
+        is_set = isinstance(obj, layers.ConformalSets)
+        outputs = outputs + ops.cast(found, outputs.dtype) if is_set else found
     model = keras.Model(inputs, outputs)
     model.compile("sgd", loss, weighted_metrics=weighted_metrics, **kwargs)
     return model

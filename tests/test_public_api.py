@@ -39,6 +39,7 @@ WITHOUT_EXAMPLE = {
     "beam": {"CalibrationReport"},
     "calibration": {
         "CalibrationReport",
+        "ConformalFit",
         "FocalTemperatureFit",
         "MapFit",
         "MapScores",
@@ -46,7 +47,7 @@ WITHOUT_EXAMPLE = {
         "TemperatureFit",
     },
     "gammas": {"GammaRule", "GammaSteps", "HeldState", "sample_dependent"},
-    "losses": {"ClassificationLoss", "FocalLoss", "OutputLoss", "LossRow", "LossTable"},
+    "losses": {"ClassificationLoss", "FocalLoss", "OutputLoss", "LossRow", "LossTable", "Penalty"},
     "metrics": {"BinnedMetric", "CellMetric", "PredictionMetric", "TotalsMetric"},
 }
 
@@ -293,6 +294,7 @@ def test_exempt_names_exist():
             "ClassificationLoss",
             "FocalLoss",
             "OutputLoss",
+            "Penalty",
             "GammaRule",
             *WITHOUT_EXAMPLE["metrics"],
         )

@@ -1,9 +1,10 @@
-"""Calibration maps as layers with frozen weights.
+"""Calibration maps and prediction sets as layers with frozen weights.
 
 Inputs are logits or probabilities. The output of every map is logits, to be followed by a softmax,
-or by a sigmoid for K = 1.
+or by a sigmoid for K = 1. `ConformalSets` gives sets of classes.
 """
 
+from keras_focal.layers._conformal import ConformalSets
 from keras_focal.layers._ensemble import EnsembleTemperatureScaling
 from keras_focal.layers._linear import DirichletCalibration, MatrixScaling, VectorScaling
 from keras_focal.layers._one_vs_rest import BetaCalibration, PlattScaling
@@ -14,6 +15,7 @@ from keras_focal.layers._temperature import TemperatureScaling
 
 __all__ = [
     "BetaCalibration",
+    "ConformalSets",
     "DirichletCalibration",
     "EnsembleTemperatureScaling",
     "FocalPosterior",

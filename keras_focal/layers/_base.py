@@ -1,4 +1,4 @@
-"""Base class of the calibration maps."""
+"""Base classes of the layers."""
 
 from abc import abstractmethod
 from typing import Any
@@ -14,12 +14,8 @@ from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional.maps._export import logits_of
 
 
-class CalibrationMap(keras.layers.Layer):
-    """A map with frozen float32 weights, computed in float32 or better.
-
-    Input and output shape:
-        (..., K), unchanged. The output is logits: apply a softmax, or a sigmoid if K = 1.
-    """
+class FrozenLayer(keras.layers.Layer):
+    """A layer of logits or probabilities with frozen float32 weights."""
 
     def __init__(self, inputs: str = "logits", **kwargs: Any):
         # Not cast before `call`, which reads from the dtype what a probability of 0 counts as.
@@ -45,6 +41,17 @@ class CalibrationMap(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(min_ndim=1, axes=axes)
         self.built = True
 
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "inputs": self.inputs}
+
+
+class CalibrationMap(FrozenLayer):
+    """A map computed in float32 or better.
+
+    Input and output shape:
+        (..., K), unchanged. The output is logits: apply a softmax, or a sigmoid if K = 1.
+    """
+
     @abstractmethod
     def map(self, logits: Tensor) -> Tensor:
         """Return calibrated logits of float32 or float64 logits."""
@@ -58,9 +65,6 @@ class CalibrationMap(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "inputs": self.inputs}
 
 
 def listed(weight: Any) -> Any:

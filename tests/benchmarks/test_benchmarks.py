@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import maps
+import penalties
 import pytest
 import report
 from backends import BACKEND
@@ -22,6 +23,7 @@ SCRIPTS = {
         "metrics",
         "temperature",
         "maps",
+        "penalties",
         "streaming",
         "combine",
         "import_time",
@@ -54,3 +56,8 @@ def test_page_is_made_from_the_results():
 def test_page_of_maps_is_made_from_the_results():
     result = json.loads((report.RESULTS / "maps_compared.json").read_text())
     assert maps.PAGE.read_text() == maps.page(result)
+
+
+def test_page_of_penalties_is_made_from_the_results():
+    result = json.loads((report.RESULTS / "penalties.json").read_text())
+    assert penalties.PAGE.read_text() == penalties.page(result)
