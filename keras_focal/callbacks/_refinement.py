@@ -259,7 +259,7 @@ class RefinementStopping(Recorder):
 
     def _read_weights(self, path: Path) -> list[np.ndarray]:
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 weights = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
