@@ -75,13 +75,15 @@ def read_articles(file: Path) -> list[dict]:
         return [json.loads(line) for line in lines]
 
 
-def load_newsgroups(file: Path, seed: int) -> Data:
-    """Return tf-idf of the 5,000 most frequent words of 2,000, 1,000 and 4,000 articles."""
+def load_newsgroups(
+    file: Path, seed: int, sizes: tuple[int, int, int] = (2000, 1000, 4000)
+) -> Data:
+    """Return tf-idf of the 5,000 most frequent words of articles, in a split drawn at random."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     articles = read_articles(file)
-    rows = np.random.default_rng(seed).permutation(len(articles))[:7000]
-    parts = np.split(rows, [2000, 3000])
+    rows = np.random.default_rng(seed).permutation(len(articles))[: sum(sizes)]
+    parts = np.split(rows, np.cumsum(sizes)[:-1])
     texts = [[articles[row]["text"] for row in part] for part in parts]
     vectorizer = TfidfVectorizer(max_features=5000, sublinear_tf=True, stop_words="english")
     vectorizer.fit(texts[0])
