@@ -20,6 +20,7 @@ RANK = {
     "_validation": 0,
     "_quiet": 0,
     "_host": 0,
+    "_temperature": 0,
     "_presets": 1,
     "_theory": 1,
     "functional": 2,

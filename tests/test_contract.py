@@ -219,6 +219,11 @@ CASES = [
     ),
     Case(metrics.ScoresByCorrectness, {"from_logits": True, "name": "p"}, CLASSES),
     Case(metrics.LogitNorm, {"ignore_class": 1, "name": "bb"}, CLASSES),
+    Case(
+        metrics.RefinementError,
+        {"from_logits": True, "bounds": [0.1, 10.0], "name": "ff"},
+        CLASSES,
+    ),
     Case(gammas.HeldState, {"values": {"gamma": 4.0, "edges": [0.5, 1.0]}, "name": "g"}),
     Case(layers.TemperatureScaling, {"temperature": 2.5, "name": "h"}),
     Case(

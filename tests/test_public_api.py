@@ -108,6 +108,8 @@ def test_all_is_complete(module):
         ("callbacks", "GammaScheduler"),
         ("callbacks", "CalibrationMonitor"),
         ("callbacks", "AdaptiveGamma"),
+        ("callbacks", "RefinementStopping"),
+        ("metrics", "RefinementError"),
         ("gammas", "ThresholdGamma"),
         ("layers", "FocalPosterior"),
         ("calibration", "fit_focal_temperature"),

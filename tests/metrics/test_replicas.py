@@ -25,6 +25,7 @@ def build():
         metrics.CalibrationMetrics(from_logits=True),
         metrics.ClasswiseECE(from_logits=True, num_classes=4),
         metrics.NegativeLogLikelihood(from_logits=True),
+        metrics.RefinementError(from_logits=True),
     ]
 """
 
