@@ -68,6 +68,8 @@ from keras_focal.functional.maps._maps import (
     piecewise_constant_map,
     piecewise_linear_map,
     platt_map,
+    quadratic_map,
+    venn_abers_map,
 )
 from keras_focal.functional.maps._posterior import focal_posterior
 from keras_focal.functional.maps._scaling import scale_logits
@@ -151,7 +153,9 @@ __all__ += [
     "piecewise_constant_map",
     "piecewise_linear_map",
     "platt_map",
+    "quadratic_map",
     "scale_logits",
+    "venn_abers_map",
 ]
 
 # Gamma

@@ -16,7 +16,7 @@ from keras_focal.calibration.maps._linear import (
     fit_structured_vector,
     fit_vector,
 )
-from keras_focal.calibration.maps._one_vs_rest import fit_beta, fit_platt
+from keras_focal.calibration.maps._one_vs_rest import fit_beta, fit_platt, fit_quadratic
 from keras_focal.calibration.maps._sample import FitFunction
 from keras_focal.calibration.maps._tables import fit_histogram, fit_isotonic
 from keras_focal.calibration.maps._temperatures import (
@@ -24,6 +24,7 @@ from keras_focal.calibration.maps._temperatures import (
     fit_by_temperature,
     fit_ensemble,
 )
+from keras_focal.calibration.maps._venn_abers import fit_cross_venn_abers, fit_venn_abers
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ METHODS = {
             is_same_in_binary=True,
         ),
         Method("platt", fit_platt, layers.PlattScaling),
+        Method("quadratic", fit_quadratic, layers.QuadraticScaling),
         Method("beta", fit_beta, layers.BetaCalibration),
         Method(
             "ensemble_temperature",
@@ -119,6 +121,18 @@ METHODS = {
         ),
         Method("histogram", fit_histogram, layers.HistogramBinning),
         Method("isotonic", fit_isotonic, layers.IsotonicRegression),
+        Method(
+            "venn_abers",
+            fit_venn_abers,
+            layers.VennAbersCalibration,
+            needs_solvers=False,
+        ),
+        Method(
+            "cross_venn_abers",
+            fit_cross_venn_abers,
+            layers.VennAbersCalibration,
+            needs_solvers=False,
+        ),
     )
 }
 """The calibration maps by name."""
