@@ -1,4 +1,4 @@
-"""Venn-Abers calibration: two step functions of the log-odds, and what they merge to.
+"""Venn-Abers calibration: two step functions of the log-odds, and what they are merged to.
 
 Weights are log(1 - p0) and log p1: of p0 itself, 1 - p0 would lose its digits near 1.
 """
@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_focal import functional
 from keras_focal._typing import Tensor
-from keras_focal._validation.maps import check_lengths, check_non_decreasing, check_table
+from keras_focal._validation.maps import check_non_decreasing, check_table
 from keras_focal._validation.numbers import check_that
 from keras_focal.functional.maps._maps import venn_abers_logs
 from keras_focal.layers._base import CalibrationMap, listed
@@ -29,11 +29,10 @@ class VennAbersCalibration(CalibrationMap):
     (inductive), or `"cross_venn_abers"`, the geometric mean over folds.
 
     Args:
-        lower_edges: Log-odds log(p / (1 - p)) at which p0 steps, K non-decreasing rows of M finite
-            numbers; one row for binary logits of shape (..., 1). Steps are [a, b).
+        edges: Log-odds log(p / (1 - p)) at which p0 or p1 steps, K non-decreasing rows of M finite
+            numbers; one row for binary logits of shape (..., 1). Steps are (a, b].
         lower: p0, K non-decreasing rows of M + 1 numbers in [0, 1).
-        upper_edges: Log-odds at which p1 steps, K rows likewise. Steps are (a, b].
-        upper: p1, K non-decreasing rows of one more, in (0, 1].
+        upper: p1, K non-decreasing rows of M + 1 numbers in (0, 1].
         inputs: "logits", or "probabilities" of a softmax (K >= 2) or a sigmoid (K = 1).
         **kwargs: Arguments of `keras.layers.Layer`.
 
@@ -49,7 +48,7 @@ class VennAbersCalibration(CalibrationMap):
     Example:
         >>> import keras, keras_focal, numpy as np
         >>> layer = keras_focal.layers.VennAbersCalibration(
-        ...     [[0.0]], [[0.0, 0.5]], [[0.0]], [[0.25, 1.0]])
+        ...     [[0.0]], [[0.0, 0.5]], [[0.25, 1.0]])
         >>> p = keras.ops.sigmoid(layer(np.array([[-3.0], [9.0]], "float32")))
         >>> [round(float(x), 4) for x in p[:, 0]]
         [0.2, 0.6667]
@@ -64,32 +63,27 @@ class VennAbersCalibration(CalibrationMap):
 
     def __init__(
         self,
-        lower_edges: list[list[float]],
+        edges: list[list[float]],
         lower: list[list[float]],
-        upper_edges: list[list[float]],
         upper: list[list[float]],
         inputs: str = "logits",
         **kwargs: Any,
     ):
         super().__init__(inputs, **kwargs)
-        low = check_table({"lower_edges": lower_edges, "lower": lower}, 1)
-        high = check_table({"upper_edges": upper_edges, "upper": upper}, 1)
-        check_lengths(lower=low["lower"], upper=high["upper"])
-        for name, values in (("lower", low["lower"]), ("upper", high["upper"])):
-            check_non_decreasing(name, values)
-        is_open = bool(np.all(low["lower"] < 1))
-        check_that("lower", lower, "numbers < 1", is_open, "p0 of a finite sample is below 1.")
-        is_open = bool(np.all(high["upper"] > 0))
-        check_that("upper", upper, "numbers > 0", is_open, "p1 of a finite sample is above 0.")
-        self.lower_edges = self.freeze("lower_edges", low["lower_edges"])
-        self.log_q0 = self.freeze("log_q0", np.log1p(-low["lower"]))
-        self.upper_edges = self.freeze("upper_edges", high["upper_edges"])
-        self.log_p1 = self.freeze("log_p1", np.log(high["upper"]))
-        self.finish(len(low["lower"]))
+        table = check_table({"edges": edges, "lower": lower}, 1)
+        table |= check_table({"edges": edges, "upper": upper}, 1)
+        for name in ("lower", "upper"):
+            check_non_decreasing(name, table[name])
+        fix = "A finite sample leaves p0 below 1 and p1 above 0."
+        check_that("lower", lower, "numbers < 1", bool(np.all(table["lower"] < 1)), fix)
+        check_that("upper", upper, "numbers > 0", bool(np.all(table["upper"] > 0)), fix)
+        self.edges = self.freeze("edges", table["edges"])
+        self.log_q0 = self.freeze("log_q0", np.log1p(-table["lower"]))
+        self.log_p1 = self.freeze("log_p1", np.log(table["upper"]))
+        self.finish(len(table["edges"]))
 
     def tables(self, dtype: Any) -> tuple[Tensor, ...]:
-        parts = (self.lower_edges, self.log_q0, self.upper_edges, self.log_p1)
-        return tuple(ops.cast(part, dtype) for part in parts)
+        return tuple(ops.cast(part, dtype) for part in (self.edges, self.log_q0, self.log_p1))
 
     def map(self, logits: Tensor) -> Tensor:
         return functional.venn_abers_map(logits, *self.tables(logits.dtype))
@@ -97,14 +91,15 @@ class VennAbersCalibration(CalibrationMap):
     def interval(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return p0 and p1, p0 <= p1, of each class against the rest.
 
-        One of them is calibrated: the true label, had it been in the data of the fit, picks it. Of
-        `"cross_venn_abers"` they are 1 - the geometric mean of 1 - p0, and that of p1.
+        The one that belongs to the true label is perfectly calibrated, if the predictions are
+        exchangeable with those of the fit (inductive; one column). Of `"cross_venn_abers"` they are
+        1 - the geometric mean of 1 - p0 over the folds, and that of p1, without such a guarantee.
 
         Args:
             inputs: Tensor, shape (..., K), of what the layer takes.
 
         Returns:
-            Two tensors of the shape of `inputs`, float32 or float64, in [0, 1). They are not
+            Two tensors of the shape of `inputs`, float32 or float64, in [0, 1]. They are not
             normalised over the classes.
         """
         logits = self.logits(ops.convert_to_tensor(inputs))
@@ -114,8 +109,7 @@ class VennAbersCalibration(CalibrationMap):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "lower_edges": listed(self.lower_edges),
+            "edges": listed(self.edges),
             "lower": (-np.expm1(listed(self.log_q0))).tolist(),
-            "upper_edges": listed(self.upper_edges),
             "upper": np.exp(listed(self.log_p1)).tolist(),
         }

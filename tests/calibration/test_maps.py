@@ -15,6 +15,15 @@ from keras_focal.calibration import fit_map
 from keras_focal.calibration.maps import METHODS, _softmax, _solvers
 
 ALONE = ("temperature", "vector", "platt", "beta", "ensemble_temperature", "histogram", "isotonic")
+ONE_VS_REST = (
+    "platt",
+    "quadratic",
+    "beta",
+    "histogram",
+    "isotonic",
+    "venn_abers",
+    "cross_venn_abers",
+)
 FIXED = {"diagonal": 0.05, "off_diagonal": 0.1, "bias": 0.1}
 pytestmark = pytest.mark.filterwarnings("ignore:The .* map has no best parameters")
 
@@ -333,6 +342,8 @@ def test_mixture_is_the_best_of_a_fine_grid(rng):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_weights_equal_repetition(rng, method):
+    if method == "cross_venn_abers":
+        pytest.skip("a fold holds rows, and repeated rows lie in several")
     logits, labels = sample(rng, 200, 3)
     times = rng.integers(0, 3, 200)
     weighted = fit_map(logits, labels, method, sample_weight=times, folds=0, **FIXED)
@@ -343,7 +354,7 @@ def test_weights_equal_repetition(rng, method):
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in ("ensemble_temperature",)])
 def test_probabilities_do_not_change_with_the_scale_of_logits(rng, method):
-    if method in ("platt", "beta", "histogram", "isotonic", "dirichlet"):
+    if method in (*ONE_VS_REST, "dirichlet"):
         pytest.skip("maps of probabilities, which change with the scale")
     logits, labels = sample(rng)
     plain, scaled = (

@@ -18,23 +18,34 @@ from keras_focal.calibration.maps._one_vs_rest import joined, padded, targets_of
 from keras_focal.calibration.maps._sample import Fitted, Options, Sample
 
 
+NEAR = 2.0**-19
+"""Log-odds that differ by this share, or by this where they are below 1, count as tied: a layer in
+float32 must find a prediction of the fit at its own step."""
+
+
 class Steps(NamedTuple):
-    """A step function: its edges, and one more logarithm of its values."""
+    """log(1 - p0) and log p1 of the log-odds: step functions of pieces (a, b] between edges."""
 
     edges: np.ndarray
-    logs: np.ndarray
+    log_q0: np.ndarray
+    log_p1: np.ndarray
 
-
-class Bracket(NamedTuple):
-    """log(1 - p0), whose steps are [a, b), and log p1, whose steps are (a, b]."""
-
-    q0: Steps
-    p1: Steps
+    def at(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return both at log-odds."""
+        place = np.searchsorted(self.edges, x)
+        return self.log_q0[place], self.log_p1[place]
 
     def merged(self, x: np.ndarray) -> np.ndarray:
         """Return the log-odds of p1 / (1 - p0 + p1)."""
-        q0 = self.q0.logs[np.searchsorted(self.q0.edges, x, "right")]
-        return self.p1.logs[np.searchsorted(self.p1.edges, x, "left")] - q0
+        log_q0, log_p1 = self.at(x)
+        return log_p1 - log_q0
+
+    def compact(self) -> "Steps":
+        """Return the same without edges at which nothing steps, but for one."""
+        is_step = (np.diff(self.log_q0) != 0) | (np.diff(self.log_p1) != 0)
+        is_step[0] |= not is_step.any()
+        kept = np.append(True, is_step)
+        return Steps(self.edges[is_step], self.log_q0[kept], self.log_p1[kept])
 
 
 def fit_venn_abers(sample: Sample, options: Options, guess: Any = None) -> Fitted:
@@ -50,47 +61,39 @@ def _fit(sample: Sample, options: Options, parts: list[np.ndarray]) -> Fitted:
     classes, hits = targets_of(sample, smoothing=False)
     log_p, log_q = sample.log_probabilities
     log_odds = log_p - log_q
-    brackets = []
-    for k in classes:
-        of_parts = [_bracket(log_odds[at, k], hits[at, k], sample.weights[at]) for at in parts]
-        brackets.append(Bracket(*(_mean(list(each)) for each in zip(*of_parts, strict=True))))
-    lower_edges, log_q0, upper_edges, log_p1 = (
-        padded(tuple(part)) for part in zip(*((*b.q0, *b.p1) for b in brackets), strict=True)
-    )
+    steps = [
+        _mean([_steps(log_odds[at, k], hits[at, k], sample.weights[at]) for at in parts])
+        for k in classes
+    ]
+    edges, log_q0, log_p1 = (padded(part) for part in zip(*steps, strict=True))
     return Fitted(
-        apply=partial(_applied, brackets=brackets, classes=classes),
-        arguments=(
-            lower_edges.tolist(),
-            (-np.expm1(log_q0)).tolist(),
-            upper_edges.tolist(),
-            np.exp(log_p1).tolist(),
-        ),
-        num_parameters=sum(len(steps.logs) for bracket in brackets for steps in bracket),
+        apply=partial(_applied, steps=steps, classes=classes),
+        arguments=(edges.tolist(), (-np.expm1(log_q0)).tolist(), np.exp(log_p1).tolist()),
+        num_parameters=sum(2 * len(each.log_p1) for each in steps),
         options=options,
     )
 
 
-def _applied(logits: np.ndarray, brackets: list[Bracket], classes: range) -> np.ndarray:
+def _applied(logits: np.ndarray, steps: list[Steps], classes: range) -> np.ndarray:
     log_p, log_q = log_probabilities(logits)
-    return joined(
-        [brackets[i].merged(log_p[:, k] - log_q[:, k]) for i, k in enumerate(classes)]
-    )
+    return joined([steps[i].merged(log_p[:, k] - log_q[:, k]) for i, k in enumerate(classes)])
 
 
-def _bracket(x: np.ndarray, hits: np.ndarray, weights: np.ndarray) -> Bracket:
-    """Return the bracket of one class by its log-odds."""
-    edges, place = np.unique(x, return_inverse=True)
-    weight = np.bincount(place, weights, len(edges))
-    hit = np.bincount(place, weights * hits, len(edges))
+def _steps(x: np.ndarray, hits: np.ndarray, weights: np.ndarray) -> Steps:
+    """Return the step functions of one class by its log-odds."""
+    knots, place = np.unique(x, return_inverse=True)
+    weight = np.bincount(place, weights, len(knots))
+    hit = np.bincount(place, weights * hits, len(knots))
     q0 = _one_more_hit(weight[::-1], (weight - hit)[::-1])[::-1]
-    return Bracket(*(_steps(edges, np.log(each)) for each in (q0, _one_more_hit(weight, hit))))
-
-
-def _steps(edges: np.ndarray, logs: np.ndarray) -> Steps:
-    """Return a step function without the edges at which nothing steps, but for one."""
-    is_step = logs[1:] != logs[:-1]
-    is_step[0] |= not is_step.any()
-    return Steps(edges[is_step], logs[np.append(True, is_step)])
+    p1 = _one_more_hit(weight, hit)
+    # A tie has the p0 of what lies above it, and the p1 of what lies below.
+    near = NEAR * np.maximum(np.abs(knots), 1.0)
+    half = np.diff(knots) / 2
+    edges = np.empty(2 * len(knots))
+    edges[::2] = knots - np.minimum(near, np.append(np.inf, half))
+    edges[1::2] = knots + np.minimum(near, np.append(half, np.inf))
+    piece = np.arange(len(edges) + 1)
+    return Steps(edges, np.log(q0[(piece + 1) // 2]), np.log(p1[piece // 2])).compact()
 
 
 def _one_more_hit(weight: np.ndarray, hit: np.ndarray) -> np.ndarray:
@@ -136,12 +139,11 @@ def _lower_hull(w: list[float], h: list[float]) -> np.ndarray:
 
 
 def _mean(parts: list[Steps]) -> Steps:
-    """Return the mean of step functions: the logarithm of a geometric mean."""
+    """Return the mean of step functions: geometric means of 1 - p0 and of p1."""
     if len(parts) == 1:
         return parts[0]
     edges = np.unique(np.concatenate([part.edges for part in parts]))
-    # Above an edge, or below all: the side on which it closes does not matter there.
-    logs = np.zeros(len(edges) + 1)
-    for part in parts:
-        logs += part.logs[np.append(0, np.searchsorted(part.edges, edges, "right"))]
-    return _steps(edges, logs / len(parts))
+    # Each piece ends at its edge, and the last one nowhere.
+    ends = np.append(edges, np.inf)
+    log_q0, log_p1 = np.mean([part.at(ends) for part in parts], axis=0)
+    return Steps(edges, log_q0, log_p1).compact()

@@ -264,57 +264,52 @@ def piecewise_linear_map(logits: Tensor, knots: Tensor, values: Tensor) -> Tenso
     return logits_of(low + slope * (x - start))
 
 
-def venn_abers_map(
-    logits: Tensor, edges0: Tensor, log_q0: Tensor, edges1: Tensor, log_p1: Tensor
-) -> Tensor:
+def venn_abers_map(logits: Tensor, edges: Tensor, log_q0: Tensor, log_p1: Tensor) -> Tensor:
     """Return the logits of Venn-Abers calibration: of p1 / (1 - p0 + p1) of each class.
 
     p0 and p1 are the probabilities that isotonic regression gives to a prediction if it joins the
-    data of the fit with the label 0, and with the label 1. Both are step functions of the log-odds
-    s. The logit is log p1 - log(1 - p0).
+    data of the fit with the label 0, and with the label 1. Both are step functions of the log-odds.
+    The logit is log p1 - log(1 - p0).
 
     Args:
         logits: Float tensor, shape (..., K) or (..., 1).
-        edges0: Log-odds, shape (K, M0), non-decreasing in each row. A piece holds its lower edge.
-        log_q0: log(1 - p0) of the pieces, shape (K, M0 + 1).
-        edges1: Log-odds, shape (K, M1), non-decreasing in each row. A piece holds its upper edge.
-        log_p1: log p1 of the pieces, shape (K, M1 + 1).
+        edges: Log-odds, shape (K, M), non-decreasing in each row. Pieces are (a, b].
+        log_q0: log(1 - p0) of the pieces, shape (K, M + 1).
+        log_p1: log p1 of the pieces, shape (K, M + 1).
 
     Returns:
         Tensor of the shape of `logits`. For K > 1 its softmax normalises the merged probabilities
         to sum 1.
 
     Example:
-        >>> import math
         >>> from keras import ops
         >>> from keras_focal import functional
-        >>> halves = ops.array([[0.0]]), ops.log(ops.array([[1.0, 0.5]]))
-        >>> mapped = functional.venn_abers_map(ops.array([[2.0]]), *halves, *halves)
-        >>> float(mapped[0, 0])
+        >>> edges, halves = ops.array([[0.0]]), ops.log(ops.array([[1.0, 0.5]]))
+        >>> float(functional.venn_abers_map(ops.array([[2.0]]), edges, halves, halves)[0, 0])
         0.0
 
     Source:
         Vovk, Petej and Fedorova, 2015, "Large-scale probabilistic predictors with and without
-        guarantees of validity", section 4 and Algorithms 1 to 6.
+        guarantees of validity", section 4.
     """
-    found0, found1 = venn_abers_logs(logits, edges0, log_q0, edges1, log_p1)
-    return _normalisable(found1 - found0)
+    found_q0, found_p1 = venn_abers_logs(logits, edges, log_q0, log_p1)
+    return _normalisable(found_p1 - found_q0)
 
 
 def venn_abers_logs(
-    logits: Tensor, edges0: Tensor, log_q0: Tensor, edges1: Tensor, log_p1: Tensor
+    logits: Tensor, edges: Tensor, log_q0: Tensor, log_p1: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return log(1 - p0) and log p1 of each class, both of the shape of the logits."""
     x = log_odds(logits)
-    found0 = _looked_up(log_q0, _place(x, edges0, holds_lower=True), x)
-    return found0, _looked_up(log_p1, _place(x, edges1), x)
+    place = _place(x, edges)
+    return _looked_up(log_q0, place, x), _looked_up(log_p1, place, x)
 
 
-def _place(x: Tensor, edges: Tensor, *, holds_lower: bool = False) -> Tensor:
-    """Return in which of the M + 1 pieces of its row x lies: int32, of the shape of x.
+def _place(x: Tensor, edges: Tensor) -> Tensor:
+    """Return in which of the M + 1 pieces (a, b] of its row x lies: int32, of the shape of x.
 
-    Pieces are (a, b], or [a, b) if each holds its lower edge. A binary search of gathers: exporters
-    have no searchsorted, and comparing with every edge takes M times the memory.
+    A binary search of gathers: exporters have no searchsorted, and comparing with every edge takes
+    M times the memory.
     """
     count = edges.shape[-1]
     row = count * ops.arange(edges.shape[0], dtype="int32")
@@ -322,10 +317,8 @@ def _place(x: Tensor, edges: Tensor, *, holds_lower: bool = False) -> Tensor:
     place = ops.zeros_like(x, dtype="int32")
     for bit in reversed(range(int(count).bit_length())):
         following = place + 2**bit
-        edge = ops.take(flat, row + ops.minimum(following, count) - 1)
-        is_past = x >= edge if holds_lower else x > edge
-        is_past = ops.logical_and(is_past, following <= count)
-        place = ops.where(is_past, following, place)
+        is_past = x > ops.take(flat, row + ops.minimum(following, count) - 1)
+        place = ops.where(ops.logical_and(is_past, following <= count), following, place)
     return place
 
 
