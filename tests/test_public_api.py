@@ -41,6 +41,7 @@ WITHOUT_EXAMPLE = {
         "CalibrationReport",
         "FocalTemperatureFit",
         "MapFit",
+        "MapIntervals",
         "MapScores",
         "SkippedMap",
         "TemperatureFit",

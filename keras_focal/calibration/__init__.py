@@ -2,7 +2,7 @@
 
 import typing
 
-from keras_focal.calibration.maps import MapFit, MapScores, SkippedMap, fit_map
+from keras_focal.calibration.maps import MapFit, MapIntervals, MapScores, SkippedMap, fit_map
 from keras_focal.calibration.report import CalibrationReport
 from keras_focal.calibration.surgery import calibrate
 from keras_focal.calibration.temperature import (
@@ -19,6 +19,7 @@ __all__ = [
     "CalibrationReport",
     "FocalTemperatureFit",
     "MapFit",
+    "MapIntervals",
     "MapScores",
     "SkippedMap",
     "TemperatureFit",

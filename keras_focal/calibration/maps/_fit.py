@@ -1,8 +1,8 @@
 """Fitting any calibration map, measured on data that the fit has not seen."""
 
 import warnings
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -17,14 +17,41 @@ from keras_focal.calibration.given import (
     check_predictions,
 )
 from keras_focal.calibration.maps._choose import Limits, MapScores, SkippedMap, chosen_map
-from keras_focal.calibration.maps._figures import figures
+from keras_focal.calibration.maps._figures import Scored, figures
 from keras_focal.calibration.maps._registry import METHODS
 from keras_focal.calibration.maps._sample import Options, Sample
+from keras_focal.functional import Interval
+from keras_focal.functional.calibration._bootstrap import check_draws
+
+
+class MapIntervals(NamedTuple):
+    """Bootstrap intervals of a map's figures: dicts of "ece", "nll", "brier" and "error".
+
+    Attributes:
+        before: `functional.Interval` of each figure without the map.
+        after: The same with it.
+        change: The same of after - before, from the same draws. Below 0, the map improves it.
+    """
+
+    before: dict[str, Interval]
+    after: dict[str, Interval]
+    change: dict[str, Interval]
+
+
+class _Sampled(NamedTuple):
+    """What intervals are drawn from."""
+
+    weights: np.ndarray
+    num_bins: int
+    before: Scored
+    after: Scored
 
 
 @dataclass(frozen=True)
 class MapFit:
     """A fitted calibration map and its scores on data that it was not fitted to.
+
+    `fit.intervals().change["nll"]` says by how much the map changes the NLL, and how surely.
 
     Attributes:
         layer: The map as a Keras layer, which gives logits.
@@ -80,6 +107,39 @@ class MapFit:
     comparison: tuple[MapScores, ...]
     skipped: tuple[SkippedMap, ...]
     reason: str = ""
+    _sampled: _Sampled | None = field(default=None, repr=False, compare=False)
+
+    def intervals(
+        self, *, level: float = 0.95, num_draws: int = 1000, seed: int = 0
+    ) -> MapIntervals:
+        """Return bootstrap intervals of the figures before and after, and of their change.
+
+        Predictions are drawn again with replacement, the same ones before and after
+        (`functional.bootstrap_intervals`). The map stays as it was fitted: figures "after" are of
+        held-out predictions, or with `folds=0` of the data of the fit.
+
+        Args:
+            level: Share of samples whose interval holds the true value, in (0, 1).
+            num_draws: Number of draws, >= 1.
+            seed: Seed of the draws.
+
+        Returns:
+            MapIntervals.
+
+        Raises:
+            ValueError: If `level` is not in (0, 1), or `num_draws` is not a whole number >= 1.
+        """
+        num_draws = check_draws(level, num_draws)
+        assert self._sampled is not None
+        before, after = (
+            scored.resampled(self._sampled.weights, self._sampled.num_bins, num_draws, seed)
+            for scored in (self._sampled.before, self._sampled.after)
+        )
+        return MapIntervals(
+            before.intervals(level=level),
+            after.intervals(level=level),
+            after.intervals(before, level=level),
+        )
 
 
 def fit_map(
@@ -256,7 +316,8 @@ def map_fitted(
         sample, method, options, folds, num_bins, limits, verbose
     )
     found, fitted, after = best.method, best.fitted, best.figures
-    before = figures(sample.logits, sample.labels, sample.weights, num_bins)
+    scored = Scored.of(sample.logits, sample.labels)
+    before = figures(scored, sample.logits, sample.labels, sample.weights, num_bins)
     return MapFit(
         layer=found.layer(*fitted.arguments, inputs=inputs, name="calibration"),
         method=found.name,
@@ -274,4 +335,5 @@ def map_fitted(
         comparison=comparison,
         skipped=skipped,
         reason=fitted.reason and f"The {found.name} map has no best parameters: {fitted.reason}",
+        _sampled=_Sampled(sample.weights, num_bins, scored, best.scored),
     )

@@ -5,6 +5,7 @@ A new map is a function that fits it, a layer, and a record here.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import keras
 
@@ -36,6 +37,7 @@ class Method:
         fit: Fits it to held-out logits.
         layer: The layer of it, which takes `Fitted.arguments`.
         round: In which round "auto" tries it, from cheap, 0, to dear, 2.
+        auto: Whether "auto" tries it "always", of "two classes", or "never".
         needs_solvers: Whether the fit needs SciPy and scikit-learn.
         keeps_top_class: Whether the map never changes which class of a row is the largest.
         folds: Whether it can go into the weights of the last layer.
@@ -48,6 +50,7 @@ class Method:
     fit: FitFunction
     layer: Callable[..., keras.layers.Layer]
     round: int = 1
+    auto: Literal["always", "two classes", "never"] = "always"
     needs_solvers: bool = True
     keeps_top_class: bool = False
     folds: bool = False
@@ -110,7 +113,7 @@ METHODS = {
             is_same_in_binary=True,
         ),
         Method("platt", fit_platt, layers.PlattScaling),
-        Method("quadratic", fit_quadratic, layers.QuadraticScaling),
+        Method("quadratic", fit_quadratic, layers.QuadraticScaling, auto="two classes"),
         Method("beta", fit_beta, layers.BetaCalibration),
         Method(
             "ensemble_temperature",
@@ -125,12 +128,14 @@ METHODS = {
             "venn_abers",
             fit_venn_abers,
             layers.VennAbersCalibration,
+            auto="two classes",
             needs_solvers=False,
         ),
         Method(
             "cross_venn_abers",
             fit_cross_venn_abers,
             layers.VennAbersCalibration,
+            auto="never",
             needs_solvers=False,
         ),
     )
