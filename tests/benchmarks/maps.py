@@ -243,7 +243,11 @@ def measure(quick):
             {"map": "none", **figures(probabilities(logits[size:]), labels[size:]), "seconds": 0.0}
         ]
         for each, fit in fits.items():
-            if logits.shape[1] == 1 and each != "auto" and METHODS[each.split()[0]].is_same_in_binary:
+            if (
+                logits.shape[1] == 1
+                and each != "auto"
+                and METHODS[each.split()[0]].is_same_in_binary
+            ):
                 continue
             if logits.shape[1] > 2 and each == "quadratic (probmetrics)":
                 continue

@@ -101,7 +101,9 @@ def test_every_map_is_served_alike_as_one_of_several_outputs(format, classes, in
 
 
 @needs_tensorflow
-@pytest.mark.parametrize("name", ["focal", "dirichlet", "beta", "histogram", "isotonic", "venn_abers"])
+@pytest.mark.parametrize(
+    "name", ["focal", "dirichlet", "beta", "histogram", "isotonic", "venn_abers"]
+)
 def test_map_is_served_alike_as_the_one_output(name, tmp_path):
     x, model, expected = shipped(3, "logits")
     alone = keras.Model(model.input, model.output[name])

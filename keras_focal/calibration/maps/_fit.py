@@ -167,8 +167,8 @@ def fit_map(
 
     The map is fitted to all the data. The scores "after" are of predictions for each fold by a map
     that was fitted to the other folds. Every class is spread evenly over the folds.
-    All methods but "temperature" and "focal_temperature" need SciPy and scikit-learn:
-    `pip install "keras-focal[maps]"`.
+    All methods but "temperature", "focal_temperature", "venn_abers" and "cross_venn_abers" need
+    SciPy and scikit-learn: `pip install "keras-focal[maps]"`.
 
     Args:
         logits: Array or tensor, shape (..., K), K >= 2, or (..., 1) for the logit of the positive
@@ -176,16 +176,19 @@ def fit_map(
         labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K). For independent
             labels see `multi_label` of `fit_temperature`, or fit the columns one by one.
         method: "temperature", "focal_temperature", "structured_vector", "structured_matrix",
-            "vector", "matrix", "dirichlet", "platt", "beta", "ensemble_temperature", "histogram" or
-            "isotonic". "auto" tries all of them, the cheapest first, and takes the one with the
-            lowest held-out NLL whose gain over the temperature exceeds the standard error of that
-            gain, or else the temperature.
+            "vector", "matrix", "dirichlet", "platt", "quadratic", "beta", "ensemble_temperature",
+            "histogram", "isotonic", "venn_abers" or "cross_venn_abers". "auto" tries them, the
+            cheapest first, and takes the one with the lowest held-out NLL whose gain over the
+            temperature exceeds the standard error of that gain, or else the temperature. It tries
+            "quadratic" and "venn_abers" for two classes only, and "cross_venn_abers" never.
         from_logits: Whether `logits` are logits or probabilities. The layer takes the same. A
             warning gives the number of probabilities that were rounded to 0 or 1.
         sample_weight: None, or weights >= 0 of the shape of the class ids. A whole number counts as
-            repetition. Predictions of weight 0 are dropped before any check.
+            repetition (but for "cross_venn_abers", whose folds hold rows). Predictions of weight 0
+            are dropped before any check. The prediction that Venn-Abers adds has the weight 1.
         ignore_class: None, or a class id whose predictions are dropped, such as 255.
-        folds: Number of folds, >= 2. 0 measures the map on the data of the fit.
+        folds: Number of folds, >= 2, also of "cross_venn_abers". 0 measures the map on the data of
+            the fit, and "cross_venn_abers" then has 5.
         seed: Seed of the random assignment to folds.
         num_bins: Number of bins of the calibration errors.
         diagonal: Linear maps: strength, >= 0, of the penalty on the mean square of the distance
@@ -197,7 +200,7 @@ def fit_map(
             NLL.
         bias: Linear maps: strength, >= 0, of the penalty on the mean square of b. None is K^2 / n;
             "matrix" and "dirichlet" choose it before `off_diagonal`, from the same strengths.
-        smoothing: Platt, beta, histogram and isotonic: whether to fit to Platt's targets,
+        smoothing: Platt, quadratic, beta, histogram and isotonic: whether to fit to Platt's targets,
             (n+ + 1) / (n+ + 2) and 1 / (n- + 2), instead of 1 and 0. They keep probabilities away
             from 0 and 1.
         map_bins: Number of bins of histogram binning.
@@ -211,7 +214,8 @@ def fit_map(
 
     Returns:
         MapFit. `keras.Sequential([model, fit.layer, keras.layers.Softmax()])` is the calibrated
-        model. Scores by which a strength or a method was chosen are slightly optimistic.
+        model. Scores by which a strength or a method was chosen are slightly optimistic. The layer
+        of Venn-Abers also gives the multi-probability [p0, p1], with `fit.layer.interval(logits)`.
 
     Raises:
         ValueError: If the data are empty, not finite or of one class only, shapes do not match, a
@@ -231,7 +235,8 @@ def fit_map(
 
     Source:
         Guo et al., 2017; Kull et al., 2017 and 2019; Platt, 1999; Zadrozny and Elkan, 2001 and
-        2002; Zhang et al., 2020; Berta, Holzmüller, Jordan and Bach, 2026.
+        2002; Vovk, Petej and Fedorova, 2015; Zhang et al., 2020; Berta, Holzmüller, Jordan and
+        Bach, 2026.
     """
     check_choice("method", method, (*METHODS, "auto"))
     limits = _limits(method, max_seconds, keep_top_class)

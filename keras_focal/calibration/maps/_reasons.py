@@ -18,9 +18,7 @@ def absent_classes(sample: Sample) -> str:
     return f"there are no labels of class {listed}. {WEAKLY_HELD}"
 
 
-def separated_classes(
-    sample: Sample, log_odds: np.ndarray, classes: range, thresholds: int
-) -> str:
+def separated_classes(sample: Sample, log_odds: np.ndarray, classes: range, thresholds: int) -> str:
     """Return that thresholds on its log-odds separate a class from the rest, or nothing."""
     for k in classes:
         is_own = sample.labels == k
