@@ -200,9 +200,9 @@ def fit_map(
             NLL.
         bias: Linear maps: strength, >= 0, of the penalty on the mean square of b. None is K^2 / n;
             "matrix" and "dirichlet" choose it before `off_diagonal`, from the same strengths.
-        smoothing: Platt, quadratic, beta, histogram and isotonic: whether to fit to Platt's targets,
-            (n+ + 1) / (n+ + 2) and 1 / (n- + 2), instead of 1 and 0. They keep probabilities away
-            from 0 and 1.
+        smoothing: Platt, quadratic, beta, histogram and isotonic: whether to fit to Platt's
+            targets, (n+ + 1) / (n+ + 2) and 1 / (n- + 2), instead of 1 and 0. They keep
+            probabilities away from 0 and 1.
         map_bins: Number of bins of histogram binning.
         binning: Bins of histogram binning: "equal_width", that is [0, 1 / M], (1 / M, 2 / M], ...,
             or "balanced", with equal shares of a total in which a class weighs as much as all

@@ -17,7 +17,6 @@ from keras_focal._host import log_probabilities
 from keras_focal.calibration.maps._one_vs_rest import joined, padded, targets_of
 from keras_focal.calibration.maps._sample import Fitted, Options, Sample
 
-
 NEAR = 2.0**-19
 """Log-odds that differ by this share, or by this where they are below 1, count as tied: a layer in
 float32 must find a prediction of the fit at its own step."""

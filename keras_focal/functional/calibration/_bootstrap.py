@@ -162,7 +162,10 @@ def measured_values(
     bins = equal_width_bins(top.confidence, num_bins)
     scores = _scores(entries, from_logits)
     parts = (weights + invalid, *scores, top.wrong, top.wrong - top.complement, bins)
-    return summands(*(ops.convert_to_numpy(part).reshape(-1) for part in parts), num_bins)
+    weights, nll, brier, wrong, gap, index = (
+        ops.convert_to_numpy(part).reshape(-1) for part in parts
+    )
+    return summands(weights, nll, brier, wrong, gap, index, num_bins)
 
 
 def _scores(entries: Entries, from_logits: bool) -> tuple[Tensor, Tensor]:
