@@ -378,8 +378,10 @@ def test_config_holds_every_argument(case):
             assert type(stored) is type(value)
             assert stored.get_config() == value.get_config()
             continue
-        # A temperature is kept as its logarithm.
-        assert stored == pytest.approx(value) if name == "temperature" else stored == value
+        if name in ("temperature", "lower", "upper"):  # which are kept as logarithms
+            np.testing.assert_allclose(stored, value, rtol=1e-6)
+        else:
+            assert stored == value
 
 
 @every_class
@@ -639,7 +641,7 @@ def policy(request):
         for case in CASES
         if issubclass(case.cls, keras.losses.Loss | keras.layers.Layer)
         # Constant pieces have no gradient.
-        and case.cls is not layers.HistogramBinning
+        and case.cls not in (layers.HistogramBinning, layers.VennAbersCalibration)
     ],
     ids=str,
 )
