@@ -14,7 +14,7 @@ from keras import ops
 from keras_focal import functional
 from keras_focal.calibration import fit_map
 from keras_focal.calibration.given import HeldOut
-from keras_focal.calibration.maps import METHODS, _softmax, _solvers, sample_of
+from keras_focal.calibration.maps import METHODS, _softmax, _solvers, _venn_abers, sample_of
 
 ALONE = ("temperature", "vector", "platt", "beta", "ensemble_temperature", "histogram", "isotonic")
 ONE_VS_REST = (
@@ -519,6 +519,13 @@ def test_merged_probability_lies_between_p0_and_p1_and_keeps_off_0_and_1(rng):
     assert 1e-3 < p.min() < 0.05
     assert 0.95 < p.max() < 1 - 1e-3
     assert np.all(np.diff(p[:, 0]) >= -1e-7)
+
+
+def test_table_that_no_layer_should_hold_is_refused(rng, monkeypatch):
+    monkeypatch.setattr(_venn_abers, "MOST_STEPS", 300)
+    logits, labels = sample(rng)
+    with pytest.raises(ValueError, match=r"over 300\. Fit it to fewer held-out predictions"):
+        fit_map(logits, labels, "venn_abers")
 
 
 @pytest.mark.parametrize("classes", [2, 4])

@@ -219,8 +219,8 @@ def fit_map(
 
     Raises:
         ValueError: If the data are empty, not finite or of one class only, shapes do not match, a
-            label is not a class id in [0, K), `from_logits` does not describe the data, or an
-            argument is unknown.
+            label is not a class id in [0, K), `from_logits` does not describe the data, an argument
+            is unknown, or the table of a Venn-Abers map would have more than 2**22 steps.
         ImportError: If the method needs SciPy and scikit-learn and one is missing.
 
     Example:

@@ -21,6 +21,9 @@ NEAR = 2.0**-19
 """Log-odds that differ by this share, or by this where they are below 1, count as tied: a layer in
 float32 must find a prediction of the fit at its own step."""
 
+MOST_STEPS = 2**22
+"""Steps of all classes that a layer may hold: those of 20,000 predictions of 100 classes."""
+
 
 class Steps(NamedTuple):
     """log(1 - p0) and log p1 of the log-odds: step functions of pieces (a, b] between edges."""
@@ -60,10 +63,11 @@ def _fit(sample: Sample, options: Options, parts: list[np.ndarray]) -> Fitted:
     classes, hits = targets_of(sample, smoothing=False)
     log_p, log_q = sample.log_probabilities
     log_odds = log_p - log_q
-    steps = [
-        _mean([_steps(log_odds[at, k], hits[at, k], sample.weights[at]) for at in parts])
-        for k in classes
-    ]
+    steps: list[Steps] = []
+    for k in classes:
+        of_parts = [_steps(log_odds[at, k], hits[at, k], sample.weights[at]) for at in parts]
+        steps.append(_mean(of_parts))
+        _check_size(len(classes) * max(len(each.edges) for each in steps))
     edges, log_q0, log_p1 = (padded(part) for part in zip(*steps, strict=True))
     return Fitted(
         apply=partial(_applied, steps=steps, classes=classes),
@@ -71,6 +75,16 @@ def _fit(sample: Sample, options: Options, parts: list[np.ndarray]) -> Fitted:
         num_parameters=sum(2 * len(each.log_p1) for each in steps),
         options=options,
     )
+
+
+def _check_size(size: int) -> None:
+    """Raise where the table of all classes would be larger than a layer should hold."""
+    if size > MOST_STEPS:
+        raise ValueError(
+            "`method` must be another one for so many predictions of so many classes. Received: a "
+            f"Venn-Abers map, whose table has {size:,} steps or more, over {MOST_STEPS:,}. Fit it "
+            "to fewer held-out predictions."
+        )
 
 
 def _applied(logits: np.ndarray, steps: list[Steps], classes: range) -> np.ndarray:
