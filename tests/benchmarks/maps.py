@@ -254,6 +254,7 @@ def measure(quick):
             begin = time.process_time()
             give = fit(logits[:size], labels[:size])
             seconds = time.process_time() - begin
+            print(f"{name}: {each} in {seconds:.2f} s", flush=True)
             found.append(
                 {"map": each, **figures(give(logits[size:]), labels[size:]), "seconds": seconds}
             )

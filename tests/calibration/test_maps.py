@@ -166,7 +166,7 @@ def test_change_says_how_surely_a_map_helps(rng):
 def test_auto_takes_the_least_held_out_likelihood_and_lists_what_it_compared(rng):
     logits, labels = sample(rng, 250, 3)
     fit = fit_map(logits, labels, "auto", **FIXED)
-    tried = {name for name, method in METHODS.items() if method.auto == "always"}
+    tried = {name for name, method in METHODS.items() if method.auto == "always"} - {"venn_abers"}
     assert {row.method for row in fit.comparison} == tried
     assert {row.method for row in fit.skipped} == set(METHODS) - tried
     nll = [row.nll for row in fit.comparison]
@@ -214,6 +214,15 @@ def test_auto_of_one_logit_leaves_out_what_is_the_same(rng):
     logits, labels = sample(rng, 250, 2)
     fit = fit_map(logits[:, 1:] - logits[:, :1], labels, "auto")
     assert {row.method for row in fit.comparison} == {*METHODS} - {*LINEAR, "cross_venn_abers"}
+
+
+def test_auto_tries_venn_abers_where_there_are_labels_enough(rng):
+    logits, labels = sample(rng, 400, 4)
+    for size, reasons in ((400, {}), (399, {"venn_abers": "it wants 100 labels of each class"})):
+        fit = fit_map(logits[:size], labels[:size], "auto", folds=2, **FIXED)
+        skipped = dict(fit.skipped)
+        assert {"venn_abers"} & {*skipped} == {*reasons}
+        assert reasons.items() <= skipped.items()
 
 
 def test_auto_takes_what_bends_where_two_classes_need_it(rng):

@@ -180,7 +180,8 @@ def fit_map(
             "histogram", "isotonic", "venn_abers" or "cross_venn_abers". "auto" tries them, the
             cheapest first, and takes the one with the lowest held-out NLL whose gain over the
             temperature exceeds the standard error of that gain, or else the temperature. It tries
-            "quadratic" and "venn_abers" for two classes only, and "cross_venn_abers" never.
+            "quadratic" for two classes only, "venn_abers" from 100 labels for each class on, and
+            "cross_venn_abers" never.
         from_logits: Whether `logits` are logits or probabilities. The layer takes the same. A
             warning gives the number of probabilities that were rounded to 0 or 1.
         sample_weight: None, or weights >= 0 of the shape of the class ids. A whole number counts as

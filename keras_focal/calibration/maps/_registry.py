@@ -38,6 +38,7 @@ class Method:
         layer: The layer of it, which takes `Fitted.arguments`.
         round: In which round "auto" tries it, from cheap, 0, to dear, 2.
         auto: Whether "auto" tries it "always", of "two classes", or "never".
+        labels: How many labels of each class, on average, "auto" wants for it.
         needs_solvers: Whether the fit needs SciPy and scikit-learn.
         keeps_top_class: Whether the map never changes which class of a row is the largest.
         folds: Whether it can go into the weights of the last layer.
@@ -51,6 +52,7 @@ class Method:
     layer: Callable[..., keras.layers.Layer]
     round: int = 1
     auto: Literal["always", "two classes", "never"] = "always"
+    labels: int = 0
     needs_solvers: bool = True
     keeps_top_class: bool = False
     folds: bool = False
@@ -128,7 +130,7 @@ METHODS = {
             "venn_abers",
             fit_venn_abers,
             layers.VennAbersCalibration,
-            auto="two classes",
+            labels=100,
             needs_solvers=False,
         ),
         Method(
