@@ -54,14 +54,19 @@ PACKAGES = ("probmetrics", "venn-abers", "netcal", "scikit-learn", "scipy", "tor
 HEAD = """# Calibration maps compared
 
 Made by `python tests/benchmarks/maps.py --publish`; no figure is typed. Each map is fitted on 5,000
-predictions, of two classes on 1,000, and measured on the others: NLL in nats, Brier score (0 to 2),
-ECE of 15 bins of the top label, top-1 error, and the seconds of processor time of the fit, with one
-thread of BLAS. Maps of other packages, named in brackets, have the same predictions; `none` are the
-predictions as they are. `auto` chooses by five folds of the data of the fit. Best NLL first.
-
-Two classes: "cat or not" are published predictions of CIFAR-10 classifiers, one class against the
-rest; SST-2 are sentences, whose classifiers by scikit-learn are trained on 3,612 others.
+predictions and measured on the others: NLL in nats, Brier score (0 to 2), ECE of 15 bins of the top
+label, top-1 error, and the seconds of processor time of the fit, with one thread of BLAS. Maps of
+other packages, named in brackets, have the same predictions; `none` are the predictions as they
+are. Best NLL first.
 """
+ABOUT = {
+    "cat or not": """Sets of two classes are fitted on 1,000 predictions. "Cat or not" are those of
+classifiers of CIFAR-10, one class against the rest.
+""",
+    "SST-2": """SST-2 are sentences; their classifiers are of scikit-learn, trained on 3,612 others.
+""",
+}
+"""What is said of sets whose names begin so."""
 
 
 def sets(quick):
@@ -282,7 +287,8 @@ def page(result):
     machine = ", ".join(f"{name} {value}" for name, value in result["environment"].items())
     names = dict.fromkeys(row["set"] for row in result["rows"])
     parts = [table([row for row in result["rows"] if row["set"] == name]) for name in names]
-    return "\n".join([HEAD, machine + "\n", *parts])
+    about = [text for kind, text in ABOUT.items() if any(name.startswith(kind) for name in names)]
+    return "\n".join([HEAD, *about, machine + "\n", *parts])
 
 
 if __name__ == "__main__":
