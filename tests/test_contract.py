@@ -263,6 +263,10 @@ CASES = [
     ),
     Case(layers.PlattScaling, {"slope": [0.5, 2.0, 1.5], "intercept": [0.25, 0.0, -1.0]}),
     Case(
+        layers.QuadraticScaling,
+        {"square": [0.5, -0.25, 0.0], "slope": [0.5, 2.0, 1.5], "intercept": [0.25, 0.0, -1.0]},
+    ),
+    Case(
         layers.BetaCalibration,
         {"a": [0.5, 2.0, 1.5], "b": [1.0, 0.0, 0.5], "c": [0.25, 0.0, -1.0]},
     ),
@@ -287,6 +291,14 @@ CASES = [
     Case(
         layers.ConformalSets,
         {"threshold": 0.75, "method": "raps", "penalty": 0.25, "rank": 1.0, "allow_empty": True},
+    ),
+    Case(
+        layers.VennAbersCalibration,
+        {
+            "edges": [[-1.0, 1.0], [0.0, 0.5], [-2.0, 2.0]],
+            "lower": [[0.0, 0.5, 0.75], [0.25, 0.5, 0.875], [0.0625, 0.25, 0.9375]],
+            "upper": [[0.5, 0.625, 0.875], [0.25, 0.75, 1.0], [0.5, 0.75, 0.96875]],
+        },
     ),
     Case(gammas.SampleDependentGamma, {"thresholds": [0.2, 0.5], "gammas": [5.0, 3.0, 2.0]}),
     Case(gammas.ThresholdGamma, {"p0s": [0.15, 0.3]}),
@@ -402,8 +414,10 @@ def test_config_holds_every_argument(case):
             assert type(stored) is type(value)
             assert stored.get_config() == value.get_config()
             continue
-        # A temperature is kept as its logarithm.
-        assert stored == pytest.approx(value) if name == "temperature" else stored == value
+        if name in ("temperature", "lower", "upper"):  # which are kept as logarithms
+            np.testing.assert_allclose(stored, value, rtol=1e-6)
+        else:
+            assert stored == value
 
 
 @every_class
@@ -666,7 +680,7 @@ def policy(request):
         for case in CASES
         if issubclass(case.cls, keras.losses.Loss | keras.layers.Layer)
         # Constant pieces have no gradient.
-        and case.cls is not layers.HistogramBinning
+        and case.cls not in (layers.HistogramBinning, layers.VennAbersCalibration)
     ],
     ids=str,
 )

@@ -42,6 +42,7 @@ WITHOUT_EXAMPLE = {
         "ConformalFit",
         "FocalTemperatureFit",
         "MapFit",
+        "MapIntervals",
         "MapScores",
         "SkippedMap",
         "TemperatureFit",

@@ -3,7 +3,7 @@
 import typing
 
 from keras_focal.calibration.conformal import ConformalFit, fit_conformal
-from keras_focal.calibration.maps import MapFit, MapScores, SkippedMap, fit_map
+from keras_focal.calibration.maps import MapFit, MapIntervals, MapScores, SkippedMap, fit_map
 from keras_focal.calibration.report import CalibrationReport
 from keras_focal.calibration.surgery import calibrate, conformalize
 from keras_focal.calibration.temperature import (
@@ -21,6 +21,7 @@ __all__ = [
     "ConformalFit",
     "FocalTemperatureFit",
     "MapFit",
+    "MapIntervals",
     "MapScores",
     "SkippedMap",
     "TemperatureFit",

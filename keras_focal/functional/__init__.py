@@ -77,6 +77,8 @@ from keras_focal.functional.maps._maps import (
     piecewise_constant_map,
     piecewise_linear_map,
     platt_map,
+    quadratic_map,
+    venn_abers_map,
 )
 from keras_focal.functional.maps._posterior import focal_posterior
 from keras_focal.functional.maps._scaling import scale_logits
@@ -170,7 +172,9 @@ __all__ += [
     "piecewise_constant_map",
     "piecewise_linear_map",
     "platt_map",
+    "quadratic_map",
     "scale_logits",
+    "venn_abers_map",
 ]
 
 # Conformal prediction: probabilities in, scores of classes out

@@ -56,12 +56,15 @@ class CalibrationMap(FrozenLayer):
     def map(self, logits: Tensor) -> Tensor:
         """Return calibrated logits of float32 or float64 logits."""
 
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Return float32 or float64 logits of what the layer takes."""
+        if self.inputs == "logits":
+            return ops.cast(inputs, compute_dtype(inputs.dtype))
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        return logits_of(inputs, least_probability(dtype, is_binary=inputs.shape[-1] == 1))
+
     def call(self, inputs: Tensor) -> Tensor:
-        logits = ops.cast(inputs, compute_dtype(inputs.dtype))
-        if self.inputs == "probabilities":
-            dtype = keras.backend.standardize_dtype(inputs.dtype)
-            logits = logits_of(inputs, least_probability(dtype, is_binary=inputs.shape[-1] == 1))
-        return ops.cast(self.map(logits), self.compute_dtype)
+        return ops.cast(self.map(self.logits(inputs)), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

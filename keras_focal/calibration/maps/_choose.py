@@ -6,8 +6,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_focal._host import log_softmax
-from keras_focal.calibration.maps._figures import Figures, figures
+from keras_focal.calibration.maps._figures import Figures, Scored, figures
 from keras_focal.calibration.maps._registry import METHODS, Method
 from keras_focal.calibration.maps._sample import Fitted, Options, Sample, held_out
 from keras_focal.calibration.maps._solvers import one_thread
@@ -43,12 +42,12 @@ class SkippedMap(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A method, its fit, its held-out figures, -log p of each label, and seconds."""
+    """A method, its fit, its held-out figures and the scores behind them, and seconds."""
 
     method: Method
     fitted: Fitted
     figures: Figures
-    losses: np.ndarray
+    scored: Scored
     seconds: float
 
     @property
@@ -101,10 +100,16 @@ def _rounds(sample: Sample, limits: Limits, folds: int) -> tuple[list[str], list
             "`folds` must be >= 2 with method='auto', which compares held-out figures. "
             "Received: folds=0."
         )
-    names, skipped = [], []
+    names, skipped, classes = [], [], sample.logits.shape[1]
     for name, method in sorted(METHODS.items(), key=lambda item: item[1].round):
         if sample.is_binary and method.is_same_in_binary:
             skipped.append(SkippedMap(name, "of one logit it is the map of another method"))
+        elif method.auto == "never":
+            skipped.append(SkippedMap(name, "it is left to those who name it"))
+        elif method.auto == "two classes" and classes > 2:
+            skipped.append(SkippedMap(name, "it pays off for two classes"))
+        elif len(sample.labels) < method.labels * classes:
+            skipped.append(SkippedMap(name, f"it wants {method.labels} labels of each class"))
         elif limits.keep_top_class and not method.keeps_top_class:
             skipped.append(SkippedMap(name, "it can change the top class"))
         else:
@@ -116,7 +121,7 @@ def _surest(tried: list[Measured], weights: np.ndarray) -> Measured:
     """Return the first of the best whose gain over the temperature exceeds its standard error."""
     (plain,) = [one for one in tried if one.method.name == PLAIN]
     for one in tried:
-        gain = plain.losses - one.losses
+        gain = plain.scored.nll - one.scored.nll
         mean = np.average(gain, weights=weights)
         error = np.sqrt(np.sum((weights * (gain - mean)) ** 2)) / weights.sum()
         if one is plain or mean > error:
@@ -136,6 +141,6 @@ def _measured(
         logits = fitted.held_out
     else:
         logits = held_out(method.fit, sample, fitted.options, fitted.guess)
-    losses = -log_softmax(logits)[np.arange(len(logits)), sample.labels]
-    found = figures(logits, sample.labels, sample.weights, num_bins)
-    return Measured(method, fitted, found, losses, monotonic() - begin)
+    scored = Scored.of(logits, sample.labels)
+    found = figures(scored, logits, sample.labels, sample.weights, num_bins)
+    return Measured(method, fitted, found, scored, monotonic() - begin)

@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_focal._host import complement_of_top, softmax
+from keras_focal._host import complement_of_top, equal_width_bins, log_softmax
 from keras_focal.calibration.given import HeldOut
 from keras_focal.calibration.temperature import Data
+from keras_focal.functional.calibration._bootstrap import Resampled, resample, summands
 
 
 class Figures(NamedTuple):
@@ -19,19 +20,52 @@ class Figures(NamedTuple):
     error: float
 
 
-def figures(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, bins: int) -> Figures:
+class Scored(NamedTuple):
+    """What each prediction scores, shape (N,): four numbers, where the logits have K."""
+
+    nll: np.ndarray
+    brier: np.ndarray
+    wrong: np.ndarray
+    complement: np.ndarray
+
+    @classmethod
+    def of(cls, logits: np.ndarray, labels: np.ndarray) -> "Scored":
+        log_p, rows = log_softmax(logits), np.arange(len(labels))
+        p = np.exp(log_p)
+        return cls(
+            nll=-log_p[rows, labels],
+            brier=(p * p).sum(axis=1) - 2 * p[rows, labels] + 1,
+            wrong=(logits.argmax(axis=1) != labels).astype("float64"),
+            complement=complement_of_top(logits),
+        )
+
+    def resampled(self, weights: np.ndarray, bins: int, num_draws: int, seed: int) -> Resampled:
+        """Return sums over bootstrap draws of the predictions."""
+        values = summands(
+            weights,
+            self.nll,
+            self.brier,
+            self.wrong,
+            self.wrong - self.complement,
+            equal_width_bins(1 - self.complement, bins),
+            bins,
+        )
+        return resample(values, np.arange(len(values)), np.random.default_rng(seed), num_draws)
+
+
+def figures(
+    scored: Scored, logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, bins: int
+) -> Figures:
     """Return NLL, ECE, AdaECE, Brier score and error of logits, shape (N, K >= 2)."""
     reading = Data([HeldOut(logits, labels, weights)], bins).at(1.0)
-    p = softmax(logits)
-    rows = np.arange(len(labels))
-    squares = (p * p).sum(axis=1) - 2 * p[rows, labels] + 1
-    complement, wrong = complement_of_top(logits), logits.argmax(axis=1) != labels
     return Figures(
         nll=reading.nll,
         ece=reading.ece,
-        ada_ece=_adaptive_error(complement, weights * (wrong - complement), weights, bins),
-        brier=float(weights @ squares / weights.sum()),
-        error=float(weights @ wrong / weights.sum()),
+        ada_ece=_adaptive_error(
+            scored.complement, weights * (scored.wrong - scored.complement), weights, bins
+        ),
+        brier=float(weights @ scored.brier / weights.sum()),
+        error=float(weights @ scored.wrong / weights.sum()),
     )
 
 
