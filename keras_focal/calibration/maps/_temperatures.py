@@ -13,7 +13,7 @@ from keras_focal.calibration.temperature import (
     BOUNDS,
     GAMMA_BOUNDS,
     Data,
-    focal_fitted,
+    focal_least,
     focal_temperature_map,
 )
 
@@ -35,8 +35,11 @@ def divided(logits: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def fit_by_focal_temperature(sample: Sample, options: Options, guess: Any = None) -> Fitted:
-    data = Data([HeldOut(sample.logits, sample.labels, sample.weights)], 15)
-    fit = focal_fitted(data, BOUNDS, GAMMA_BOUNDS, guess)
+    data, plain = (
+        Data([HeldOut(sample.logits, sample.labels, sample.weights)], 15),
+        sample.temperature,
+    )
+    fit = focal_least(data, plain, BOUNDS, GAMMA_BOUNDS, guess)
     temperature, gamma = fit.temperature, fit.gamma
     return Fitted(
         apply=partial(focal_temperature_map, temperature=temperature, gamma=gamma),
@@ -44,7 +47,7 @@ def fit_by_focal_temperature(sample: Sample, options: Options, guess: Any = None
         num_parameters=2,
         converged=fit.converged,
         at_bound=fit.at_bound,
-        reason=fit.reason,
+        reason=plain.reason,
         options=options,
         guess=None if fit.at_bound else (temperature, gamma),
     )
