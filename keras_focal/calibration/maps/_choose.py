@@ -102,11 +102,15 @@ def _rounds(sample: Sample, limits: Limits, folds: int) -> tuple[list[str], list
             "Received: folds=0."
         )
     names, skipped = [], []
+    are_logs = sample.are_log_probabilities
     for name, method in sorted(METHODS.items(), key=lambda item: item[1].round):
         if sample.is_binary and method.is_same_in_binary:
             skipped.append(SkippedMap(name, "of one logit it is the map of another method"))
         elif limits.keep_top_class and not method.keeps_top_class:
             skipped.append(SkippedMap(name, "it can change the top class"))
+        elif are_logs and method.same_of_log_probabilities:
+            same = method.same_of_log_probabilities
+            skipped.append(SkippedMap(name, f"of probabilities it is the map of {same!r}"))
         else:
             names.append(name)
     return names, skipped

@@ -1,6 +1,8 @@
 """Linear maps: W f + b of logits, or of log-probabilities, with a W of several kinds."""
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,8 +21,11 @@ STRENGTHS = (1e4, 1e3, 1e2, 10.0, 1.0, 0.1, 0.01)
 _ROUGH = 1e-4
 """Tolerance of the fits of folds: their NLL is then right to 1e-8."""
 
-_WORSE = 1.02
-"""A strength is given up after a fold whose NLL is this often that of the best strength."""
+_SURE = 3.0
+"""Standard errors by which NLL in some folds must exceed that of the best strength, to give up."""
+
+_WORKERS = 2
+"""Folds that are fitted at once, each by one thread."""
 
 
 def _raw(logits: np.ndarray, temperature: float) -> np.ndarray:
@@ -202,22 +207,23 @@ def _linear(
 class _Fold:
     """A fold that is held out, and the fits without it, each begun where the last one ended."""
 
-    def __init__(self, kind: _Kind, sample: Sample, part: Sample, held: np.ndarray):
+    def __init__(
+        self, kind: _Kind, sample: Sample, part: Sample, held: np.ndarray, guess: np.ndarray | None
+    ):
         temperature = _temperature(kind, part)
         self.problem = kind.problem(part, temperature, Options())
         self.features = kind.features(sample.logits[held], temperature)
         self.labels, self.weights = sample.labels[held], sample.weights[held]
-        self.kind, self.held = kind, held
-        self.guess: np.ndarray | None = None
+        self.kind, self.held, self.guess = kind, held, guess
 
-    def nll(self, options: Options) -> tuple[float, np.ndarray]:
-        """Return the sum of -log p of the labels held out, and the logits there."""
+    def fit(self, options: Options) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weighted -log p of the labels held out, and the logits there."""
         self.problem.penalise(self.kind.penalty(options, self.features.shape[1]))
         self.guess = self.problem.solve(self.guess, _ROUGH).parameters
         matrix, bias = _split(self.kind, self.guess)
         logits = _linear(self.features, matrix, bias)
         rows = np.arange(len(logits))
-        return -float(self.weights @ log_softmax(logits)[rows, self.labels]), logits
+        return -self.weights * log_softmax(logits)[rows, self.labels], logits
 
 
 def _with_strengths(kind: _Kind, sample: Sample, options: Options, guess: Any) -> Fitted:
@@ -226,24 +232,41 @@ def _with_strengths(kind: _Kind, sample: Sample, options: Options, guess: Any) -
     That of b is chosen first, where W is diagonal: no entry off it can then stand in for b.
     """
     own = _shrinking(kind, sample, options).diagonal
-    options = replace(options, diagonal=own)
+    options, guesses = replace(options, diagonal=own), None
     if options.bias is None:
-        diagonal = replace(kind, is_diagonal=True)
-        options = _chosen(diagonal, sample, options, _with_bias).options
+        best = _chosen(replace(kind, is_diagonal=True), sample, options, _with_bias)
+        options, guesses = best.options, [_widened(*found) for found in best.guesses]
     if options.off_diagonal is not None:
         return _fit(kind, sample, options, guess)
-    best = _chosen(kind, sample, options, _with_off_diagonal)
-    found = _fit(kind, sample, best.options, best.guess, TOLERANCE)
+    best = _chosen(kind, sample, options, _with_off_diagonal, guesses)
+    found = _fit(kind, sample, best.options, best.guesses[0], TOLERANCE)
     return replace(found, held_out=best.logits)
 
 
-class _Tried(NamedTuple):
-    """Sums of -log p in the folds, of options; parameters of a fold, and held-out logits."""
+def _widened(diagonal: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Return W and b of a map with a diagonal W."""
+    return np.concatenate([np.diag(diagonal), bias[:, None]], axis=1)
 
-    nll: list[float]
+
+class _Tried(NamedTuple):
+    """Weighted -log p in the folds, of options; the parameters of each, and held-out logits."""
+
+    losses: list[np.ndarray]
     options: Options
-    guess: np.ndarray | None
+    guesses: list[np.ndarray]
     logits: np.ndarray
+
+    @property
+    def nll(self) -> float:
+        return float(sum(map(np.sum, self.losses)))
+
+    def is_surely_above(self, best: "_Tried") -> bool:
+        """Tell whether NLL is above the best in these folds, by more than chance explains."""
+        if not best.losses:
+            return False
+        pairs = zip(self.losses, best.losses, strict=False)
+        excess = np.concatenate([own - other for own, other in pairs])
+        return bool(excess.sum() > _SURE * np.sqrt(excess @ excess))
 
 
 def _with_bias(options: Options, strength: float) -> Options:
@@ -259,32 +282,43 @@ def _chosen(
     sample: Sample,
     options: Options,
     with_strength: Callable[[Options, float], Options],
+    guesses: list[np.ndarray] | None = None,
 ) -> _Tried:
     """Return options with the strength of least held-out NLL.
 
-    Strengths are tried from strong to weak, until NLL has risen twice, or much in one fold.
+    Strengths are tried from strong to weak, until NLL has risen twice, or surely in some folds.
     """
-    folds = [_Fold(kind, sample, part, held) for part, held in sample.parts]
-    best = _Tried([np.inf] * len(folds), options, None, sample.logits)
-    rises = 0
+    begins = guesses or [None] * len(sample.parts)
+    folds = [
+        _Fold(kind, sample, part, held, begin)
+        for (part, held), begin in zip(sample.parts, begins, strict=True)
+    ]
+    best, rises = _Tried([], options, [], sample.logits), 0
     for strength in STRENGTHS:
         tried = _tried(folds, with_strength(options, strength), best, sample)
-        is_better = len(tried.nll) == len(folds) and sum(tried.nll) < sum(best.nll)
+        is_whole = len(tried.losses) == len(folds)
+        is_better = is_whole and not (best.losses and tried.nll >= best.nll)
         best, rises = (tried, 0) if is_better else (best, rises + 1)
-        if rises == 2 or len(tried.nll) < len(folds):
+        if rises == 2 or not is_whole:
             break
     return best
 
 
 def _tried(folds: list[_Fold], options: Options, best: _Tried, sample: Sample) -> _Tried:
-    """Return what options come to, in the folds up to one that is much worse than the best."""
-    tried = _Tried([], options, None, np.empty_like(sample.logits))
-    for fold, most in zip(folds, best.nll, strict=True):
-        nll, tried.logits[fold.held] = fold.nll(options)
-        tried.nll.append(nll)
-        if nll > _WORSE * most:
-            break
-    return tried._replace(guess=folds[0].guess)
+    """Return what options come to, in the folds up to where they are surely not the best."""
+    tried = _Tried([], options, [], np.empty_like(sample.logits))
+    workers = min(_WORKERS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(folds), workers):
+            together = folds[start : start + workers]
+            fits = pool.map(_Fold.fit, together, [options] * workers)
+            for fold, (losses, logits) in zip(together, fits, strict=True):
+                tried.logits[fold.held] = logits
+                tried.losses.append(losses)
+                tried.guesses.append(fold.guess)
+                if len(tried.losses) < len(folds) and tried.is_surely_above(best):
+                    return tried
+    return tried
 
 
 def _fit_binary_linear(sample: Sample, options: Options, rank: int) -> Fitted:

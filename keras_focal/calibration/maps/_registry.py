@@ -41,6 +41,8 @@ class Method:
         has_strengths: Whether the strengths of regularisation are arguments of it.
         is_same_in_binary: Whether of one logit it is Platt scaling or beta calibration, so that
             "auto" leaves it out there.
+        same_of_log_probabilities: The method that is the same map where logits are
+            log-probabilities already, so that "auto" tries one of them.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Method:
     folds: bool = False
     has_strengths: bool = False
     is_same_in_binary: bool = False
+    same_of_log_probabilities: str = ""
 
 
 METHODS = {
@@ -107,6 +110,7 @@ METHODS = {
             round=2,
             has_strengths=True,
             is_same_in_binary=True,
+            same_of_log_probabilities="matrix",
         ),
         Method("platt", fit_platt, layers.PlattScaling),
         Method("beta", fit_beta, layers.BetaCalibration),

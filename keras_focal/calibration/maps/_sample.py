@@ -77,6 +77,11 @@ class Sample:
         held = [self.folds == fold for fold in range(self.folds.max() + 1)]
         return [(self.part(~rows), rows) for rows in held]
 
+    @property
+    def are_log_probabilities(self) -> bool:
+        """Whether the exponentials of each row add up to 1, to the rounding of float32."""
+        return bool(np.all(np.abs(np.exp(self.logits).sum(axis=1) - 1) < 1e-4))
+
     @cached_property
     def temperature(self) -> TemperatureFit:
         """The temperature of least NLL, which many maps begin with."""

@@ -13,7 +13,7 @@ from keras_focal.calibration.maps._solvers import RIDGE, TOLERANCE, Solution
 _MOST_BLOCKS = 2**25
 """Numbers that the blocks of a matrix may hold: those of 320 classes."""
 
-_MANY_PRODUCTS = 30
+_MANY_PRODUCTS = 60
 """Products in a step after which the blocks of a matrix are computed anew."""
 
 
@@ -254,7 +254,7 @@ class Full(Softmax):
             blocks = self._blocks.copy()
             on = np.arange(blocks.shape[1])
             blocks[:, on, on] = (1 + 1e-6) * blocks[:, on, on] + self.penalty
-            self._inverse = np.linalg.inv(blocks)
+            self._inverse = np.linalg.inv(blocks).astype("float32")
         found.inverse, self._latest = self._inverse, found
         return found
 
@@ -285,7 +285,8 @@ class _FullCurvature(Curvature):
     def solve_roughly(self, gradient: np.ndarray) -> np.ndarray:
         if self.inverse is None:
             return gradient / self.diagonal
-        return np.matmul(self.inverse, gradient[..., None])[..., 0]
+        found = np.matmul(self.inverse, gradient.astype("float32")[..., None])
+        return found[..., 0].astype("float64")
 
 
 def _blocks(bends: np.ndarray, features: np.ndarray) -> np.ndarray:
@@ -294,6 +295,7 @@ def _blocks(bends: np.ndarray, features: np.ndarray) -> np.ndarray:
     least = 1e-4 * bends.max(axis=0)
     for k, block in enumerate(blocks):
         rows = bends[:, k] > least[k]
-        own = features[rows]
-        block[:] = (own * bends[rows, k, None]).T @ own
+        # BLAS takes half the time for a product with its own transpose.
+        own = features[rows] * np.sqrt(bends[rows, k, None])
+        block[:] = own.T @ own
     return blocks
