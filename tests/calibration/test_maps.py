@@ -265,11 +265,20 @@ def test_gradient_and_curvature_equal_finite_differences(rng, kind, dtype):
     weights = rng.uniform(0, 2, 60)
     shape = (2, 3) if kind is _softmax.Diagonal else (3, 4)
     penalty = rng.uniform(0, 1, shape)
-    problem = kind(logits, labels, weights, penalty)
+    if kind is _softmax.Diagonal:
+        unit, offset = 0.7, rng.normal(size=60)
+        problem = kind(logits, labels, weights, penalty, unit, offset)
+        features = unit * logits - offset[:, None]
+    else:
+        problem, features = kind(logits, labels, weights, penalty), logits
     shift = 0.1 * rng.normal(size=shape)
     at = problem.start + shift
     value, p = problem.value(at)
-    z = problem.predictors(at)
+    z = (
+        features * at[0] + at[1]
+        if kind is _softmax.Diagonal
+        else features @ at[:, :-1].T + at[:, -1]
+    )
     expected = reference.nll(labels, z, weights=weights) + 0.5 * (problem.penalty * shift**2).sum()
     assert value == pytest.approx(expected, rel=1e-12)
     direction = rng.normal(size=at.shape)

@@ -6,8 +6,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_focal._host import log_softmax
-from keras_focal.calibration.maps._figures import Figures, figures
+from keras_focal.calibration.maps._figures import Figures, Readings, figures
 from keras_focal.calibration.maps._registry import METHODS, Method
 from keras_focal.calibration.maps._sample import Fitted, Options, Sample, held_out
 from keras_focal.calibration.maps._solvers import one_thread
@@ -135,11 +134,10 @@ def _measured(
     begin = monotonic()
     fitted = method.fit(sample, options, None)
     if folds == 0:
-        logits = fitted.apply(sample.logits)
+        readings = Readings.of(sample.given, sample.labels, fitted.apply)
     elif fitted.held_out is not None:
-        logits = fitted.held_out
+        readings = fitted.held_out
     else:
-        logits = held_out(method.fit, sample, fitted.options, fitted.guess)
-    losses = -log_softmax(logits)[np.arange(len(logits)), sample.labels]
-    found = figures(logits, sample.labels, sample.weights, num_bins)
-    return Measured(method, fitted, found, losses, monotonic() - begin)
+        readings = held_out(method.fit, sample, fitted.options, fitted.guess)
+    found = figures(readings, sample.weights, num_bins)
+    return Measured(method, fitted, found, readings.loss, monotonic() - begin)

@@ -1,12 +1,73 @@
-"""Figures of predictions in float64 on the host (docs/maths.md, section C)."""
+"""Figures of predictions in float64 on the host (docs/maths.md, section C), read block by block."""
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from keras_focal._host import complement_of_top, softmax
-from keras_focal.calibration.given import HeldOut
-from keras_focal.calibration.temperature import Data
+from keras_focal._host import equal_width_bins
+
+_BLOCK = 2**17
+"""Numbers in a block: what is made of it stays near the processor."""
+
+
+def row_blocks(logits: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield the rows of a block and their logits in float64, which may be kept."""
+    size = max(1, _BLOCK // logits.shape[1])
+    for start in range(0, len(logits), size):
+        rows = slice(start, start + size)
+        yield rows, logits[rows].astype("float64")
+
+
+class Readings(NamedTuple):
+    """What each prediction comes to, shape (N,).
+
+    Attributes:
+        loss: -log p of the label.
+        square: Brier score.
+        rest: Odds against the top class.
+        is_wrong: Whether the top class is not the label.
+    """
+
+    loss: np.ndarray
+    square: np.ndarray
+    rest: np.ndarray
+    is_wrong: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        logits: np.ndarray,
+        labels: np.ndarray,
+        apply: Callable[[np.ndarray], np.ndarray] = lambda logits: logits,
+    ) -> "Readings":
+        """Return readings of logits, shape (N, K >= 2), to which a map is applied."""
+        found = cls(*np.empty((3, len(labels))), np.empty(len(labels), bool))
+        for rows, block in row_blocks(logits):
+            z = apply(block)
+            every, label, top = np.arange(len(z)), labels[rows], z.argmax(axis=1)
+            below = z - z[every, top][:, None]
+            e = np.exp(below)
+            of_label = e[every, label]
+            squares = np.einsum("nk,nk->n", e, e)
+            e[every, top] = 0.0
+            rest = e.sum(axis=1)
+            p = of_label / (1.0 + rest)
+            found.loss[rows] = np.log1p(rest) - below[every, label]
+            found.square[rows] = squares / (1.0 + rest) ** 2 - 2 * p + 1
+            found.rest[rows] = rest
+            found.is_wrong[rows] = top != label
+        return found
+
+    @classmethod
+    def joined(cls, parts: list[tuple[np.ndarray, "Readings"]]) -> "Readings":
+        """Return the readings of parts, each with which rows it has."""
+        size = len(parts[0][0])
+        found = cls(*np.empty((3, size)), np.empty(size, bool))
+        for rows, part in parts:
+            for whole, own in zip(found, part, strict=True):
+                whole[rows] = own
+        return found
 
 
 class Figures(NamedTuple):
@@ -19,19 +80,19 @@ class Figures(NamedTuple):
     error: float
 
 
-def figures(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, bins: int) -> Figures:
-    """Return NLL, ECE, AdaECE, Brier score and error of logits, shape (N, K >= 2)."""
-    reading = Data([HeldOut(logits, labels, weights)], bins).at(1.0)
-    p = softmax(logits)
-    rows = np.arange(len(labels))
-    squares = (p * p).sum(axis=1) - 2 * p[rows, labels] + 1
-    complement, wrong = complement_of_top(logits), logits.argmax(axis=1) != labels
+def figures(readings: Readings, weights: np.ndarray, bins: int) -> Figures:
+    """Return NLL, ECE, AdaECE, Brier score and error."""
+    loss, square, rest, is_wrong = readings
+    total, complement = weights.sum(), rest / (1.0 + rest)
+    confidence = 1.0 / (1.0 + rest)
+    gaps = weights * (confidence - ~is_wrong)
+    bin_gaps = np.bincount(equal_width_bins(confidence, bins), gaps, bins)
     return Figures(
-        nll=reading.nll,
-        ece=reading.ece,
-        ada_ece=_adaptive_error(complement, weights * (wrong - complement), weights, bins),
-        brier=float(weights @ squares / weights.sum()),
-        error=float(weights @ wrong / weights.sum()),
+        nll=float(weights @ loss / total),
+        ece=float(np.abs(bin_gaps).sum() / total),
+        ada_ece=_adaptive_error(complement, weights * (is_wrong - complement), weights, bins),
+        brier=float(weights @ square / total),
+        error=float(weights @ is_wrong / total),
     )
 
 

@@ -17,7 +17,7 @@ from keras_focal.calibration.given import (
     check_predictions,
 )
 from keras_focal.calibration.maps._choose import Limits, MapScores, SkippedMap, chosen_map
-from keras_focal.calibration.maps._figures import figures
+from keras_focal.calibration.maps._figures import Readings, figures
 from keras_focal.calibration.maps._registry import METHODS
 from keras_focal.calibration.maps._sample import Options, Sample
 
@@ -224,7 +224,7 @@ def sample_of(data: HeldOut, is_binary: bool, folds: int = 5, seed: int = 0) -> 
             f"Received: folds={folds!r}. 5 is usual; 0 measures on the data of the fit."
         )
     return Sample(
-        data.logits.astype("float64"),
+        data.logits if data.logits.dtype == "float32" else data.logits.astype("float64"),
         data.labels,
         data.weights,
         _folds(data.labels, folds or min(5, len(data.labels)), seed),
@@ -256,7 +256,8 @@ def map_fitted(
         sample, method, options, folds, num_bins, limits, verbose
     )
     found, fitted, after = best.method, best.fitted, best.figures
-    before = figures(sample.logits, sample.labels, sample.weights, num_bins)
+    readings = Readings.of(sample.given, sample.labels)
+    before = figures(readings, sample.weights, num_bins)
     return MapFit(
         layer=found.layer(*fitted.arguments, inputs=inputs, name="calibration"),
         method=found.name,

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_focal._host import log_softmax
+from keras_focal._host import log_sum_exp
+from keras_focal.calibration.maps._figures import Readings, row_blocks
 from keras_focal.calibration.maps._reasons import RIGHT, absent_classes
 from keras_focal.calibration.maps._sample import Fitted, Options, Sample
 from keras_focal.calibration.maps._softmax import TOLERANCE, Diagonal, Full
@@ -28,16 +29,16 @@ _WORKERS = 2
 """Folds that are fitted at once, each by one thread."""
 
 
-def _raw(logits: np.ndarray, temperature: float) -> np.ndarray:
-    return logits / temperature
+def _nothing(logits: np.ndarray, temperature: float) -> np.ndarray:
+    return np.zeros(len(logits))
 
 
-def _logs(logits: np.ndarray, temperature: float) -> np.ndarray:
-    return log_softmax(logits) / temperature
+def _total(logits: np.ndarray, temperature: float) -> np.ndarray:
+    return log_sum_exp(logits) / temperature
 
 
-def _logs_after(logits: np.ndarray, temperature: float) -> np.ndarray:
-    return log_softmax(logits / temperature)
+def _total_after(logits: np.ndarray, temperature: float) -> np.ndarray:
+    return log_sum_exp(logits / temperature)
 
 
 @dataclass(frozen=True)
@@ -45,21 +46,30 @@ class _Kind:
     """What differs between linear maps.
 
     Attributes:
-        features: f of logits and a temperature, such that W = 1 is that temperature, or near it.
+        shift: What f is below logits / temperature, of each row: W = 1 is that temperature.
         is_diagonal: Whether W is.
         is_structured: Whether strengths follow from the number of classes and of samples, and the
             layer takes the temperature; else strengths are chosen.
     """
 
-    features: Callable[[np.ndarray, float], np.ndarray]
+    shift: Callable[[np.ndarray, float], np.ndarray]
     is_diagonal: bool = False
     is_structured: bool = False
 
+    def features(self, logits: np.ndarray, temperature: float) -> np.ndarray:
+        """Return f of logits in float64."""
+        return logits / temperature - self.shift(logits, temperature)[:, None]
+
     def problem(self, sample: Sample, temperature: float, options: Options) -> Diagonal | Full:
-        features = self.features(sample.logits, temperature)
-        penalty = self.penalty(options, features.shape[1])
-        problem = Diagonal if self.is_diagonal else Full
-        return problem(features, sample.labels, sample.weights, penalty)
+        given, labels, weights = sample.given, sample.labels, sample.weights
+        penalty = self.penalty(options, given.shape[1])
+        if not self.is_diagonal:
+            features = self.features(sample.logits, temperature)
+            return Full(features, labels, weights, penalty)
+        shift = None
+        if self.shift is not _nothing:
+            shift = np.concatenate([self.shift(z, temperature) for _, z in row_blocks(given)])
+        return Diagonal(given, labels, weights, penalty, 1 / temperature, shift)
 
     def penalty(self, options: Options, classes: int) -> np.ndarray:
         """Return the curvature by each parameter: a strength is one of a mean square."""
@@ -74,11 +84,11 @@ class _Kind:
         return penalty
 
 
-_VECTOR = _Kind(_raw, is_diagonal=True)
-_MATRIX = _Kind(_raw)
-_DIRICHLET = _Kind(_logs)
-_STRUCTURED_VECTOR = _Kind(_logs_after, is_diagonal=True, is_structured=True)
-_STRUCTURED_MATRIX = _Kind(_logs_after, is_structured=True)
+_VECTOR = _Kind(_nothing, is_diagonal=True)
+_MATRIX = _Kind(_nothing)
+_DIRICHLET = _Kind(_total)
+_STRUCTURED_VECTOR = _Kind(_total_after, is_diagonal=True, is_structured=True)
+_STRUCTURED_MATRIX = _Kind(_total_after, is_structured=True)
 
 
 def fit_vector(sample: Sample, options: Options, guess: Any = None) -> Fitted:
@@ -121,7 +131,7 @@ def _shrinking(kind: _Kind, sample: Sample, options: Options) -> Options:
 
     K / n for the square of each b and each 1 - w, K (K - 1) / n for that of each other entry.
     """
-    classes, size = sample.logits.shape[1], float(sample.weights.sum())
+    classes, size = sample.given.shape[1], float(sample.weights.sum())
     own, others = classes**2 / size, (classes * (classes - 1)) ** 2 / size
     return replace(
         options,
@@ -139,8 +149,11 @@ def _temperature(kind: _Kind, sample: Sample) -> float:
     """Return the temperature that features are of, also where there is no best one."""
     plain = sample.temperature
     if plain.at_bound and not kind.is_structured:
-        centred = sample.logits - sample.logits.mean(axis=1, keepdims=True)
-        return float(np.sqrt(np.mean(centred**2))) or 1.0
+        squares = sum(
+            float(np.sum((z - z.mean(axis=1, keepdims=True)) ** 2))
+            for _, z in row_blocks(sample.given)
+        )
+        return float(np.sqrt(squares / sample.given.size)) or 1.0
     return plain.temperature
 
 
@@ -164,10 +177,9 @@ def _fit(
         features=kind.features,
         temperature=temperature if kind.is_structured else 1.0,
     )
-    is_right = apply(sample.logits).argmax(axis=1) == sample.labels
     reason = "" if options.bias else absent_classes(sample)
     if kind.is_diagonal or kind.is_structured:
-        reason = RIGHT if is_right.all() else sample.temperature.reason or reason
+        reason = RIGHT if _is_right(apply, sample) else sample.temperature.reason or reason
     arguments = (matrix.tolist(), bias.tolist())
     return Fitted(
         apply=apply,
@@ -182,6 +194,14 @@ def _fit(
     )
 
 
+def _is_right(apply: Callable[[np.ndarray], np.ndarray], sample: Sample) -> bool:
+    """Tell whether every label has the largest logit after a map."""
+    return all(
+        np.array_equal(apply(z).argmax(axis=1), sample.labels[rows])
+        for rows, z in row_blocks(sample.given)
+    )
+
+
 def _split(kind: _Kind, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return W, or its diagonal, and b."""
     if kind.is_diagonal:
@@ -193,11 +213,11 @@ def _linear(
     logits: np.ndarray,
     matrix: np.ndarray,
     bias: np.ndarray,
-    features: Callable[[np.ndarray, float], np.ndarray] = _raw,
+    features: Callable[[np.ndarray, float], np.ndarray] | None = None,
     temperature: float = 1.0,
 ) -> np.ndarray:
-    """Return W f + b; W is a matrix, or the diagonal of one."""
-    inputs = features(logits, temperature)
+    """Return W f + b; W is a matrix, or the diagonal of one; f is logits where it is not given."""
+    inputs = features(logits, temperature) if features else logits
     return (inputs * matrix if matrix.ndim == 1 else inputs @ matrix.T) + bias
 
 
@@ -207,23 +227,22 @@ def _linear(
 class _Fold:
     """A fold that is held out, and the fits without it, each begun where the last one ended."""
 
-    def __init__(
-        self, kind: _Kind, sample: Sample, part: Sample, held: np.ndarray, guess: np.ndarray | None
-    ):
+    def __init__(self, kind: _Kind, sample: Sample, part: Sample, held: np.ndarray):
         temperature = _temperature(kind, part)
         self.problem = kind.problem(part, temperature, Options())
-        self.features = kind.features(sample.logits[held], temperature)
-        self.labels, self.weights = sample.labels[held], sample.weights[held]
-        self.kind, self.held, self.guess = kind, held, guess
+        self.given, self.labels = sample.given[held], sample.labels[held]
+        self.weights, self.temperature = sample.weights[held], temperature
+        self.kind, self.held = kind, held
+        self.guess: np.ndarray | None = None
 
-    def fit(self, options: Options) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weighted -log p of the labels held out, and the logits there."""
-        self.problem.penalise(self.kind.penalty(options, self.features.shape[1]))
+    def fit(self, options: Options) -> Readings:
+        """Return what the map comes to on the rows held out."""
+        self.problem.penalise(self.kind.penalty(options, self.given.shape[1]))
         self.guess = self.problem.solve(self.guess, _ROUGH).parameters
         matrix, bias = _split(self.kind, self.guess)
-        logits = _linear(self.features, matrix, bias)
-        rows = np.arange(len(logits))
-        return -self.weights * log_softmax(logits)[rows, self.labels], logits
+        settings = {"features": self.kind.features, "temperature": self.temperature}
+        apply = partial(_linear, matrix=matrix, bias=bias, **settings)
+        return Readings.of(self.given, self.labels, apply)
 
 
 def _with_strengths(kind: _Kind, sample: Sample, options: Options, guess: Any) -> Fitted:
@@ -240,7 +259,7 @@ def _with_strengths(kind: _Kind, sample: Sample, options: Options, guess: Any) -
         return _fit(kind, sample, options, guess)
     best = _chosen(kind, sample, options, _with_off_diagonal, guesses)
     found = _fit(kind, sample, best.options, best.guesses[0], TOLERANCE)
-    return replace(found, held_out=best.logits)
+    return replace(found, held_out=best.readings)
 
 
 def _widened(diagonal: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -249,16 +268,22 @@ def _widened(diagonal: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 
 class _Tried(NamedTuple):
-    """Weighted -log p in the folds, of options; the parameters of each, and held-out logits."""
+    """What options come to: folds with their parameters, readings, and weighted -log p."""
 
-    losses: list[np.ndarray]
     options: Options
+    folds: list[_Fold]
     guesses: list[np.ndarray]
-    logits: np.ndarray
+    found: list[Readings]
+    losses: list[np.ndarray]
 
     @property
     def nll(self) -> float:
         return float(sum(map(np.sum, self.losses)))
+
+    @property
+    def readings(self) -> Readings:
+        held = (fold.held for fold in self.folds)
+        return Readings.joined([*zip(held, self.found, strict=True)])
 
     def is_surely_above(self, best: "_Tried") -> bool:
         """Tell whether NLL is above the best in these folds, by more than chance explains."""
@@ -288,14 +313,12 @@ def _chosen(
 
     Strengths are tried from strong to weak, until NLL has risen twice, or surely in some folds.
     """
-    begins = guesses or [None] * len(sample.parts)
-    folds = [
-        _Fold(kind, sample, part, held, begin)
-        for (part, held), begin in zip(sample.parts, begins, strict=True)
-    ]
-    best, rises = _Tried([], options, [], sample.logits), 0
+    folds = [_Fold(kind, sample, part, held) for part, held in sample.parts()]
+    for fold, guess in zip(folds, guesses or [], strict=False):
+        fold.guess = guess
+    best, rises = _Tried(options, folds, [], [], []), 0
     for strength in STRENGTHS:
-        tried = _tried(folds, with_strength(options, strength), best, sample)
+        tried = _tried(folds, with_strength(options, strength), best)
         is_whole = len(tried.losses) == len(folds)
         is_better = is_whole and not (best.losses and tried.nll >= best.nll)
         best, rises = (tried, 0) if is_better else (best, rises + 1)
@@ -304,17 +327,17 @@ def _chosen(
     return best
 
 
-def _tried(folds: list[_Fold], options: Options, best: _Tried, sample: Sample) -> _Tried:
+def _tried(folds: list[_Fold], options: Options, best: _Tried) -> _Tried:
     """Return what options come to, in the folds up to where they are surely not the best."""
-    tried = _Tried([], options, [], np.empty_like(sample.logits))
+    tried = _Tried(options, folds, [], [], [])
     workers = min(_WORKERS, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(folds), workers):
             together = folds[start : start + workers]
             fits = pool.map(_Fold.fit, together, [options] * workers)
-            for fold, (losses, logits) in zip(together, fits, strict=True):
-                tried.logits[fold.held] = logits
-                tried.losses.append(losses)
+            for fold, found in zip(together, fits, strict=True):
+                tried.found.append(found)
+                tried.losses.append(fold.weights * found.loss)
                 tried.guesses.append(fold.guess)
                 if len(tried.losses) < len(folds) and tried.is_surely_above(best):
                     return tried
