@@ -1,11 +1,13 @@
 """One map, or the best of all: rounds from cheap to dear, each measured on folds."""
 
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.numbers import check_at_least
 from keras_focal.calibration.maps._figures import Figures, Readings, figures
 from keras_focal.calibration.maps._registry import METHODS, Method
 from keras_focal.calibration.maps._sample import Fitted, Options, Sample, held_out
@@ -20,6 +22,19 @@ class Limits(NamedTuple):
 
     max_seconds: float | None = None
     keep_top_class: bool = False
+
+    @classmethod
+    def of(cls, method: str, max_seconds: Any, keep_top_class: Any) -> "Limits":
+        """Check the arguments."""
+        check_choice("keep_top_class", keep_top_class, (True, False))
+        if max_seconds is not None:
+            max_seconds = check_at_least("max_seconds", max_seconds, 0, "None sets no limit.")
+        if method != "auto" and (max_seconds is not None or keep_top_class):
+            raise ValueError(
+                "`max_seconds` and `keep_top_class` must be left out unless method='auto', which "
+                f"has a choice. Received: method={method!r}."
+            )
+        return cls(max_seconds, bool(keep_top_class))
 
 
 class MapScores(NamedTuple):
