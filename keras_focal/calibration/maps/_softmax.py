@@ -320,8 +320,10 @@ class Full(Softmax):
 
     def curvature(self, place: np.ndarray, dtype: str) -> Curvature:
         found = _FullCurvature(self, place, dtype)
-        is_old = self._latest is None or self._latest.products > _MANY_PRODUCTS
-        if is_old and self.start.size * len(self.start) <= _MOST_BLOCKS:
+        is_old = self._blocks is None or (self._latest and self._latest.products > _MANY_PRODUCTS)
+        # Where the penalty is more than the data say, a matrix of blocks is nearly diagonal.
+        is_coupled = self.penalty[0, 1] < np.median(found.diagonal - self.penalty)
+        if is_old and is_coupled and self.start.size * len(self.start) <= _MOST_BLOCKS:
             self._blocks, self._inverse = _blocks(found.bends, self.rough), None
         if self._inverse is None and self._blocks is not None:
             # With 1e-6 more the smallest eigenvalue is above its rounding.
@@ -337,7 +339,7 @@ class _FullCurvature(Curvature):
     """The sum of w (diag(p) - p p^T) x f f^T.
 
     The inverse near its own leaves out what classes share, and is of probabilities at an earlier
-    place; of very many classes it is that of the diagonal.
+    place; of very many classes, or with a strong penalty, it is that of the diagonal.
     """
 
     inverse: np.ndarray | None = None

@@ -223,8 +223,8 @@ class _Effort(NamedTuple):
 _EFFORTS = (
     _Effort(rough=True, rows=600, enough=1e-4, level=1e-6),
     _Effort(rough=True, rows=0, enough=1e-5, level=1e-6),
-    _Effort(rough=False, rows=0, enough=1e-9, level=1e-14, most=5, order=1),
-    _Effort(rough=False, rows=0, enough=1e-9, level=1e-14),
+    _Effort(rough=False, rows=0, enough=5e-9, level=1e-14, most=5, order=1),
+    _Effort(rough=False, rows=0, enough=5e-9, level=1e-14),
 )
 """Some of the rows say where to look, float32 how to come near, and float64 where it is."""
 
@@ -254,7 +254,8 @@ class _Search:
             places = self._valleys([start for start in starts if start[1] < self.gamma_bounds[1]])
         best = min((self.descend(place, near) for place in places), key=lambda point: point.nll)
         for effort in exact:
-            best = self.descend((best.log_beta, best.gamma), effort, best.hessian)
+            place = np.array([best.log_beta, best.gamma]) + self._step(best)
+            best = self.descend(place, effort, best.hessian)
             if self.excess(best) <= effort.enough:
                 break
         return best if best.nll <= plain.nll_after else self.descend(alone, effort)
@@ -311,9 +312,7 @@ class _Search:
         """Return the largest derivative that is not held by a bound: 0 at a minimum."""
         return float(np.abs(np.where(self._is_held(point), 0.0, point.gradient)).max())
 
-    def descend(
-        self, place: tuple[float, float], effort: _Effort, hessian: np.ndarray | None = None
-    ) -> _Point:
+    def descend(self, place: Any, effort: _Effort, hessian: np.ndarray | None = None) -> _Point:
         """Return the minimum that lies downhill."""
         point = self.at(np.array(place), effort, hessian)
         for _ in range(effort.most):
