@@ -23,6 +23,7 @@ SCRIPTS = {
         "metrics",
         "temperature",
         "maps",
+        "map_speed",
         "streaming",
         "combine",
         "import_time",
