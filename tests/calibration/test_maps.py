@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import tracemalloc
 from pathlib import Path
 
 import keras
@@ -12,7 +13,7 @@ from backends import to_numpy
 from keras import ops
 
 from keras_focal.calibration import fit_map
-from keras_focal.calibration.maps import METHODS, _softmax, _solvers
+from keras_focal.calibration.maps import METHODS, _linear, _softmax, _solvers
 
 ALONE = ("temperature", "vector", "platt", "beta", "ensemble_temperature", "histogram", "isotonic")
 FIXED = {"diagonal": 0.05, "off_diagonal": 0.1, "bias": 0.1}
@@ -161,6 +162,49 @@ def test_auto_of_one_logit_leaves_out_what_is_the_same(rng):
     logits, labels = sample(rng, 250, 2)
     fit = fit_map(logits[:, 1:] - logits[:, :1], labels, "auto")
     assert {row.method for row in fit.comparison} == set(METHODS) - set(LINEAR)
+
+
+def test_auto_of_probabilities_leaves_out_what_is_the_same(rng):
+    logits, labels = sample(rng, 250, 3)
+    fit = fit_map(reference.softmax64(logits), labels, "auto", from_logits=False, **FIXED)
+    (left_out,) = fit.skipped
+    assert left_out.method == "dirichlet"
+    same = (
+        fit_map(np.log(reference.softmax64(logits)), labels, method, **FIXED).nll_after
+        for method in ("matrix", "dirichlet")
+    )
+    assert next(same) == pytest.approx(next(same), rel=1e-7)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_logits_may_be_float32(rng, method):
+    logits, labels = sample(rng, 200, 3)
+    logits = logits.astype("float32")
+    single, double = (fit_map(z, labels, method, **FIXED) for z in (logits, logits.astype(float)))
+    assert single.nll_after == pytest.approx(double.nll_after, rel=1e-7)
+    assert single.ada_ece_after == pytest.approx(double.ada_ece_after, rel=1e-6)
+
+
+def test_diagonal_map_takes_less_memory_than_four_times_the_logits(rng):
+    logits, labels = sample(rng, 4000, 500)
+    logits = logits.astype("float32")
+    fit_map(logits[:500, :5], labels[:500] % 5, "structured_vector")  # what is made once
+    tracemalloc.start()
+    try:
+        fit_map(logits, labels, "structured_vector")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * logits.nbytes
+
+
+def test_strengths_that_are_given_up_would_not_have_been_chosen(rng, monkeypatch):
+    logits, labels = sample(rng, 600, 4)
+    found = fit_map(logits, labels, "matrix")
+    monkeypatch.setattr(_linear, "_SURE", np.inf)
+    patient = fit_map(logits, labels, "matrix")
+    assert (found.bias, found.off_diagonal) == (patient.bias, patient.off_diagonal)
+    assert found.nll_after == pytest.approx(patient.nll_after, rel=1e-7)
 
 
 @pytest.mark.parametrize("method", ["matrix", "dirichlet"])

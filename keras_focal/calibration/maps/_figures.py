@@ -42,7 +42,7 @@ class Readings(NamedTuple):
         apply: Callable[[np.ndarray], np.ndarray] = lambda logits: logits,
     ) -> "Readings":
         """Return readings of logits, shape (N, K >= 2), to which a map is applied."""
-        found = cls(*np.empty((3, len(labels))), np.empty(len(labels), bool))
+        found = cls._empty(len(labels))
         for rows, block in row_blocks(logits):
             z = apply(block)
             every, label, top = np.arange(len(z)), labels[rows], z.argmax(axis=1)
@@ -62,12 +62,15 @@ class Readings(NamedTuple):
     @classmethod
     def joined(cls, parts: list[tuple[np.ndarray, "Readings"]]) -> "Readings":
         """Return the readings of parts, each with which rows it has."""
-        size = len(parts[0][0])
-        found = cls(*np.empty((3, size)), np.empty(size, bool))
+        found = cls._empty(len(parts[0][0]))
         for rows, part in parts:
             for whole, own in zip(found, part, strict=True):
                 whole[rows] = own
         return found
+
+    @classmethod
+    def _empty(cls, size: int) -> "Readings":
+        return cls(np.empty(size), np.empty(size), np.empty(size), np.empty(size, bool))
 
 
 class Figures(NamedTuple):

@@ -240,8 +240,13 @@ class _Fold:
         self.problem.penalise(self.kind.penalty(options, self.given.shape[1]))
         self.guess = self.problem.solve(self.guess, _ROUGH).parameters
         matrix, bias = _split(self.kind, self.guess)
-        settings = {"features": self.kind.features, "temperature": self.temperature}
-        apply = partial(_linear, matrix=matrix, bias=bias, **settings)
+        apply = partial(
+            _linear,
+            matrix=matrix,
+            bias=bias,
+            features=self.kind.features,
+            temperature=self.temperature,
+        )
         return Readings.of(self.given, self.labels, apply)
 
 
@@ -272,7 +277,7 @@ class _Tried(NamedTuple):
 
     options: Options
     folds: list[_Fold]
-    guesses: list[np.ndarray]
+    guesses: list[Any]
     found: list[Readings]
     losses: list[np.ndarray]
 

@@ -272,7 +272,7 @@ class _Search:
                 places.append(place)
         return places
 
-    def at(self, place: np.ndarray, effort: _Effort, hessian: np.ndarray | None = None) -> _Point:
+    def at(self, place: np.ndarray, effort: _Effort, hessian: Any = None) -> _Point:
         """Return what NLL is at a place within bounds; the Hessian is given where it is not."""
         low, high = self._bounds
         log_beta, gamma = np.clip(place, low, high).tolist()
@@ -312,7 +312,7 @@ class _Search:
         """Return the largest derivative that is not held by a bound: 0 at a minimum."""
         return float(np.abs(np.where(self._is_held(point), 0.0, point.gradient)).max())
 
-    def descend(self, place: Any, effort: _Effort, hessian: np.ndarray | None = None) -> _Point:
+    def descend(self, place: Any, effort: _Effort, hessian: Any = None) -> _Point:
         """Return the minimum that lies downhill."""
         point = self.at(np.array(place), effort, hessian)
         for _ in range(effort.most):
