@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_focal._validation.choices import check_choice
 from keras_focal._validation.numbers import check_at_least
-from keras_focal.calibration.maps._figures import Figures, Readings, figures
+from keras_focal.calibration.maps._figures import Figures, Scored, figures
 from keras_focal.calibration.maps._registry import METHODS, Method
 from keras_focal.calibration.maps._sample import Fitted, Options, Sample, held_out
 from keras_focal.calibration.maps._solvers import one_thread
@@ -57,12 +57,12 @@ class SkippedMap(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A method, its fit, its held-out figures, -log p of each label, and seconds."""
+    """A method, its fit, its held-out figures and the scores behind them, and seconds."""
 
     method: Method
     fitted: Fitted
     figures: Figures
-    losses: np.ndarray
+    scored: Scored
     seconds: float
 
     @property
@@ -134,7 +134,7 @@ def _surest(tried: list[Measured], weights: np.ndarray) -> Measured:
     """Return the first of the best whose gain over the temperature exceeds its standard error."""
     (plain,) = [one for one in tried if one.method.name == PLAIN]
     for one in tried:
-        gain = plain.losses - one.losses
+        gain = plain.scored.nll - one.scored.nll
         mean = np.average(gain, weights=weights)
         error = np.sqrt(np.sum((weights * (gain - mean)) ** 2)) / weights.sum()
         if one is plain or mean > error:
@@ -149,10 +149,10 @@ def _measured(
     begin = monotonic()
     fitted = method.fit(sample, options, None)
     if folds == 0:
-        readings = Readings.of(sample.given, sample.labels, fitted.apply)
+        scored = Scored.of(sample.given, sample.labels, fitted.apply)
     elif fitted.held_out is not None:
-        readings = fitted.held_out
+        scored = fitted.held_out
     else:
-        readings = held_out(method.fit, sample, fitted.options, fitted.guess)
-    found = figures(readings, sample.weights, num_bins)
-    return Measured(method, fitted, found, readings.loss, monotonic() - begin)
+        scored = held_out(method.fit, sample, fitted.options, fitted.guess)
+    found = figures(scored, sample.weights, num_bins)
+    return Measured(method, fitted, found, scored, monotonic() - begin)

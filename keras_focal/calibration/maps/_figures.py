@@ -19,20 +19,20 @@ def row_blocks(logits: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         yield rows, logits[rows].astype("float64")
 
 
-class Readings(NamedTuple):
-    """What each prediction comes to, shape (N,).
+class Scored(NamedTuple):
+    """What each prediction scores, shape (N,): four numbers, where the logits have K.
 
     Attributes:
-        loss: -log p of the label.
-        square: Brier score.
-        rest: Odds against the top class.
-        is_wrong: Whether the top class is not the label.
+        nll: -log p of the label.
+        brier: Brier score.
+        wrong: 1 where the top class is not the label, else 0.
+        complement: 1 - confidence.
     """
 
-    loss: np.ndarray
-    square: np.ndarray
-    rest: np.ndarray
-    is_wrong: np.ndarray
+    nll: np.ndarray
+    brier: np.ndarray
+    wrong: np.ndarray
+    complement: np.ndarray
 
     @classmethod
     def of(
@@ -40,8 +40,8 @@ class Readings(NamedTuple):
         logits: np.ndarray,
         labels: np.ndarray,
         apply: Callable[[np.ndarray], np.ndarray] = lambda logits: logits,
-    ) -> "Readings":
-        """Return readings of logits, shape (N, K >= 2), to which a map is applied."""
+    ) -> "Scored":
+        """Return the scores of logits, shape (N, K >= 2), to which a map is applied."""
         found = cls._empty(len(labels))
         for rows, block in row_blocks(logits):
             z = apply(block)
@@ -52,16 +52,16 @@ class Readings(NamedTuple):
             squares = np.einsum("nk,nk->n", e, e)
             e[every, top] = 0.0
             rest = e.sum(axis=1)
-            p = of_label / (1.0 + rest)
-            found.loss[rows] = np.log1p(rest) - below[every, label]
-            found.square[rows] = squares / (1.0 + rest) ** 2 - 2 * p + 1
-            found.rest[rows] = rest
-            found.is_wrong[rows] = top != label
+            total = 1.0 + rest
+            found.nll[rows] = np.log1p(rest) - below[every, label]
+            found.brier[rows] = squares / total**2 - 2 * of_label / total + 1
+            found.wrong[rows] = top != label
+            found.complement[rows] = rest / total
         return found
 
     @classmethod
-    def joined(cls, parts: list[tuple[np.ndarray, "Readings"]]) -> "Readings":
-        """Return the readings of parts, each with which rows it has."""
+    def joined(cls, parts: list[tuple[np.ndarray, "Scored"]]) -> "Scored":
+        """Return the scores of parts, each with which rows it has."""
         found = cls._empty(len(parts[0][0]))
         for rows, part in parts:
             for whole, own in zip(found, part, strict=True):
@@ -69,8 +69,8 @@ class Readings(NamedTuple):
         return found
 
     @classmethod
-    def _empty(cls, size: int) -> "Readings":
-        return cls(np.empty(size), np.empty(size), np.empty(size), np.empty(size, bool))
+    def _empty(cls, size: int) -> "Scored":
+        return cls(np.empty(size), np.empty(size), np.empty(size), np.empty(size))
 
 
 class Figures(NamedTuple):
@@ -83,19 +83,17 @@ class Figures(NamedTuple):
     error: float
 
 
-def figures(readings: Readings, weights: np.ndarray, bins: int) -> Figures:
+def figures(scored: Scored, weights: np.ndarray, bins: int) -> Figures:
     """Return NLL, ECE, AdaECE, Brier score and error."""
-    loss, square, rest, is_wrong = readings
-    total, complement = weights.sum(), rest / (1.0 + rest)
-    confidence = 1.0 / (1.0 + rest)
-    gaps = weights * (confidence - ~is_wrong)
-    bin_gaps = np.bincount(equal_width_bins(confidence, bins), gaps, bins)
+    total, confidence = weights.sum(), 1 - scored.complement
+    gap = weights * (scored.wrong - scored.complement)
+    bin_gaps = np.bincount(equal_width_bins(confidence, bins), gap, bins)
     return Figures(
-        nll=float(weights @ loss / total),
+        nll=float(weights @ scored.nll / total),
         ece=float(np.abs(bin_gaps).sum() / total),
-        ada_ece=_adaptive_error(complement, weights * (is_wrong - complement), weights, bins),
-        brier=float(weights @ square / total),
-        error=float(weights @ is_wrong / total),
+        ada_ece=_adaptive_error(scored.complement, gap, weights, bins),
+        brier=float(weights @ scored.brier / total),
+        error=float(weights @ scored.wrong / total),
     )
 
 

@@ -17,7 +17,7 @@ from keras_focal.calibration.given import (
     check_predictions,
 )
 from keras_focal.calibration.maps._choose import Limits, MapScores, SkippedMap, chosen_map
-from keras_focal.calibration.maps._figures import Readings, figures
+from keras_focal.calibration.maps._figures import Scored, figures
 from keras_focal.calibration.maps._registry import METHODS
 from keras_focal.calibration.maps._sample import Options, Sample
 
@@ -242,8 +242,8 @@ def map_fitted(
         sample, method, options, folds, num_bins, limits, verbose
     )
     found, fitted, after = best.method, best.fitted, best.figures
-    readings = Readings.of(sample.given, sample.labels)
-    before = figures(readings, sample.weights, num_bins)
+    scored = Scored.of(sample.given, sample.labels)
+    before = figures(scored, sample.weights, num_bins)
     return MapFit(
         layer=found.layer(*fitted.arguments, inputs=inputs, name="calibration"),
         method=found.name,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_focal._host import log_sum_exp
-from keras_focal.calibration.maps._figures import Readings, row_blocks
+from keras_focal.calibration.maps._figures import Scored, row_blocks
 from keras_focal.calibration.maps._reasons import RIGHT, absent_classes
 from keras_focal.calibration.maps._sample import Fitted, Options, Sample
 from keras_focal.calibration.maps._softmax import TOLERANCE, Diagonal, Full
@@ -235,7 +235,7 @@ class _Fold:
         self.kind, self.held = kind, held
         self.guess: np.ndarray | None = None
 
-    def fit(self, options: Options) -> Readings:
+    def fit(self, options: Options) -> Scored:
         """Return what the map comes to on the rows held out."""
         self.problem.penalise(self.kind.penalty(options, self.given.shape[1]))
         self.guess = self.problem.solve(self.guess, _ROUGH).parameters
@@ -247,7 +247,7 @@ class _Fold:
             features=self.kind.features,
             temperature=self.temperature,
         )
-        return Readings.of(self.given, self.labels, apply)
+        return Scored.of(self.given, self.labels, apply)
 
 
 def _with_strengths(kind: _Kind, sample: Sample, options: Options, guess: Any) -> Fitted:
@@ -264,7 +264,7 @@ def _with_strengths(kind: _Kind, sample: Sample, options: Options, guess: Any) -
         return _fit(kind, sample, options, guess)
     best = _chosen(kind, sample, options, _with_off_diagonal, guesses)
     found = _fit(kind, sample, best.options, best.guesses[0], TOLERANCE)
-    return replace(found, held_out=best.readings)
+    return replace(found, held_out=best.scored)
 
 
 def _widened(diagonal: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -273,12 +273,12 @@ def _widened(diagonal: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 
 class _Tried(NamedTuple):
-    """What options come to: folds with their parameters, readings, and weighted -log p."""
+    """What options come to: folds with their parameters, their scores, and weighted -log p."""
 
     options: Options
     folds: list[_Fold]
     guesses: list[Any]
-    found: list[Readings]
+    found: list[Scored]
     losses: list[np.ndarray]
 
     @property
@@ -286,9 +286,9 @@ class _Tried(NamedTuple):
         return float(sum(map(np.sum, self.losses)))
 
     @property
-    def readings(self) -> Readings:
+    def scored(self) -> Scored:
         held = (fold.held for fold in self.folds)
-        return Readings.joined([*zip(held, self.found, strict=True)])
+        return Scored.joined([*zip(held, self.found, strict=True)])
 
     def is_surely_above(self, best: "_Tried") -> bool:
         """Tell whether NLL is above the best in these folds, by more than chance explains."""
@@ -342,7 +342,7 @@ def _tried(folds: list[_Fold], options: Options, best: _Tried) -> _Tried:
             fits = pool.map(_Fold.fit, together, [options] * workers)
             for fold, found in zip(together, fits, strict=True):
                 tried.found.append(found)
-                tried.losses.append(fold.weights * found.loss)
+                tried.losses.append(fold.weights * found.nll)
                 tried.guesses.append(fold.guess)
                 if len(tried.losses) < len(folds) and tried.is_surely_above(best):
                     return tried

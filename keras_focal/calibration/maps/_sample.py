@@ -11,7 +11,7 @@ from keras_focal._validation.choices import check_choice
 from keras_focal._validation.maps import check_strength
 from keras_focal._validation.numbers import check_count
 from keras_focal.calibration.given import HeldOut
-from keras_focal.calibration.maps._figures import Readings, row_blocks
+from keras_focal.calibration.maps._figures import Scored, row_blocks
 from keras_focal.calibration.temperature import BOUNDS, Data, TemperatureFit, fitted
 
 
@@ -141,7 +141,7 @@ class Fitted:
         reason: Why the map has no best parameters, in words; empty where it has.
         options: The options with what was chosen in place of None.
         guess: Where a fit of nearly the same data begins.
-        held_out: Readings of each row by the fit without its fold, where choosing made them.
+        held_out: Scores of each row by the fit without its fold, where choosing made them.
     """
 
     apply: Callable[[np.ndarray], np.ndarray]
@@ -153,17 +153,17 @@ class Fitted:
     reason: str = ""
     options: Options = field(default_factory=Options)
     guess: Any = None
-    held_out: Readings | None = None
+    held_out: Scored | None = None
 
 
 FitFunction = Callable[[Sample, Options, Any], Fitted]
 """Fits a map, from a guess if there is one."""
 
 
-def held_out(method: FitFunction, sample: Sample, options: Options, guess: Any) -> Readings:
-    """Return the readings of each row by the map fitted without the fold that holds it."""
+def held_out(method: FitFunction, sample: Sample, options: Options, guess: Any) -> Scored:
+    """Return the scores of each row by the map fitted without the fold that holds it."""
     found = []
     for part, rows in sample.parts():
         apply = method(part, options, guess).apply
-        found.append((rows, Readings.of(sample.given[rows], sample.labels[rows], apply)))
-    return Readings.joined(found)
+        found.append((rows, Scored.of(sample.given[rows], sample.labels[rows], apply)))
+    return Scored.joined(found)
