@@ -102,26 +102,25 @@ class Worker:
         return json.loads(self.process.stdout.readline())
 
 
-def in_turn(variants, case, rounds):
-    """Return the seconds of (worker, name) in each round, after one that warms up."""
+def in_turn(variants, case, rounds, warm=True):
+    """Return the seconds of (worker, name) in each round, if told so after one that warms up."""
     times = {label: [] for label in variants}
-    for turn in range(rounds + 1):
+    for turn in range(-warm, rounds):
         for label, (worker, name) in variants.items():
             seconds = worker.seconds(name, case)
-            if turn:
+            if turn >= 0:
                 times[label].append(seconds)
     return times
 
 
-def compared(now, before, case, quick, has_peers):
-    """Return rows of one case."""
-    rounds = 1 if quick else 7
+def light(now, case, quick, has_peers):
+    """Return rows of the fits that take less than a second: against a temperature, and peers."""
     fits = {name: (now, name) for name in LIGHT}
     fits |= {f"{name} (probmetrics)": (now, PEERS[name]) for name in PEERS if has_peers}
-    times = in_turn(fits, case, rounds)
+    times = in_turn(fits, case, 1 if quick else 5)
     pair = {name: times[name] for name in ("temperature", "focal_temperature")}
     targets, notes = {"focal_temperature": 3.0}, {"focal_temperature": FOCAL}
-    rows = ratio_rows("Against a temperature", case, pair, "temperature", targets, notes)
+    rows = ratio_rows("Against a temperature", case, pair, "temperature", targets, notes)[1:]
     for name in PEERS:
         peer = f"{name} (probmetrics)"
         notes = {name: STRUCTURED} if name == "structured_matrix" else {}
@@ -131,15 +130,18 @@ def compared(now, before, case, quick, has_peers):
         else:
             absent = "probmetrics is not installed"
             rows.append(Row("Against probmetrics", case, name, peer, None, target=1.0, note=absent))
-    for names, rounds in ((LIGHT, 1 if quick else 5), (HEAVY, 1 if quick else 2)):
-        for name in names:
-            pair = in_turn({name: (now, name), "before": (before, name)}, case, rounds)
-            title = f"Against the commit {BEFORE}"
-            rows += ratio_rows(title, case, pair, "before")[:1]
-            if name in HEAVY:
-                spent = float(np.median(pair[name]))
-                target = HEAVY[name]
-                rows.append(Row("Seconds of a fit", case, name, "seconds", spent, target=target))
+    return rows
+
+
+def against_before(now, before, names, case, rounds, warm):
+    """Return rows of fits against those of the commit before, and their seconds."""
+    rows = []
+    for name in names:
+        pair = in_turn({name: (now, name), "before": (before, name)}, case, rounds, warm)
+        rows += ratio_rows(f"Against the commit {BEFORE}", case, pair, "before")[:1]
+        if name in HEAVY:
+            spent = float(np.median(pair[name]))
+            rows.append(Row("Seconds of a fit", case, name, "seconds", spent, target=HEAVY[name]))
     return rows
 
 
@@ -173,7 +175,9 @@ def measure(quick):
     with tempfile.TemporaryDirectory() as folder:
         now, before = Worker(ROOT), Worker(checked_out(folder, BEFORE))
         for case in cases:
-            rows += compared(now, before, case, quick, has_peers)
+            rows += light(now, case, quick, has_peers)
+            rows += against_before(now, before, LIGHT, case, 1 if quick else 3, warm=True)
+        rows += against_before(now, before, HEAVY, cases[0], 1 if quick else 2, warm=False)
         for worker in (now, before):
             worker.process.stdin.close()
             worker.process.wait()
