@@ -21,6 +21,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return e / e.sum(axis=1, keepdims=True)
 
 
+def log_sum_exp(logits: np.ndarray) -> np.ndarray:
+    """Return log of the sum of exp of logits, shape (N, K), of each row."""
+    largest = logits.max(axis=1)
+    return largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
+
+
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Return the log-probabilities of logits, shape (N, K)."""
     below = logits - logits.max(axis=1, keepdims=True)

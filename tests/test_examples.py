@@ -102,6 +102,53 @@ def test_quickstart_refuses_bad_arguments_before_any_work(arguments, quickstart,
     refused(quickstart, arguments)
 
 
+@pytest.fixture
+def calarena(monkeypatch):
+    pytest.importorskip("sklearn", reason="needs the extra `maps`")
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import calarena
+
+    return calarena
+
+
+@pytest.mark.parametrize("form", ["(n,)", "(n, 2)", "(n, 3)"])
+def test_calarena_adapter_gives_probabilities_of_better_likelihood(calarena, rng, form):
+    p = rng.dirichlet([1, 1] if "3" not in form else [1, 1, 1], 600)
+    labels = (p.cumsum(axis=1) < rng.random((600, 1))).sum(axis=1)
+    sharp = p**3 / (p**3).sum(axis=1, keepdims=True)
+    given = sharp[:, 1] if form == "(n,)" else sharp
+    calibrator = calarena.CALIBRATORS["KF-temperature"]()
+    calibrator.fit(given[:400], labels[:400])
+    found = calibrator.predict_proba(given[400:])
+    assert found.shape == (200, p.shape[1])
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    after, before = (calarena.scores(q, labels[400:]) for q in (found, sharp[400:]))
+    assert after[0] < before[0]
+    assert after[2] == before[2]
+
+
+def test_calarena_adapter_knows_classes_without_a_label(calarena, rng):
+    p = rng.dirichlet(np.ones(4), 200)
+    calibrator = calarena.CALIBRATORS["KF-structured_vector"]()
+    calibrator.fit(p, p[:, :3].argmax(axis=1))
+    assert calibrator.predict_proba(p).shape == (200, 4)
+
+
+def test_calarena_example_compares_maps_on_published_logits(calarena, real_data, capsys):
+    file = real_data / "logits/cifar10_resnet50_flsd53.npz"
+    calarena.Console(width=100).print(calarena.compared(file, ["temperature", "structured_matrix"]))
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "0." in line]
+    assert [row[0] for row in rows] == ["none", "temperature", "structured_matrix"]
+    losses = [float(row[1]) for row in rows]
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_calarena_example_refuses_a_file_that_is_not_there(tmp_path):
+    answer = run(ROOT / "examples/calarena.py", "absent.npz", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert "absent.npz" in answer.stderr
+
+
 @pytest.mark.skipif(backends.BACKEND == "torch", reason="Keras exports no SavedModel from torch")
 def test_server_answers_rest_requests_with_what_the_model_gives(tmp_path):
     command = (ROOT / "examples/serve.py", "--epochs", 2, "--instances", 7, "--out", tmp_path)

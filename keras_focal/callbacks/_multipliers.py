@@ -2,7 +2,6 @@
 
 import json
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,14 @@ from keras_focal.calibration.given import to_numpy
 from keras_focal.callbacks._attach import attach
 from keras_focal.callbacks._logs import add_to_logs
 from keras_focal.callbacks._losses import losses_of
-from keras_focal.callbacks._record import Row, read_rows, rows_before, write_text
+from keras_focal.callbacks._record import Recorder, Row
 from keras_focal.losses import CALS, Calibrated
 
 LOWEST, HIGHEST = 1e-6, 1e6
 """Bounds of a multiplier, as in the source."""
 
 
-class ClassMultipliers(keras.callbacks.Callback):
+class ClassMultipliers(Recorder):
     """Learn the multipliers of `losses.CALS` on held-out data, after each epoch.
 
     With h_k = (max_j z_j - z_k) / margin - 1 of the held-out logits,
@@ -36,7 +35,8 @@ class ClassMultipliers(keras.callbacks.Callback):
 
     The multipliers are part of the loss, so they are restored with a model saved by `.save`. For
     `BackupAndRestore`, which only saves weights, pass a `directory`: every epoch is recorded in
-    `class_multipliers.json` there, and a run that resumes at a later epoch reads it.
+    `class_multipliers.json` there, and a run that resumes at a later epoch reads it. The attribute
+    `rows` has a row for each epoch: its number, and the multipliers, rho and penalty at its end.
 
     Args:
         x: Held-out inputs as for `model.predict`: an array, a `tf.data.Dataset` or a `PyDataset`.
@@ -79,43 +79,27 @@ class ClassMultipliers(keras.callbacks.Callback):
         batch_size: int | None = None,
         directory: str | os.PathLike | None = None,
     ):
-        super().__init__()
+        super().__init__(None if directory is None else Path(directory) / "class_multipliers.json")
         self.x, self.batch_size = x, batch_size
         self.growth = check_at_least("growth", growth, 1, "1 keeps rho constant.")
         self.tolerance = check_at_least("tolerance", tolerance, 0)
         self.period = check_count("period", period)
         self.highest_rho = check_positive("highest_rho", highest_rho)
-        self.rows: list[Row] = []
-        """One row for each epoch: its number, and the multipliers, rho and penalty at its end."""
         self._loss: Calibrated
         self._penalty: CALS
-        self._file = None if directory is None else Path(directory) / "class_multipliers.json"
-        self._is_first = False
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         self._loss, self._penalty = _only_penalty(model)
         attach(model, self._penalty.state)
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._is_first = True
-        if self._file is not None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            self.rows = read_rows(self._file, self._parsed)
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.rows = rows_before(self.rows, epoch)
-        if self._is_first and self._file is not None:
-            if self.rows:
-                last = self.rows[-1]
-                self._penalty.assign(last["multipliers"], last["rho"])
-            elif epoch > 0:
-                warnings.warn(
-                    f"ClassMultipliers resumes at epoch {epoch}, but {self._file} has no earlier "
-                    "epoch: training continues with the multipliers of the loss.",
-                    stacklevel=2,
-                )
-        self._is_first = False
+    def _resume(self, epoch: int) -> None:
+        self._warn_without_earlier_rows(
+            epoch, "training continues with the multipliers of the loss"
+        )
+        if self._file is not None and self.rows:
+            last = self.rows[-1]
+            self._penalty.assign(last["multipliers"], last["rho"])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         excess = self._logits_behind() / self._penalty.margin - 1.0
@@ -136,14 +120,17 @@ class ClassMultipliers(keras.callbacks.Callback):
                 "penalty": penalty,
             }
         )
-        if self._file is not None:
-            write_text(self._file, json.dumps(self.rows))
+        self._write()
         add_to_logs(
             logs,
             multiplier_mean=float(multipliers.mean()),
             multiplier_max=float(multipliers.max()),
             rho=rho,
         )
+        super().on_epoch_end(epoch, logs)
+
+    def _formatted(self) -> str:
+        return json.dumps(self.rows)
 
     def _parsed(self, text: str) -> list[Row]:
         rows = json.loads(text)

@@ -49,6 +49,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="map to fit, as in calibration.calibrate (default: temperature)",
     )
+    parser.add_argument(
+        "--max-seconds",
+        type=float,
+        metavar="S",
+        help="of --method auto: start no further map after S seconds",
+    )
+    parser.add_argument(
+        "--keep-top-class",
+        action="store_true",
+        help="of --method auto: only maps that never change the predicted class",
+    )
     add_kind(parser, "outputs of the model")
     add_labels(parser)
     parser.add_argument("--inputs-key", metavar="NAME", help="array of inputs in the data")

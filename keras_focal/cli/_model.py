@@ -60,6 +60,8 @@ def calibrated_model(arguments: argparse.Namespace, x: np.ndarray, y: np.ndarray
         return_fit=True,
         ignore_class=arguments.ignore_class,
         multi_label=arguments.multi_label,
+        max_seconds=arguments.max_seconds,
+        keep_top_class=arguments.keep_top_class,
         batch_size=arguments.batch_size,
         verbose=0,
         **method,

@@ -21,10 +21,10 @@ BEFORE = "09056c6"
 _LIGHT = ("--help", "gamma")
 
 
-def checked_out(folder):
-    """Write the package of the commit BEFORE to a folder."""
+def checked_out(folder, commit=BEFORE):
+    """Write the package of a commit to a folder."""
     data = subprocess.run(
-        ["git", "archive", BEFORE, "keras_focal"], cwd=ROOT, check=True, stdout=subprocess.PIPE
+        ["git", "archive", commit, "keras_focal"], cwd=ROOT, check=True, stdout=subprocess.PIPE
     ).stdout
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         archive.extractall(folder, filter="data")

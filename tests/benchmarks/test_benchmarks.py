@@ -24,6 +24,7 @@ SCRIPTS = {
         "temperature",
         "maps",
         "penalties",
+        "map_speed",
         "streaming",
         "combine",
         "import_time",

@@ -44,6 +44,22 @@ def gradient(labels, logits, fit, h=1e-4):
     return by_t, by_gamma
 
 
+def test_rows_that_are_read_first_do_not_decide_the_fit(rng):
+    logits, labels = sample(rng)
+    order = np.argsort(logits.argmax(axis=1) != labels, kind="stable")
+    # Every fifth row, all that the search begins with, is right: its best T is 0.
+    misleading = np.empty(len(labels), int)
+    misleading[::5], rest = order[:600], iter(order[600:])
+    for place in range(len(labels)):
+        if place % 5:
+            misleading[place] = next(rest)
+    fit = fit_focal_temperature(logits, labels)
+    other = fit_focal_temperature(logits[misleading], labels[misleading])
+    assert other.converged
+    assert other.nll_after == pytest.approx(fit.nll_after, rel=1e-9)
+    assert other.gamma == pytest.approx(fit.gamma, abs=1e-5)
+
+
 @pytest.mark.parametrize("gamma", [0.5, 2.0, 4.0])
 def test_fit_is_the_optimum_that_scipy_finds(gamma, rng):
     logits, labels = sample(rng, gamma=gamma, size=1500)

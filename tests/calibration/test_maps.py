@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import tracemalloc
 from pathlib import Path
 
 import keras
@@ -14,7 +15,14 @@ from keras import ops
 from keras_focal import functional
 from keras_focal.calibration import fit_map
 from keras_focal.calibration.given import HeldOut
-from keras_focal.calibration.maps import METHODS, _softmax, _solvers, _venn_abers, sample_of
+from keras_focal.calibration.maps import (
+    METHODS,
+    _linear,
+    _softmax,
+    _solvers,
+    _venn_abers,
+    sample_of,
+)
 
 ALONE = ("temperature", "vector", "platt", "beta", "ensemble_temperature", "histogram", "isotonic")
 ONE_VS_REST = (
@@ -231,6 +239,49 @@ def test_auto_takes_what_bends_where_two_classes_need_it(rng):
     assert fit_map(z, labels, "auto").method == "quadratic"
 
 
+def test_auto_of_probabilities_leaves_out_what_is_the_same(rng):
+    logits, labels = sample(rng, 250, 3)
+    fit = fit_map(reference.softmax64(logits), labels, "auto", from_logits=False, **FIXED)
+    (left_out,) = fit.skipped
+    assert left_out.method == "dirichlet"
+    same = (
+        fit_map(np.log(reference.softmax64(logits)), labels, method, **FIXED).nll_after
+        for method in ("matrix", "dirichlet")
+    )
+    assert next(same) == pytest.approx(next(same), rel=1e-7)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_logits_may_be_float32(rng, method):
+    logits, labels = sample(rng, 200, 3)
+    logits = logits.astype("float32")
+    single, double = (fit_map(z, labels, method, **FIXED) for z in (logits, logits.astype(float)))
+    assert single.nll_after == pytest.approx(double.nll_after, rel=1e-7)
+    assert single.ada_ece_after == pytest.approx(double.ada_ece_after, rel=1e-6)
+
+
+def test_diagonal_map_takes_less_memory_than_four_times_the_logits(rng):
+    logits, labels = sample(rng, 4000, 500)
+    logits = logits.astype("float32")
+    fit_map(logits[:500, :5], labels[:500] % 5, "structured_vector")  # what is made once
+    tracemalloc.start()
+    try:
+        fit_map(logits, labels, "structured_vector")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * logits.nbytes
+
+
+def test_strengths_that_are_given_up_would_not_have_been_chosen(rng, monkeypatch):
+    logits, labels = sample(rng, 600, 4)
+    found = fit_map(logits, labels, "matrix")
+    monkeypatch.setattr(_linear, "_SURE", np.inf)
+    patient = fit_map(logits, labels, "matrix")
+    assert (found.bias, found.off_diagonal) == (patient.bias, patient.off_diagonal)
+    assert found.nll_after == pytest.approx(patient.nll_after, rel=1e-7)
+
+
 @pytest.mark.parametrize("method", ["matrix", "dirichlet"])
 def test_strength_off_the_diagonal_is_chosen_by_held_out_likelihood(rng, method):
     logits, labels = sample(rng)
@@ -333,11 +384,20 @@ def test_gradient_and_curvature_equal_finite_differences(rng, kind, dtype):
     weights = rng.uniform(0, 2, 60)
     shape = (2, 3) if kind is _softmax.Diagonal else (3, 4)
     penalty = rng.uniform(0, 1, shape)
-    problem = kind(logits, labels, weights, penalty)
+    if kind is _softmax.Diagonal:
+        unit, offset = 0.7, rng.normal(size=60)
+        problem = kind(logits, labels, weights, penalty, unit, offset)
+        features = unit * logits - offset[:, None]
+    else:
+        problem, features = kind(logits, labels, weights, penalty), logits
     shift = 0.1 * rng.normal(size=shape)
     at = problem.start + shift
     value, p = problem.value(at)
-    z = problem.predictors(at)
+    z = (
+        features * at[0] + at[1]
+        if kind is _softmax.Diagonal
+        else features @ at[:, :-1].T + at[:, -1]
+    )
     expected = reference.nll(labels, z, weights=weights) + 0.5 * (problem.penalty * shift**2).sum()
     assert value == pytest.approx(expected, rel=1e-12)
     direction = rng.normal(size=at.shape)

@@ -9,7 +9,7 @@ import reference
 from backends import to_numpy
 from keras import layers
 
-from keras_focal.calibration import calibrate, fit_temperature
+from keras_focal.calibration import calibrate, fit_map, fit_temperature
 
 
 def data(rng, size=300, classes=3):
@@ -244,6 +244,18 @@ def test_arguments_that_do_not_go_together_are_refused_before_any_work(rng, argu
     x, y = data(rng)
     with pytest.raises(ValueError, match=f"`{name}` must be one of"):
         calibrate(network(), x, y, from_logits=True, **arguments)
+
+
+@pytest.mark.parametrize("limit", [{"max_seconds": 0}, {"keep_top_class": True}])
+def test_limits_of_auto_are_those_of_fit_map(rng, limit):
+    pytest.importorskip("sklearn", reason="needs the extra `maps`")
+    x, y = data(rng)
+    options = {"from_logits": True, "method": "auto", "return_fit": True, "verbose": 0}
+    _, fit = calibrate(network(), x, y, **options, **limit)
+    alone = fit_map(6.0 * x, y, "auto", **limit)
+    assert (fit.method, fit.nll_after) == (alone.method, pytest.approx(alone.nll_after, rel=1e-5))
+    assert [row.method for row in fit.skipped] == [row.method for row in alone.skipped]
+    assert fit.skipped
 
 
 def test_calibrated_model_can_be_calibrated_again(rng):

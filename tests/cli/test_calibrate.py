@@ -137,6 +137,16 @@ def test_auto_says_which_map_it_took(capsys):
     assert f"method {fit.method}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("limit", [("--max-seconds", "0"), ("--keep-top-class",)])
+def test_limits_of_auto_are_passed_on(capsys, limit):
+    pytest.importorskip("sklearn", reason="needs the extra `maps`")
+    assert "`max_seconds` and `keep_top_class`" in refused(capsys, *limit)
+    assert main([*COMMAND, "--method", "auto", *limit, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["method"] == "temperature" or "--max-seconds" not in limit
+    assert found["after"]["error"] == found["before"]["error"]
+
+
 def test_model_that_exists_is_replaced_only_if_told(capsys, folder):
     (folder / "c.keras").write_text("old")
     assert "c.keras exists. Pass --force to replace it" in refused(capsys)

@@ -30,7 +30,8 @@ class HeldOut:
     Attributes:
         largest: Largest logit of each row, float64, shape (N, 1).
         true: Logit of the label minus the largest, shape (N,).
-        is_right: Whether the first of the largest logits is that of the label, shape (N,).
+        top: Class of the first of the largest logits, shape (N,).
+        is_right: Whether it is the label, shape (N,).
     """
 
     logits: np.ndarray
@@ -74,7 +75,8 @@ class HeldOut:
         self.largest = self.logits.max(axis=1, keepdims=True).astype("float64")
         true = self.logits[np.arange(len(self.labels)), self.labels]
         self.true = true - self.largest[:, 0]
-        self.is_right = self.logits.argmax(axis=1) == self.labels
+        self.top = self.logits.argmax(axis=1)
+        self.is_right = self.top == self.labels
 
     @property
     def has_largest(self) -> np.ndarray:
@@ -86,6 +88,8 @@ class HeldOut:
         work: Callable[[np.ndarray, slice], np.ndarray],
         dtype: str = "float64",
         exponentials: int = 1,
+        numbers: int = _BLOCK,
+        every: int = 1,
     ) -> np.ndarray:
         """Return the sum of work(block, rows) over blocks.
 
@@ -94,18 +98,20 @@ class HeldOut:
                 may not keep, and of the slice of its rows.
             dtype: Dtype of the block.
             exponentials: How many it takes of each number.
+            numbers: How many a block holds.
+            every: Only every so many rows are read.
         """
-        size = max(1, _BLOCK // self.logits.shape[1])
+        size = every * max(1, numbers // self.logits.shape[1])
 
         def on_block(start: int) -> np.ndarray:
-            rows = slice(start, start + size)
+            rows = slice(start, start + size, every)
             # What is too far below the largest for its dtype is infinitely far below.
             with np.errstate(over="ignore"):
                 below = np.subtract(self.logits[rows], self.largest[rows], dtype=dtype)
                 return work(below, rows)
 
         starts = range(0, max(1, len(self.labels)), size)
-        if self.logits.size * exponentials < _WORTH_THREADS:
+        if self.logits.size * exponentials < _WORTH_THREADS * every:
             return np.sum([*map(on_block, starts)], axis=0)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return np.sum([*pool.map(on_block, starts)], axis=0)

@@ -1,11 +1,13 @@
 """One map, or the best of all: rounds from cheap to dear, each measured on folds."""
 
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.numbers import check_at_least
 from keras_focal.calibration.maps._figures import Figures, Scored, figures
 from keras_focal.calibration.maps._registry import METHODS, Method
 from keras_focal.calibration.maps._sample import Fitted, Options, Sample, held_out
@@ -20,6 +22,19 @@ class Limits(NamedTuple):
 
     max_seconds: float | None = None
     keep_top_class: bool = False
+
+    @classmethod
+    def of(cls, method: str, max_seconds: Any, keep_top_class: Any) -> "Limits":
+        """Check the arguments."""
+        check_choice("keep_top_class", keep_top_class, (True, False))
+        if max_seconds is not None:
+            max_seconds = check_at_least("max_seconds", max_seconds, 0, "None sets no limit.")
+        if method != "auto" and (max_seconds is not None or keep_top_class):
+            raise ValueError(
+                "`max_seconds` and `keep_top_class` must be left out unless method='auto', which "
+                f"has a choice. Received: method={method!r}."
+            )
+        return cls(max_seconds, bool(keep_top_class))
 
 
 class MapScores(NamedTuple):
@@ -100,7 +115,8 @@ def _rounds(sample: Sample, limits: Limits, folds: int) -> tuple[list[str], list
             "`folds` must be >= 2 with method='auto', which compares held-out figures. "
             "Received: folds=0."
         )
-    names, skipped, classes = [], [], sample.logits.shape[1]
+    names, skipped, classes = [], [], sample.given.shape[1]
+    are_logs = sample.are_log_probabilities
     for name, method in sorted(METHODS.items(), key=lambda item: item[1].round):
         if sample.is_binary and method.is_same_in_binary:
             skipped.append(SkippedMap(name, "of one logit it is the map of another method"))
@@ -112,6 +128,9 @@ def _rounds(sample: Sample, limits: Limits, folds: int) -> tuple[list[str], list
             skipped.append(SkippedMap(name, f"it wants {method.labels} labels of each class"))
         elif limits.keep_top_class and not method.keeps_top_class:
             skipped.append(SkippedMap(name, "it can change the top class"))
+        elif are_logs and method.same_of_log_probabilities:
+            same = method.same_of_log_probabilities
+            skipped.append(SkippedMap(name, f"of probabilities it is the map of {same!r}"))
         else:
             names.append(name)
     return names, skipped
@@ -136,11 +155,10 @@ def _measured(
     begin = monotonic()
     fitted = method.fit(sample, options, None)
     if folds == 0:
-        logits = fitted.apply(sample.logits)
+        scored = Scored.of(sample.given, sample.labels, fitted.apply)
     elif fitted.held_out is not None:
-        logits = fitted.held_out
+        scored = fitted.held_out
     else:
-        logits = held_out(method.fit, sample, fitted.options, fitted.guess)
-    scored = Scored.of(logits, sample.labels)
-    found = figures(scored, logits, sample.labels, sample.weights, num_bins)
+        scored = held_out(method.fit, sample, fitted.options, fitted.guess)
+    found = figures(scored, sample.weights, num_bins)
     return Measured(method, fitted, found, scored, monotonic() - begin)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_focal._validation.choices import check_choice
-from keras_focal._validation.numbers import check_at_least, check_count
+from keras_focal._validation.numbers import check_count
 from keras_focal.calibration.given import (
     LOWEST,
     NOTHING_COUNTS,
@@ -240,7 +240,7 @@ def fit_map(
         Bach, 2026.
     """
     check_choice("method", method, (*METHODS, "auto"))
-    limits = _limits(method, max_seconds, keep_top_class)
+    limits = Limits.of(method, max_seconds, keep_top_class)
     options = Options.of(diagonal, off_diagonal, bias, smoothing, map_bins, binning)
     num_bins = check_count("num_bins", num_bins)
     declared = Declared.of(from_logits, ignore_class, False)
@@ -253,20 +253,6 @@ def fit_map(
     if fit.reason:
         warnings.warn(fit.reason, stacklevel=2)
     return fit
-
-
-def _limits(method: str, max_seconds: Any, keep_top_class: Any) -> Limits:
-    """Check the arguments of "auto"."""
-    check_choice("keep_top_class", keep_top_class, (True, False))
-    if max_seconds is not None:
-        fix = "None sets no limit."
-        max_seconds = check_at_least("max_seconds", max_seconds, 0, fix)
-    if method != "auto" and (max_seconds is not None or keep_top_class):
-        raise ValueError(
-            "`max_seconds` and `keep_top_class` must be left out unless method='auto', which has "
-            f"a choice. Received: method={method!r}."
-        )
-    return Limits(max_seconds, bool(keep_top_class))
 
 
 def sample_of(data: HeldOut, is_binary: bool, folds: int = 5, seed: int = 0) -> Sample:
@@ -290,7 +276,7 @@ def sample_of(data: HeldOut, is_binary: bool, folds: int = 5, seed: int = 0) -> 
             f"Received: folds={folds!r}. 5 is usual; 0 measures on the data of the fit."
         )
     return Sample(
-        data.logits.astype("float64"),
+        data.logits if data.logits.dtype == "float32" else data.logits.astype("float64"),
         data.labels,
         data.weights,
         _folds(data.labels, folds or min(5, len(data.labels)), seed),
@@ -322,8 +308,8 @@ def map_fitted(
         sample, method, options, folds, num_bins, limits, verbose
     )
     found, fitted, after = best.method, best.fitted, best.figures
-    scored = Scored.of(sample.logits, sample.labels)
-    before = figures(scored, sample.logits, sample.labels, sample.weights, num_bins)
+    scored = Scored.of(sample.given, sample.labels)
+    before = figures(scored, sample.weights, num_bins)
     return MapFit(
         layer=found.layer(*fitted.arguments, inputs=inputs, name="calibration"),
         method=found.name,

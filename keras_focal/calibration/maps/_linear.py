@@ -1,13 +1,16 @@
 """Linear maps: W f + b of logits, or of log-probabilities, with a W of several kinds."""
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_focal._host import log_softmax
+from keras_focal._host import log_sum_exp
+from keras_focal.calibration.maps._figures import Scored, row_blocks
 from keras_focal.calibration.maps._reasons import RIGHT, absent_classes
 from keras_focal.calibration.maps._sample import Fitted, Options, Sample
 from keras_focal.calibration.maps._softmax import TOLERANCE, Diagonal, Full
@@ -19,20 +22,23 @@ STRENGTHS = (1e4, 1e3, 1e2, 10.0, 1.0, 0.1, 0.01)
 _ROUGH = 1e-4
 """Tolerance of the fits of folds: their NLL is then right to 1e-8."""
 
-_WORSE = 1.02
-"""A strength is given up after a fold whose NLL is this often that of the best strength."""
+_SURE = 3.0
+"""Standard errors by which NLL in some folds must exceed that of the best strength, to give up."""
+
+_WORKERS = 2
+"""Folds that are fitted at once, each by one thread."""
 
 
-def _raw(logits: np.ndarray, temperature: float) -> np.ndarray:
-    return logits / temperature
+def _nothing(logits: np.ndarray, temperature: float) -> np.ndarray:
+    return np.zeros(len(logits))
 
 
-def _logs(logits: np.ndarray, temperature: float) -> np.ndarray:
-    return log_softmax(logits) / temperature
+def _total(logits: np.ndarray, temperature: float) -> np.ndarray:
+    return log_sum_exp(logits) / temperature
 
 
-def _logs_after(logits: np.ndarray, temperature: float) -> np.ndarray:
-    return log_softmax(logits / temperature)
+def _total_after(logits: np.ndarray, temperature: float) -> np.ndarray:
+    return log_sum_exp(logits / temperature)
 
 
 @dataclass(frozen=True)
@@ -40,21 +46,30 @@ class _Kind:
     """What differs between linear maps.
 
     Attributes:
-        features: f of logits and a temperature, such that W = 1 is that temperature, or near it.
+        shift: What f is below logits / temperature, of each row: W = 1 is that temperature.
         is_diagonal: Whether W is.
         is_structured: Whether strengths follow from the number of classes and of samples, and the
             layer takes the temperature; else strengths are chosen.
     """
 
-    features: Callable[[np.ndarray, float], np.ndarray]
+    shift: Callable[[np.ndarray, float], np.ndarray]
     is_diagonal: bool = False
     is_structured: bool = False
 
+    def features(self, logits: np.ndarray, temperature: float) -> np.ndarray:
+        """Return f of logits in float64."""
+        return logits / temperature - self.shift(logits, temperature)[:, None]
+
     def problem(self, sample: Sample, temperature: float, options: Options) -> Diagonal | Full:
-        features = self.features(sample.logits, temperature)
-        penalty = self.penalty(options, features.shape[1])
-        problem = Diagonal if self.is_diagonal else Full
-        return problem(features, sample.labels, sample.weights, penalty)
+        given, labels, weights = sample.given, sample.labels, sample.weights
+        penalty = self.penalty(options, given.shape[1])
+        if not self.is_diagonal:
+            features = self.features(sample.logits, temperature)
+            return Full(features, labels, weights, penalty)
+        shift = None
+        if self.shift is not _nothing:
+            shift = np.concatenate([self.shift(z, temperature) for _, z in row_blocks(given)])
+        return Diagonal(given, labels, weights, penalty, 1 / temperature, shift)
 
     def penalty(self, options: Options, classes: int) -> np.ndarray:
         """Return the curvature by each parameter: a strength is one of a mean square."""
@@ -69,11 +84,11 @@ class _Kind:
         return penalty
 
 
-_VECTOR = _Kind(_raw, is_diagonal=True)
-_MATRIX = _Kind(_raw)
-_DIRICHLET = _Kind(_logs)
-_STRUCTURED_VECTOR = _Kind(_logs_after, is_diagonal=True, is_structured=True)
-_STRUCTURED_MATRIX = _Kind(_logs_after, is_structured=True)
+_VECTOR = _Kind(_nothing, is_diagonal=True)
+_MATRIX = _Kind(_nothing)
+_DIRICHLET = _Kind(_total)
+_STRUCTURED_VECTOR = _Kind(_total_after, is_diagonal=True, is_structured=True)
+_STRUCTURED_MATRIX = _Kind(_total_after, is_structured=True)
 
 
 def fit_vector(sample: Sample, options: Options, guess: Any = None) -> Fitted:
@@ -116,7 +131,7 @@ def _shrinking(kind: _Kind, sample: Sample, options: Options) -> Options:
 
     K / n for the square of each b and each 1 - w, K (K - 1) / n for that of each other entry.
     """
-    classes, size = sample.logits.shape[1], float(sample.weights.sum())
+    classes, size = sample.given.shape[1], float(sample.weights.sum())
     own, others = classes**2 / size, (classes * (classes - 1)) ** 2 / size
     return replace(
         options,
@@ -134,8 +149,11 @@ def _temperature(kind: _Kind, sample: Sample) -> float:
     """Return the temperature that features are of, also where there is no best one."""
     plain = sample.temperature
     if plain.at_bound and not kind.is_structured:
-        centred = sample.logits - sample.logits.mean(axis=1, keepdims=True)
-        return float(np.sqrt(np.mean(centred**2))) or 1.0
+        squares = sum(
+            float(np.sum((z - z.mean(axis=1, keepdims=True)) ** 2))
+            for _, z in row_blocks(sample.given)
+        )
+        return float(np.sqrt(squares / sample.given.size)) or 1.0
     return plain.temperature
 
 
@@ -159,10 +177,9 @@ def _fit(
         features=kind.features,
         temperature=temperature if kind.is_structured else 1.0,
     )
-    is_right = apply(sample.logits).argmax(axis=1) == sample.labels
     reason = "" if options.bias else absent_classes(sample)
     if kind.is_diagonal or kind.is_structured:
-        reason = RIGHT if is_right.all() else sample.temperature.reason or reason
+        reason = RIGHT if _is_right(apply, sample) else sample.temperature.reason or reason
     arguments = (matrix.tolist(), bias.tolist())
     return Fitted(
         apply=apply,
@@ -177,6 +194,14 @@ def _fit(
     )
 
 
+def _is_right(apply: Callable[[np.ndarray], np.ndarray], sample: Sample) -> bool:
+    """Tell whether every label has the largest logit after a map."""
+    return all(
+        np.array_equal(apply(z).argmax(axis=1), sample.labels[rows])
+        for rows, z in row_blocks(sample.given)
+    )
+
+
 def _split(kind: _Kind, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return W, or its diagonal, and b."""
     if kind.is_diagonal:
@@ -188,11 +213,11 @@ def _linear(
     logits: np.ndarray,
     matrix: np.ndarray,
     bias: np.ndarray,
-    features: Callable[[np.ndarray, float], np.ndarray] = _raw,
+    features: Callable[[np.ndarray, float], np.ndarray] | None = None,
     temperature: float = 1.0,
 ) -> np.ndarray:
-    """Return W f + b; W is a matrix, or the diagonal of one."""
-    inputs = features(logits, temperature)
+    """Return W f + b; W is a matrix, or the diagonal of one; f is logits where it is not given."""
+    inputs = features(logits, temperature) if features else logits
     return (inputs * matrix if matrix.ndim == 1 else inputs @ matrix.T) + bias
 
 
@@ -205,19 +230,24 @@ class _Fold:
     def __init__(self, kind: _Kind, sample: Sample, part: Sample, held: np.ndarray):
         temperature = _temperature(kind, part)
         self.problem = kind.problem(part, temperature, Options())
-        self.features = kind.features(sample.logits[held], temperature)
-        self.labels, self.weights = sample.labels[held], sample.weights[held]
+        self.given, self.labels = sample.given[held], sample.labels[held]
+        self.weights, self.temperature = sample.weights[held], temperature
         self.kind, self.held = kind, held
         self.guess: np.ndarray | None = None
 
-    def nll(self, options: Options) -> tuple[float, np.ndarray]:
-        """Return the sum of -log p of the labels held out, and the logits there."""
-        self.problem.penalise(self.kind.penalty(options, self.features.shape[1]))
+    def fit(self, options: Options) -> Scored:
+        """Return what the map comes to on the rows held out."""
+        self.problem.penalise(self.kind.penalty(options, self.given.shape[1]))
         self.guess = self.problem.solve(self.guess, _ROUGH).parameters
         matrix, bias = _split(self.kind, self.guess)
-        logits = _linear(self.features, matrix, bias)
-        rows = np.arange(len(logits))
-        return -float(self.weights @ log_softmax(logits)[rows, self.labels]), logits
+        apply = partial(
+            _linear,
+            matrix=matrix,
+            bias=bias,
+            features=self.kind.features,
+            temperature=self.temperature,
+        )
+        return Scored.of(self.given, self.labels, apply)
 
 
 def _with_strengths(kind: _Kind, sample: Sample, options: Options, guess: Any) -> Fitted:
@@ -226,24 +256,47 @@ def _with_strengths(kind: _Kind, sample: Sample, options: Options, guess: Any) -
     That of b is chosen first, where W is diagonal: no entry off it can then stand in for b.
     """
     own = _shrinking(kind, sample, options).diagonal
-    options = replace(options, diagonal=own)
+    options, guesses = replace(options, diagonal=own), None
     if options.bias is None:
-        diagonal = replace(kind, is_diagonal=True)
-        options = _chosen(diagonal, sample, options, _with_bias).options
+        best = _chosen(replace(kind, is_diagonal=True), sample, options, _with_bias)
+        options, guesses = best.options, [_widened(*found) for found in best.guesses]
     if options.off_diagonal is not None:
         return _fit(kind, sample, options, guess)
-    best = _chosen(kind, sample, options, _with_off_diagonal)
-    found = _fit(kind, sample, best.options, best.guess, TOLERANCE)
-    return replace(found, held_out=best.logits)
+    best = _chosen(kind, sample, options, _with_off_diagonal, guesses)
+    found = _fit(kind, sample, best.options, best.guesses[0], TOLERANCE)
+    return replace(found, held_out=best.scored)
+
+
+def _widened(diagonal: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Return W and b of a map with a diagonal W."""
+    return np.concatenate([np.diag(diagonal), bias[:, None]], axis=1)
 
 
 class _Tried(NamedTuple):
-    """Sums of -log p in the folds, of options; parameters of a fold, and held-out logits."""
+    """What options come to: folds with their parameters, their scores, and weighted -log p."""
 
-    nll: list[float]
     options: Options
-    guess: np.ndarray | None
-    logits: np.ndarray
+    folds: list[_Fold]
+    guesses: list[Any]
+    found: list[Scored]
+    losses: list[np.ndarray]
+
+    @property
+    def nll(self) -> float:
+        return float(sum(map(np.sum, self.losses)))
+
+    @property
+    def scored(self) -> Scored:
+        held = (fold.held for fold in self.folds)
+        return Scored.joined([*zip(held, self.found, strict=True)])
+
+    def is_surely_above(self, best: "_Tried") -> bool:
+        """Tell whether NLL is above the best in these folds, by more than chance explains."""
+        if not best.losses:
+            return False
+        pairs = zip(self.losses, best.losses, strict=False)
+        excess = np.concatenate([own - other for own, other in pairs])
+        return bool(excess.sum() > _SURE * np.sqrt(excess @ excess))
 
 
 def _with_bias(options: Options, strength: float) -> Options:
@@ -259,32 +312,41 @@ def _chosen(
     sample: Sample,
     options: Options,
     with_strength: Callable[[Options, float], Options],
+    guesses: list[np.ndarray] | None = None,
 ) -> _Tried:
     """Return options with the strength of least held-out NLL.
 
-    Strengths are tried from strong to weak, until NLL has risen twice, or much in one fold.
+    Strengths are tried from strong to weak, until NLL has risen twice, or surely in some folds.
     """
-    folds = [_Fold(kind, sample, part, held) for part, held in sample.parts]
-    best = _Tried([np.inf] * len(folds), options, None, sample.logits)
-    rises = 0
+    folds = [_Fold(kind, sample, part, held) for part, held in sample.parts()]
+    for fold, guess in zip(folds, guesses or [], strict=False):
+        fold.guess = guess
+    best, rises = _Tried(options, folds, [], [], []), 0
     for strength in STRENGTHS:
-        tried = _tried(folds, with_strength(options, strength), best, sample)
-        is_better = len(tried.nll) == len(folds) and sum(tried.nll) < sum(best.nll)
+        tried = _tried(folds, with_strength(options, strength), best)
+        is_whole = len(tried.losses) == len(folds)
+        is_better = is_whole and not (best.losses and tried.nll >= best.nll)
         best, rises = (tried, 0) if is_better else (best, rises + 1)
-        if rises == 2 or len(tried.nll) < len(folds):
+        if rises == 2 or not is_whole:
             break
     return best
 
 
-def _tried(folds: list[_Fold], options: Options, best: _Tried, sample: Sample) -> _Tried:
-    """Return what options come to, in the folds up to one that is much worse than the best."""
-    tried = _Tried([], options, None, np.empty_like(sample.logits))
-    for fold, most in zip(folds, best.nll, strict=True):
-        nll, tried.logits[fold.held] = fold.nll(options)
-        tried.nll.append(nll)
-        if nll > _WORSE * most:
-            break
-    return tried._replace(guess=folds[0].guess)
+def _tried(folds: list[_Fold], options: Options, best: _Tried) -> _Tried:
+    """Return what options come to, in the folds up to where they are surely not the best."""
+    tried = _Tried(options, folds, [], [], [])
+    workers = min(_WORKERS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(folds), workers):
+            together = folds[start : start + workers]
+            fits = pool.map(_Fold.fit, together, [options] * workers)
+            for fold, found in zip(together, fits, strict=True):
+                tried.found.append(found)
+                tried.losses.append(fold.weights * found.nll)
+                tried.guesses.append(fold.guess)
+                if len(tried.losses) < len(folds) and tried.is_surely_above(best):
+                    return tried
+    return tried
 
 
 def _fit_binary_linear(sample: Sample, options: Options, rank: int) -> Fitted:

@@ -17,8 +17,8 @@ Features = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 def targets_of(sample: Sample, smoothing: bool) -> tuple[range, np.ndarray]:
     """Return the classes that have a map of their own, and the targets of each, shape (N, K)."""
-    classes = range(1, 2) if sample.is_binary else range(sample.logits.shape[1])
-    hits = sample.labels[:, None] == np.arange(sample.logits.shape[1])
+    classes = range(1, 2) if sample.is_binary else range(sample.given.shape[1])
+    hits = sample.labels[:, None] == np.arange(sample.given.shape[1])
     if not smoothing:
         return classes, hits.astype("float64")
     positives = sample.weights @ hits

@@ -11,7 +11,7 @@ RIGHT = f"it makes every held-out prediction right (the data are separable). {WE
 
 def absent_classes(sample: Sample) -> str:
     """Return that classes have no label, or nothing."""
-    absent = np.setdiff1d(np.arange(sample.logits.shape[1]), sample.labels).tolist()
+    absent = np.setdiff1d(np.arange(sample.given.shape[1]), sample.labels).tolist()
     if not absent:
         return ""
     listed = ", ".join(map(str, absent[:5])) + (", ..." if absent[5:] else "")

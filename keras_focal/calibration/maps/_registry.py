@@ -45,6 +45,8 @@ class Method:
         has_strengths: Whether the strengths of regularisation are arguments of it.
         is_same_in_binary: Whether of one logit it is Platt scaling or beta calibration, so that
             "auto" leaves it out there.
+        same_of_log_probabilities: The method that is the same map where logits are
+            log-probabilities already, so that "auto" tries one of them.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Method:
     folds: bool = False
     has_strengths: bool = False
     is_same_in_binary: bool = False
+    same_of_log_probabilities: str = ""
 
 
 METHODS = {
@@ -113,6 +116,7 @@ METHODS = {
             round=2,
             has_strengths=True,
             is_same_in_binary=True,
+            same_of_log_probabilities="matrix",
         ),
         Method("platt", fit_platt, layers.PlattScaling),
         Method("quadratic", fit_quadratic, layers.QuadraticScaling, auto="two classes"),

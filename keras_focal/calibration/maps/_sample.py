@@ -1,8 +1,7 @@
 """What a fit of a map is given and what it gives: held-out logits in folds, options, a map."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from keras_focal._validation.choices import check_choice
 from keras_focal._validation.maps import check_strength
 from keras_focal._validation.numbers import check_count
 from keras_focal.calibration.given import HeldOut
+from keras_focal.calibration.maps._figures import Scored, row_blocks
 from keras_focal.calibration.temperature import BOUNDS, Data, TemperatureFit, fitted
 
 
@@ -51,42 +51,80 @@ class Options:
 
 @dataclass(frozen=True)
 class Sample:
-    """Held-out logits, shape (N, K >= 2), float64, labels, weights, and folds, shape (N,).
+    """Held-out logits, shape (N, K >= 2), labels, weights, and folds, shape (N,).
 
     Binary data have one logit: here the logits are 0 and that one.
+
+    Attributes:
+        given: The logits as they were given, float32 or float64.
+        labels: Class ids.
+        weights: Weights >= 0.
+        folds: Fold that holds out each row.
+        is_binary: Whether there is one logit.
+        whole: The sample that this is a part of, and which of its rows.
+        kept: What was computed once, by name. A part that is made again keeps it.
     """
 
-    logits: np.ndarray
+    given: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
     folds: np.ndarray
     is_binary: bool
+    whole: "tuple[Sample, np.ndarray] | None" = None
+    kept: dict[Any, Any] = field(default_factory=dict)
 
-    def part(self, rows: np.ndarray) -> "Sample":
-        return Sample(
-            self.logits[rows],
-            self.labels[rows],
-            self.weights[rows],
-            self.folds[rows],
-            self.is_binary,
+    @property
+    def logits(self) -> np.ndarray:
+        """The logits in float64: a copy of others."""
+        return self.given.astype("float64", copy=False)
+
+    def parts(self) -> "Iterator[tuple[Sample, np.ndarray]]":
+        """Yield the sample without each fold, and which rows the fold holds out.
+
+        One part at a time is in memory, unless it is kept.
+        """
+        for fold in range(self.folds.max() + 1):
+            held = self.folds == fold
+            rows = ~held
+            yield (
+                Sample(
+                    self.given[rows],
+                    self.labels[rows],
+                    self.weights[rows],
+                    self.folds[rows],
+                    self.is_binary,
+                    (self, rows),
+                    self.kept.setdefault(fold, {}),
+                ),
+                held,
+            )
+
+    @property
+    def are_log_probabilities(self) -> bool:
+        """Whether the exponentials of each row add up to 1, to the rounding of float32."""
+        return all(
+            np.all(np.abs(np.exp(block).sum(axis=1) - 1) < 1e-4)
+            for _, block in row_blocks(self.given)
         )
 
-    @cached_property
-    def parts(self) -> "list[tuple[Sample, np.ndarray]]":
-        """The sample without each fold, and which rows the fold holds out."""
-        held = [self.folds == fold for fold in range(self.folds.max() + 1)]
-        return [(self.part(~rows), rows) for rows in held]
-
-    @cached_property
+    @property
     def temperature(self) -> TemperatureFit:
         """The temperature of least NLL, which many maps begin with."""
-        data = HeldOut(self.logits, self.labels, self.weights)
-        return fitted(Data([data], 15), "nll", BOUNDS)
+        if "temperature" not in self.kept:
+            data = HeldOut(self.given, self.labels, self.weights)
+            self.kept["temperature"] = fitted(Data([data], 15), "nll", BOUNDS)
+        return self.kept["temperature"]
 
-    @cached_property
+    @property
     def log_probabilities(self) -> tuple[np.ndarray, np.ndarray]:
         """log p and log(1 - p) of each class, both (N, K)."""
-        return log_probabilities(self.logits)
+        if self.whole:
+            sample, rows = self.whole
+            log_p, log_q = sample.log_probabilities
+            return log_p[rows], log_q[rows]
+        if "log_probabilities" not in self.kept:
+            self.kept["log_probabilities"] = log_probabilities(self.logits)
+        return self.kept["log_probabilities"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +141,7 @@ class Fitted:
         reason: Why the map has no best parameters, in words; empty where it has.
         options: The options with what was chosen in place of None.
         guess: Where a fit of nearly the same data begins.
-        held_out: Logits of each row by the fit without its fold, where choosing made them.
+        held_out: Scores of each row by the fit without its fold, where choosing made them.
     """
 
     apply: Callable[[np.ndarray], np.ndarray]
@@ -115,16 +153,17 @@ class Fitted:
     reason: str = ""
     options: Options = field(default_factory=Options)
     guess: Any = None
-    held_out: np.ndarray | None = None
+    held_out: Scored | None = None
 
 
 FitFunction = Callable[[Sample, Options, Any], Fitted]
 """Fits a map, from a guess if there is one."""
 
 
-def held_out(method: FitFunction, sample: Sample, options: Options, guess: Any) -> np.ndarray:
-    """Return the logits of each row by the map fitted without the fold that holds it."""
-    logits = np.empty_like(sample.logits)
-    for part, rows in sample.parts:
-        logits[rows] = method(part, options, guess).apply(sample.logits[rows])
-    return logits
+def held_out(method: FitFunction, sample: Sample, options: Options, guess: Any) -> Scored:
+    """Return the scores of each row by the map fitted without the fold that holds it."""
+    found = []
+    for part, rows in sample.parts():
+        apply = method(part, options, guess).apply
+        found.append((rows, Scored.of(sample.given[rows], sample.labels[rows], apply)))
+    return Scored.joined(found)

@@ -5,6 +5,8 @@ products are float32, at a third of the time, until they no longer help.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +15,10 @@ from keras_focal.calibration.maps._solvers import RIDGE, TOLERANCE, Solution
 _MOST_BLOCKS = 2**25
 """Numbers that the blocks of a matrix may hold: those of 320 classes."""
 
-_MANY_PRODUCTS = 30
+_BLOCK = 2**17
+"""Numbers in a block of rows of a diagonal map: what is made of it stays near the processor."""
+
+_MANY_PRODUCTS = 60
 """Products in a step after which the blocks of a matrix are computed anew."""
 
 
@@ -41,7 +46,7 @@ class Softmax(ABC):
     """Mean of -log softmax(predictors) of the label, plus penalty (parameters - start)^2 / 2.
 
     Args:
-        features: Float64 array, shape (N, K).
+        features: Array, shape (N, K).
         labels: Class ids, shape (N,).
         weights: Weights >= 0, shape (N,).
         penalty: Curvature of the penalty by each parameter.
@@ -55,41 +60,26 @@ class Softmax(ABC):
         self.features, self.labels = features, labels
         self.weights = weights / weights.sum()
         self.penalise(penalty)
-        self._rows = np.arange(len(labels))
 
     def penalise(self, penalty: np.ndarray) -> None:
         """Take another penalty."""
         self.penalty = penalty + RIDGE
 
     @abstractmethod
-    def predictors(self, parameters: np.ndarray) -> np.ndarray:
-        """Return a new array, shape (N, K)."""
+    def value(self, parameters: np.ndarray) -> tuple[float, Any]:
+        """Return what is minimised, and what `gradient` and `curvature` need of that place."""
 
     @abstractmethod
-    def adjoint(self, residuals: np.ndarray) -> np.ndarray:
-        """Return the derivative by the parameters from that by the predictors."""
+    def gradient(self, parameters: np.ndarray, place: Any) -> np.ndarray:
+        """Return the derivative of `value`."""
 
     @abstractmethod
-    def curvature(self, probabilities: np.ndarray, dtype: str) -> Curvature:
+    def curvature(self, place: Any, dtype: str) -> Curvature:
         """Return the Hessian, whose products have a dtype."""
 
-    def value(self, parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return what is minimised, and the probabilities."""
-        z = self.predictors(parameters)
-        z -= z.max(axis=1, keepdims=True)
-        true = z[self._rows, self.labels]
-        p = np.exp(z, out=z)
-        total = p.sum(axis=1)
-        p /= total[:, None]
+    def _penalty(self, parameters: np.ndarray) -> float:
         shift = parameters - self.start
-        penalty = 0.5 * float(np.sum(self.penalty * shift * shift))
-        return float(self.weights @ (np.log(total) - true)) + penalty, p
-
-    def gradient(self, parameters: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-        """Return the derivative of `value`."""
-        residuals = probabilities * self.weights[:, None]
-        residuals[self._rows, self.labels] -= self.weights
-        return self.adjoint(residuals) + self.penalty * (parameters - self.start)
+        return 0.5 * float(np.sum(self.penalty * shift * shift))
 
     def solve(self, guess: np.ndarray | None = None, tolerance: float = TOLERANCE) -> Solution:
         """Return the minimum.
@@ -100,32 +90,36 @@ class Softmax(ABC):
                 curvature 1.
         """
         at = self.start if guess is None else guess
-        value, p = self.value(at)
+        place: Any
+        value, place = self.value(at)
         dtype, last = "float32", np.inf
         for iterations in range(200):
-            gradient, curvature = self.gradient(at, p), self.curvature(p, dtype)
+            gradient, curvature = self.gradient(at, place), self.curvature(place, dtype)
             norm = float(np.sqrt(np.sum(gradient * gradient / curvature.diagonal)))
             if norm <= tolerance:
                 return Solution(at, value, iterations, True)
             if norm > 0.1 * last and norm < 1e-3:
-                curvature = self.curvature(p, dtype := "float64")
+                curvature = self.curvature(place, dtype := "float64")
             last = norm
             step = conjugate_gradients(curvature, -gradient, min(0.1, norm**0.5), tolerance)
+            # Probabilities of one place at a time are in memory.
+            place = None
+            del curvature
             found = self._downhill(at, value, step, float(np.vdot(gradient, step)))
             if found is None:
                 break
-            at, value, p = found
+            at, value, place = found
         return Solution(at, value, iterations, False)
 
     def _downhill(
         self, at: np.ndarray, value: float, step: np.ndarray, slope: float
-    ) -> tuple[np.ndarray, float, np.ndarray] | None:
+    ) -> tuple[np.ndarray, float, Any] | None:
         """Return where a step, or a part of it, leads; None where none leads down."""
         for size in 0.25 ** np.arange(20):
-            following, p = self.value(at + size * step)
+            following, place = self.value(at + size * step)
             # At the minimum the value is flat to its last digit.
             if following <= value + 1e-4 * size * slope + 1e-15 * abs(value):
-                return at + size * step, following, p
+                return at + size * step, following, place
         return None
 
 
@@ -154,26 +148,89 @@ def conjugate_gradients(
     return step
 
 
+class _Place(NamedTuple):
+    """Sums at some v and b, and probabilities.
+
+    Attributes:
+        slope: Derivative of the mean of -log p by v and b, shape (2, K).
+        own: Sums of w p f^2, w p f and w p, shape (3, K).
+        bent: The same with p (1 - p).
+        p: Probabilities in float32, shape (N, K).
+    """
+
+    slope: np.ndarray
+    own: np.ndarray
+    bent: np.ndarray
+    p: np.ndarray
+
+
 class Diagonal(Softmax):
-    """Predictors v f + b; the parameters are v and b, shape (2, K)."""
+    """Predictors v f + b; the parameters are v and b, shape (2, K).
+
+    All is summed over blocks of rows: beside features, only probabilities in float32 are kept.
+
+    Args:
+        features: Array z, shape (N, K).
+        labels: As in `Softmax`.
+        weights: As in `Softmax`.
+        penalty: As in `Softmax`.
+        unit: f is unit z - shift.
+        shift: None for 0, or of each row, shape (N,).
+    """
 
     def __init__(
-        self, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, penalty: np.ndarray
+        self,
+        features: np.ndarray,
+        labels: np.ndarray,
+        weights: np.ndarray,
+        penalty: np.ndarray,
+        unit: float = 1.0,
+        shift: np.ndarray | None = None,
     ):
         super().__init__(features, labels, weights, penalty)
         self.start = np.stack([np.ones(features.shape[1]), np.zeros(features.shape[1])])
+        self.rough = features.astype("float32", copy=False)
+        self.unit, self.shift = unit, shift
 
-    def predictors(self, parameters: np.ndarray) -> np.ndarray:
-        z = self.features * parameters[0]
-        z += parameters[1]
-        return z
+    @property
+    def slices(self) -> Iterator[slice]:
+        """The rows of each block."""
+        size = max(1, _BLOCK // self.features.shape[1])
+        return (slice(start, start + size) for start in range(0, len(self.labels), size))
 
-    def adjoint(self, residuals: np.ndarray) -> np.ndarray:
-        sums = np.einsum("nk,nk->k", residuals, self.features)
-        return np.stack([sums, residuals.sum(axis=0)])
+    def value(self, parameters: np.ndarray) -> tuple[float, _Place]:
+        (v, b), classes = parameters, self.features.shape[1]
+        total, of_labels = 0.0, np.zeros((2, classes))
+        own, bent = np.zeros((3, classes)), np.zeros((3, classes))
+        probabilities = np.empty(self.features.shape, "float32")
+        for rows in self.slices:
+            labels, weights = self.labels[rows], self.weights[rows]
+            every = np.arange(len(labels))
+            f = np.multiply(self.features[rows], self.unit, dtype="float64")
+            if self.shift is not None:
+                f -= self.shift[rows, None]
+            z = f * v
+            z += b
+            z -= z.max(axis=1, keepdims=True)
+            true = z[every, labels]
+            p = np.exp(z, out=z)
+            sums = p.sum(axis=1)
+            p /= sums[:, None]
+            probabilities[rows] = p
+            total += float(weights @ (np.log(sums) - true))
+            of_labels[0] += np.bincount(labels, weights * f[every, labels], classes)
+            of_labels[1] += np.bincount(labels, weights, classes)
+            own += _moments(weights, p, f)
+            p -= p * p
+            bent += _moments(weights, p, f)
+        place = _Place(own[1:] - of_labels, own, bent, probabilities)
+        return total + self._penalty(parameters), place
 
-    def curvature(self, probabilities: np.ndarray, dtype: str) -> Curvature:
-        return _DiagonalCurvature(self, probabilities, dtype)
+    def gradient(self, parameters: np.ndarray, place: _Place) -> np.ndarray:
+        return place.slope + self.penalty * (parameters - self.start)
+
+    def curvature(self, place: _Place, dtype: str) -> Curvature:
+        return _DiagonalCurvature(self, place, dtype)
 
 
 class _DiagonalCurvature(Curvature):
@@ -182,35 +239,43 @@ class _DiagonalCurvature(Curvature):
     The inverse near its own leaves out what classes share.
     """
 
-    def __init__(self, problem: Diagonal, p: np.ndarray, dtype: str):
-        classes, features = p.shape[1], problem.features
-        self.weights = problem.weights.astype(dtype)
-        self.shared = np.empty((len(p), 2 * classes), dtype)
-        self.shared[:, classes:] = p
-        np.multiply(p, features, out=self.shared[:, :classes], casting="same_kind")
-        self.penalty = problem.penalty
-        weighted = p * problem.weights[:, None]
-        self.own = _moments(weighted, features)
-        weighted *= 1 - p
-        vv, vb, bb = _moments(weighted, features)
-        self.diagonal = np.stack([vv, bb]) + self.penalty
+    def __init__(self, problem: Diagonal, place: _Place, dtype: str):
+        self.problem, self.dtype = problem, dtype
+        self.own, self.p = place.own, place.p
+        vv, vb, bb = place.bent
+        self.diagonal = np.stack([vv, bb]) + problem.penalty
         # With 1e-6 more the determinant is above its rounding.
         vv, bb = self.diagonal * (1 + 1e-6)
         self.inverse = np.stack([bb, -vb, vv]) / (vv * bb - vb * vb)
 
     def product(self, direction: np.ndarray) -> np.ndarray:
-        along = self.shared @ direction.ravel().astype(self.shared.dtype)
-        away = ((self.weights * along) @ self.shared).astype("float64")
-        return _by_class(self.own, direction) - away.reshape(2, -1) + self.penalty * direction
+        problem, dtype, away = self.problem, self.dtype, np.zeros_like(direction)
+        features = problem.rough if dtype == "float32" else problem.features
+        v, b = direction.astype(dtype)
+        for rows in problem.slices:
+            p, weights = self.p[rows].astype(dtype, copy=False), problem.weights[rows]
+            pz = p * features[rows]
+            along = problem.unit * (pz @ v) + p @ b
+            if problem.shift is not None:
+                along -= problem.shift[rows] * (p @ v)
+            along *= weights
+            of_rows = along.astype(dtype, copy=False)
+            away[0] += problem.unit * (of_rows @ pz)
+            away[1] += of_rows @ p
+            if problem.shift is not None:
+                away[0] -= (along * problem.shift[rows]).astype(dtype, copy=False) @ p
+        return _by_class(self.own, direction) - away + problem.penalty * direction
 
     def solve_roughly(self, gradient: np.ndarray) -> np.ndarray:
         return _by_class(self.inverse, gradient)
 
 
-def _moments(weights: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Return the sums of weights f^2, weights f and weights, shape (3, K)."""
-    second = np.einsum("nk,nk,nk->k", weights, features, features)
-    return np.stack([second, np.einsum("nk,nk->k", weights, features), weights.sum(axis=0)])
+def _moments(weights: np.ndarray, p: np.ndarray, f: np.ndarray) -> np.ndarray:
+    """Return the sums of weights p f^2, weights p f and weights p, shape (3, K)."""
+    first = p * f
+    sums = [weights @ p, weights @ first]
+    first *= f
+    return np.stack([weights @ first, sums[1], sums[0]])
 
 
 def _by_class(blocks: np.ndarray, vector: np.ndarray) -> np.ndarray:
@@ -228,6 +293,7 @@ class Full(Softmax):
         ones = np.ones((len(features), 1))
         super().__init__(np.concatenate([features, ones], axis=1), labels, weights, penalty)
         self.start = np.eye(features.shape[1], features.shape[1] + 1)
+        self._rows = np.arange(len(labels))
         self.rough = self.features.astype("float32")
         self._squares = self.rough**2
         self._blocks: np.ndarray | None = None
@@ -238,23 +304,33 @@ class Full(Softmax):
         super().penalise(penalty)
         self._inverse = None
 
-    def predictors(self, parameters: np.ndarray) -> np.ndarray:
-        return self.features @ parameters.T
+    def value(self, parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        z = self.features @ parameters.T
+        z -= z.max(axis=1, keepdims=True)
+        true = z[self._rows, self.labels]
+        p = np.exp(z, out=z)
+        total = p.sum(axis=1)
+        p /= total[:, None]
+        return float(self.weights @ (np.log(total) - true)) + self._penalty(parameters), p
 
-    def adjoint(self, residuals: np.ndarray) -> np.ndarray:
-        return residuals.T @ self.features
+    def gradient(self, parameters: np.ndarray, place: np.ndarray) -> np.ndarray:
+        residuals = place * self.weights[:, None]
+        residuals[self._rows, self.labels] -= self.weights
+        return residuals.T @ self.features + self.penalty * (parameters - self.start)
 
-    def curvature(self, probabilities: np.ndarray, dtype: str) -> Curvature:
-        found = _FullCurvature(self, probabilities, dtype)
-        is_old = self._latest is None or self._latest.products > _MANY_PRODUCTS
-        if is_old and self.start.size * len(self.start) <= _MOST_BLOCKS:
+    def curvature(self, place: np.ndarray, dtype: str) -> Curvature:
+        found = _FullCurvature(self, place, dtype)
+        is_old = self._blocks is None or (self._latest and self._latest.products > _MANY_PRODUCTS)
+        # Where the penalty is more than the data say, a matrix of blocks is nearly diagonal.
+        is_coupled = self.penalty[0, 1] < np.median(found.diagonal - self.penalty)
+        if is_old and is_coupled and self.start.size * len(self.start) <= _MOST_BLOCKS:
             self._blocks, self._inverse = _blocks(found.bends, self.rough), None
         if self._inverse is None and self._blocks is not None:
             # With 1e-6 more the smallest eigenvalue is above its rounding.
             blocks = self._blocks.copy()
             on = np.arange(blocks.shape[1])
             blocks[:, on, on] = (1 + 1e-6) * blocks[:, on, on] + self.penalty
-            self._inverse = np.linalg.inv(blocks)
+            self._inverse = np.linalg.inv(blocks).astype("float32")
         found.inverse, self._latest = self._inverse, found
         return found
 
@@ -263,7 +339,7 @@ class _FullCurvature(Curvature):
     """The sum of w (diag(p) - p p^T) x f f^T.
 
     The inverse near its own leaves out what classes share, and is of probabilities at an earlier
-    place; of very many classes it is that of the diagonal.
+    place; of very many classes, or with a strong penalty, it is that of the diagonal.
     """
 
     inverse: np.ndarray | None = None
@@ -285,7 +361,8 @@ class _FullCurvature(Curvature):
     def solve_roughly(self, gradient: np.ndarray) -> np.ndarray:
         if self.inverse is None:
             return gradient / self.diagonal
-        return np.matmul(self.inverse, gradient[..., None])[..., 0]
+        found = np.matmul(self.inverse, gradient.astype("float32")[..., None])
+        return found[..., 0].astype("float64")
 
 
 def _blocks(bends: np.ndarray, features: np.ndarray) -> np.ndarray:
@@ -294,6 +371,7 @@ def _blocks(bends: np.ndarray, features: np.ndarray) -> np.ndarray:
     least = 1e-4 * bends.max(axis=0)
     for k, block in enumerate(blocks):
         rows = bends[:, k] > least[k]
-        own = features[rows]
-        block[:] = (own * bends[rows, k, None]).T @ own
+        # BLAS takes half the time for a product with its own transpose.
+        own = features[rows] * np.sqrt(bends[rows, k, None])
+        block[:] = own.T @ own
     return blocks

@@ -7,13 +7,14 @@ import numpy as np
 
 from keras_focal._host import softmax
 from keras_focal.calibration.given import HeldOut
+from keras_focal.calibration.maps._figures import row_blocks
 from keras_focal.calibration.maps._sample import Fitted, Options, Sample
 from keras_focal.calibration.maps._solvers import mixture
 from keras_focal.calibration.temperature import (
     BOUNDS,
     GAMMA_BOUNDS,
     Data,
-    focal_fitted,
+    focal_least,
     focal_temperature_map,
 )
 
@@ -35,8 +36,11 @@ def divided(logits: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def fit_by_focal_temperature(sample: Sample, options: Options, guess: Any = None) -> Fitted:
-    data = Data([HeldOut(sample.logits, sample.labels, sample.weights)], 15)
-    fit = focal_fitted(data, BOUNDS, GAMMA_BOUNDS, guess)
+    data, plain = (
+        Data([HeldOut(sample.given, sample.labels, sample.weights)], 15),
+        sample.temperature,
+    )
+    fit = focal_least(data, plain, BOUNDS, GAMMA_BOUNDS, guess)
     temperature, gamma = fit.temperature, fit.gamma
     return Fitted(
         apply=partial(focal_temperature_map, temperature=temperature, gamma=gamma),
@@ -44,7 +48,7 @@ def fit_by_focal_temperature(sample: Sample, options: Options, guess: Any = None
         num_parameters=2,
         converged=fit.converged,
         at_bound=fit.at_bound,
-        reason=fit.reason,
+        reason=plain.reason,
         options=options,
         guess=None if fit.at_bound else (temperature, gamma),
     )
@@ -54,8 +58,12 @@ def fit_ensemble(sample: Sample, options: Options, guess: Any = None) -> Fitted:
     plain = sample.temperature
     temperature = plain.temperature
 
-    rows = np.arange(len(sample.labels))
-    parts = _mixed_parts(sample.logits, temperature)[rows, sample.labels]
+    parts = np.concatenate(
+        [
+            _mixed_parts(z, temperature)[np.arange(len(z)), sample.labels[rows]]
+            for rows, z in row_blocks(sample.given)
+        ]
+    )
     found = mixture(np.maximum(parts, 1e-300), sample.weights)
     shares = found.parameters.tolist()
     return Fitted(

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_focal._validation.choices import check_choice
 from keras_focal.calibration.given import Declared
-from keras_focal.calibration.maps import METHODS, Options, map_fitted, sample_of
+from keras_focal.calibration.maps import METHODS, Limits, Options, map_fitted, sample_of
 from keras_focal.calibration.surgery._check import check_graph
 from keras_focal.calibration.surgery._graph import Graph, free_name
 from keras_focal.calibration.surgery._head import (
@@ -39,6 +39,8 @@ def calibrate(
     sample_weight: Any = None,
     ignore_class: int | dict[str, int] | None = None,
     multi_label: bool | str | dict[str, bool | str] = False,
+    max_seconds: float | None = None,
+    keep_top_class: bool = False,
     batch_size: int = 32,
     verbose: str | int = "auto",
 ) -> Any:
@@ -77,6 +79,10 @@ def calibrate(
         multi_label: Whether an output has K independent labels, each with a sigmoid, and labels of
             the same shape. True fits one temperature for all labels, "per_label" one for each.
             Method "temperature" only. For several outputs also a dict by name.
+        max_seconds: Of method "auto": None, or the number of seconds after which it starts no
+            further map. Of several outputs, for each.
+        keep_top_class: Of method "auto": whether it is restricted to maps that never change the top
+            class, so that the accuracy stays.
         batch_size: Batch size of array inputs.
         verbose: "auto" or 1 shows a progress bar, 0 nothing.
 
@@ -120,6 +126,7 @@ def calibrate(
     check_choice("outputs", outputs, ("probabilities", "all"))
     is_temperature = method == "temperature"
     check_choice("method", method, (*METHODS, "auto"))
+    limits = Limits.of(method, max_seconds, keep_top_class)
     check_choice("criterion", criterion, ("nll", "ece") if is_temperature else ("nll",))
     check_choice("fold", fold, (False, True) if is_temperature else (False,))
     source = Source.of(x, y, sample_weight, batch_size)
@@ -146,7 +153,7 @@ def calibrate(
         found = []
         for target in targets:  # no comprehension, which may be a frame between the user and us
             with of_output(name, several):
-                found.append(_fit(target, heads[name], method, criterion))
+                found.append(_fit(target, heads[name], method, criterion, limits))
         fits[name] = tuple(found) if declared[name].by_label else found[0]
         for reason in reasons(found):
             of = f" This is of the output {name!r}." if several else ""
@@ -236,12 +243,12 @@ def _gatherers(
     ]
 
 
-def _fit(gathered: Gathered, head: Head, method: str, criterion: str) -> Any:
+def _fit(gathered: Gathered, head: Head, method: str, criterion: str, limits: Limits) -> Any:
     if method == "temperature":
         return fitted(gathered.data(stacklevel=3), criterion, BOUNDS)
     data, is_binary = gathered.held_out(stacklevel=3), gathered.is_binary
     inputs = "logits" if head.is_logits else "probabilities"
-    return map_fitted(sample_of(data, is_binary), method, Options(), 5, 15, inputs)
+    return map_fitted(sample_of(data, is_binary), method, Options(), 5, 15, inputs, limits)
 
 
 def _temperature(fit: Any) -> float | list[float]:

@@ -7,6 +7,7 @@ from keras_focal.calibration.temperature._focal_fit import (
     FocalTemperatureFit,
     fit_focal_temperature,
     focal_fitted,
+    focal_least,
 )
 from keras_focal.calibration.temperature._focal_map import focal_temperature_map
 from keras_focal.calibration.temperature._gathered import Gathered
@@ -26,6 +27,7 @@ __all__ = [
     "fit_temperature",
     "fitted",
     "focal_fitted",
+    "focal_least",
     "focal_temperature_map",
     "reasons",
 ]

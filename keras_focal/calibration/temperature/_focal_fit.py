@@ -12,9 +12,9 @@ import numpy as np
 from keras_focal._validation.gamma import check_gamma_bounds
 from keras_focal._validation.maps import check_temperature_bounds
 from keras_focal._validation.numbers import check_count
-from keras_focal.calibration.given import Declared, held_out_of
+from keras_focal.calibration.given import Declared, HeldOut, held_out_of
 from keras_focal.calibration.temperature._bounds import BOUNDS, reasons
-from keras_focal.calibration.temperature._fit import fitted
+from keras_focal.calibration.temperature._fit import TemperatureFit, fitted
 from keras_focal.calibration.temperature._focal_map import derivatives, focal_gaps
 from keras_focal.calibration.temperature._gathered import gathered_by_label
 from keras_focal.calibration.temperature._sums import Data
@@ -126,47 +126,67 @@ def fit_focal_temperature(
 
 
 def focal_fitted(
-    data: Data,
-    bounds: tuple[float, float],
-    gamma_bounds: tuple[float, float],
-    guess: tuple[float, float] | None = None,
+    data: Data, bounds: tuple[float, float], gamma_bounds: tuple[float, float]
 ) -> FocalTemperatureFit:
-    """Return the temperature and gamma of least NLL within bounds, or the ones downhill of a guess.
-
-    A guess is what nearly the same data gave.
-    """
-    low, high = bounds
+    """Return the temperature and gamma of least NLL within bounds."""
     plain = fitted(data, "nll", bounds)
-    if plain.at_bound:
-        temperature, gamma, nll, ece = plain.temperature, 0.0, plain.nll_after, plain.ece_after
-        at_bound, converged = True, False
-    else:
-        search = _Search(data, (-np.log(high), -np.log(low)), gamma_bounds)
-        # A map of gamma sharpens logits about 1 + 0.9 gamma times.
-        starts = [(plain.temperature * (1.0 + 0.9 * gamma), gamma) for gamma in STARTS]
-        best = min(
-            (
-                search.descend(-np.log(temperature), gamma)
-                for temperature, gamma in ([guess] if guess else starts)
-                if gamma < gamma_bounds[1]
-            ),
-            key=lambda point: point.nll,
-        )
-        temperature, gamma, nll = float(np.exp(-best.log_beta)), best.gamma, best.nll
-        at_bound, converged = search.is_bound(best), search.excess(best) <= 1e-8
-        gaps = data.summed(lambda batch: focal_gaps(batch, 1.0 / temperature, gamma, data.num_bins))
+    found = focal_least(data, plain, bounds, gamma_bounds)
+    ece = plain.ece_after
+    if not plain.at_bound:
+        beta = 1.0 / found.temperature
+        gaps = data.summed(lambda batch: focal_gaps(batch, beta, found.gamma, data.num_bins))
         ece = float(np.abs(gaps[1:]).sum())
     return FocalTemperatureFit(
-        temperature=temperature,
-        gamma=gamma,
-        at_bound=at_bound,
-        converged=converged,
+        temperature=found.temperature,
+        gamma=found.gamma,
+        at_bound=found.at_bound,
+        converged=found.converged,
         num_samples=plain.num_samples,
         nll_before=plain.nll_before,
-        nll_after=nll,
+        nll_after=found.nll,
         ece_before=plain.ece_before,
         ece_after=ece,
         reason=plain.reason,
+    )
+
+
+class Least(NamedTuple):
+    """A temperature and gamma, their NLL, and as in `FocalTemperatureFit` how they were found."""
+
+    temperature: float
+    gamma: float
+    nll: float
+    at_bound: bool
+    converged: bool
+
+
+def focal_least(
+    data: Data,
+    plain: TemperatureFit,
+    bounds: tuple[float, float],
+    gamma_bounds: tuple[float, float],
+    guess: tuple[float, float] | None = None,
+) -> Least:
+    """Return the temperature and gamma of least NLL within bounds.
+
+    Args:
+        data: Held-out predictions.
+        plain: Their best temperature without a gamma.
+        bounds: Smallest and largest temperature.
+        gamma_bounds: Smallest and largest gamma.
+        guess: None, or what nearly the same data gave: the minimum is the one downhill of it.
+    """
+    if plain.at_bound:
+        return Least(plain.temperature, 0.0, plain.nll_after, at_bound=True, converged=False)
+    low, high = bounds
+    search = _Search(data, (-np.log(high), -np.log(low)), gamma_bounds)
+    best = search.least(plain, guess)
+    return Least(
+        temperature=float(np.exp(-best.log_beta)),
+        gamma=best.gamma,
+        nll=best.nll,
+        at_bound=search.is_bound(best),
+        converged=search.excess(best) <= 1e-8,
     )
 
 
@@ -180,6 +200,35 @@ class _Point(NamedTuple):
     hessian: np.ndarray
 
 
+class _Effort(NamedTuple):
+    """How exact a search is.
+
+    Attributes:
+        rough: Whether the terms of NLL have the roundings of float32.
+        rows: How many rows of a batch are read, about; 0 for all.
+        enough: Largest derivative at the end.
+        level: Relative difference of two NLL that may be rounding.
+        most: Steps at most.
+        order: Of the derivatives; with 1 the Hessian stays that of the start.
+    """
+
+    rough: bool
+    rows: int
+    enough: float
+    level: float
+    most: int = 100
+    order: int = 2
+
+
+_EFFORTS = (
+    _Effort(rough=True, rows=600, enough=1e-4, level=1e-6),
+    _Effort(rough=True, rows=0, enough=1e-5, level=1e-6),
+    _Effort(rough=False, rows=0, enough=5e-9, level=1e-14, most=5, order=1),
+    _Effort(rough=False, rows=0, enough=5e-9, level=1e-14),
+)
+"""Some of the rows say where to look, float32 how to come near, and float64 where it is."""
+
+
 @dataclass(frozen=True)
 class _Search:
     """Newton's method within bounds, each step no longer than one that lowers NLL."""
@@ -188,16 +237,63 @@ class _Search:
     log_beta_bounds: tuple[float, float]
     gamma_bounds: tuple[float, float]
 
-    def at(self, log_beta: float, gamma: float) -> _Point:
+    def least(self, plain: TemperatureFit, guess: tuple[float, float] | None) -> _Point:
+        """Return the minimum downhill of a guess, or the least of those that are found.
+
+        Args:
+            plain: The best temperature without a gamma.
+            guess: Temperature and gamma that are near the best.
+        """
+        _, near, *exact = _EFFORTS
+        alone = (-np.log(plain.temperature), 0.0)
+        if guess is not None:
+            places = [(-np.log(guess[0]), guess[1])]
+        else:
+            # A map of gamma sharpens logits about 1 + 0.9 gamma times.
+            starts = [(alone[0] - np.log1p(0.9 * gamma), gamma) for gamma in STARTS]
+            places = self._valleys([start for start in starts if start[1] < self.gamma_bounds[1]])
+        best = min((self.descend(place, near) for place in places), key=lambda point: point.nll)
+        for effort in exact:
+            place = np.array([best.log_beta, best.gamma]) + self._step(best)
+            best = self.descend(place, effort, best.hessian)
+            if self.excess(best) <= effort.enough:
+                break
+        return best if best.nll <= plain.nll_after else self.descend(alone, effort)
+
+    def _valleys(self, starts: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        """Return places near the minima downhill of starts, each once, from some of the rows."""
+        few, *_ = _EFFORTS
+        places: list[tuple[float, float]] = []
+        for start in starts:
+            found = self.descend(start, few)
+            # What few rows say at a bound says little of all.
+            place = start if self.is_bound(found) else (found.log_beta, found.gamma)
+            if not any(np.allclose(place, other, rtol=0.0, atol=0.05) for other in places):
+                places.append(place)
+        return places
+
+    def at(self, place: np.ndarray, effort: _Effort, hessian: Any = None) -> _Point:
+        """Return what NLL is at a place within bounds; the Hessian is given where it is not."""
+        low, high = self._bounds
+        log_beta, gamma = np.clip(place, low, high).tolist()
         beta = float(np.exp(log_beta))
-        sums = self.data.summed(lambda batch: derivatives(batch, beta, gamma))
-        nll, by_beta, by_gamma, beta_beta, beta_gamma, gamma_gamma = sums[1:]
-        gradient = np.array([beta * by_beta, by_gamma])
-        mixed = beta * beta_gamma
-        hessian = np.array(
-            [[beta * beta * beta_beta + beta * by_beta, mixed], [mixed, gamma_gamma]]
-        )
-        return _Point(float(log_beta), float(gamma), float(nll), gradient, hessian)
+
+        def work(batch: HeldOut) -> np.ndarray:
+            every = max(1, len(batch.labels) // effort.rows) if effort.rows else 1
+            sums = derivatives(
+                batch, beta, gamma, order=effort.order, rough=effort.rough, every=every
+            )
+            return np.append(batch.weights[::every].sum(), sums)
+
+        _, share, *sums = self.data.summed(work)
+        nll, by_beta, by_gamma, *second = np.array(sums) / share
+        if second:
+            beta_beta, beta_gamma, gamma_gamma = second
+            mixed = beta * beta_gamma
+            hessian = np.array(
+                [[beta * beta * beta_beta + beta * by_beta, mixed], [mixed, gamma_gamma]]
+            )
+        return _Point(log_beta, gamma, float(nll), np.array([beta * by_beta, by_gamma]), hessian)
 
     @property
     def _bounds(self) -> np.ndarray:
@@ -216,18 +312,17 @@ class _Search:
         """Return the largest derivative that is not held by a bound: 0 at a minimum."""
         return float(np.abs(np.where(self._is_held(point), 0.0, point.gradient)).max())
 
-    def descend(self, log_beta: float, gamma: float) -> _Point:
+    def descend(self, place: Any, effort: _Effort, hessian: Any = None) -> _Point:
         """Return the minimum that lies downhill."""
-        low, high = self._bounds
-        point = self.at(*np.clip([log_beta, gamma], low, high))
-        for _ in range(100):
-            if self.excess(point) <= 1e-9:
+        point = self.at(np.array(place), effort, hessian)
+        for _ in range(effort.most):
+            if self.excess(point) <= effort.enough:
                 break
             place, step = np.array([point.log_beta, point.gamma]), self._step(point)
             for _ in range(30):
-                following = self.at(*np.clip(place + step, low, high))
+                following = self.at(place + step, effort, point.hessian)
                 # At the minimum NLL is flat to its last digit, its gradient is not.
-                is_level = following.nll <= point.nll + 1e-14 * abs(point.nll)
+                is_level = following.nll <= point.nll + effort.level * abs(point.nll)
                 if following.nll < point.nll or (
                     is_level and self.excess(following) < self.excess(point)
                 ):
