@@ -31,6 +31,7 @@ extensions = [
     "sphinx_design",
     "docstrings",
     "mathml",
+    "sources",
 ]
 exclude_patterns = ["_build", "calculator"]
 templates_path = ["_templates"]

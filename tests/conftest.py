@@ -37,6 +37,21 @@ if BACKEND == "tensorflow":
     )
 
 
+def pytest_addoption(parser):
+    parser.addoption("--nightly", action="store_true", help="also run the tests that take long")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "nightly: takes long, and is run with --nightly alone")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--nightly"):
+        for item in items:
+            if "nightly" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="takes long: run with --nightly"))
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     keras.utils.set_random_seed(0)

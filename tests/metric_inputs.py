@@ -17,6 +17,7 @@ BUILDERS = {
     "calibration": metrics.CalibrationMetrics,
     "nll": metrics.NegativeLogLikelihood,
     "brier": metrics.BrierScore,
+    "refinement": metrics.RefinementError,
     "confident": metrics.ConfidentCoverage,
     "by_correctness": metrics.ScoresByCorrectness,
     "logit_norm": lambda from_logits=True, **how: metrics.LogitNorm(**how),

@@ -376,3 +376,90 @@ def mmce(labels, logits, weights=None, form="published") -> float:
             pair = (right if correct[i] else wrong) * (right if correct[j] else wrong)
             total += product / pair ** (2 if form == "repository" else 1)
     return float(np.sqrt(max(total, 0.0) + (1e-10 if form == "repository" else 0.0)))
+
+
+def conformal_score(p, label, method, penalty=0.0, rank=0, u=1.0) -> float:
+    """The score of a label, of one row of probabilities, by counting what ranks before it."""
+    before = [c for c in range(len(p)) if p[c] > p[label] or (p[c] == p[label] and c < label)]
+    if method == "lac":
+        return 1.0 - float(p[label])
+    score = sum(float(p[c]) for c in before) + u * float(p[label])
+    if method == "raps":
+        score += penalty * max(0, len(before) + 1 - rank)
+    return score
+
+
+def conformal_threshold(scores, alpha) -> float:
+    """The smallest t that at least (n + 1)(1 - alpha) of n scores do not exceed; inf if none."""
+    for t in sorted(scores):
+        if sum(s <= t for s in scores) >= (len(scores) + 1) * (1 - alpha) - 1e-9:
+            return float(t)
+    return float("inf")
+
+
+def _shares_of(labels, logits, weights):
+    weights = np.ones(len(labels)) if weights is None else np.asarray(weights, "float64")
+    return softmax64(logits), weights, weights / weights.sum()
+
+
+def mdca(labels, logits, weights=None) -> float:
+    p, _, share = _shares_of(labels, logits, weights)
+    classes = range(p.shape[1])
+    rates = [sum(s for s, y in zip(share, labels, strict=True) if y == k) for k in classes]
+    means = [float(share @ p[:, k]) for k in classes]
+    return float(np.mean([abs(m - r) for m, r in zip(means, rates, strict=True)]))
+
+
+def dca(labels, logits, weights=None) -> float:
+    p, _, share = _shares_of(labels, logits, weights)
+    confidence, correct = top_label(labels, p)
+    return abs(float(share @ confidence) - float(share @ correct))
+
+
+def soft_binned_ece(labels, logits, weights=None, bins=15, temperature=0.01, norm=2) -> float:
+    """Karandikar et al., 2021: bin by bin."""
+    p, _, share = _shares_of(labels, logits, weights)
+    confidence, correct = top_label(labels, p)
+    middles = [(2 * j + 1) / (2 * bins) for j in range(bins)]
+    total = 0.0
+    closeness = [np.exp(-((confidence - x) ** 2) / temperature) for x in middles]
+    for own in closeness:
+        member = share * own / np.sum(closeness, axis=0)
+        size = member.sum()
+        if size > 1e-12:
+            accuracy, mean = (member @ correct) / size, (member @ confidence) / size
+            total += size * abs(accuracy - mean) ** norm
+    return float(total ** (1 / norm))
+
+
+def soft_binned_ace(labels, logits, weights=None, bins=20) -> float:
+    """Barfoot et al., 2025: class by class, bin by bin, of one image."""
+    p, weights, _ = _shares_of(labels, logits, weights)
+    found = []
+    for k in range(p.shape[1]):
+        is_class = np.asarray(labels) == k
+        gaps = []
+        for j in range(bins):
+            middle = (j + 0.5) / bins
+            member = np.maximum(0.0, 1.0 - bins * np.abs(p[:, k] - middle))
+            is_end = ((j == 0) & (p[:, k] < middle)) | ((j == bins - 1) & (p[:, k] > middle))
+            member = weights * np.where(is_end, 1.0, member)
+            if member.sum() >= 0.01:
+                gaps.append(abs(member @ p[:, k] - member @ is_class) / member.sum())
+        found.append(np.mean(gaps) if gaps and weights @ is_class > 0 else 0.0)
+    return float(np.mean(found))
+
+
+def acls(row, margin, positive, negative) -> float:
+    top = int(np.argmax(row))
+    others = [max(0.0, row[top] - z - margin) ** 2 for j, z in enumerate(row) if j != top]
+    return positive * max(0.0, row[top] - margin) ** 2 + negative * float(np.mean(others))
+
+
+def cals(row, multipliers, rho, margin) -> float:
+    """Powell, Hestenes and Rockafellar, by its two branches."""
+    total = 0.0
+    for z, own in zip(row, multipliers, strict=True):
+        h = (max(row) - z) / margin - 1
+        total += own * h + rho / 2 * h * h if own + rho * h >= 0 else -own * own / (2 * rho)
+    return float(total)

@@ -20,6 +20,7 @@ RANK = {
     "_validation": 0,
     "_quiet": 0,
     "_host": 0,
+    "_temperature": 0,
     "_presets": 1,
     "_theory": 1,
     "functional": 2,
@@ -43,7 +44,14 @@ ROOMS = {
         "maps": 3,
         "gammas": 4,
     },
-    "calibration": {"given": 0, "temperature": 1, "maps": 2, "report": 2, "surgery": 3},
+    "calibration": {
+        "given": 0,
+        "temperature": 1,
+        "conformal": 1,
+        "maps": 2,
+        "report": 2,
+        "surgery": 3,
+    },
 }
 # Leaves that nobody imports, but one another where it is said: one draws what `functional`
 # computes, one measures on many machines, one is the command line.

@@ -1,5 +1,7 @@
 """The examples and the README run, and what the documents say is what the commands gave."""
 
+import gzip
+import importlib
 import importlib.util
 import json
 import os
@@ -39,6 +41,21 @@ def quickstart(monkeypatch):
     return module
 
 
+@pytest.fixture
+def refused(monkeypatch, tmp_path, capsys):
+    def assert_refused(example, arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [example.__file__, *arguments])
+        with pytest.raises(SystemExit) as stop:
+            example.main()
+        assert stop.value.code == 2
+        assert arguments[0] in capsys.readouterr().err
+        assert not list(tmp_path.iterdir())
+
+    return assert_refused
+
+
+@pytest.mark.nightly
 def test_quickstart_trains_measures_calibrates_and_ships(tmp_path):
     answer = run(
         ROOT / "examples/quickstart.py", "--quick", "--epochs", 2, "--out", tmp_path, cwd=ROOT
@@ -81,11 +98,8 @@ def test_quickstart_reads_a_local_cifar10_file(tmp_path):
     "arguments",
     [("--data", "absent.npz"), ("--epochs", "0"), ("--seeds", "0"), ("--dataset", "mnist")],
 )
-def test_quickstart_refuses_bad_arguments_before_any_work(arguments, tmp_path):
-    answer = run(ROOT / "examples/quickstart.py", *arguments, cwd=tmp_path)
-    assert answer.returncode == 2
-    assert arguments[0] in answer.stderr
-    assert not list(tmp_path.iterdir())
+def test_quickstart_refuses_bad_arguments_before_any_work(arguments, quickstart, refused):
+    refused(quickstart, arguments)
 
 
 @pytest.fixture
@@ -190,11 +204,9 @@ def test_requests_that_do_not_fit_are_refused(signatures, request_body, message)
 
 
 @pytest.mark.parametrize("arguments", [("--epochs", "0"), ("--instances", "0")])
-def test_server_refuses_bad_arguments_before_any_work(arguments, tmp_path):
-    answer = run(ROOT / "examples/serve.py", *arguments, cwd=tmp_path)
-    assert answer.returncode == 2
-    assert arguments[0] in answer.stderr
-    assert not list(tmp_path.iterdir())
+def test_server_refuses_bad_arguments_before_any_work(arguments, refused, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    refused(importlib.import_module("serve"), arguments)
 
 
 def test_readme_table_is_what_the_quickstart_wrote(quickstart):
@@ -202,3 +214,54 @@ def test_readme_table_is_what_the_quickstart_wrote(quickstart):
     table = README.split("<!-- quickstart table -->\n")[1].split("<!-- end")[0].splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
     assert rows == quickstart.summary_rows(results["runs"], quickstart.LOSSES)
+
+
+@pytest.fixture
+def early_stopping(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import early_stopping
+
+    return early_stopping
+
+
+def test_page_of_early_stopping_is_made_from_the_results(early_stopping):
+    results = json.loads(early_stopping.RESULTS.read_text())
+    assert early_stopping.PAGE.read_text() == early_stopping.page(results)
+    assert results["seeds"] >= 10
+    for runs in results["runs"].values():
+        assert len(runs) == results["seeds"]
+
+
+def test_early_stopping_reads_articles_and_compares_both_rules(
+    early_stopping, tmp_path, monkeypatch
+):
+    rng = np.random.default_rng(0)
+    words = rng.permuted(np.tile(np.array([f"word{i}" for i in range(400)]), (300, 1)), axis=1)
+    articles = [
+        {"text": " ".join([*row[:30], f"topic{i % 20}"]), "label": i % 20}
+        for i, row in enumerate(words)
+    ]
+    file = tmp_path / "articles.jsonl.gz"
+    with gzip.open(file, "wt", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(article) + "\n" for article in articles)
+    data = early_stopping.load_newsgroups(file, 0, sizes=(100, 80, 120))
+    assert [len(part.x) for part in (data.train, data.validation, data.test)] == [100, 80, 120]
+    width = data.train.x.shape[1]
+    task = early_stopping.Task(
+        "words",
+        lambda seed: data,
+        lambda: keras.Sequential([keras.Input((width,)), keras.layers.Dense(20)]),
+        0.1,
+        50,
+    )
+    runs = []
+    for seed in range(2):
+        run = {}
+        for rule in early_stopping.RULES:
+            model, best, epochs = early_stopping.train(task, data, rule, seed, 1, 3)
+            run[rule] = {"epoch": best, "epochs": epochs, **early_stopping.measure(model, data)}
+            assert run[rule]["nll"] <= np.log(20) + 0.1
+        runs.append(run)
+    table = early_stopping.tables("words", runs)
+    assert table.count("\n| `val_") == 2
+    assert all(f"| {early_stopping.HEADINGS[name]} |" in table for name in early_stopping.COMPARED)

@@ -39,14 +39,16 @@ WITHOUT_EXAMPLE = {
     "beam": {"CalibrationReport"},
     "calibration": {
         "CalibrationReport",
+        "ConformalFit",
         "FocalTemperatureFit",
         "MapFit",
+        "MapIntervals",
         "MapScores",
         "SkippedMap",
         "TemperatureFit",
     },
     "gammas": {"GammaRule", "GammaSteps", "HeldState", "sample_dependent"},
-    "losses": {"ClassificationLoss", "FocalLoss", "OutputLoss", "LossRow", "LossTable"},
+    "losses": {"ClassificationLoss", "FocalLoss", "OutputLoss", "LossRow", "LossTable", "Penalty"},
     "metrics": {"BinnedMetric", "CellMetric", "PredictionMetric", "TotalsMetric"},
 }
 
@@ -107,6 +109,8 @@ def test_all_is_complete(module):
         ("callbacks", "GammaScheduler"),
         ("callbacks", "CalibrationMonitor"),
         ("callbacks", "AdaptiveGamma"),
+        ("callbacks", "RefinementStopping"),
+        ("metrics", "RefinementError"),
         ("gammas", "ThresholdGamma"),
         ("layers", "FocalPosterior"),
         ("calibration", "fit_focal_temperature"),
@@ -293,6 +297,7 @@ def test_exempt_names_exist():
             "ClassificationLoss",
             "FocalLoss",
             "OutputLoss",
+            "Penalty",
             "GammaRule",
             *WITHOUT_EXAMPLE["metrics"],
         )

@@ -45,6 +45,26 @@ def check_unit_interval(name: str, value: np.ndarray) -> np.ndarray:
     return _all(name, value, "numbers in [0, 1]", is_inside, "They are probabilities.")
 
 
+def check_table(parts: dict[str, Any], fewer: int) -> dict[str, np.ndarray]:
+    """Return the edges and the probabilities of a table by their names: a row of each per class.
+
+    Args:
+        parts: Non-decreasing edges, and probabilities, by the names of the arguments.
+        fewer: How many edges there are less than probabilities in a row.
+    """
+    (name, edges), (of_values, values) = parts.items()
+    edges = check_non_decreasing(name, check_finite(name, edges, 2))
+    values = check_unit_interval(of_values, check_finite(of_values, values, 2))
+    check_lengths(**{name: edges, of_values: values})
+    if values.shape[1] - edges.shape[1] != fewer or not values.shape[1]:
+        raise ValueError(
+            f"`{of_values}` must have {'one more number than' if fewer else 'as many numbers as'} "
+            f"`{name}` in each row. Received: {values.shape[1]} and {edges.shape[1]}. Repeat "
+            "the last number of a short row."
+        )
+    return {name: edges, of_values: values}
+
+
 def _all(name: str, value: np.ndarray, rule: str, holds: np.ndarray, fix: str) -> np.ndarray:
     check_that(name, value.tolist(), rule, bool(np.all(holds)), fix)
     return value

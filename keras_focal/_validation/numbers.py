@@ -73,6 +73,12 @@ def check_count(name: str, value: Any) -> int:
     return check_whole(name, value, "a whole number >= 1", lambda x: x >= 1, fix)
 
 
+def check_soft_bins(name: str, value: Any) -> int:
+    """Return `value` as an int >= 2."""
+    fix = "A prediction is divided between bins: 15 or 20 are usual."
+    return check_whole(name, value, "a whole number >= 2", lambda x: x >= 2, fix)
+
+
 def check_open_interval(name: str, value: Any, low: float, high: float, why: str) -> None:
     """Raise unless every entry of `value` lies strictly between `low` and `high`."""
     array = as_floats(value)

@@ -1,10 +1,11 @@
-"""Fitting a calibration map on held-out data, and the calibrated model."""
+"""Fitting calibration maps and prediction sets on held-out data, and the models that give them."""
 
 import typing
 
-from keras_focal.calibration.maps import MapFit, MapScores, SkippedMap, fit_map
+from keras_focal.calibration.conformal import ConformalFit, fit_conformal
+from keras_focal.calibration.maps import MapFit, MapIntervals, MapScores, SkippedMap, fit_map
 from keras_focal.calibration.report import CalibrationReport
-from keras_focal.calibration.surgery import calibrate
+from keras_focal.calibration.surgery import calibrate, conformalize
 from keras_focal.calibration.temperature import (
     FocalTemperatureFit,
     TemperatureFit,
@@ -17,12 +18,16 @@ if typing.TYPE_CHECKING:
 
 __all__ = [
     "CalibrationReport",
+    "ConformalFit",
     "FocalTemperatureFit",
     "MapFit",
+    "MapIntervals",
     "MapScores",
     "SkippedMap",
     "TemperatureFit",
     "calibrate",
+    "conformalize",
+    "fit_conformal",
     "fit_focal_temperature",
     "fit_map",
     "fit_temperature",

@@ -2,7 +2,6 @@
 
 import json
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,14 @@ from keras_focal.callbacks._attach import attach
 from keras_focal.callbacks._logs import add_to_logs
 from keras_focal.callbacks._losses import losses_of
 from keras_focal.callbacks._metrics import metrics_of
-from keras_focal.callbacks._record import Row, read_rows, rows_before, write_text
+from keras_focal.callbacks._record import Recorder, Row
 from keras_focal.functional import adapted_gammas
 from keras_focal.functional.gammas._adaptive import bin_gaps
 from keras_focal.gammas import AdaptiveBins
 from keras_focal.metrics import BinnedMetric
 
 
-class AdaptiveGamma(keras.callbacks.Callback):
+class AdaptiveGamma(Recorder):
     """Update the gamma of each bin of p_t from the calibration of that bin on the validation data.
 
     After the validation of each epoch, bins of equal mass are computed from the state of a compiled
@@ -39,7 +38,8 @@ class AdaptiveGamma(keras.callbacks.Callback):
     The gammas are part of the loss, so they are restored with a model saved by `.save`. For
     `BackupAndRestore`, which only saves weights, pass a `directory`: every epoch is recorded in
     `adaptive_gamma.json` there, and a run that resumes at a later epoch reads it. The epoch logs
-    contain the smallest and the largest gamma as "gamma_min" and "gamma_max".
+    contain the smallest and the largest gamma as "gamma_min" and "gamma_max". The attribute `rows`
+    has a row for each epoch: its number, and the edges, gaps and gammas at its end.
 
     Args:
         rate: The step size, lambda in the paper, >= 0.
@@ -85,35 +85,18 @@ class AdaptiveGamma(keras.callbacks.Callback):
         metric: str | None = None,
         directory: str | os.PathLike | None = None,
     ):
-        super().__init__()
+        super().__init__(None if directory is None else Path(directory) / "adaptive_gamma.json")
         self.rate = check_at_least("rate", rate, 0, "0 keeps gamma constant, the paper uses 1.")
         self.switch = check_positive("switch", switch)
         self.low, self.high = check_switch_bounds(low, high, self.switch)
         self.metric = metric
-        self.rows: list[Row] = []
-        """One row for each epoch: its number, and the edges, gaps and gammas at its end."""
         self._given = rule
         self._rule: AdaptiveBins
-        self._file = None if directory is None else Path(directory) / "adaptive_gamma.json"
-        self._is_first = self._has_warned = False
-        self._epoch: int | None = None
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         self._rule = self._given or _only_rule(model)
         attach(model, self._rule.state)
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._is_first = True
-        if self._file is not None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            self.rows = read_rows(self._file, self._parsed)
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.rows = rows_before(self.rows, epoch)
-        if self._is_first and self._file is not None:
-            self._resume(epoch)
-        self._is_first, self._epoch = False, epoch
 
     def _parsed(self, text: str) -> list[Row]:
         rows = json.loads(text)
@@ -124,15 +107,13 @@ class AdaptiveGamma(keras.callbacks.Callback):
             check_edges(row["edges"], self._rule.num_bins)
         return rows
 
+    def _formatted(self) -> str:
+        return json.dumps(self.rows)
+
     def _resume(self, epoch: int) -> None:
-        if self.rows:
+        self._warn_without_earlier_rows(epoch, "training continues with the gammas of the loss")
+        if self._file is not None and self.rows:
             self._rule.assign(self.rows[-1]["gammas"], self.rows[-1]["edges"])
-        elif epoch > 0:
-            warnings.warn(
-                f"AdaptiveGamma resumes at epoch {epoch}, but {self._file} has no earlier epoch: "
-                "training continues with the gammas of the loss.",
-                stacklevel=2,
-            )
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         if self._epoch is None:
@@ -160,20 +141,11 @@ class AdaptiveGamma(keras.callbacks.Callback):
                 "gammas": rule.gammas,
             }
         )
-        if self._file is not None:
-            # Written now, before other callbacks end the epoch: a run that is killed between a
-            # backup and the end of the epoch here would resume without these gammas.
-            write_text(self._file, json.dumps(self.rows))
+        self._write()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._epoch = None
-        if not self.rows and not self._has_warned:
-            self._has_warned = True
-            warnings.warn(
-                "AdaptiveGamma found no validation predictions after the first epoch, so gammas do "
-                "not change. Pass validation_data to fit().",
-                stacklevel=2,
-            )
+        super().on_epoch_end(epoch, logs)
+        self._warn_without_rows("gammas do not change")
         gammas = self._rule.gammas
         add_to_logs(logs, gamma_min=min(gammas), gamma_max=max(gammas))
 

@@ -47,16 +47,16 @@ class Carrier(keras.metrics.Metric):
 def attach(model: keras.Model, state: HeldState | None = None) -> None:
     """Attach the state of the losses to a model, so that compiled steps see it change.
 
-    `GammaScheduler` and `AdaptiveGamma` call this function. Call it before you assign `loss.gamma`
-    yourself, between calls of `fit` or in your own callback, and again after each `compile`. On
-    JAX, some models cannot carry the state: those that hide their metrics, or whose `train_step`
-    computes the loss outside a scope that maps the variables of metrics. Their steps are compiled
-    again whenever the state changes.
+    `GammaScheduler`, `AdaptiveGamma` and `ClassMultipliers` call this function. Call it before you
+    assign `loss.gamma` yourself, between calls of `fit` or in your own callback, and again after
+    each `compile`. On JAX, some models cannot carry the state: those that hide their metrics, or
+    whose `train_step` computes the loss outside a scope that maps the variables of metrics. Their
+    steps are compiled again whenever the state changes.
 
     Args:
         model: A compiled model.
         state: The `gamma_state` of a focal loss whose gamma is a number, or the `state` of an
-            `AdaptiveBins`. None for those of all losses of the model.
+            `AdaptiveBins` or of `losses.CALS`. None for those of all losses of the model.
 
     Raises:
         ValueError: If `state` is None and no loss of the model has one.

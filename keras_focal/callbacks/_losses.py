@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_focal.gammas import AdaptiveBins, HeldState
-from keras_focal.losses import FocalLoss
+from keras_focal.losses import CALS, Calibrated, FocalLoss
 
 
 def losses_of(model: keras.Model) -> list[keras.losses.Loss]:
@@ -40,10 +40,12 @@ def within(values: Any) -> list[keras.losses.Loss]:
 
 
 def held_states(losses: Iterable[keras.losses.Loss]) -> list[HeldState]:
-    """Return the states of losses whose gamma is a number or an `AdaptiveBins`."""
+    """Return the states of losses whose gamma is a number or an `AdaptiveBins`, and of CALS."""
     gammas = [loss.gamma for loss in losses if isinstance(loss, FocalLoss)]
     bins = [gamma.state for gamma in gammas if isinstance(gamma, AdaptiveBins)]
-    return [*gamma_states(losses), *_once(bins)]
+    penalties = [loss.penalty for loss in losses if isinstance(loss, Calibrated)]
+    multipliers = [penalty.state for penalty in penalties if isinstance(penalty, CALS)]
+    return [*gamma_states(losses), *_once(bins), *_once(multipliers)]
 
 
 def gamma_states(losses: Iterable[keras.losses.Loss]) -> list[HeldState]:

@@ -8,19 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
 from keras_focal._validation.numbers import check_count
 from keras_focal.callbacks._events import Events
 from keras_focal.callbacks._metrics import metrics_of
-from keras_focal.callbacks._record import Row, read_rows, rows_before, write_text
+from keras_focal.callbacks._record import Recorder, Row
 from keras_focal.functional import BinStatistics
 from keras_focal.metrics import BinnedMetric, PredictionMetric
 
 
-class CalibrationMonitor(keras.callbacks.Callback):
+class CalibrationMonitor(Recorder):
     """Record the calibration on the training and the validation data during training.
 
     At the end of an epoch the callback reads the compiled metrics of this package, without another
@@ -34,7 +33,8 @@ class CalibrationMonitor(keras.callbacks.Callback):
       `pictures/reliability_diagram_ece_validation_0007.png` for the eighth epoch;
     - with `tensorboard=True`, the same numbers and pictures as TensorBoard events.
 
-    A run that resumes at a later epoch keeps the rows of earlier epochs. Like all training metrics
+    The attribute `rows` has the rows of `calibration.csv`, with numbers as numbers. A run that
+    resumes at a later epoch keeps the rows of earlier epochs. Like all training metrics
     in Keras, those on the training data are means over the epoch, while the weights change.
 
     Args:
@@ -76,8 +76,8 @@ class CalibrationMonitor(keras.callbacks.Callback):
         every: int = 1,
         tensorboard: bool = False,
     ):
-        super().__init__()
         self.directory = Path(directory)
+        super().__init__(self.directory / "calibration.csv")
         self.every = check_count("every", every)
         self.pictures = [pictures] if callable(pictures) else list(pictures)
         for picture in self.pictures:
@@ -86,22 +86,17 @@ class CalibrationMonitor(keras.callbacks.Callback):
                     "`pictures` must be functions, such as keras_focal.plotting."
                     f"reliability_diagram. Received: {picture!r}. Do not call the function."
                 )
-        self.rows: list[Row] = []
-        """The rows of `calibration.csv`, with numbers as numbers."""
         self._events = Events(self.directory / "tensorboard") if tensorboard else None
         self._metrics: dict[str, PredictionMetric] = {}
-        self._epoch: int | None = None
-        self._is_first = self._has_tested = False
+        self._has_tested = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.rows, self._metrics, self._is_first = read_rows(self._file, _parsed), {}, True
+        super().on_train_begin(logs)
+        self._metrics = {}
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.rows = rows_before(self.rows, epoch)
-        if self._is_first:
-            self._warn_of_missing_rows(epoch)
-        self._epoch, self._is_first, self._has_tested = epoch, False, False
+        super().on_epoch_begin(epoch, logs)
+        self._has_tested = False
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         # Keras resets the metrics after this call, so they still contain the training data.
@@ -109,8 +104,6 @@ class CalibrationMonitor(keras.callbacks.Callback):
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         self._record("validation")
-        # Written now, before other callbacks end the epoch: a run that is killed between a backup
-        # and the end of the epoch here would resume without these rows.
         self._write()
         self._has_tested = True
 
@@ -118,17 +111,9 @@ class CalibrationMonitor(keras.callbacks.Callback):
         if not self._has_tested:
             self._record("training")
             self._write()
-        self._epoch = None
+        super().on_epoch_end(epoch, logs)
 
-    @property
-    def _file(self) -> Path:
-        return self.directory / "calibration.csv"
-
-    def _write(self) -> None:
-        if self._epoch is not None:
-            write_text(self._file, _formatted(self.rows))
-
-    def _warn_of_missing_rows(self, epoch: int) -> None:
+    def _resume(self, epoch: int) -> None:
         due = epoch // self.every * self.every - 1
         if due >= 0 and all(row["epoch"] != due for row in self.rows):
             warnings.warn(
@@ -137,6 +122,23 @@ class CalibrationMonitor(keras.callbacks.Callback):
                 "Without validation data, list the monitor before BackupAndRestore.",
                 stacklevel=2,
             )
+
+    def _parsed(self, text: str) -> list[Row]:
+        kinds = {"epoch": int, "data": str}
+        reader = csv.DictReader(io.StringIO(text))
+        if not {*kinds} <= {*(reader.fieldnames or [])}:
+            raise KeyError("no columns epoch and data")
+        return [
+            {name: kinds.get(name, float)(value) for name, value in row.items() if value != ""}
+            for row in reader
+        ]
+
+    def _formatted(self) -> str:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, dict.fromkeys(name for row in self.rows for name in row))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return text.getvalue()
 
     def _is_due(self) -> bool:
         done, last = (self._epoch or 0) + 1, (self.params or {}).get("epochs")
@@ -226,22 +228,3 @@ def _close(figure: Any) -> None:
     from matplotlib import pyplot as plt
 
     plt.close(figure)
-
-
-def _parsed(text: str) -> list[Row]:
-    kinds = {"epoch": int, "data": str}
-    reader = csv.DictReader(io.StringIO(text))
-    if not {*kinds} <= {*(reader.fieldnames or [])}:
-        raise KeyError("no columns epoch and data")
-    return [
-        {name: kinds.get(name, float)(value) for name, value in row.items() if value != ""}
-        for row in reader
-    ]
-
-
-def _formatted(rows: list[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, dict.fromkeys(name for row in rows for name in row))
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_focal._quiet import import_keras
 from keras_focal.cli._errors import CommandError
-from keras_focal.cli._figures import texts, values
+from keras_focal.cli._figures import change_texts, interval_values, texts, values
 from keras_focal.cli._files import check_input, check_target
 from keras_focal.cli._report import add_force, add_kind, add_labels
 from keras_focal.cli._tables import figure, print_json, print_table, shown
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 HELP = "a calibrated model from a saved one and held-out data"
 EXAMPLE = "  keras-focal calibrate model.keras --data val.npz --out calibrated.keras"
+
+_NOTES = {
+    False: "these are the rows of the fit",
+    True: "the first table is of the rows of the fit, the second of maps fitted without a fold",
+}
 
 _INPUTS = ("x", "inputs", "features", "images", "x_val")
 _LABELS = ("y", "labels", "label", "targets", "y_true", "y_val")
@@ -86,7 +91,11 @@ def run(arguments: argparse.Namespace) -> None:
         f"{found.method}{fitted}\n"
     )
     print_table((f"{before.count:.0f} rows", "before", "after"), texts(before, after))
-    print("Note: these are the rows of the fit; measure the model on other data.")
+    whose = f"held out, {found.folds} folds" if found.folds else "rows of the fit"
+    print_table(
+        (whose, "before", "after", "change", "95 % interval of it"), change_texts(*found.intervals)
+    )
+    print(f"Note: {_NOTES[bool(found.folds)]}; measure the model on other data.")
     print(f"Written: {shown(str(arguments.out))}")
     if arguments.export:
         print(f"Exported: {shown(str(arguments.export))}")
@@ -131,6 +140,8 @@ def _values(arguments: argparse.Namespace, found: "Calibrated") -> dict[str, Any
         "count": found.before.count,
         "before": values(found.before),
         "after": values(found.after),
+        "folds": found.folds,
+        "intervals": interval_values(*found.intervals),
         "out": str(arguments.out),
         "export": str(arguments.export) if arguments.export else None,
     }

@@ -17,7 +17,7 @@ from keras_focal.functional.calibration._bins import (
     equal_width_bins,
     logit_cells,
 )
-from keras_focal.functional.calibration._bootstrap import Resampled, resample
+from keras_focal.functional.calibration._bootstrap import Resampled, resample, summands
 from keras_focal.functional.calibration._partitions import equal_mass_bins
 
 _CONFIDENT = 0.99
@@ -30,7 +30,7 @@ class _Sums:
         self.bins = np.zeros((num_bins, 3))
         self.cells = np.zeros((LOGIT_CELLS, 3))
         self.confident = self.confident_right = 0
-        self.resampled = Resampled(np.zeros((1 + DRAWS, 3 + num_bins)))
+        self.resampled = Resampled.nothing(num_bins, DRAWS)
         self._generator = np.random.default_rng(0)
 
     def add(self, rows: np.ndarray, confidence: np.ndarray, wrong: np.ndarray) -> None:
@@ -41,9 +41,8 @@ class _Sums:
         bins = ops.convert_to_numpy(bins)
         np.add.at(self.bins, bins, amounts)
         # NLL and Brier score need the probabilities of all classes.
-        values = np.zeros((len(rows), 3 + len(self.bins)))
-        values[:, :3] = 1.0, np.nan, np.nan
-        values[np.arange(len(rows)), 3 + bins] = confidence - (1.0 - wrong)
+        gap = confidence - (1.0 - wrong)
+        values = summands(1.0, np.nan, np.nan, wrong, gap, bins, len(self.bins))
         self.resampled = self.resampled.plus(resample(values, rows, self._generator, DRAWS))
         np.add.at(self.cells, ops.convert_to_numpy(cells), amounts)
         is_confident = confidence > _CONFIDENT

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras_focal.cli._tables import NOTHING, share
 
@@ -56,7 +56,7 @@ FIGURES = (
 _GREAT = 1e4
 """A figure from which on it is shown as a power of ten."""
 
-INTERVALS = ("ece", "nll", "brier")
+INTERVALS = ("ece", "nll", "brier", "error")
 
 
 def interval_texts(*columns: "dict[str, Interval]") -> list[tuple[str, ...]]:
@@ -66,6 +66,40 @@ def interval_texts(*columns: "dict[str, Interval]") -> list[tuple[str, ...]]:
         (figure.name, *(_ends(column[figure.key], figure.is_share) for column in columns))
         for figure in named
     ]
+
+
+def change_texts(
+    before: "dict[str, Interval]", after: "dict[str, Interval]", change: "dict[str, Interval]"
+) -> list[tuple[str, ...]]:
+    """Return a row for each figure: its name, what it was and is, the change and its interval."""
+    named = [figure for figure in FIGURES if figure.key in INTERVALS]
+    return [
+        (
+            figure.name,
+            *(
+                share(each[figure.key].estimate)
+                if figure.is_share
+                else _plain(each[figure.key].estimate)
+                for each in (before, after, change)
+            ),
+            _ends(change[figure.key], figure.is_share),
+        )
+        for figure in named
+    ]
+
+
+def interval_values(
+    before: "dict[str, Interval]",
+    after: "dict[str, Interval] | None" = None,
+    change: "dict[str, Interval] | None" = None,
+) -> dict[str, Any]:
+    """Return intervals as they are printed as JSON."""
+    return {
+        "level": 0.95,
+        "before": {name: before[name][1:] for name in INTERVALS},
+        "after": after and {name: after[name][1:] for name in INTERVALS},
+        "change": change and {name: change[name]._asdict() for name in INTERVALS},
+    }
 
 
 def _ends(interval: "Interval", is_share: bool) -> str:

@@ -68,7 +68,7 @@ def measure(
     state = CalibrationState(Settings(num_bins, from_logits or is_scaled, _BOUNDS))
     counts = np.zeros(num_classes, "int64")
     worst: list[tuple[float, Mistake]] = []
-    resampled, generator = Resampled(np.zeros((1 + DRAWS, 3 + num_bins))), np.random.default_rng(0)
+    resampled, generator = Resampled.nothing(num_bins, DRAWS), np.random.default_rng(0)
     for part in entries:
         if not len(part.labels):
             continue

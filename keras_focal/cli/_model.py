@@ -1,6 +1,7 @@
 """A saved model: loaded, calibrated, measured and written."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,13 +10,14 @@ import numpy as np
 
 # Loading finds the layers, losses and metrics of a model in the registry of Keras.
 from keras_focal import callbacks, layers, losses, metrics  # noqa: F401
-from keras_focal.calibration import CalibrationReport, calibrate
+from keras_focal.calibration import CalibrationReport, MapFit, calibrate
 from keras_focal.cli._entries import Reading, half_step, is_logits
 from keras_focal.cli._errors import CommandError
 from keras_focal.cli._files import whole
-from keras_focal.cli._measure import measure
+from keras_focal.cli._measure import Measured, measure
 from keras_focal.cli.readers import Rows
 from keras_focal.cli.readers._rows import Classes
+from keras_focal.functional import Interval
 
 
 class Calibrated(NamedTuple):
@@ -28,6 +30,9 @@ class Calibrated(NamedTuple):
         temperature: T, if the map is one.
         before: Figures of the outputs before.
         after: Figures of the outputs after.
+        folds: Folds behind the intervals, whose predictions are by a map fitted to the others; 0 if
+            they are of the rows of the fit.
+        intervals: The 95 % intervals of some figures before, after, and of the change.
     """
 
     model: keras.Model
@@ -36,6 +41,8 @@ class Calibrated(NamedTuple):
     temperature: float | None
     before: CalibrationReport
     after: CalibrationReport
+    folds: int
+    intervals: Sequence[dict[str, Interval]]
 
 
 def calibrated_model(arguments: argparse.Namespace, x: np.ndarray, y: np.ndarray) -> Calibrated:
@@ -59,13 +66,22 @@ def calibrated_model(arguments: argparse.Namespace, x: np.ndarray, y: np.ndarray
         verbose=0,
         **method,
     )
+    after = _measured(_predicted(calibrated, x, arguments), y, arguments, False)
     return Calibrated(
         model=calibrated,
         kind="logits" if from_logits else "probabilities",
         method=getattr(fit, "method", arguments.method),
         temperature=getattr(fit, "temperature", None),
-        before=before,
-        after=_measured(_predicted(calibrated, x, arguments), y, arguments, False),
+        before=before.report,
+        after=after.report,
+        folds=getattr(fit, "folds", 0),
+        intervals=fit.intervals()
+        if isinstance(fit, MapFit)
+        else (
+            before.resampled.intervals(),
+            after.resampled.intervals(),
+            after.resampled.intervals(before.resampled),
+        ),
     )
 
 
@@ -92,7 +108,7 @@ def _rows(outputs: np.ndarray, labels: np.ndarray, arguments: argparse.Namespace
 
 def _measured(
     outputs: np.ndarray, labels: np.ndarray, arguments: argparse.Namespace, from_logits: bool
-) -> CalibrationReport:
+) -> Measured:
     """Return the figures of the outputs of a model."""
     rows = _rows(outputs, labels, arguments)
     num_classes = max(2, rows.predictions.shape[-1])
@@ -100,7 +116,7 @@ def _measured(
     reading = Reading(
         from_logits, num_classes, Classes(), zero, ignore_class=arguments.ignore_class
     )
-    return measure(reading.entries([rows]), num_classes, from_logits).report
+    return measure(reading.entries([rows]), num_classes, from_logits)
 
 
 def _model(path: Path) -> keras.Model:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_focal.cli._errors import CommandError, UsageError, extra
-from keras_focal.cli._figures import INTERVALS, interval_texts, texts, values
+from keras_focal.cli._figures import interval_texts, interval_values, texts, values
 from keras_focal.cli._files import check_input, check_target, whole
 from keras_focal.cli._result import Options, Result, result_of
 from keras_focal.cli._tables import (
@@ -252,7 +252,7 @@ def _values(result: Result) -> dict[str, Any]:
         "at_bound": report.nll_fit.at_bound,
         "before": values(report),
         "after": values(result.after.report) if result.after else None,
-        "intervals": _intervals(result),
+        "intervals": interval_values(*result.intervals),
         "worst_classes": [
             dict(zip(("class", "count", "ece_before", "ece_after"), row, strict=True))
             for row in result.worst_classes()
@@ -260,15 +260,4 @@ def _values(result: Result) -> dict[str, Any]:
         "mistakes": [mistake._asdict() for mistake in result.before.mistakes],
         "grid_ece": report.grid_ece,
         "notes": result.notes,
-    }
-
-
-def _intervals(result: Result) -> dict[str, Any]:
-    before, *more = result.intervals
-    after, change = more or (None, None)
-    return {
-        "level": 0.95,
-        "before": {name: before[name][1:] for name in INTERVALS},
-        "after": after and {name: after[name][1:] for name in INTERVALS},
-        "change": change and {name: change[name]._asdict() for name in INTERVALS},
     }

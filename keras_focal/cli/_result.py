@@ -85,7 +85,7 @@ class Result(NamedTuple):
 
     @property
     def intervals(self) -> "list[dict[str, Interval]]":
-        """The 95 % intervals of ECE, NLL and Brier score before, after T, and of the change."""
+        """The 95 % intervals of some figures before, after T, and of the change."""
         found = [each.resampled.intervals() for each in self.measured]
         if self.after:
             found.append(self.after.resampled.intervals(self.before.resampled))

@@ -54,12 +54,21 @@ from keras_focal.functional.losses._linear import linear_sparse_focal_crossentro
 from keras_focal.functional.losses._mmce import maximum_mean_calibration_error
 from keras_focal.functional.losses._norms import focal_gradient_norm, logit_norm
 from keras_focal.functional.losses._outputs import asymmetric_loss, quality_focal_crossentropy
+from keras_focal.functional.losses._penalties import (
+    acls_penalty,
+    cals_penalty,
+    dca_penalty,
+    mdca_penalty,
+    soft_binned_ace_penalty,
+    soft_binned_ece_penalty,
+)
 from keras_focal.functional.losses._poly import poly_focal_crossentropy
 from keras_focal.functional.losses._smoothing import (
     entropy_regularized_crossentropy,
     label_smoothing_crossentropy,
     margin_smoothing_crossentropy,
 )
+from keras_focal.functional.maps._conformal import conformal_scores
 from keras_focal.functional.maps._maps import (
     beta_map,
     ensemble_map,
@@ -68,6 +77,8 @@ from keras_focal.functional.maps._maps import (
     piecewise_constant_map,
     piecewise_linear_map,
     platt_map,
+    quadratic_map,
+    venn_abers_map,
 )
 from keras_focal.functional.maps._posterior import focal_posterior
 from keras_focal.functional.maps._scaling import scale_logits
@@ -93,6 +104,16 @@ __all__ += [
     "asymmetric_loss",
     "binary_focal_crossentropy",
     "quality_focal_crossentropy",
+]
+
+# Penalties that train calibration beside a loss
+__all__ += [
+    "acls_penalty",
+    "cals_penalty",
+    "dca_penalty",
+    "mdca_penalty",
+    "soft_binned_ace_penalty",
+    "soft_binned_ece_penalty",
 ]
 
 # Class weights, and the gradient of a loss
@@ -151,8 +172,13 @@ __all__ += [
     "piecewise_constant_map",
     "piecewise_linear_map",
     "platt_map",
+    "quadratic_map",
     "scale_logits",
+    "venn_abers_map",
 ]
+
+# Conformal prediction: probabilities in, scores of classes out
+__all__ += ["conformal_scores"]
 
 # Gamma
 __all__ += [

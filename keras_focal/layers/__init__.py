@@ -1,19 +1,22 @@
-"""Calibration maps as layers with frozen weights.
+"""Calibration maps and prediction sets as layers with frozen weights.
 
 Inputs are logits or probabilities. The output of every map is logits, to be followed by a softmax,
-or by a sigmoid for K = 1.
+or by a sigmoid for K = 1. `ConformalSets` gives sets of classes.
 """
 
+from keras_focal.layers._conformal import ConformalSets
 from keras_focal.layers._ensemble import EnsembleTemperatureScaling
 from keras_focal.layers._linear import DirichletCalibration, MatrixScaling, VectorScaling
-from keras_focal.layers._one_vs_rest import BetaCalibration, PlattScaling
+from keras_focal.layers._one_vs_rest import BetaCalibration, PlattScaling, QuadraticScaling
 from keras_focal.layers._piecewise import HistogramBinning, IsotonicRegression
 from keras_focal.layers._posterior import FocalPosterior
 from keras_focal.layers._structured import StructuredMatrixScaling, StructuredVectorScaling
 from keras_focal.layers._temperature import TemperatureScaling
+from keras_focal.layers._venn_abers import VennAbersCalibration
 
 __all__ = [
     "BetaCalibration",
+    "ConformalSets",
     "DirichletCalibration",
     "EnsembleTemperatureScaling",
     "FocalPosterior",
@@ -21,8 +24,10 @@ __all__ = [
     "IsotonicRegression",
     "MatrixScaling",
     "PlattScaling",
+    "QuadraticScaling",
     "StructuredMatrixScaling",
     "StructuredVectorScaling",
     "TemperatureScaling",
     "VectorScaling",
+    "VennAbersCalibration",
 ]

@@ -1,4 +1,4 @@
-"""Base class of the calibration maps."""
+"""Base classes of the layers."""
 
 from abc import abstractmethod
 from typing import Any
@@ -14,12 +14,8 @@ from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional.maps._export import logits_of
 
 
-class CalibrationMap(keras.layers.Layer):
-    """A map with frozen float32 weights, computed in float32 or better.
-
-    Input and output shape:
-        (..., K), unchanged. The output is logits: apply a softmax, or a sigmoid if K = 1.
-    """
+class FrozenLayer(keras.layers.Layer):
+    """A layer of logits or probabilities with frozen float32 weights."""
 
     def __init__(self, inputs: str = "logits", **kwargs: Any):
         # Not cast before `call`, which reads from the dtype what a probability of 0 counts as.
@@ -45,22 +41,33 @@ class CalibrationMap(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(min_ndim=1, axes=axes)
         self.built = True
 
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "inputs": self.inputs}
+
+
+class CalibrationMap(FrozenLayer):
+    """A map computed in float32 or better.
+
+    Input and output shape:
+        (..., K), unchanged. The output is logits: apply a softmax, or a sigmoid if K = 1.
+    """
+
     @abstractmethod
     def map(self, logits: Tensor) -> Tensor:
         """Return calibrated logits of float32 or float64 logits."""
 
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Return float32 or float64 logits of what the layer takes."""
+        if self.inputs == "logits":
+            return ops.cast(inputs, compute_dtype(inputs.dtype))
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        return logits_of(inputs, least_probability(dtype, is_binary=inputs.shape[-1] == 1))
+
     def call(self, inputs: Tensor) -> Tensor:
-        logits = ops.cast(inputs, compute_dtype(inputs.dtype))
-        if self.inputs == "probabilities":
-            dtype = keras.backend.standardize_dtype(inputs.dtype)
-            logits = logits_of(inputs, least_probability(dtype, is_binary=inputs.shape[-1] == 1))
-        return ops.cast(self.map(logits), self.compute_dtype)
+        return ops.cast(self.map(self.logits(inputs)), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "inputs": self.inputs}
 
 
 def listed(weight: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Platt scaling and beta calibration, one-vs-rest for several classes."""
+"""Platt scaling, quadratic scaling and beta calibration, one-vs-rest for several classes."""
 
 from typing import Any
 
@@ -63,6 +63,64 @@ class PlattScaling(CalibrationMap):
             "slope": listed(self.slope),
             "intercept": listed(self.intercept),
         }
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class QuadraticScaling(CalibrationMap):
+    """Quadratic scaling: sigmoid(a s^2 + b s + c), where s = log(p / (1 - p)) are the log-odds.
+
+    It bends where Platt scaling is straight: an error that differs between confident and unsure
+    predictions is corrected. The parabola turns back at s = -b / (2 a), so the order of samples
+    changes if that lies among the predictions. Several classes are normalised to sum 1, and the top
+    class can change. `keras_focal.calibration.fit_map(..., method="quadratic")` fits it.
+
+    Args:
+        square: a, a list of K finite numbers; one for binary logits of shape (..., 1).
+        slope: b, a list of K finite numbers.
+        intercept: c, a list of K finite numbers.
+        inputs: "logits", or "probabilities" of a softmax (K >= 2) or a sigmoid (K = 1).
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input and output shape:
+        (..., K), unchanged. The output is logits: apply a softmax, which divides the sigmoids by
+        their sum, or a sigmoid if K = 1.
+
+    Raises:
+        ValueError: If a number is not finite, the lengths differ, or `inputs` is unknown.
+
+    Example:
+        >>> import keras_focal, numpy as np
+        >>> layer = keras_focal.layers.QuadraticScaling([0.25], [0.5], [1.0])
+        >>> float(layer(np.array([[4.0]], "float32"))[0, 0])
+        7.0
+
+    Source:
+        Berta, Holzmüller, Jordan and Bach, 2026, "Structured Matrix Scaling for Multi-Class
+        Calibration", which names it; as in probmetrics.
+    """
+
+    def __init__(
+        self,
+        square: list[float],
+        slope: list[float],
+        intercept: list[float],
+        inputs: str = "logits",
+        **kwargs: Any,
+    ):
+        super().__init__(inputs, **kwargs)
+        given = {"square": square, "slope": slope, "intercept": intercept}
+        checked = {name: check_finite(name, value, 1) for name, value in given.items()}
+        check_lengths(**checked)
+        self.square, self.slope, self.intercept = (self.freeze(*each) for each in checked.items())
+        self.finish(len(checked["slope"]))
+
+    def map(self, logits: Tensor) -> Tensor:
+        parts = (self.square, self.slope, self.intercept)
+        return functional.quadratic_map(logits, *(ops.cast(part, logits.dtype) for part in parts))
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("square", "slope", "intercept")
+        return {**super().get_config(), **{name: listed(getattr(self, name)) for name in names}}
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")

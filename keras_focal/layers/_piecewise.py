@@ -10,12 +10,7 @@ from keras import ops
 
 from keras_focal import functional
 from keras_focal._typing import Tensor
-from keras_focal._validation.maps import (
-    check_finite,
-    check_lengths,
-    check_non_decreasing,
-    check_unit_interval,
-)
+from keras_focal._validation.maps import check_finite, check_non_decreasing, check_table
 from keras_focal.layers._base import CalibrationMap, listed
 
 
@@ -26,17 +21,9 @@ class _Piecewise(CalibrationMap):
         return ops.cast(self.edges, dtype), ops.cast(self.values, dtype)
 
     def store(self, name: str, edges: Any, values: Any, fewer: int) -> None:
-        edges = check_non_decreasing(name, check_finite(name, edges, 2))
-        values = check_unit_interval("values", check_finite("values", values, 2))
-        check_lengths(**{name: edges, "values": values})
-        if values.shape[1] - edges.shape[1] != fewer or not values.shape[1]:
-            raise ValueError(
-                f"`values` must have {'one more number than' if fewer else 'as many numbers as'} "
-                f"`{name}` in each row. Received: {values.shape[1]} and {edges.shape[1]}. Repeat "
-                "the last number of a short row."
-            )
-        self.edges, self.values = self.freeze(name, edges), self.freeze("values", values)
-        self.finish(len(values))
+        table = check_table({name: edges, "values": values}, fewer)
+        self.edges, self.values = (self.freeze(*each) for each in table.items())
+        self.finish(len(table["values"]))
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")

@@ -7,6 +7,7 @@ Python's own `list`.
 from keras_focal._presets import LossRow, LossTable
 from keras_focal.functional import class_balanced_alpha
 from keras_focal.losses._base import ClassificationLoss, FocalLoss, OutputLoss
+from keras_focal.losses._calibrated import Calibrated
 from keras_focal.losses._calibration import BrierLoss, MMCELoss
 from keras_focal.losses._focal import (
     BinaryFocalCrossentropy,
@@ -16,6 +17,15 @@ from keras_focal.losses._focal import (
 from keras_focal.losses._focal_kin import DualFocalCrossentropy, FocalCalibrationLoss, PolyLoss
 from keras_focal.losses._mining import HardExampleMining
 from keras_focal.losses._outputs import AsymmetricLoss, QualityFocalCrossentropy
+from keras_focal.losses._penalties import (
+    ACLS,
+    CALS,
+    DCA,
+    MDCA,
+    Penalty,
+    SoftBinnedACE,
+    SoftBinnedECE,
+)
 from keras_focal.losses._presets import get
 from keras_focal.losses._presets import list as list
 from keras_focal.losses._smoothing import (
@@ -25,9 +35,14 @@ from keras_focal.losses._smoothing import (
 )
 
 __all__ = [
+    "ACLS",
+    "CALS",
+    "DCA",
+    "MDCA",
     "AsymmetricLoss",
     "BinaryFocalCrossentropy",
     "BrierLoss",
+    "Calibrated",
     "CategoricalFocalCrossentropy",
     "ClassificationLoss",
     "DualFocalCrossentropy",
@@ -41,8 +56,11 @@ __all__ = [
     "MMCELoss",
     "MarginLabelSmoothingCrossentropy",
     "OutputLoss",
+    "Penalty",
     "PolyLoss",
     "QualityFocalCrossentropy",
+    "SoftBinnedACE",
+    "SoftBinnedECE",
     "SparseCategoricalFocalCrossentropy",
     "class_balanced_alpha",
     "get",

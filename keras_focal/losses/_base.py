@@ -10,6 +10,7 @@ from keras_focal._typing import DType, Tensor
 from keras_focal._validation.classes import check_class_id
 from keras_focal._validation.entries import probability_error
 from keras_focal._validation.gamma import check_gamma
+from keras_focal._validation.numbers import check_that
 from keras_focal._validation.shapes import can_be_equal, check_axis, check_class_axis
 from keras_focal.functional._backend.operations import value_now
 from keras_focal.functional._backend.precision import compute_dtype
@@ -250,6 +251,38 @@ class FocalLoss(ModelLoss):
         if isinstance(gamma, GammaRule):
             gamma = keras.saving.serialize_keras_object(gamma)
         return {**super().get_config(), "gamma": gamma}
+
+
+def check_loss(name: str, loss: Any) -> keras.losses.Loss:
+    """Return a loss that is part of another, from the object or its config."""
+    if isinstance(loss, dict):
+        loss = keras.saving.deserialize_keras_object(loss)
+    fix = "Create it first, such as BrierLoss(from_logits=True)."
+    is_loss = isinstance(loss, keras.losses.Loss)
+    check_that(name, loss, "a `keras.losses.Loss` object", is_loss, fix)
+    return loss
+
+
+def measured(
+    loss: keras.losses.Loss, y_true: Tensor, y_pred: Tensor, sample_weight: Any, dtype: str
+) -> tuple[Tensor, Weighting]:
+    """Return what any loss gives for each prediction, without its reduction, and the weights."""
+    if isinstance(loss, ModelLoss):
+        return loss.measured(y_true, y_pred, sample_weight)
+    computed = compute_dtype(dtype)
+    y_true, predictions = (
+        ops.convert_to_tensor(y, dtype=None if hasattr(y, "dtype") else computed)
+        for y in (y_true, y_pred)
+    )
+    axis = getattr(loss, "axis", -1)
+    weighting = read_weighting(y_pred, sample_weight, axis, computed)
+    ignore_class = getattr(loss, "ignore_class", None)
+    if ignore_class is not None:
+        labels = read_labels(y_true, ops.moveaxis(predictions, axis, -1).shape, "y_true")
+        weighting = weighting.without(labels, ignore_class)
+    values = loss.call(ops.cast(y_true, dtype), ops.cast(predictions, dtype))
+    # + 0.0 drops the mask that Keras attaches to the values for an ignored class.
+    return ops.cast(values, computed) + 0.0, weighting
 
 
 def _as_predictions(y_pred: Tensor, dtype: str) -> Tensor:

@@ -7,11 +7,8 @@ import keras
 from keras import ops
 
 from keras_focal._typing import DType, Tensor
-from keras_focal._validation.numbers import check_part, check_that
-from keras_focal.functional._backend.precision import compute_dtype
-from keras_focal.functional._inputs.labels import read_labels
-from keras_focal.losses._base import ModelLoss
-from keras_focal.losses._weighting import Weighting, read_weighting
+from keras_focal._validation.numbers import check_part
+from keras_focal.losses._base import check_loss, measured
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -60,11 +57,7 @@ class HardExampleMining(keras.losses.Loss):
         name: str | None = "hard_example_mining",
         dtype: DType | None = None,
     ):
-        if isinstance(loss, dict):
-            loss = keras.saving.deserialize_keras_object(loss)
-        fix = "Create it first, such as BrierLoss(from_logits=True)."
-        is_loss = isinstance(loss, keras.losses.Loss)
-        check_that("loss", loss, "a `keras.losses.Loss` object", is_loss, fix)
+        loss = check_loss("loss", loss)
         super().__init__(name=name, reduction=reduction, dtype=dtype or loss.dtype)
         self.loss = loss
         self.fraction = check_part("fraction", fraction)
@@ -73,7 +66,7 @@ class HardExampleMining(keras.losses.Loss):
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
         with keras.name_scope(self.name):
-            values, weighting = self._measured(y_true, y_pred, sample_weight)
+            values, weighting = measured(self.loss, y_true, y_pred, sample_weight, self.dtype)
             counts = weighting.counts
             counts = ops.ones_like(values, dtype="bool") if counts is None else counts
             kept = hardest(values, counts, self.fraction)
@@ -83,27 +76,6 @@ class HardExampleMining(keras.losses.Loss):
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return self.loss.call(y_true, y_pred)
-
-    def _measured(
-        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None
-    ) -> tuple[Tensor, Weighting]:
-        """Return the loss of each prediction, and its weight."""
-        if isinstance(self.loss, ModelLoss):
-            return self.loss.measured(y_true, y_pred, sample_weight)
-        dtype = compute_dtype(self.dtype)
-        y_true, predictions = (
-            ops.convert_to_tensor(y, dtype=None if hasattr(y, "dtype") else dtype)
-            for y in (y_true, y_pred)
-        )
-        axis = getattr(self.loss, "axis", -1)
-        weighting = read_weighting(y_pred, sample_weight, axis, dtype)
-        ignore_class = getattr(self.loss, "ignore_class", None)
-        if ignore_class is not None:
-            labels = read_labels(y_true, ops.moveaxis(predictions, axis, -1).shape, "y_true")
-            weighting = weighting.without(labels, ignore_class)
-        values = self.loss.call(ops.cast(y_true, self.dtype), ops.cast(predictions, self.dtype))
-        # + 0.0 drops the mask that Keras attaches to the values for an ignored class.
-        return ops.cast(values, dtype) + 0.0, weighting
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -11,6 +11,7 @@ from keras_focal.metrics._calibration_error import (
 from keras_focal.metrics._calibration_metrics import CalibrationMetrics
 from keras_focal.metrics._cells import BinnedMetric, CellMetric
 from keras_focal.metrics._classwise import ClasswiseExpectedCalibrationError
+from keras_focal.metrics._refinement import RefinementError
 from keras_focal.metrics._scores import (
     BrierScore,
     ConfidentCoverage,
@@ -47,6 +48,7 @@ __all__ = [
     "MaximumCalibrationError",
     "NegativeLogLikelihood",
     "PredictionMetric",
+    "RefinementError",
     "RootMeanSquareCalibrationError",
     "ScoresByCorrectness",
     "TotalsMetric",

@@ -7,7 +7,7 @@ import keras
 from keras_focal import functional
 from keras_focal._typing import DType, Tensor
 from keras_focal._validation.classes import check_one_class
-from keras_focal.functional import BinStatistics, ClassBinStatistics
+from keras_focal.functional import ClassBinStatistics
 from keras_focal.functional.calibration._bins import Predictions, one_class
 from keras_focal.functional.calibration._partitions import EqualMass, EqualWidth
 from keras_focal.metrics._cells import BinnedMetric
@@ -60,8 +60,7 @@ class ExpectedCalibrationError(BinnedMetric):
             (EqualWidth,), num_bins, from_logits, ignore_class, name, dtype, axis, skip_invalid
         )
 
-    def _reading(self, *bins: BinStatistics) -> Tensor:
-        return functional.ece_from_bins(*bins)
+    _reading = staticmethod(functional.ece_from_bins)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -109,8 +108,7 @@ class RootMeanSquareCalibrationError(BinnedMetric):
             (EqualWidth,), num_bins, from_logits, ignore_class, name, dtype, axis, skip_invalid
         )
 
-    def _reading(self, *bins: BinStatistics) -> Tensor:
-        return functional.rmsce_from_bins(*bins)
+    _reading = staticmethod(functional.rmsce_from_bins)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -158,8 +156,7 @@ class MaximumCalibrationError(BinnedMetric):
             (EqualWidth,), num_bins, from_logits, ignore_class, name, dtype, axis, skip_invalid
         )
 
-    def _reading(self, *bins: BinStatistics) -> Tensor:
-        return functional.mce_from_bins(*bins)
+    _reading = staticmethod(functional.mce_from_bins)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -211,8 +208,7 @@ class AdaptiveExpectedCalibrationError(BinnedMetric):
             (EqualMass,), num_bins, from_logits, ignore_class, name, dtype, axis, skip_invalid
         )
 
-    def _reading(self, *bins: BinStatistics) -> Tensor:
-        return functional.ece_from_bins(*bins)
+    _reading = staticmethod(functional.ece_from_bins)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -272,8 +268,7 @@ class BinaryExpectedCalibrationError(BinnedMetric):
         check_one_class("class_id", self.class_id, max(predictions.shape[-1], 2))
         return one_class(ids, predictions, self.class_id, from_logits=self.from_logits)
 
-    def _reading(self, *bins: BinStatistics) -> Tensor:
-        return functional.ece_from_bins(*bins)
+    _reading = staticmethod(functional.ece_from_bins)
 
     @property
     def _layout(self) -> Any:

@@ -10,6 +10,7 @@ from keras_focal import functional
 from keras_focal._typing import DType, Tensor
 from keras_focal._validation.choices import check_choices
 from keras_focal.functional import BinStatistics
+from keras_focal.functional._backend.compilation import Kernel
 from keras_focal.functional.calibration._partitions import EqualMass, EqualWidth, Partition
 from keras_focal.metrics._cells import BinnedMetric
 
@@ -93,14 +94,22 @@ class CalibrationMetrics(BinnedMetric):
             tuple(kinds), num_bins, from_logits, ignore_class, name, dtype, axis, skip_invalid
         )
 
-    def _reading(self, *bins: BinStatistics) -> dict[str, Tensor]:
-        kinds = map(type, self._partitions)
-        bins_of = dict(zip(kinds, bins, strict=True))
-        results = {}
-        for reading in self.readings:
-            kind, error = _READINGS[reading]
-            results[f"{self.name}_{reading}"] = error(bins_of[kind])
-        return results
+    @property
+    def _reading(self) -> Kernel:
+        kinds = tuple(type(partition) for partition in self._table.partitions)
+        return Kernel(_read_each, (self.name, tuple(self.readings), kinds))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "readings": self.readings}
+
+
+def _read_each(
+    name: str, readings: Sequence[str], kinds: Sequence[type[Partition]], *bins: BinStatistics
+) -> dict[str, Tensor]:
+    """Return the readings from the bins of each kind."""
+    bins_of = dict(zip(kinds, bins, strict=True))
+    results = {}
+    for reading in readings:
+        kind, error = _READINGS[reading]
+        results[f"{name}_{reading}"] = error(bins_of[kind])
+    return results

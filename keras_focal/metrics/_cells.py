@@ -1,7 +1,8 @@
 """Sums per cell of confidence, which can be added over batches, replicas and files."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -10,7 +11,7 @@ from keras import ops
 from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_count
 from keras_focal.functional import BinStatistics
-from keras_focal.functional._backend.compilation import compiled
+from keras_focal.functional._backend.compilation import Kernel, compiled
 from keras_focal.functional._inputs.entries import Entries
 from keras_focal.functional.calibration._bins import (
     Predictions,
@@ -46,6 +47,35 @@ class CellMetric(PredictionMetric):
         self._assign(self._sums().plus(other._sums()))
 
 
+@dataclass(frozen=True)
+class Table:
+    """Several partitions whose cells stand one below the other in one table of sums."""
+
+    partitions: tuple[Partition, ...]
+
+    @property
+    def parts(self) -> list[tuple[Partition, int]]:
+        """Each partition, and the row of its first cell."""
+        starts = accumulate((part.num_cells for part in self.partitions[:-1]), initial=0)
+        return list(zip(self.partitions, starts, strict=True))
+
+    @property
+    def num_cells(self) -> int:
+        return sum(part.num_cells for part in self.partitions)
+
+    def added(self, high: Tensor, low: Tensor, *rows: Tensor) -> Sums:
+        """Return the sums after predictions and their weights, each part of shape (n,)."""
+        *parts, weights = rows
+        top = Predictions(*parts)
+        index = ops.concatenate([part.index(top) + start for part, start in self.parts], axis=-1)
+        amounts = ops.repeat(contributions(top, weights), index.shape[-1], axis=0)
+        return Sums(high, low).added(ops.reshape(index, (-1,)), amounts)
+
+    def bins(self, sums: Sums) -> list[BinStatistics]:
+        """Return the bins of each partition."""
+        return [part.bins(sums, start) for part, start in self.parts]
+
+
 class BinnedMetric(CellMetric):
     """Base class of errors over bins of equal width, of equal mass, or both.
 
@@ -68,15 +98,16 @@ class BinnedMetric(CellMetric):
     ):
         super().__init__(from_logits, ignore_class, name, dtype, axis, skip_invalid)
         self.num_bins = check_count("num_bins", num_bins)
-        self._partitions = [kind(self.num_bins) for kind in kinds]
-        *self._starts, self._num_cells = accumulate(
-            (partition.num_cells for partition in self._partitions), initial=0
-        )
-        self._add_cells(self._num_cells)
+        self._table = Table(tuple(kind(self.num_bins) for kind in kinds))
+        self._add_cells(self._table.num_cells)
 
+    @property
     @abstractmethod
-    def _reading(self, *bins: BinStatistics) -> Any:
-        """Return the result, a tensor or a dict of them, from the bins of each kind."""
+    def _reading(self) -> Callable:
+        """Function from the bins of each kind to the result, a tensor or a dict of them.
+
+        Equal metrics have equal ones.
+        """
 
     def _predictions(self, ids: Tensor, predictions: Tensor) -> Predictions:
         """Return the confidence of each prediction, and whether it is wrong; NaN if invalid."""
@@ -88,60 +119,44 @@ class BinnedMetric(CellMetric):
         weights = ops.where(is_kept, entries.weights, 0.0)
         parts = (*only_counted(top, is_kept), weights)
         rows = tuple(ops.reshape(part, (-1,)) for part in parts)
-        self._assign(compiled(self._added, *self._sums(), rows=rows))
-
-    def _added(self, high: Tensor, low: Tensor, *rows: Tensor) -> Sums:
-        """Return the sums after predictions and their weights, each part of shape (n,)."""
-        *parts, weights = rows
-        top = Predictions(*parts)
-        index = [
-            part.index(top) + start
-            for part, start in zip(self._partitions, self._starts, strict=True)
-        ]
-        index = ops.concatenate(index, axis=-1)
-        amounts = ops.repeat(contributions(top, weights), index.shape[-1], axis=0)
-        return Sums(high, low).added(ops.reshape(index, (-1,)), amounts)
+        kernel = Kernel(Table.added, (self._table,))
+        self._assign(compiled(kernel, *self._sums(), rows=rows))
 
     @property
     def _layout(self) -> Any:
-        return self._partitions
-
-    def _bins(self, sums: Sums) -> list[BinStatistics]:
-        return [
-            part.bins(sums, start)
-            for part, start in zip(self._partitions, self._starts, strict=True)
-        ]
+        return self._table.partitions
 
     def cells(self) -> BinStatistics:
         """Return the sums of the finest cells of the state, parts of shape (cells,)."""
-        pairs = zip(self._partitions, self._starts, strict=True)
-        finest, start = max(pairs, key=lambda pair: pair[0].num_finest)
+        finest, start = max(self._table.parts, key=lambda pair: pair[0].num_finest)
         return self._sums().part(start, finest.num_finest).statistics()
 
     def bins(self) -> BinStatistics:
         """Return what each bin holds, parts of shape (num_bins,)."""
-        return self._kind_of_bins(*self._partitions[0].bins(self._sums(), self._starts[0]))
+        return self._kind_of_bins(*self._table.partitions[0].bins(self._sums()))
 
     def equal_width_bins(self) -> BinStatistics | None:
         """Return the bins of equal width, for a reliability diagram; None if there are none."""
-        for part, start in zip(self._partitions, self._starts, strict=True):
+        for part, start in self._table.parts:
             if isinstance(part, EqualWidth):
                 return self._kind_of_bins(*part.bins(self._sums(), start))
         return None
 
     def equal_mass_cells(self) -> BinStatistics | None:
         """Return the cells from which bins of equal mass are made; None if there are none."""
-        for part, start in zip(self._partitions, self._starts, strict=True):
+        for part, start in self._table.parts:
             if isinstance(part, EqualMass):
                 return self._sums().part(start, part.num_finest).statistics()
         return None
 
     def _numbers(self) -> tuple[Any, Tensor]:
-        def reading(*sums: Tensor) -> Any:
-            bins = self._bins(Sums(*sums))
-            return self._reading(*bins), ops.sum(bins[0].count)
-
-        return compiled(reading, *self._sums())
+        return compiled(Kernel(_read, (self._table, self._reading)), *self._sums())
 
     def get_config(self) -> dict[str, Any]:
         return {"num_bins": self.num_bins, **super().get_config()}
+
+
+def _read(table: Table, reading: Callable, high: Tensor, low: Tensor) -> tuple[Any, Tensor]:
+    """Return the result, and the weight of all predictions."""
+    bins = table.bins(Sums(high, low))
+    return reading(*bins), ops.sum(bins[0].count)

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_count
-from keras_focal.functional._backend.compilation import compiled
+from keras_focal.functional._backend.compilation import Kernel, compiled
 from keras_focal.functional._inputs.entries import Entries
 from keras_focal.functional._inputs.probabilities import are_distributions
 from keras_focal.functional.calibration._bins import equal_width_bins
@@ -92,17 +92,8 @@ class ClasswiseExpectedCalibrationError(CellMetric):
             for part in (p, targets)
         )
         rows = (p, targets, ops.reshape(weights, (-1,)))
-        self._assign(compiled(self._added, *self._sums(), rows=rows))
-
-    def _added(
-        self, high: Tensor, low: Tensor, p: Tensor, targets: Tensor, weights: Tensor
-    ) -> Sums:
-        first = self.num_bins * ops.arange(p.shape[-1], dtype="int32")
-        index = equal_width_bins(p, self.num_bins) + first
-        weights = ops.cast(ops.expand_dims(weights, -1), p.dtype) * ops.ones_like(p)
-        amounts = ops.stack([weights, weights * p, weights * targets], axis=-1)
-        sums = Sums(high, low)
-        return sums.added(ops.reshape(index, (-1,)), ops.reshape(amounts, (-1, 3)))
+        kernel = Kernel(_added, (self.num_bins,))
+        self._assign(compiled(kernel, *self._sums(), rows=rows))
 
     @property
     def _layout(self) -> Any:
@@ -134,3 +125,14 @@ class ClasswiseExpectedCalibrationError(CellMetric):
             "num_classes": self.num_classes,
             **super().get_config(),
         }
+
+
+def _added(
+    num_bins: int, high: Tensor, low: Tensor, p: Tensor, targets: Tensor, weights: Tensor
+) -> Sums:
+    """Return the sums after predictions, p and targets of shape (n, K), weights of shape (n,)."""
+    first = num_bins * ops.arange(p.shape[-1], dtype="int32")
+    index = equal_width_bins(p, num_bins) + first
+    weights = ops.cast(ops.expand_dims(weights, -1), p.dtype) * ops.ones_like(p)
+    amounts = ops.stack([weights, weights * p, weights * targets], axis=-1)
+    return Sums(high, low).added(ops.reshape(index, (-1,)), ops.reshape(amounts, (-1, 3)))

@@ -25,6 +25,7 @@ def cluster():
         yield started
 
 
+@pytest.mark.nightly
 def test_two_processes_give_the_reports_of_the_predictions_in_memory(cluster, tmp_path):
     from apache_beam.options.pipeline_options import PipelineOptions
 

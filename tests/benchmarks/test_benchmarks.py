@@ -2,12 +2,12 @@
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import maps
+import penalties
 import pytest
 import report
 from backends import BACKEND
@@ -24,6 +24,7 @@ SCRIPTS = {
         "temperature",
         "maps",
         "map_speed",
+        "penalties",
         "streaming",
         "combine",
         "import_time",
@@ -33,7 +34,7 @@ SCRIPTS = {
 }
 
 
-@pytest.mark.skipif("CI" not in os.environ, reason="takes minutes: run in CI, or with CI=1")
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", SCRIPTS.get(BACKEND, []))
 def test_benchmark_runs(name):
     if name == "combine" and not importlib.util.find_spec("apache_beam"):
@@ -56,3 +57,8 @@ def test_page_is_made_from_the_results():
 def test_page_of_maps_is_made_from_the_results():
     result = json.loads((report.RESULTS / "maps_compared.json").read_text())
     assert maps.PAGE.read_text() == maps.page(result)
+
+
+def test_page_of_penalties_is_made_from_the_results():
+    result = json.loads((report.RESULTS / "penalties.json").read_text())
+    assert penalties.PAGE.read_text() == penalties.page(result)

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import reference
 
+from keras_focal._temperature import GRID, NEAREST, OCTAVE, grid_betas
 from keras_focal.calibration import fit_temperature
 from keras_focal.calibration.given import HeldOut
-from keras_focal.calibration.temperature import GRID, _grid_sums, _sums, fitted
+from keras_focal.calibration.temperature import _grid_sums, _sums, fitted
 
 BOUNDS = (0.05, 20.0)
 NUM_BINS = 15
 
 
 def summed(logits, labels, weights=None, bounds=BOUNDS):
-    betas = _grid_sums.grid_betas(*bounds)
+    betas = grid_betas(*bounds)
     data = HeldOut.from_arrays(logits, labels, weights)
     values = _grid_sums.GridSums.values_of(data, betas, NUM_BINS)
     return _grid_sums.GridSums(betas, NUM_BINS, len(data.labels), values)
@@ -106,13 +107,13 @@ def test_values_of_two_parts_add_up(rng):
 
 @pytest.mark.parametrize("bounds", [BOUNDS, (0.5, 2.0), (1e-3, 1e3)])
 def test_temperatures_reach_beyond_bounds_and_grid(bounds):
-    betas = _grid_sums.grid_betas(*bounds)
+    betas = grid_betas(*bounds)
     low, high = min(bounds[0], GRID[0]), max(bounds[1], GRID[-1])
     # Three on either side of each temperature that can be asked for.
-    assert betas[_grid_sums.NEAREST // 2 - 1] <= 1 / high
-    assert betas[-_grid_sums.NEAREST // 2] >= 1 / low
+    assert betas[NEAREST // 2 - 1] <= 1 / high
+    assert betas[-NEAREST // 2] >= 1 / low
     assert 1.0 in betas
-    np.testing.assert_allclose(betas[_grid_sums.OCTAVE :] / betas[: -_grid_sums.OCTAVE], 2.0)
+    np.testing.assert_allclose(betas[OCTAVE:] / betas[:-OCTAVE], 2.0)
 
 
 def test_wide_bounds_find_a_temperature_far_away(rng):

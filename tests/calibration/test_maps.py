@@ -12,10 +12,28 @@ import reference
 from backends import to_numpy
 from keras import ops
 
+from keras_focal import functional
 from keras_focal.calibration import fit_map
-from keras_focal.calibration.maps import METHODS, _linear, _softmax, _solvers
+from keras_focal.calibration.given import HeldOut
+from keras_focal.calibration.maps import (
+    METHODS,
+    _linear,
+    _softmax,
+    _solvers,
+    _venn_abers,
+    sample_of,
+)
 
 ALONE = ("temperature", "vector", "platt", "beta", "ensemble_temperature", "histogram", "isotonic")
+ONE_VS_REST = (
+    "platt",
+    "quadratic",
+    "beta",
+    "histogram",
+    "isotonic",
+    "venn_abers",
+    "cross_venn_abers",
+)
 FIXED = {"diagonal": 0.05, "off_diagonal": 0.1, "bias": 0.1}
 pytestmark = pytest.mark.filterwarnings("ignore:The .* map has no best parameters")
 
@@ -107,16 +125,58 @@ def test_a_seed_gives_the_same_figures_again(rng):
 
 def test_figures_are_plain_numbers(rng):
     fit = fit_map(*sample(rng, 60), "matrix", **FIXED)
-    names = {part.name for part in dataclasses.fields(fit)} - {"layer", "comparison", "skipped"}
+    others = {"layer", "comparison", "skipped", "_sampled"}
+    names = {part.name for part in dataclasses.fields(fit)} - others
     values = [getattr(fit, name) for name in names]
     assert {type(value) for value in values} <= {float, int, str, bool}
+
+
+def test_intervals_are_those_of_the_held_out_predictions(rng):
+    logits, labels = sample(rng)
+    weights = rng.integers(0, 3, len(labels))
+    fit = fit_map(logits, labels, "vector", sample_weight=weights, num_bins=10)
+    found = fit.intervals(level=0.9, num_draws=400)
+    for name, interval in found.before.items():
+        assert interval.estimate == pytest.approx(getattr(fit, f"{name}_before"), rel=1e-9)
+        after = found.after[name].estimate
+        assert after == pytest.approx(getattr(fit, f"{name}_after"), rel=1e-9)
+        change = found.change[name]
+        assert change.estimate == pytest.approx(after - interval.estimate, abs=1e-12)
+        assert change.low <= change.high
+    kept = weights > 0
+    expected = functional.bootstrap_intervals(
+        labels[kept],
+        logits[kept],
+        num_bins=10,
+        from_logits=True,
+        sample_weight=weights[kept],
+        level=0.9,
+        num_draws=400,
+    )
+    for name, interval in found.before.items():
+        assert interval == pytest.approx(expected[name], abs=1e-5)
+
+
+def test_change_says_how_surely_a_map_helps(rng):
+    logits, labels = sample(rng, 1000)
+    change = fit_map(logits, labels, "vector").intervals().change
+    assert change["nll"].high < 0
+    # Without an effect the interval holds 0.
+    same = rng.normal(0, 2, (1000, 4))
+    of_same = (same + rng.gumbel(0, 1, same.shape)).argmax(axis=1)
+    change = fit_map(same, of_same, "temperature").intervals().change
+    assert change["nll"].low <= 0 <= change["nll"].high
+    assert tuple(change["error"]) == (0, 0, 0)
+    with pytest.raises(ValueError, match="`level` must be"):
+        fit_map(same, of_same, "temperature", folds=0).intervals(level=95)
 
 
 def test_auto_takes_the_least_held_out_likelihood_and_lists_what_it_compared(rng):
     logits, labels = sample(rng, 250, 3)
     fit = fit_map(logits, labels, "auto", **FIXED)
-    assert {row.method for row in fit.comparison} == set(METHODS)
-    assert fit.skipped == ()
+    tried = {name for name, method in METHODS.items() if method.auto == "always"} - {"venn_abers"}
+    assert {row.method for row in fit.comparison} == tried
+    assert {row.method for row in fit.skipped} == set(METHODS) - tried
     nll = [row.nll for row in fit.comparison]
     assert nll == sorted(nll)
     best = fit.comparison[0]
@@ -154,21 +214,35 @@ def test_auto_begins_no_fit_after_its_time(rng):
     fit = fit_map(logits, labels, "auto", max_seconds=0)
     assert fit.method == "temperature"
     assert [row.method for row in fit.comparison] == ["temperature"]
-    assert {row.reason for row in fit.skipped} == {"0 seconds were spent"}
+    assert "0 seconds were spent" in {row.reason for row in fit.skipped}
     assert len(fit.skipped) == len(METHODS) - 1
 
 
 def test_auto_of_one_logit_leaves_out_what_is_the_same(rng):
     logits, labels = sample(rng, 250, 2)
     fit = fit_map(logits[:, 1:] - logits[:, :1], labels, "auto")
-    assert {row.method for row in fit.comparison} == set(METHODS) - set(LINEAR)
+    assert {row.method for row in fit.comparison} == {*METHODS} - {*LINEAR, "cross_venn_abers"}
+
+
+def test_auto_tries_venn_abers_where_there_are_labels_enough(rng):
+    logits, labels = sample(rng, 400, 4)
+    for size, reasons in ((400, {}), (399, {"venn_abers": "it wants 100 labels of each class"})):
+        fit = fit_map(logits[:size], labels[:size], "auto", folds=2, **FIXED)
+        skipped = dict(fit.skipped)
+        assert {"venn_abers"} & {*skipped} == {*reasons}
+        assert reasons.items() <= skipped.items()
+
+
+def test_auto_takes_what_bends_where_two_classes_need_it(rng):
+    z = rng.normal(0, 2, (3000, 1))
+    labels = (rng.random(3000) < 1 / (1 + np.exp(-(0.5 * z * z + z - 1)[:, 0]))).astype(int)
+    assert fit_map(z, labels, "auto").method == "quadratic"
 
 
 def test_auto_of_probabilities_leaves_out_what_is_the_same(rng):
     logits, labels = sample(rng, 250, 3)
     fit = fit_map(reference.softmax64(logits), labels, "auto", from_logits=False, **FIXED)
-    (left_out,) = fit.skipped
-    assert left_out.method == "dirichlet"
+    assert dict(fit.skipped)["dirichlet"] == "of probabilities it is the map of 'matrix'"
     same = (
         fit_map(np.log(reference.softmax64(logits)), labels, method, **FIXED).nll_after
         for method in ("matrix", "dirichlet")
@@ -386,6 +460,8 @@ def test_mixture_is_the_best_of_a_fine_grid(rng):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_weights_equal_repetition(rng, method):
+    if method == "cross_venn_abers":
+        pytest.skip("a fold holds rows, and repeated rows lie in several")
     logits, labels = sample(rng, 200, 3)
     times = rng.integers(0, 3, 200)
     weighted = fit_map(logits, labels, method, sample_weight=times, folds=0, **FIXED)
@@ -396,7 +472,7 @@ def test_weights_equal_repetition(rng, method):
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in ("ensemble_temperature",)])
 def test_probabilities_do_not_change_with_the_scale_of_logits(rng, method):
-    if method in ("platt", "beta", "histogram", "isotonic", "dirichlet"):
+    if method in (*ONE_VS_REST, "dirichlet"):
         pytest.skip("maps of probabilities, which change with the scale")
     logits, labels = sample(rng)
     plain, scaled = (
@@ -451,6 +527,150 @@ def test_hundred_classes_are_fitted(rng):
         assert fit.nll_after < fit.nll_before
 
 
+# --- Venn-Abers and quadratic scaling
+
+
+def two_isotonic_fits(x, hits, weights, at):
+    """Return p0 and p1 from their definition: isotonic regression with one more prediction."""
+    isotonic = pytest.importorskip("sklearn.isotonic")
+    ends = []
+    for label in (0, 1):
+        fit = isotonic.IsotonicRegression()
+        fit.fit(np.append(x, at), np.append(hits, label), np.append(weights, 1.0))
+        ends.append(fit.predict([at])[0])
+    return ends
+
+
+@pytest.mark.parametrize("case", ["distinct", "ties", "all tied", "weights", "one hit", "against"])
+def test_venn_abers_is_two_isotonic_fits_for_each_prediction(rng, case):
+    z = rng.normal(0, 2, 40)
+    hits = (rng.random(40) < 1 / (1 + np.exp(z if case == "against" else -z))).astype(int)
+    weights = rng.uniform(0.2, 3, 40) if case == "weights" else np.ones(40)
+    z = {"ties": np.round(z), "all tied": np.full(40, 2.0)}.get(case, z)
+    if case == "one hit":
+        hits = (np.arange(40) == 7).astype(int)
+    layer = fit_map(z[:, None], hits, "venn_abers", folds=0, sample_weight=weights).layer
+    at = np.concatenate([np.unique(z.astype("float32")), rng.normal(0, 4, 30)]).astype("float32")
+    found = np.stack([to_numpy(each)[:, 0] for each in layer.interval(at[:, None])], axis=1)
+    # A layer knows the log-odds in float32.
+    x = z.astype("float32").astype("float64")
+    expected = [two_isotonic_fits(x, hits, weights, each) for each in at.astype("float64")]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_cross_venn_abers_is_the_geometric_mean_over_folds(rng):
+    z = rng.normal(0, 2, (60, 1))
+    labels = (rng.random(60) < 1 / (1 + np.exp(-z[:, 0]))).astype(int)
+    data = HeldOut(np.append(0 * z, z, axis=1), labels, np.ones(60))
+    folds = sample_of(data, True, 3, seed=2).folds
+    layer = fit_map(z, labels, "cross_venn_abers", folds=3, seed=2).layer
+    at = np.linspace(-5, 5, 23)
+    ends = np.array(
+        [
+            [two_isotonic_fits(z[f, 0], labels[f], np.ones(f.sum()), each) for each in at]
+            for f in (folds == k for k in range(3))
+        ]
+    )
+    q0, p1 = (np.prod(each, axis=0) ** (1 / 3) for each in (1 - ends[..., 0], ends[..., 1]))
+    found = to_numpy(ops.sigmoid(layer(at[:, None].astype("float32"))))[:, 0]
+    np.testing.assert_allclose(found, p1 / (q0 + p1), atol=1e-6)
+
+
+def test_merged_probability_lies_between_p0_and_p1_and_keeps_off_0_and_1(rng):
+    z = rng.normal(0, 3, (300, 1))
+    labels = (z[:, 0] > 0).astype(int)
+    layer = fit_map(z, labels, "venn_abers", folds=0).layer
+    x = np.linspace(-50, 50, 400, dtype="float32")[:, None]
+    p0, p1 = (to_numpy(each) for each in layer.interval(x))
+    p = to_numpy(ops.sigmoid(layer(x)))
+    assert np.all((p0 <= p + 1e-7) & (p <= p1 + 1e-7))
+    assert 1e-3 < p.min() < 0.05
+    assert 0.95 < p.max() < 1 - 1e-3
+    assert np.all(np.diff(p[:, 0]) >= -1e-7)
+
+
+def test_table_that_no_layer_should_hold_is_refused(rng, monkeypatch):
+    monkeypatch.setattr(_venn_abers, "MOST_STEPS", 300)
+    logits, labels = sample(rng)
+    with pytest.raises(ValueError, match=r"over 300\. Fit it to fewer held-out predictions"):
+        fit_map(logits, labels, "venn_abers")
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_venn_abers_agrees_with_the_package_of_that_name(rng, classes):
+    peer = pytest.importorskip("venn_abers")
+    logits, labels = sample(rng, 600, classes)
+    if classes == 2:
+        # With ties, which rounding does not part.
+        logits = np.round([0.0, 4.0] * logits) / 4
+    p = reference.softmax64(logits)
+    layer = fit_map(logits[:300], labels[:300], "venn_abers", folds=0).layer
+    found = of_layer_in_float64(layer, logits[300:])
+    expected = peer.VennAbersCalibrator().predict_proba(
+        p_cal=p[:300], y_cal=labels[:300], p_test=p[300:], va_type="one_vs_all"
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def of_layer_in_float64(layer, logits):
+    config = {**layer.get_config(), "dtype": "float64"}
+    return to_numpy(ops.softmax(type(layer).from_config(config)(logits)))
+
+
+def test_quadratic_scaling_is_at_the_minimum_in_every_direction(rng):
+    z = rng.normal(0, 2, 500)
+    truth = 0.4 * z * z + z - 0.5
+    labels = (rng.random(500) < 1 / (1 + np.exp(-truth))).astype(int)
+    fit = fit_map(z[:, None], labels, "quadratic", folds=0, smoothing=False)
+    config = fit.layer.get_config()
+    found = np.array([*config["square"], *config["slope"], *config["intercept"]])
+    features = np.stack([z * z, z, np.ones(500)], axis=1)
+
+    def cost(parameters):
+        return np.mean(np.logaddexp(0, features @ parameters) - labels * (features @ parameters))
+
+    for step in 1e-3 * rng.normal(size=(20, 3)):
+        assert min(cost(found + step), cost(found - step)) > cost(found)
+    assert fit.converged
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_quadratic_scaling_agrees_with_probmetrics(rng):
+    peer = pytest.importorskip("probmetrics.calibrators")
+    logits, labels = sample(rng, 1000, 2)
+    logits /= 3
+    p = reference.softmax64(logits)
+    layer = fit_map(logits, labels, "quadratic", folds=0, smoothing=False).layer
+    expected = peer.get_calibrator("quadratic-scaling").fit(p, labels).predict_proba(p)
+    # The peer's solver stops at a gradient of 1e-4, and takes probabilities in float32.
+    np.testing.assert_allclose(of_layer_in_float64(layer, logits), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("hits", "reason"),
+    [([0, 0, 1, 1, 0, 0], "separate it"), ([1, 0, 0, 1, 1, 1], "separate it"), ([0, 1] * 3, "")],
+)
+def test_two_thresholds_separate_a_class_from_a_parabola(hits, reason):
+    z = np.arange(6.0)[:, None]
+    fit = fit_map(z, hits, "quadratic", folds=0, smoothing=False)
+    assert reason in fit.reason
+    assert fit.at_bound == bool(reason)
+    assert np.isfinite(of_layer(fit, z)).all()
+    # Platt's targets have an optimum.
+    assert not fit_map(z, hits, "quadratic", folds=0).reason
+
+
+@pytest.mark.filterwarnings("ignore:.* are exactly 0 or 1")
+@pytest.mark.parametrize("method", ["quadratic", "venn_abers", "cross_venn_abers"])
+def test_probabilities_of_0_and_1_are_taken(rng, method):
+    p = np.clip(rng.normal(0.5, 0.5, (200, 1)), 0, 1).astype("float32")
+    labels = (rng.random(200) < 0.2 + 0.6 * p[:, 0]).astype(int)
+    fit = fit_map(p, labels, method, from_logits=False)
+    found = of_layer(fit, p)
+    assert np.all((found > 0) & (found < 1))
+    assert fit.nll_after < 1
+
+
 # --- peers, on published logits
 
 
@@ -459,8 +679,9 @@ def test_hundred_classes_are_fitted(rng):
 def test_map_lowers_the_likelihood_loss_of_published_logits(real_data, published, name, method):
     logits, labels = published(real_data, name)
     fit = fit_map(logits, labels, method, folds=0, off_diagonal=1.0, bias=1.0)
-    # Histogram binning gives up order within a bin: logits as good as these lose by it.
-    allowed = 0.02 if (method, name) == ("histogram", "flsd53") else 0.0
+    # Logits as good as these lose by bins, which give up order, and by folds of a few labels.
+    lost = {"histogram": 0.02, "cross_venn_abers": 0.07} if name == "flsd53" else {}
+    allowed = lost.get(method, 0.0)
     assert fit.nll_after < fit.nll_before + allowed
     assert fit.converged
 

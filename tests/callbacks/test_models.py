@@ -271,8 +271,13 @@ def assert_followed(model, callback, start, epochs=2):
     return watch.weights[-1]
 
 
+# Of each way to carry a state one is always tested; a JAX step of one's own has a way of its own.
+USUAL = {functional, Subclassed, OwnMetrics, NoHost, own_train_step}
 CASES = [
-    *((kind, scheduled) for kind in KINDS),
+    *(
+        pytest.param(kind, scheduled, marks=[] if kind in USUAL else pytest.mark.nightly)
+        for kind in KINDS
+    ),
     # Compiled as slowly as it is, AdaECE is left to a model that takes state and one that does not.
     *((kind, adaptive) for kind in (functional, NoHost)),
 ]

@@ -59,6 +59,11 @@ def test_saved_model_is_the_one_of_calibrate(capsys, activation):
     assert found["before"]["nll"] == pytest.approx(fit.nll_before, rel=1e-5)
     assert found["after"]["nll"] == pytest.approx(fit.nll_after, rel=1e-5)
     assert found["after"]["error"] == found["before"]["error"]
+    assert found["folds"] == 0
+    change = found["intervals"]["change"]
+    assert change["nll"]["estimate"] == pytest.approx(fit.nll_after - fit.nll_before, rel=1e-4)
+    assert change["nll"]["high"] < 0
+    assert change["error"] == {"estimate": 0, "low": 0, "high": 0}
 
 
 def test_table_is_printed_and_the_model_exported(capsys, folder):
@@ -81,7 +86,24 @@ def test_method_is_passed_on(capsys):
     found = json.loads(capsys.readouterr().out)
     assert (found["method"], found["temperature"]) == ("vector", None)
     assert found["after"]["nll"] < found["before"]["nll"]
+    json_schema.check("calibrate", found)
     assert "`method`" in refused(capsys, "--method", "no-such", "--force")
+
+
+def test_intervals_of_a_map_are_of_held_out_predictions(capsys):
+    assert main([*COMMAND, "--method", "venn_abers", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    fit = keras_focal.calibration.fit_map(3 * X @ KERNEL, Y, "venn_abers")
+    change = found["intervals"]["change"]
+    for name in ("nll", "brier", "ece", "error"):
+        expected = getattr(fit, f"{name}_after") - getattr(fit, f"{name}_before")
+        assert change[name]["estimate"] == pytest.approx(expected, abs=1e-3)
+    assert found["folds"] == 5
+    assert found["after"]["nll"] < found["before"]["nll"] + change["nll"]["estimate"]
+    assert main([*COMMAND, "--method", "venn_abers", "--force"]) == 0
+    printed = capsys.readouterr().out
+    assert "held out, 5 folds" in printed
+    assert "maps fitted without a fold" in printed
 
 
 def test_independent_outputs_have_one_temperature(capsys):

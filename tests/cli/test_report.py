@@ -110,7 +110,7 @@ def test_intervals_are_those_of_the_functions(capsys, monkeypatch):
         "after": functional.bootstrap_intervals(LABELS, LOGITS / 2, **how),
         "change": functional.bootstrap_intervals(LABELS, LOGITS / 2, LOGITS, **how),
     }
-    for name in ("ece", "nll", "brier"):
+    for name in ("ece", "nll", "brier", "error"):
         for key in ("before", "after"):
             assert found[key][name] == pytest.approx(expected[key][name][1:], abs=1e-4)
         change = found["change"][name]

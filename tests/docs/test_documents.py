@@ -28,7 +28,21 @@ OWN_PROCESS = {"docs/guides/devices.md"}
 EXTRA = {"docs/guides/streaming.md": "apache_beam"}
 
 
-WITH_CODE = [page for page in PAGES if page not in ELSEWHERE and documents.blocks(page, BACKEND)]
+def is_the_same_everywhere(page):
+    return documents.blocks(page, BACKEND) == documents.blocks(page, "tensorflow")
+
+
+# On another backend than the default one, what is written for it is always run.
+WITH_CODE = [
+    pytest.param(
+        page,
+        marks=pytest.mark.nightly
+        if BACKEND != "tensorflow" and is_the_same_everywhere(page)
+        else [],
+    )
+    for page in PAGES
+    if page not in ELSEWHERE and documents.blocks(page, BACKEND)
+]
 
 
 def in_own_process(*arguments):

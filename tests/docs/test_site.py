@@ -35,6 +35,15 @@ def test_functions_link_to_their_source_and_equation(site):
     assert re.search(r'href="\.\./\.\./maths\.html#[\w-]+">L1<', page)
 
 
+def test_links_to_modules_lead_to_their_source(site):
+    assert 'href="_modules/keras_focal/functional/losses/_focal.html"' in text_of(
+        site / "maths.html"
+    )
+    assert 'href="../_modules/keras_focal/functional/_backend/compilation.html"' in text_of(
+        site / "decisions/kernels.html"
+    )
+
+
 def test_links_lead_somewhere(site):
     broken = defaultdict(set)
     for page in sorted(site.rglob("*.html")):

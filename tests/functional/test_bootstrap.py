@@ -20,6 +20,7 @@ def figures(labels, logits):
         "ece": reference.ece(*reference.top_label(labels, p)),
         "nll": -np.log(p[rows, labels]).mean(),
         "brier": ((p - np.eye(p.shape[1])[labels]) ** 2).sum(axis=1).mean(),
+        "error": np.mean(logits.argmax(axis=1) != labels),
     }
 
 
@@ -51,9 +52,8 @@ def test_intervals_hold_the_true_values_as_often_as_said(rng):
     for seed in range(200):
         is_high = rng.random(size) < 0.5
         right = rng.random(size) < np.where(is_high, 0.8, 0.45)
-        values = np.zeros((size, 5))
-        values[:, 0] = 1.0
-        values[np.arange(size), 3 + is_high] = np.where(is_high, 0.9, 0.6) - right
+        gap = np.where(is_high, 0.9, 0.6) - right
+        values = _bootstrap.summands(1.0, 0.0, 0.0, ~right, gap, is_high.astype(int), 2)
         drawn = _bootstrap.resample(values, np.arange(size), np.random.default_rng(seed), 200)
         found = drawn.intervals(level=0.8)["ece"]
         hits += found.low <= 0.125 <= found.high

@@ -242,3 +242,46 @@ def test_jitted_kernel_gives_the_same_and_is_traced_once_for_a_shape(rng):
         found = fast(ops.convert_to_tensor(x), ops.convert_to_tensor(y))
         np.testing.assert_allclose(ops.convert_to_numpy(found), np.exp(x) + y, atol=1e-6)
     assert len(calls) == (1 if BACKEND == "jax" else 3)
+
+
+@on_tensorflow
+def test_equal_kernels_are_traced_once_in_a_process():
+    import tensorflow as tf
+
+    traced = []
+
+    def scaled(factor, x):
+        traced.append(factor)
+        return factor * x
+
+    x = tf.range(2048, dtype="float32")
+    for factor in (2.0, 2.0, 3.0):
+        # A graph of its own, as each fit of each model has.
+        graph = tf.function(
+            lambda x, factor=factor: compilation.compiled(compilation.Kernel(scaled, (factor,)), x)
+        )
+        np.testing.assert_array_equal(graph(x), factor * x.numpy())
+    assert traced == [2.0, 3.0]
+
+
+@on_tensorflow
+@pytest.mark.parametrize("build", [metrics.AdaECE, metrics.CalibrationMetrics])
+def test_metric_of_another_model_is_compiled_no_more(build):
+    import tensorflow as tf
+
+    def kept():
+        return compilation._kept_island.cache_info().misses
+
+    x, y = tf.zeros((32, 10)), tf.zeros(32, "int32")
+    counts = []
+    for _ in range(2):
+        metric = build(from_logits=True)
+
+        @tf.function
+        def update(y, x, metric=metric):
+            metric.update_state(y, x)
+            return metric.result()
+
+        update(y, x)
+        counts.append(kept())
+    assert counts[0] == counts[1]

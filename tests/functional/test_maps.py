@@ -6,7 +6,7 @@ from backends import to_numpy, value_and_gradient
 from keras import ops
 
 from keras_focal import functional
-from keras_focal.functional.maps._maps import log_probabilities
+from keras_focal.functional.maps._maps import _place, log_probabilities
 
 ROWS = np.array(
     [[0.0, 0.0, 0.0], [3.0, -1.0, 0.5], [1e4, -1e4, 0.0], [-1e4, 1e4, 1e4], [40.0, 0.0, -40.0]],
@@ -44,6 +44,7 @@ MAPS = {
         z, ops.eye(z.shape[-1]), ops.ones((z.shape[-1],))
     ),
     "platt": lambda z: functional.platt_map(z, 0.5, 1.0),
+    "quadratic": lambda z: functional.quadratic_map(z, 0.1, 0.5, 1.0),
     "beta": lambda z: functional.beta_map(z, 0.5, 2.0, 1.0),
     "ensemble": lambda z: functional.ensemble_map(z, 2.0, ops.array([0.5, 0.5, 0.0])),
     "constant": lambda z: functional.piecewise_constant_map(
@@ -54,7 +55,15 @@ MAPS = {
         ops.tile(ops.array([[-5.0, 0.0, 0.0, 5.0]]), (z.shape[-1], 1)),
         ops.tile(ops.array([[0.0, 0.2, 0.6, 1.0]]), (z.shape[-1], 1)),
     ),
+    "venn_abers": lambda z: functional.venn_abers_map(
+        z,
+        *(
+            ops.tile(ops.array([row]), (z.shape[-1], 1))
+            for row in ([-1.0, 2.0], [-0.1, -0.5, -2.0], [-2.0, -0.5, -0.2])
+        ),
+    ),
 }
+STEPS = ("constant", "venn_abers")
 
 
 def test_log_odds_are_the_oracle_s_at_every_size():
@@ -91,7 +100,7 @@ def test_tied_top_classes_have_their_log_odds():
     np.testing.assert_allclose(found[0], [0.0, 0.0, -1e4 - 2 - np.log(2)], atol=1e-6)
 
 
-def test_platt_and_beta_are_normalised_sigmoids(rng):
+def test_platt_quadratic_and_beta_are_normalised_sigmoids(rng):
     logits = rng.normal(0, 2, (50, 4)).astype("float32")
     p = softmax(logits.astype("float64"))
     a, b, c = rng.uniform(0.5, 2, (3, 4)).astype("float32")
@@ -102,6 +111,10 @@ def test_platt_and_beta_are_normalised_sigmoids(rng):
                 ops.convert_to_tensor(logits), *map(ops.convert_to_tensor, (a, c))
             ),
             a * log_odds + c,
+        ),
+        (
+            functional.quadratic_map(*map(ops.convert_to_tensor, (logits, a, b, c))),
+            a * log_odds**2 + b * log_odds + c,
         ),
         (
             functional.beta_map(*map(ops.convert_to_tensor, (logits, a, b, c))),
@@ -133,6 +146,31 @@ def test_pieces_are_closed_above():
     np.testing.assert_allclose(probabilities(found)[:, 0], [0.25, 0.25, 0.5, 0.5, 0.75], rtol=1e-6)
 
 
+def test_venn_abers_merges_p0_and_p1():
+    p0, p1 = np.array([[0.1, 0.4, 0.7]]), np.array([[0.2, 0.8, 0.9]])
+    x = ops.array([[-2.0], [-1.0], [0.0], [2.0], [3.0]])
+    tables = (ops.array(each, "float32") for each in ([[-1.0, 2.0]], np.log(1 - p0), np.log(p1)))
+    expected = (p1 / (1 - p0 + p1))[0, [0, 0, 1, 1, 2]]
+    found = functional.venn_abers_map(x, *tables)
+    np.testing.assert_allclose(probabilities(found)[:, 0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 100])
+def test_place_of_a_table_is_numpy_s_searchsorted(rng, size):
+    edges = np.sort(rng.integers(-20, 20, (3, size)), axis=1).astype("float32")
+    x = rng.integers(-22, 22, (200, 3)).astype("float32")
+    expected = [np.searchsorted(row, column) for row, column in zip(edges, x.T, strict=True)]
+    found = to_numpy(_place(ops.array(x), ops.array(edges)))
+    np.testing.assert_array_equal(found.T, expected)
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_nan_gives_nan(name):
+    logits = np.array([[0.5, np.nan, 1.0], [np.nan, np.nan, np.nan]], "float32")
+    assert np.isnan(to_numpy(MAPS[name](ops.array(logits)))[1]).all()
+    assert np.isnan(to_numpy(MAPS[name](ops.array(logits[:, 1:2])))).all()
+
+
 def test_lines_are_numpy_s_interpolation(rng):
     knots = np.sort(rng.normal(0, 2, (1, 9))).astype("float32")
     values = np.sort(rng.uniform(0.01, 0.99, (1, 9))).astype("float32")
@@ -150,11 +188,11 @@ def test_extreme_logits_give_finite_values_and_gradients(name, logits):
     value = to_numpy(MAPS[name](ops.convert_to_tensor(logits)))
     assert np.all(np.isfinite(value))
     assert value.shape == logits.shape
-    if name != "constant":  # which has no gradient
+    if name not in STEPS:  # which have no gradient
         assert np.all(np.isfinite(value_and_gradient(MAPS[name], logits)[1]))
 
 
-@pytest.mark.parametrize("name", ["platt", "beta", "ensemble", "linear"])
+@pytest.mark.parametrize("name", ["platt", "quadratic", "beta", "ensemble", "linear"])
 def test_gradient_equals_the_finite_difference(name, rng):
     logits = rng.normal(0, 1, (1, 3)).astype("float32")
     _, gradient = value_and_gradient(MAPS[name], logits)

@@ -40,7 +40,14 @@ LOSSES = {
     "focal + brier": (functional.focal_calibration_loss, IDS, True),
     "mmce": (functional.maximum_mean_calibration_error, IDS, False),
     "linear": (linear, IDS, True),
+    "mdca": (functional.mdca_penalty, IDS, False),
+    "dca": (functional.dca_penalty, IDS, False),
+    "soft ece": (functional.soft_binned_ece_penalty, IDS, False),
+    "soft ace": (functional.soft_binned_ace_penalty, IDS, False),
+    "acls": (lambda labels, z: functional.acls_penalty(z, margin=0.5), IDS, False),
+    "cals": (lambda labels, z: functional.cals_penalty(z, margin=0.5), IDS, False),
 }
+OF_A_BATCH = {"mmce", "mdca", "dca", "soft ece", "soft ace"}
 every_loss = pytest.mark.parametrize("name", LOSSES)
 every_focal_loss = pytest.mark.parametrize("name", [n for n, row in LOSSES.items() if row[2]])
 on_jax = pytest.mark.skipif(BACKEND != "jax", reason="a transformation of JAX")
@@ -195,8 +202,10 @@ def test_torch_transforms_a_loss(name, how):
     from torch.utils.checkpoint import checkpoint
 
     _, labels, _ = LOSSES[name]
-    if name in ("mmce", "linear") and how == "vmap of grad":
-        pytest.skip("MMCE sorts and the linear head loops: neither has a batching rule")
+    if name == "linear" and how == "vmap of grad":
+        pytest.skip("the linear head loops: that has no batching rule")
+    if name in OF_A_BATCH and how == "vmap of grad":
+        pytest.skip("a batch of one is another batch")
     function = partial(total(name), labels=torch.tensor(labels), gamma=2.0)
     z = torch.tensor(Z, requires_grad=True)
     (expected,) = torch.autograd.grad(function(z), z)

@@ -26,6 +26,7 @@ IDENTITIES = {
     "StructuredVectorScaling": lambda k: (1.0, ones(k), ones(k, 0.0)),
     "StructuredMatrixScaling": lambda k: (1.0, np.eye(k).tolist(), ones(k, 0.0)),
     "PlattScaling": lambda k: (ones(k), ones(k, 0.0)),
+    "QuadraticScaling": lambda k: (ones(k, 0.0), ones(k), ones(k, 0.0)),
     "BetaCalibration": lambda k: (ones(k), ones(k), ones(k, 0.0)),
     "EnsembleTemperatureScaling": lambda k: (1.0, [0.5, 0.5, 0.0]),
     "IsotonicRegression": lambda k: (
@@ -36,8 +37,12 @@ IDENTITIES = {
         table(GRID[1:].tolist(), k),
         table((1 / (1 + np.exp(-0.05 - GRID))).tolist(), k),
     ),
+    "VennAbersCalibration": lambda k: (
+        table(GRID[1:].tolist(), k),
+        *[table((1 / (1 + np.exp(-0.05 - GRID))).tolist(), k)] * 2,
+    ),
 }
-ROUNDING = {"IsotonicRegression": 5e-4, "HistogramBinning": 3e-2}
+ROUNDING = {"IsotonicRegression": 5e-4, "HistogramBinning": 3e-2, "VennAbersCalibration": 3e-2}
 CHANGED = {
     "VectorScaling": ([1.0, 1.0, 1.0], [0.0, 0.0, 4.0]),
     "MatrixScaling": ([[1.0, 0, 0], [0, 1, 0], [2, 0, 1]], [0.0, 0.0, 0.0]),
@@ -45,12 +50,14 @@ CHANGED = {
     "StructuredVectorScaling": (2.0, [1.0, 1.0, 1.0], [0.0, 0.0, 4.0]),
     "StructuredMatrixScaling": (2.0, np.eye(3).tolist(), [0.0, 0.0, 4.0]),
     "PlattScaling": ([1.0, 1.0, 1.0], [0.0, 0.0, 4.0]),
+    "QuadraticScaling": ([1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [0.0, 0.0, 4.0]),
     "BetaCalibration": ([1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [0.0, 0.0, 4.0]),
     "IsotonicRegression": (
         [[-5.0, 5.0]] * 3,
         [[0.0, 0.25], [0.0, 0.25], [0.5, 0.75]],
     ),
     "HistogramBinning": ([[0.0]] * 3, [[0.0, 0.25], [0.0, 0.25], [0.5, 0.75]]),
+    "VennAbersCalibration": ([[0.0]] * 3, *[[[0.1, 0.25], [0.1, 0.25], [0.5, 0.75]]] * 2),
 }
 SEVERAL_CLASSES = ("DirichletCalibration", "StructuredVectorScaling", "StructuredMatrixScaling")
 every_map = pytest.mark.parametrize("name", IDENTITIES)
@@ -137,6 +144,36 @@ def test_binary_map_keeps_the_order_of_samples_and_may_move_the_threshold(name):
     assert np.sum(found > 0) > np.sum(x > 0)
 
 
+def test_parabola_turns_the_order_of_samples_where_it_turns():
+    x = np.linspace(-8, 8, 161, dtype="float32")[:, None]
+    found = to_numpy(layers.QuadraticScaling([-0.25], [1.0], [0.0])(x))[:, 0]
+    assert x[found.argmax(), 0] == pytest.approx(2.0, abs=1e-5)
+
+
+def test_interval_brackets_the_merged_probability_and_takes_what_the_layer_takes(logits):
+    tables = ([[-1.0, 1.0]] * 3, [[0.0, 0.25, 0.75]] * 3, [[0.5, 0.5, 1.0]] * 3)
+    layer = layers.VennAbersCalibration(*tables)
+    p0, p1 = (to_numpy(each) for each in layer.interval(logits))
+    assert p0.shape == p1.shape == logits.shape
+    merged = p1 / (1 - p0 + p1)
+    assert np.all((p0 <= merged) & (merged <= p1))
+    shares = to_numpy(ops.softmax(layer(logits)))
+    np.testing.assert_allclose(shares, merged / merged.sum(-1, keepdims=True), rtol=1e-5)
+    of_p = layers.VennAbersCalibration(*tables, inputs="probabilities")
+    given = of_p.interval(to_numpy(ops.softmax(logits)))
+    np.testing.assert_allclose(to_numpy(given[0]), p0, atol=1e-6)
+
+
+def test_ends_of_an_interval_keep_their_digits_near_0_and_1():
+    ends = [1e-7, 1 - 1e-7]
+    layer = layers.VennAbersCalibration([[0.0]], [ends], [ends])
+    p0, p1 = (to_numpy(each)[:, 0] for each in layer.interval(np.array([[-1.0], [1.0]], "float32")))
+    np.testing.assert_allclose(p0, ends, rtol=1e-6)
+    np.testing.assert_allclose(p1, ends, rtol=1e-6)
+    found = to_numpy(layer(np.array([[-1.0], [1.0]], "float32")))[:, 0]
+    np.testing.assert_allclose(found, np.log([1e-7 / (1 - 1e-7), (1 - 1e-7) / 1e-7]), rtol=1e-6)
+
+
 @every_map
 def test_other_number_of_classes_raises(name):
     if name == "EnsembleTemperatureScaling":
@@ -192,6 +229,27 @@ def test_exported_model_serves_every_map_without_keras(logits, tmp_path):
         (lambda: layers.HistogramBinning([[0.0]], [[0.5, 1.5]]), r"numbers in \[0, 1\]"),
         (lambda: layers.IsotonicRegression([[1.0, 0.0]], [[0.1, 0.2]]), "`knots` must be rows"),
         (lambda: layers.IsotonicRegression([[0.0, 1.0]], [[0.2, 0.1]]), "`values` must be rows"),
+        (lambda: layers.QuadraticScaling([1.0], [0.0, 1.0], [0.0]), "one entry per class"),
+        (
+            lambda: layers.VennAbersCalibration([[0.0]], [[0.5]], [[0.5, 1.0]]),
+            "`lower` must have one more number than `edges`",
+        ),
+        (
+            lambda: layers.VennAbersCalibration([[0.0]], [[0.5, 1.0]], [[0.5, 1.0]]),
+            "`lower` must be numbers < 1",
+        ),
+        (
+            lambda: layers.VennAbersCalibration([[0.0]], [[0.0, 0.5]], [[0.0, 0.5]]),
+            "`upper` must be numbers > 0",
+        ),
+        (
+            lambda: layers.VennAbersCalibration([[0.0]], [[0.5, 0.2]], [[0.5, 1.0]]),
+            "`lower` must be rows of non-decreasing",
+        ),
+        (
+            lambda: layers.VennAbersCalibration([[0.0]], [[0.0, 0.5]], [[0.5, 1.0]] * 2),
+            "one entry per class",
+        ),
         (lambda: layers.PlattScaling([1.0], [0.0], inputs="odds"), "`inputs` must be one of"),
     ],
 )

@@ -24,7 +24,14 @@ def digits():
     return (x[:1024] / 16.0).astype("float32"), y[:1024].astype("int32")
 
 
-@pytest.mark.parametrize("name", [*(row.name for row in losses.list()), *OTHERS])
+USUAL = {"CE", "MMCE", "FLSc-531", "FLSD-53", "mining"}
+NAMES = [
+    pytest.param(name, marks=[] if name in USUAL else pytest.mark.nightly)
+    for name in [*(row.name for row in losses.list()), *OTHERS]
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_loss_of_real_digits_falls(name, digits):
     x, y = digits
     rows = {row.name: row for row in losses.list()}
@@ -33,7 +40,7 @@ def test_loss_of_real_digits_falls(name, digits):
     )
     loss = OTHERS[name]() if name in OTHERS else losses.get(name, from_logits=True)
     model.compile(
-        keras.optimizers.Adam(1e-2), loss, metrics=["accuracy"], jit_compile=BACKEND != "torch"
+        keras.optimizers.Adam(1e-2), loss, metrics=["accuracy"], jit_compile=BACKEND == "jax"
     )
     callbacks = []
     if name in rows and rows[name].callback:

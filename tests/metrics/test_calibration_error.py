@@ -295,10 +295,15 @@ def compile_with_metrics(model, learning_rate=0.1, **kwargs):
     )
 
 
-MODES = [{}, {"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 2}]
+MODES = [
+    pytest.param({}, id="default"),
+    pytest.param({"run_eagerly": True}, id="eager"),
+    pytest.param({"jit_compile": True}, id="jit", marks=pytest.mark.nightly),
+    pytest.param({"steps_per_execution": 2}, id="several_steps", marks=pytest.mark.nightly),
+]
 
 
-@pytest.mark.parametrize("mode", MODES, ids=["default", "eager", "jit", "several_steps"])
+@pytest.mark.parametrize("mode", MODES)
 def test_logs_of_a_compiled_model_hold_the_errors_of_its_predictions(mode, rng):
     if BACKEND == "torch" and mode.keys() & {"jit_compile", "steps_per_execution"}:
         pytest.skip("Keras runs torch steps one by one; torch.compile needs a C++ compiler")

@@ -19,8 +19,15 @@ NAMED = [
     metrics.ScoresByCorrectness(from_logits=True, name="by"),
     metrics.LogitNorm(),
     metrics.NegativeLogLikelihood(from_logits=True),
+    metrics.RefinementError(from_logits=True),
 ]
-DOWN = ["nll", "by_nll_right", "by_nll_wrong", *(f"cal_{reading}" for reading in ERRORS)]
+DOWN = [
+    "nll",
+    "refinement",
+    "by_nll_right",
+    "by_nll_wrong",
+    *(f"cal_{reading}" for reading in ERRORS),
+]
 UP = ["cal_accuracy", f"cal_{BRIER[1]}", "confident_accuracy"]
 UNKNOWN = ["confident", "logit_norm", "by_entropy_wrong", f"cal_{BRIER[2]}", "cal"]
 

@@ -25,6 +25,7 @@ def build():
         metrics.CalibrationMetrics(from_logits=True),
         metrics.ClasswiseECE(from_logits=True, num_classes=4),
         metrics.NegativeLogLikelihood(from_logits=True),
+        metrics.RefinementError(from_logits=True),
     ]
 """
 
@@ -162,6 +163,7 @@ def workers(data, tmp_path_factory):
     return results, folder
 
 
+@pytest.mark.nightly
 def test_workers_of_one_cluster_read_the_number_of_all_rows(workers, whole):
     for result in workers[0]:
         assert result == pytest.approx(whole, rel=1e-6)

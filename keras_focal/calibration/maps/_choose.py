@@ -115,11 +115,17 @@ def _rounds(sample: Sample, limits: Limits, folds: int) -> tuple[list[str], list
             "`folds` must be >= 2 with method='auto', which compares held-out figures. "
             "Received: folds=0."
         )
-    names, skipped = [], []
+    names, skipped, classes = [], [], sample.given.shape[1]
     are_logs = sample.are_log_probabilities
     for name, method in sorted(METHODS.items(), key=lambda item: item[1].round):
         if sample.is_binary and method.is_same_in_binary:
             skipped.append(SkippedMap(name, "of one logit it is the map of another method"))
+        elif method.auto == "never":
+            skipped.append(SkippedMap(name, "it is left to those who name it"))
+        elif method.auto == "two classes" and classes > 2:
+            skipped.append(SkippedMap(name, "it pays off for two classes"))
+        elif len(sample.labels) < method.labels * classes:
+            skipped.append(SkippedMap(name, f"it wants {method.labels} labels of each class"))
         elif limits.keep_top_class and not method.keeps_top_class:
             skipped.append(SkippedMap(name, "it can change the top class"))
         elif are_logs and method.same_of_log_probabilities:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_focal._host import equal_width_bins
+from keras_focal.functional.calibration._bootstrap import Resampled, resample, summands
 
 _BLOCK = 2**17
 """Numbers in a block: what is made of it stays near the processor."""
@@ -67,6 +68,19 @@ class Scored(NamedTuple):
             for whole, own in zip(found, part, strict=True):
                 whole[rows] = own
         return found
+
+    def resampled(self, weights: np.ndarray, bins: int, num_draws: int, seed: int) -> Resampled:
+        """Return sums over bootstrap draws of the predictions."""
+        values = summands(
+            weights,
+            self.nll,
+            self.brier,
+            self.wrong,
+            self.wrong - self.complement,
+            equal_width_bins(1 - self.complement, bins),
+            bins,
+        )
+        return resample(values, np.arange(len(values)), np.random.default_rng(seed), num_draws)
 
     @classmethod
     def _empty(cls, size: int) -> "Scored":

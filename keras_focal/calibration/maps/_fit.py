@@ -1,8 +1,8 @@
 """Fitting any calibration map, measured on data that the fit has not seen."""
 
 import warnings
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -20,11 +20,38 @@ from keras_focal.calibration.maps._choose import Limits, MapScores, SkippedMap, 
 from keras_focal.calibration.maps._figures import Scored, figures
 from keras_focal.calibration.maps._registry import METHODS
 from keras_focal.calibration.maps._sample import Options, Sample
+from keras_focal.functional import Interval
+from keras_focal.functional.calibration._bootstrap import check_draws
+
+
+class MapIntervals(NamedTuple):
+    """Bootstrap intervals of a map's figures: dicts of "ece", "nll", "brier" and "error".
+
+    Attributes:
+        before: `functional.Interval` of each figure without the map.
+        after: The same with it.
+        change: The same of after - before, from the same draws. Below 0, the map improves it.
+    """
+
+    before: dict[str, Interval]
+    after: dict[str, Interval]
+    change: dict[str, Interval]
+
+
+class _Sampled(NamedTuple):
+    """What intervals are drawn from."""
+
+    weights: np.ndarray
+    num_bins: int
+    before: Scored
+    after: Scored
 
 
 @dataclass(frozen=True)
 class MapFit:
     """A fitted calibration map and its scores on data that it was not fitted to.
+
+    `fit.intervals().change["nll"]` says by how much the map changes the NLL, and how surely.
 
     Attributes:
         layer: The map as a Keras layer, which gives logits.
@@ -80,6 +107,39 @@ class MapFit:
     comparison: tuple[MapScores, ...]
     skipped: tuple[SkippedMap, ...]
     reason: str = ""
+    _sampled: _Sampled | None = field(default=None, repr=False, compare=False)
+
+    def intervals(
+        self, *, level: float = 0.95, num_draws: int = 1000, seed: int = 0
+    ) -> MapIntervals:
+        """Return bootstrap intervals of the figures before and after, and of their change.
+
+        Predictions are drawn again with replacement, the same ones before and after
+        (`functional.bootstrap_intervals`). The map stays as it was fitted: figures "after" are of
+        held-out predictions, or with `folds=0` of the data of the fit.
+
+        Args:
+            level: Share of samples whose interval holds the true value, in (0, 1).
+            num_draws: Number of draws, >= 1.
+            seed: Seed of the draws.
+
+        Returns:
+            MapIntervals.
+
+        Raises:
+            ValueError: If `level` is not in (0, 1), or `num_draws` is not a whole number >= 1.
+        """
+        num_draws = check_draws(level, num_draws)
+        assert self._sampled is not None
+        before, after = (
+            scored.resampled(self._sampled.weights, self._sampled.num_bins, num_draws, seed)
+            for scored in (self._sampled.before, self._sampled.after)
+        )
+        return MapIntervals(
+            before.intervals(level=level),
+            after.intervals(level=level),
+            after.intervals(before, level=level),
+        )
 
 
 def fit_map(
@@ -107,8 +167,8 @@ def fit_map(
 
     The map is fitted to all the data. The scores "after" are of predictions for each fold by a map
     that was fitted to the other folds. Every class is spread evenly over the folds.
-    All methods but "temperature" and "focal_temperature" need SciPy and scikit-learn:
-    `pip install "keras-focal[maps]"`.
+    All methods but "temperature", "focal_temperature", "venn_abers" and "cross_venn_abers" need
+    SciPy and scikit-learn: `pip install "keras-focal[maps]"`.
 
     Args:
         logits: Array or tensor, shape (..., K), K >= 2, or (..., 1) for the logit of the positive
@@ -116,16 +176,20 @@ def fit_map(
         labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K). For independent
             labels see `multi_label` of `fit_temperature`, or fit the columns one by one.
         method: "temperature", "focal_temperature", "structured_vector", "structured_matrix",
-            "vector", "matrix", "dirichlet", "platt", "beta", "ensemble_temperature", "histogram" or
-            "isotonic". "auto" tries all of them, the cheapest first, and takes the one with the
-            lowest held-out NLL whose gain over the temperature exceeds the standard error of that
-            gain, or else the temperature.
+            "vector", "matrix", "dirichlet", "platt", "quadratic", "beta", "ensemble_temperature",
+            "histogram", "isotonic", "venn_abers" or "cross_venn_abers". "auto" tries them, the
+            cheapest first, and takes the one with the lowest held-out NLL whose gain over the
+            temperature exceeds the standard error of that gain, or else the temperature. It tries
+            "quadratic" for two classes only, "venn_abers" from 100 labels for each class on, and
+            "cross_venn_abers" never.
         from_logits: Whether `logits` are logits or probabilities. The layer takes the same. A
             warning gives the number of probabilities that were rounded to 0 or 1.
         sample_weight: None, or weights >= 0 of the shape of the class ids. A whole number counts as
-            repetition. Predictions of weight 0 are dropped before any check.
+            repetition (but for "cross_venn_abers", whose folds hold rows). Predictions of weight 0
+            are dropped before any check. The prediction that Venn-Abers adds has the weight 1.
         ignore_class: None, or a class id whose predictions are dropped, such as 255.
-        folds: Number of folds, >= 2. 0 measures the map on the data of the fit.
+        folds: Number of folds, >= 2, also of "cross_venn_abers". 0 measures the map on the data of
+            the fit, and "cross_venn_abers" then has 5.
         seed: Seed of the random assignment to folds.
         num_bins: Number of bins of the calibration errors.
         diagonal: Linear maps: strength, >= 0, of the penalty on the mean square of the distance
@@ -137,9 +201,9 @@ def fit_map(
             NLL.
         bias: Linear maps: strength, >= 0, of the penalty on the mean square of b. None is K^2 / n;
             "matrix" and "dirichlet" choose it before `off_diagonal`, from the same strengths.
-        smoothing: Platt, beta, histogram and isotonic: whether to fit to Platt's targets,
-            (n+ + 1) / (n+ + 2) and 1 / (n- + 2), instead of 1 and 0. They keep probabilities away
-            from 0 and 1.
+        smoothing: Platt, quadratic, beta, histogram and isotonic: whether to fit to Platt's
+            targets, (n+ + 1) / (n+ + 2) and 1 / (n- + 2), instead of 1 and 0. They keep
+            probabilities away from 0 and 1.
         map_bins: Number of bins of histogram binning.
         binning: Bins of histogram binning: "equal_width", that is [0, 1 / M], (1 / M, 2 / M], ...,
             or "balanced", with equal shares of a total in which a class weighs as much as all
@@ -151,12 +215,13 @@ def fit_map(
 
     Returns:
         MapFit. `keras.Sequential([model, fit.layer, keras.layers.Softmax()])` is the calibrated
-        model. Scores by which a strength or a method was chosen are slightly optimistic.
+        model. Scores by which a strength or a method was chosen are slightly optimistic. The layer
+        of Venn-Abers also gives the multi-probability [p0, p1], with `fit.layer.interval(logits)`.
 
     Raises:
         ValueError: If the data are empty, not finite or of one class only, shapes do not match, a
-            label is not a class id in [0, K), `from_logits` does not describe the data, or an
-            argument is unknown.
+            label is not a class id in [0, K), `from_logits` does not describe the data, an argument
+            is unknown, or the table of a Venn-Abers map would have more than 2**22 steps.
         ImportError: If the method needs SciPy and scikit-learn and one is missing.
 
     Example:
@@ -171,7 +236,8 @@ def fit_map(
 
     Source:
         Guo et al., 2017; Kull et al., 2017 and 2019; Platt, 1999; Zadrozny and Elkan, 2001 and
-        2002; Zhang et al., 2020; Berta, Holzmüller, Jordan and Bach, 2026.
+        2002; Vovk, Petej and Fedorova, 2015; Zhang et al., 2020; Berta, Holzmüller, Jordan and
+        Bach, 2026.
     """
     check_choice("method", method, (*METHODS, "auto"))
     limits = Limits.of(method, max_seconds, keep_top_class)
@@ -261,4 +327,5 @@ def map_fitted(
         comparison=comparison,
         skipped=skipped,
         reason=fitted.reason and f"The {found.name} map has no best parameters: {fitted.reason}",
+        _sampled=_Sampled(sample.weights, num_bins, scored, best.scored),
     )

@@ -1,4 +1,4 @@
-"""Platt scaling and beta calibration: a logistic map of each class against the rest."""
+"""Platt scaling, quadratic scaling and beta calibration: a logistic map of each class by itself."""
 
 from collections.abc import Callable
 from functools import partial
@@ -34,12 +34,19 @@ def joined(columns: list[np.ndarray]) -> np.ndarray:
     return -np.logaddexp(0.0, -np.stack(columns, axis=1))
 
 
+def padded(rows: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Return rows of one length: the last number of a short one is repeated."""
+    longest = max(len(row) for row in rows)
+    return np.stack([np.pad(row, (0, longest - len(row)), "edge") for row in rows])
+
+
 def _one_vs_rest(
     sample: Sample,
     options: Options,
     features: Features,
     start: list[float],
     bounded: int,
+    thresholds: int = 1,
 ) -> Fitted:
     classes, targets = targets_of(sample, options.smoothing)
     log_p, log_q = sample.log_probabilities
@@ -56,7 +63,8 @@ def _one_vs_rest(
     parameters = np.array([one.parameters for one in found])
     reason = ""
     if not options.smoothing:
-        reason = absent_classes(sample) or separated_classes(sample, log_p - log_q, classes)
+        reason = absent_classes(sample)
+        reason = reason or separated_classes(sample, log_p - log_q, classes, thresholds)
     return Fitted(
         apply=partial(_logistic, parameters=parameters, classes=classes, features=features),
         arguments=tuple(parameters.T.tolist()),
@@ -83,6 +91,15 @@ def fit_platt(sample: Sample, options: Options, guess: Any = None) -> Fitted:
 
 def _platt_features(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
     return np.stack([log_p - log_q, np.ones_like(log_p)], axis=1)
+
+
+def fit_quadratic(sample: Sample, options: Options, guess: Any = None) -> Fitted:
+    return _one_vs_rest(sample, options, _quadratic_features, [0.0, 1.0, 0.0], 0, thresholds=2)
+
+
+def _quadratic_features(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
+    log_odds = log_p - log_q
+    return np.stack([log_odds**2, log_odds, np.ones_like(log_p)], axis=1)
 
 
 def fit_beta(sample: Sample, options: Options, guess: Any = None) -> Fitted:

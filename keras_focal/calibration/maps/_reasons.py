@@ -18,10 +18,13 @@ def absent_classes(sample: Sample) -> str:
     return f"there are no labels of class {listed}. {WEAKLY_HELD}"
 
 
-def separated_classes(sample: Sample, log_odds: np.ndarray, classes: range) -> str:
-    """Return that a threshold on its log-odds separates a class from the rest, or nothing."""
+def separated_classes(sample: Sample, log_odds: np.ndarray, classes: range, thresholds: int) -> str:
+    """Return that thresholds on its log-odds separate a class from the rest, or nothing."""
     for k in classes:
-        own, rest = log_odds[sample.labels == k, k], log_odds[sample.labels != k, k]
-        if own.min() > rest.max() or own.max() < rest.min():
+        is_own = sample.labels == k
+        order = np.lexsort((is_own, log_odds[:, k]))
+        along, own = log_odds[order, k], is_own[order]
+        turns = np.flatnonzero(own[1:] != own[:-1])
+        if len(turns) <= thresholds and np.all(along[turns] < along[turns + 1]):
             return f"the log-odds of class {k} separate it from the others. {WEAKLY_HELD}"
     return ""

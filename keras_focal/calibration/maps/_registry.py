@@ -5,6 +5,7 @@ A new map is a function that fits it, a layer, and a record here.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import keras
 
@@ -16,7 +17,7 @@ from keras_focal.calibration.maps._linear import (
     fit_structured_vector,
     fit_vector,
 )
-from keras_focal.calibration.maps._one_vs_rest import fit_beta, fit_platt
+from keras_focal.calibration.maps._one_vs_rest import fit_beta, fit_platt, fit_quadratic
 from keras_focal.calibration.maps._sample import FitFunction
 from keras_focal.calibration.maps._tables import fit_histogram, fit_isotonic
 from keras_focal.calibration.maps._temperatures import (
@@ -24,6 +25,7 @@ from keras_focal.calibration.maps._temperatures import (
     fit_by_temperature,
     fit_ensemble,
 )
+from keras_focal.calibration.maps._venn_abers import fit_cross_venn_abers, fit_venn_abers
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Method:
         fit: Fits it to held-out logits.
         layer: The layer of it, which takes `Fitted.arguments`.
         round: In which round "auto" tries it, from cheap, 0, to dear, 2.
+        auto: Whether "auto" tries it "always", of "two classes", or "never".
+        labels: How many labels of each class, on average, "auto" wants for it.
         needs_solvers: Whether the fit needs SciPy and scikit-learn.
         keeps_top_class: Whether the map never changes which class of a row is the largest.
         folds: Whether it can go into the weights of the last layer.
@@ -49,6 +53,8 @@ class Method:
     fit: FitFunction
     layer: Callable[..., keras.layers.Layer]
     round: int = 1
+    auto: Literal["always", "two classes", "never"] = "always"
+    labels: int = 0
     needs_solvers: bool = True
     keeps_top_class: bool = False
     folds: bool = False
@@ -113,6 +119,7 @@ METHODS = {
             same_of_log_probabilities="matrix",
         ),
         Method("platt", fit_platt, layers.PlattScaling),
+        Method("quadratic", fit_quadratic, layers.QuadraticScaling, auto="two classes"),
         Method("beta", fit_beta, layers.BetaCalibration),
         Method(
             "ensemble_temperature",
@@ -123,6 +130,20 @@ METHODS = {
         ),
         Method("histogram", fit_histogram, layers.HistogramBinning),
         Method("isotonic", fit_isotonic, layers.IsotonicRegression),
+        Method(
+            "venn_abers",
+            fit_venn_abers,
+            layers.VennAbersCalibration,
+            labels=100,
+            needs_solvers=False,
+        ),
+        Method(
+            "cross_venn_abers",
+            fit_cross_venn_abers,
+            layers.VennAbersCalibration,
+            auto="never",
+            needs_solvers=False,
+        ),
     )
 }
 """The calibration maps by name."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_focal._host import TINY, log_odds, log_probabilities
-from keras_focal.calibration.maps._one_vs_rest import joined, targets_of
+from keras_focal.calibration.maps._one_vs_rest import joined, padded, targets_of
 from keras_focal.calibration.maps._sample import Fitted, Options, Sample
 from keras_focal.calibration.maps._solvers import libraries
 
@@ -29,7 +29,7 @@ def _fit_tables(
     ]
     return Fitted(
         apply=partial(_tabulated, tables=tables, classes=classes, look_up=look_up),
-        arguments=tuple(_padded(part) for part in zip(*tables, strict=True)),
+        arguments=tuple(padded(part).tolist() for part in zip(*tables, strict=True)),
         num_parameters=sum(len(values) for _, values in tables),
         options=options,
     )
@@ -46,12 +46,6 @@ def _tabulated(
     if len(columns) == 1:
         return joined([log_odds(columns[0])])
     return np.log(np.stack(columns, axis=1))
-
-
-def _padded(rows: tuple[np.ndarray, ...]) -> list[list[float]]:
-    """Return rows of one length: the last number of a short one is repeated."""
-    longest = max(len(row) for row in rows)
-    return [np.pad(row, (0, longest - len(row)), "edge").tolist() for row in rows]
 
 
 def fit_isotonic(sample: Sample, options: Options, guess: Any = None) -> Fitted:

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_focal import functional
-from keras_focal.calibration.temperature import grid_betas
+from keras_focal._temperature import grid_betas
 from keras_focal.functional._backend.compilation import jitted
 from keras_focal.functional.calibration._bins import (
     contributions,

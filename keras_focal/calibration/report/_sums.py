@@ -9,10 +9,11 @@ from keras import ops
 
 from keras_focal import functional
 from keras_focal._host import logits_of
+from keras_focal._temperature import GRID
 from keras_focal.calibration.given import HeldOut, Rows
 from keras_focal.calibration.report._report import CalibrationReport
 from keras_focal.calibration.report._rows import Settings, amounts_of
-from keras_focal.calibration.temperature import GRID, GridSums, TemperatureFit, fitted
+from keras_focal.calibration.temperature import GridSums, TemperatureFit, fitted
 from keras_focal.functional import BinStatistics
 from keras_focal.functional._backend.compilation import jitted
 from keras_focal.functional._inputs.probabilities import TOLERANCE

@@ -11,13 +11,12 @@ from keras_focal.calibration.temperature._focal_fit import (
 )
 from keras_focal.calibration.temperature._focal_map import focal_temperature_map
 from keras_focal.calibration.temperature._gathered import Gathered
-from keras_focal.calibration.temperature._grid_sums import GridSums, grid_betas
-from keras_focal.calibration.temperature._sums import GRID, Data
+from keras_focal.calibration.temperature._grid_sums import GridSums
+from keras_focal.calibration.temperature._sums import Data
 
 __all__ = [
     "BOUNDS",
     "GAMMA_BOUNDS",
-    "GRID",
     "Data",
     "FocalTemperatureFit",
     "Gathered",
@@ -30,6 +29,5 @@ __all__ = [
     "focal_fitted",
     "focal_least",
     "focal_temperature_map",
-    "grid_betas",
     "reasons",
 ]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_focal._temperature import GRID, Reading, least_nll
 from keras_focal._validation.choices import check_choice
 from keras_focal._validation.maps import check_temperature_bounds
 from keras_focal._validation.numbers import check_count
@@ -13,7 +14,7 @@ from keras_focal.calibration.given import Declared, held_out_of
 from keras_focal.calibration.temperature._bounds import BOUNDS, bound_message, reasons
 from keras_focal.calibration.temperature._gathered import gathered_by_label
 from keras_focal.calibration.temperature._grid_sums import GridSums
-from keras_focal.calibration.temperature._sums import GRID, Data, Reading
+from keras_focal.calibration.temperature._sums import Data
 
 
 @dataclass(frozen=True)
@@ -149,36 +150,6 @@ def fitted(data: Data | GridSums, criterion: str, bounds: tuple[float, float]) -
         ece_after=after.ece,
         reason=bound_message(temperature, low, _found(data, after)) if at_bound else "",
     )
-
-
-def least_nll(
-    data: Data | GridSums, at: Reading, bottom: float, top: float
-) -> tuple[Reading, bool]:
-    """Return the reading at the beta in [bottom, top] of least NLL, and whether it is a bound.
-
-    Newton's method on log beta from `at` on, held to a factor of 10 a step and to a bracket that
-    shrinks. NLL is convex in beta.
-    """
-    if at.is_separable:
-        return data.at(top), True
-    bounds = (bottom, top)
-    for _ in range(200):
-        is_beyond = at.slope > 0 or (at.slope == 0 and at.curvature == 0)
-        if at.beta == bounds[not is_beyond]:
-            return data.at(at.beta), True
-        bottom, top = (bottom, at.beta) if is_beyond else (at.beta, top)
-        limit = -np.log(10.0) if is_beyond else np.log(10.0)
-        is_flat = abs(at.slope) >= abs(limit) * at.beta * at.curvature
-        step = limit if is_flat else -at.slope / (at.beta * at.curvature)
-        beta = float(at.beta * np.exp(step))
-        if not bottom < beta < top:
-            is_bound = (bottom if is_beyond else top) in bounds
-            beta = (bottom if is_beyond else top) if is_bound else float(np.sqrt(bottom * top))
-        # After a small step comes the last one, about its square.
-        at = data.at(beta, rough=abs(step) > 0.01)
-        if abs(step) <= 2e-5:
-            break
-    return at, False
 
 
 def _found(data: Data | GridSums, at: Reading) -> str:

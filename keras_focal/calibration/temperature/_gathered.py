@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_focal._temperature import grid_betas
 from keras_focal.calibration.given import (
     NOTHING_COUNTS,
     Declared,
@@ -17,7 +18,7 @@ from keras_focal.calibration.given import (
     warn_of_rounded,
 )
 from keras_focal.calibration.temperature._bounds import BOUNDS
-from keras_focal.calibration.temperature._grid_sums import GridSums, grid_betas
+from keras_focal.calibration.temperature._grid_sums import GridSums
 from keras_focal.calibration.temperature._sums import Data
 
 MOST = 2**26

@@ -1,34 +1,12 @@
-"""Held-out predictions that are read once: sums at fixed temperatures, and a fit from the sums.
+"""Held-out predictions that are read once: sums at fixed temperatures, and a fit from the sums."""
 
-NLL and its first two derivatives are summed at temperatures four an octave apart. Between them NLL
-is the polynomial of degree 17 in log T that takes all three at the six nearest (Hermite): it is
-analytic there, so that the temperature of least NLL is found to 2e-8.
-"""
-
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.polynomial import chebyshev
 
+from keras_focal._temperature import GRID, OCTAVE, LikelihoodSums, Reading
 from keras_focal.calibration.given import HeldOut
-from keras_focal.calibration.temperature._sums import GRID, Reading, grid_gaps, likelihood_sums
-
-OCTAVE = 4
-"""Temperatures in each octave at which NLL is summed."""
-
-NEAREST = 6
-"""Temperatures that NLL is interpolated between."""
-
-
-def grid_betas(low: float, high: float) -> np.ndarray:
-    """Return 1 / temperatures, rising, that [low, high] and `GRID` lie well within.
-
-    1 is one of them.
-    """
-    ends = np.log2([1.0 / max(high, GRID[-1]), 1.0 / min(low, GRID[0])]) * OCTAVE
-    margin = NEAREST // 2
-    steps = np.arange(np.floor(ends[0]) - margin + 1, np.ceil(ends[1]) + margin)
-    return 2.0 ** (steps / OCTAVE)
+from keras_focal.calibration.temperature._sums import grid_gaps, likelihood_sums
 
 
 @dataclass(frozen=True)
@@ -67,64 +45,29 @@ class GridSums:
         return np.concatenate(parts)
 
     @property
+    def likelihood(self) -> LikelihoodSums:
+        """What the likelihood is read from."""
+        return LikelihoodSums(self.betas, self.values[: 2 + 3 * len(self.betas)])
+
+    @property
     def weight(self) -> float:
         """Weight of the predictions."""
         return float(self.values[0])
 
     def at(self, beta: float, *, rough: bool = False) -> Reading:
-        """Return what the data say at temperature 1 / beta.
+        """Return what the data say at temperature 1 / beta, which lies within `betas`.
 
-        Args:
-            beta: 1 / temperature, within `betas`.
-            rough: Changes nothing.
-
-        Returns:
-            Reading. The ECE is NaN where 1 / beta is not in `GRID`.
+        The ECE is NaN where 1 / beta is not in `GRID`. Nothing is gained by a `rough` reading.
         """
-        nll, slope, _ = self._likelihood
-        is_separable = self.values[1] == 0 and bool(slope[0] < 0 or nll[0] == 0)
-        at = self._interpolated(beta)
         on_grid = np.isclose(GRID * beta, 1.0, rtol=1e-12, atol=0.0)
         ece = float(self.grid_errors()[on_grid][0]) if on_grid.any() else np.nan
-        return Reading(beta, self.num_samples, *at, is_separable, ece)
+        return replace(self.likelihood.at(beta), num_samples=self.num_samples, ece=ece)
 
     def says_nothing(self) -> bool:
         """Tell whether NLL rises from the least beta on."""
-        _, slope, curvature = self._likelihood[:, 0]
-        return bool(slope >= -1e-9 * np.sqrt(curvature))
+        return self.likelihood.says_nothing()
 
     def grid_errors(self) -> np.ndarray:
         """Return the ECE at every temperature of `GRID`."""
         gaps = self.values[2 + 3 * len(self.betas) :] / self.weight
         return np.abs(gaps).reshape(len(GRID), self.num_bins).sum(axis=1)
-
-    @property
-    def _likelihood(self) -> np.ndarray:
-        """Mean NLL, slope and curvature at each of `betas`, shape (3, betas)."""
-        sums = self.values[2 : 2 + 3 * len(self.betas)] / self.weight
-        return sums.reshape(3, len(self.betas))
-
-    def _interpolated(self, beta: float) -> tuple[float, float, float]:
-        """Return mean NLL, slope and curvature at `beta`."""
-        start = int(np.searchsorted(self.betas, beta)) - NEAREST // 2
-        start = min(max(start, 0), len(self.betas) - NEAREST)
-        near = slice(start, start + NEAREST)
-        betas, (nll, slope, curvature) = self.betas[near], self._likelihood[:, near]
-        # Derivatives by x, which is log beta scaled so that the nearest reach from -1 to 1.
-        middle, scale = np.log(betas[-1] * betas[0]) / 2, np.log(betas[-1] / betas[0]) / 2
-        x, first = (np.log(betas) - middle) / scale, scale * betas * slope
-        second = scale * (first + scale * betas**2 * curvature)
-        # Without its level, a likelihood that is flat is so to the last digit.
-        targets = np.concatenate([nll - nll[0], first, second])
-        size = len(targets)
-        equations = [
-            chebyshev.chebvander(x, size - 1 - order) @ chebyshev.chebder(np.eye(size), order)
-            for order in range(3)
-        ]
-        series = np.linalg.solve(np.concatenate(equations), targets)
-        at = (np.log(beta) - middle) / scale
-        value, first, second = (
-            float(chebyshev.chebval(at, chebyshev.chebder(series, order))) for order in range(3)
-        )
-        by_beta = first / (scale * beta)
-        return value + float(nll[0]), by_beta, (second / scale - first) / (scale * beta**2)

@@ -7,33 +7,8 @@ from typing import Any
 import numpy as np
 
 from keras_focal._host import equal_width_bins
+from keras_focal._temperature import GRID, Reading
 from keras_focal.calibration.given import NOTHING_COUNTS, HeldOut
-
-GRID = np.arange(1, 101) / 10
-"""The paper's temperatures: 0.1, 0.2, ... 10."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What the data say at one temperature.
-
-    Attributes:
-        beta: 1 / temperature.
-        num_samples: Number of predictions.
-        nll: Mean negative log-likelihood.
-        slope: Its derivative by beta.
-        curvature: Its second derivative, >= 0.
-        is_separable: Whether every label has the largest logit of its row, so that NLL falls to 0.
-        ece: Expected calibration error; NaN where it was not read.
-    """
-
-    beta: float
-    num_samples: int
-    nll: float
-    slope: float
-    curvature: float
-    is_separable: bool
-    ece: float
 
 
 @dataclass(frozen=True)
@@ -72,7 +47,7 @@ class Data:
         # Where logits say nothing, every label has the largest: then the slope is 0, NLL is not.
         is_separable = not_largest == 0 and (slope < 0 or nll == 0)
         ece = float(np.abs(gaps).sum())
-        return Reading(beta, int(size), nll, slope, curvature, is_separable, ece)
+        return Reading(beta, nll, slope, curvature, is_separable, int(size), ece)
 
     def says_nothing(self) -> bool:
         """Tell whether NLL is least where all probabilities are equal: no step from there helps."""

@@ -7,8 +7,9 @@ uncompiled graph (docs/decisions/kernels.md).
 """
 
 import math
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Any
 
 import keras
@@ -26,6 +27,22 @@ SIZES = np.array(sorted(_SMALL | _LARGE), "int32")
 
 Powers of two up to 1,024, then four sizes per octave.
 """
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A function of tensors, its other arguments given: equal ones are compiled once in a process.
+
+    Attributes:
+        function: Function of the values, then of tensors.
+        values: Its first arguments, which are no tensors.
+    """
+
+    function: Callable[..., Any]
+    values: tuple[Hashable, ...] = ()
+
+    def __call__(self, *tensors: Tensor) -> Any:
+        return self.function(*self.values, *tensors)
 
 
 def over_rows(kernel: Callable, *arrays: Tensor, axes: int, shared: tuple[Tensor, ...] = ()) -> Any:
@@ -48,19 +65,19 @@ def over_rows(kernel: Callable, *arrays: Tensor, axes: int, shared: tuple[Tensor
     is_small = is_known and math.prod(leading) * width < SMALLEST_ISLAND
     if is_small or not tf.inside_function() or not _has_xla():
         return kernel(*arrays, *shared)
-    compiled = tf.function(kernel, jit_compile=True)
-    return compiled(*arrays, *shared) if is_known else _padded(compiled, arrays, axes, shared)
+    island = _island(kernel)
+    return island(*arrays, *shared) if is_known else _padded(island, arrays, axes, shared)
 
 
 def _padded(
-    compiled: Callable, arrays: tuple[Tensor, ...], axes: int, shared: tuple[Tensor, ...]
+    island: Callable, arrays: tuple[Tensor, ...], axes: int, shared: tuple[Tensor, ...]
 ) -> Any:
-    """Return compiled(*arrays, *shared) for an unknown number of rows."""
+    """Return island(*arrays, *shared) for an unknown number of rows."""
     import tensorflow as tf
 
     leading = arrays[0].shape[:axes]
     count, rows = _with_rows(arrays, axes)
-    results = compiled(*rows, *shared)
+    results = island(*rows, *shared)
 
     def restored(result: Tensor) -> Tensor:
         shape = tf.concat([tf.shape(arrays[0])[:axes], result.shape[1:]], axis=0)
@@ -104,7 +121,23 @@ def compiled(kernel: Callable, *arrays: Tensor, rows: tuple[Tensor, ...] = ()) -
     all_rows = rows if is_counted else _with_rows(rows, 1)[1]
     # Variables are read here: replicated ones cannot be passed to the function.
     inputs = map(tf.convert_to_tensor, (*arrays, *all_rows))
-    return tf.function(kernel, jit_compile=True)(*inputs)
+    return _island(kernel)(*inputs)
+
+
+def _island(kernel: Callable) -> Callable:
+    """Return the kernel, compiled by XLA; the same object for equal ones of class `Kernel`."""
+    import tensorflow as tf
+
+    if isinstance(kernel, Kernel):
+        return _kept_island(kernel, keras.config.floatx())
+    return tf.function(kernel, jit_compile=True)
+
+
+@lru_cache(maxsize=128)
+def _kept_island(kernel: Kernel, floatx: str) -> Callable:
+    import tensorflow as tf
+
+    return tf.function(kernel, jit_compile=True)
 
 
 def jitted(kernel: Callable) -> Callable:

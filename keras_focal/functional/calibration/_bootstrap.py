@@ -1,4 +1,4 @@
-"""How far ECE, NLL and Brier score would move with another sample (docs/maths.md, C16).
+"""How far ECE, NLL, Brier score and error would move with another sample (docs/maths.md, C16).
 
 Computed on the host: figures for reports, not for a train step.
 """
@@ -16,7 +16,10 @@ from keras_focal.functional.calibration._bins import equal_width_bins
 from keras_focal.functional.calibration._errors import counted_top
 from keras_focal.functional.calibration._scores import brier_score, negative_log_likelihood
 
-MEASURES = ("ece", "nll", "brier")
+MEASURES = ("ece", "nll", "brier", "error")
+
+_SCORES = 4
+"""Columns of sums in front of those of the bins."""
 
 _ROWS = 2048
 """Samples that are drawn at once: with 1000 draws these are 8 MB."""
@@ -53,21 +56,26 @@ class Resampled(NamedTuple):
     """Sums over a sample and over draws from it; those of two samples add up.
 
     Attributes:
-        sums: Weight, NLL, Brier score, and weight (confidence - correctness) in each bin of equal
-            width; float64, shape (1 + draws, 3 + bins). The first row is the sample itself.
+        sums: Weight, NLL, Brier score, error, and weight (confidence - correctness) in each bin of
+            equal width; float64, shape (1 + draws, 4 + bins). The first row is the sample itself.
     """
 
     sums: np.ndarray
+
+    @classmethod
+    def nothing(cls, num_bins: int, num_draws: int) -> "Resampled":
+        """Return the sums over no samples."""
+        return cls(np.zeros((1 + num_draws, _SCORES + num_bins)))
 
     def plus(self, other: "Resampled") -> "Resampled":
         """Return the sums of both."""
         return Resampled(self.sums + other.sums)
 
     def measures(self) -> np.ndarray:
-        """Return ECE, NLL and Brier score, shape (3, 1 + draws); NaN without any weight."""
-        weight, nll, brier, *gaps = self.sums.T
+        """Return each of `MEASURES`, shape (4, 1 + draws); NaN without any weight."""
+        weight, *scores = self.sums[:, :_SCORES].T
         weight = np.where(weight > 0, weight, np.nan)
-        return np.stack([np.abs(gaps).sum(axis=0), nll, brier]) / weight
+        return np.stack([np.abs(self.sums[:, _SCORES:]).sum(axis=1), *scores]) / weight
 
     def intervals(
         self, baseline: "Resampled | None" = None, *, level: float = 0.95
@@ -94,7 +102,7 @@ def resample(
     """Return sums over samples and over draws from them.
 
     Args:
-        values: What each entry adds to `Resampled.sums`, shape (n, 3 + bins).
+        values: What each entry adds to `Resampled.sums`, as `summands` gives it.
         units: The sample of each entry, shape (n,), in order: its entries are drawn together.
         generator: Source of the draws. Samples may come in parts, in the same order.
         num_draws: Number of draws.
@@ -111,6 +119,33 @@ def resample(
     return Resampled(np.concatenate([samples.sum(axis=0)[None], sums]))
 
 
+def summands(
+    weights: np.ndarray | float,
+    nll: np.ndarray | float,
+    brier: np.ndarray | float,
+    wrong: np.ndarray,
+    gap: np.ndarray,
+    index: np.ndarray,
+    num_bins: int,
+) -> np.ndarray:
+    """Return what each entry adds to `Resampled.sums`, float64, shape (n, 4 + num_bins).
+
+    Args:
+        weights: Weight of each entry; one of weight 0 may hold anything.
+        nll: Its NLL.
+        brier: Its Brier score.
+        wrong: 1 where its top class is not the label, else 0.
+        gap: Its confidence - correctness.
+        index: Bin of its confidence.
+        num_bins: Number of bins.
+    """
+    values = np.zeros((len(wrong), _SCORES + num_bins))
+    values[:, 0], values[:, 1], values[:, 2], values[:, 3] = 1.0, nll, brier, wrong
+    values[np.arange(len(wrong)), _SCORES + index] = gap
+    weights = np.broadcast_to(weights, len(wrong))[:, None]
+    return np.where(weights == 0, 0.0, values * weights)
+
+
 def measured_values(
     labels: Tensor,
     predictions: Tensor,
@@ -119,19 +154,18 @@ def measured_values(
     from_logits: bool,
     sample_weight: Any = None,
 ) -> np.ndarray:
-    """Return what each prediction adds to `Resampled.sums`, float64, shape (n, 3 + num_bins)."""
+    """Return what each prediction adds to `Resampled.sums`."""
     entries = read_entries(labels, predictions, sample_weight, from_logits=from_logits)
     if 0 in entries.predictions.shape:
-        return np.zeros((0, 3 + num_bins))
+        return np.zeros((0, _SCORES + num_bins))
     top, weights, invalid = counted_top(entries, from_logits)
     bins = equal_width_bins(top.confidence, num_bins)
-    parts = (weights + invalid, *_scores(entries, from_logits), top.wrong - top.complement, bins)
-    weights, nll, brier, gap, index = (ops.convert_to_numpy(part).reshape(-1) for part in parts)
-    values = np.zeros((len(weights), 3 + num_bins))
-    values[:, :3] = np.stack([np.ones_like(nll), nll, brier], axis=1)
-    values[np.arange(len(weights)), 3 + index] = gap
-    # An exempt entry may hold anything.
-    return np.where((weights == 0)[:, None], 0.0, values * weights[:, None])
+    scores = _scores(entries, from_logits)
+    parts = (weights + invalid, *scores, top.wrong, top.wrong - top.complement, bins)
+    weights, nll, brier, wrong, gap, index = (
+        ops.convert_to_numpy(part).reshape(-1) for part in parts
+    )
+    return summands(weights, nll, brier, wrong, gap, index, num_bins)
 
 
 def _scores(entries: Entries, from_logits: bool) -> tuple[Tensor, Tensor]:
@@ -139,6 +173,12 @@ def _scores(entries: Entries, from_logits: bool) -> tuple[Tensor, Tensor]:
         score(entries.labels, entries.predictions, from_logits=from_logits)
         for score in (negative_log_likelihood, brier_score)
     )
+
+
+def check_draws(level: Any, num_draws: Any) -> int:
+    """Check what intervals are of, and return the number of draws."""
+    check_open_interval("level", level, 0.0, 1.0, "it is a share of samples")
+    return check_count("num_draws", num_draws)
 
 
 def bootstrap_intervals(
@@ -153,7 +193,7 @@ def bootstrap_intervals(
     num_draws: int = 1000,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Return bootstrap intervals of ECE, NLL and Brier score, or of their change from a baseline.
+    """Return bootstrap intervals of ECE, NLL, Brier score and error, or of their change.
 
     Samples are drawn again with replacement, and an interval reaches from 2 t - q_high to
     2 t - q_low: t is the estimate, q are quantiles of the draws (the basic bootstrap). Reflected
@@ -175,8 +215,8 @@ def bootstrap_intervals(
         seed: Seed of the draws.
 
     Returns:
-        Dict of "ece", "nll" and "brier" to `Interval`s; NaN without predictions. The ends of an
-        error, not of a difference, are >= 0.
+        Dict of "ece", "nll", "brier" and "error" (the share of wrong top classes) to `Interval`s;
+        NaN without predictions. The ends of a figure, not of a difference, are >= 0.
 
     Raises:
         ValueError: As `bin_statistics`; also if `level` is not in (0, 1), `num_draws` is not a
@@ -199,8 +239,7 @@ def bootstrap_intervals(
         is taken as often as a Poisson variable of mean 1 says, which needs no second pass:
         Chamandy et al., 2012, Estimating Uncertainty for Massive Data Streams.
     """
-    check_open_interval("level", level, 0.0, 1.0, "it is a share of samples")
-    num_bins, num_draws = check_count("num_bins", num_bins), check_count("num_draws", num_draws)
+    num_bins, num_draws = check_count("num_bins", num_bins), check_draws(level, num_draws)
     given = [predictions] if baseline is None else [predictions, baseline]
     shapes = [tuple(np.shape(each)) for each in given]
     check_same_shape("baseline", shapes[-1], shapes[0], "Give predictions for the same labels.")

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
-from keras_focal.functional._backend.compilation import over_rows
+from keras_focal.functional._backend.compilation import Kernel, over_rows
 from keras_focal.functional._backend.precision import to_float
 from keras_focal.functional._inputs.class_labels import INVALID, are_rows, as_labels, class_of_each
 from keras_focal.functional._inputs.entries import as_predictions
@@ -129,7 +129,7 @@ def negative_log_likelihood(
         labels = class_targets(labels, predictions.shape)
     else:
         labels = class_of_each(labels, predictions.shape)
-    return over_rows(_nll_of_rows, logits, labels, axes=len(logits.shape) - 1)
+    return over_rows(Kernel(_nll_of_rows), logits, labels, axes=len(logits.shape) - 1)
 
 
 def _nll_of_rows(logits: Tensor, labels: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
-from keras_focal.functional._backend.compilation import over_rows
+from keras_focal.functional._backend.compilation import Kernel, over_rows
 from keras_focal.functional._backend.derivative import with_gradient
 from keras_focal.functional._backend.operations import recomputed
 from keras_focal.functional._backend.precision import TINY, floating, to_float
@@ -97,9 +97,8 @@ def sparse_categorical_focal_crossentropy(
         scaled = reference, at_true * upstream, at_others * upstream
         counts = arguments.counts(tensors)
         of_rows = scaled if counts is None else (*scaled, counts)
-        of_logits = over_rows(
-            sparse_gradient, tensors[0], recomputed(tensors[1]), *of_rows, axes=axes
-        )
+        given = tensors[0], recomputed(tensors[1]), *of_rows
+        of_logits = over_rows(Kernel(sparse_gradient), *given, axes=axes)
         return arguments.gradients(of_logits, upstream, slopes)
 
     values = with_gradient(forward, backward)(*arguments.arrays, *arguments.shared)

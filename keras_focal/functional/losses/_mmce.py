@@ -89,7 +89,7 @@ def maximum_mean_calibration_error(
     )
     ids, weights = ops.reshape(labels.values, (-1,)), ops.reshape(weights, (-1,))
     num_classes = logits.shape[-1]
-    top, complement = _top_and_complement(ops.reshape(masked(logits, counts), (-1, num_classes)))
+    top, complement = top_and_complement(ops.reshape(masked(logits, counts), (-1, num_classes)))
     is_right = ops.stop_gradient(ops.cast(ops.equal(top, ids), logits.dtype))
     scale, has_both = (ops.stop_gradient(x) for x in _scale(is_right, weights, form))
     floor = FLOOR if form == "repository" else 0.0
@@ -104,7 +104,7 @@ def maximum_mean_calibration_error(
     return checked(has_both * distance, labels._replace(counts=counts), logits.shape)
 
 
-def _top_and_complement(z: Tensor) -> tuple[Tensor, Tensor]:
+def top_and_complement(z: Tensor) -> tuple[Tensor, Tensor]:
     """Return the top class of each row, the first of equal ones, and 1 minus its probability."""
     num_classes = z.shape[-1]
     largest = ops.stop_gradient(ops.max(z, axis=-1, keepdims=True))

@@ -111,6 +111,32 @@ def platt_map(logits: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
     return _normalisable(log_odds(logits) * slope + intercept)
 
 
+def quadratic_map(logits: Tensor, square: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
+    """Return the logits of quadratic scaling: sigmoid(a s^2 + b s + c), s the log-odds of a class.
+
+    Args:
+        logits: Float tensor, shape (..., K) or (..., 1).
+        square: a, a scalar or shape (K,). 0 gives Platt scaling.
+        slope: b, of the shape of `square`.
+        intercept: c, likewise.
+
+    Returns:
+        Tensor of the shape of `logits`. For K > 1 its softmax normalises the sigmoids to sum 1.
+
+    Example:
+        >>> from keras import ops
+        >>> from keras_focal import functional
+        >>> float(functional.quadratic_map(ops.array([[4.0]]), 0.25, 0.5, 1.0)[0, 0])
+        7.0
+
+    Source:
+        Berta, Holzmüller, Jordan and Bach, 2026, "Structured Matrix Scaling for Multi-Class
+        Calibration", which names it; as in probmetrics.
+    """
+    s = log_odds(logits)
+    return _normalisable(s * (square * s + slope) + intercept)
+
+
 def beta_map(logits: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """Return the logits of beta calibration: sigmoid(a log p - b log(1 - p) + c) of each class.
 
@@ -198,8 +224,8 @@ def piecewise_constant_map(logits: Tensor, edges: Tensor, values: Tensor) -> Ten
     Source:
         Zadrozny and Elkan, 2001.
     """
-    _, inside = _pieces(log_odds(logits), edges)
-    return logits_of(_chosen(inside, values))
+    x = log_odds(logits)
+    return logits_of(_looked_up(values, _place(x, edges), x))
 
 
 def piecewise_linear_map(logits: Tensor, knots: Tensor, values: Tensor) -> Tensor:
@@ -227,27 +253,80 @@ def piecewise_linear_map(logits: Tensor, knots: Tensor, values: Tensor) -> Tenso
     Source:
         Zadrozny and Elkan, 2002.
     """
-    x, inside = _pieces(log_odds(logits), knots)
+    x = log_odds(logits)
     width, rise = knots[:, 1:] - knots[:, :-1], values[:, 1:] - values[:, :-1]
     slopes = ops.where(width > 0, rise / ops.where(width > 0, width, 1.0), 0.0)
     slopes = ops.pad(slopes, ((0, 0), (1, 1)))
     starts = ops.concatenate([knots[:, :1], knots], axis=-1)
     lows = ops.concatenate([values[:, :1], values], axis=-1)
-    return logits_of(_chosen(inside, lows + slopes * (x - starts)))
+    place = _place(x, knots)
+    low, slope, start = (_looked_up(table, place, x) for table in (lows, slopes, starts))
+    return logits_of(low + slope * (x - start))
 
 
-def _pieces(x: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x with an axis for the pieces, and which of the M + 1 pieces (a, b] contains it."""
-    x = ops.expand_dims(x, -1)
-    is_above = x > edges
-    ones = ops.ones_like(is_above[..., :1])
-    above_lower = ops.concatenate([ones, is_above], axis=-1)
-    below_upper = ops.concatenate([ops.logical_not(is_above), ones], axis=-1)
-    return x, ops.logical_and(above_lower, below_upper)
+def venn_abers_map(logits: Tensor, edges: Tensor, log_q0: Tensor, log_p1: Tensor) -> Tensor:
+    """Return the logits of Venn-Abers calibration: of p1 / (1 - p0 + p1) of each class.
+
+    p0 and p1 are the probabilities that isotonic regression gives to a prediction if it joins the
+    data of the fit with the label 0, and with the label 1. Both are step functions of the log-odds.
+    The logit is log p1 - log(1 - p0).
+
+    Args:
+        logits: Float tensor, shape (..., K) or (..., 1).
+        edges: Log-odds, shape (K, M), non-decreasing in each row. Pieces are (a, b].
+        log_q0: log(1 - p0) of the pieces, shape (K, M + 1).
+        log_p1: log p1 of the pieces, shape (K, M + 1).
+
+    Returns:
+        Tensor of the shape of `logits`. For K > 1 its softmax normalises the merged probabilities
+        to sum 1.
+
+    Example:
+        >>> from keras import ops
+        >>> from keras_focal import functional
+        >>> edges, halves = ops.array([[0.0]]), ops.log(ops.array([[1.0, 0.5]]))
+        >>> float(functional.venn_abers_map(ops.array([[2.0]]), edges, halves, halves)[0, 0])
+        0.0
+
+    Source:
+        Vovk, Petej and Fedorova, 2015, "Large-scale probabilistic predictors with and without
+        guarantees of validity", section 4.
+    """
+    found_q0, found_p1 = venn_abers_logs(logits, edges, log_q0, log_p1)
+    return _normalisable(found_p1 - found_q0)
 
 
-def _chosen(inside: Tensor, values: Tensor) -> Tensor:
-    return ops.sum(ops.where(inside, values, ops.zeros_like(values)), axis=-1)
+def venn_abers_logs(
+    logits: Tensor, edges: Tensor, log_q0: Tensor, log_p1: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return log(1 - p0) and log p1 of each class, both of the shape of the logits."""
+    x = log_odds(logits)
+    place = _place(x, edges)
+    return _looked_up(log_q0, place, x), _looked_up(log_p1, place, x)
+
+
+def _place(x: Tensor, edges: Tensor) -> Tensor:
+    """Return in which of the M + 1 pieces (a, b] of its row x lies: int32, of the shape of x.
+
+    A binary search of gathers: exporters have no searchsorted, and comparing with every edge takes
+    M times the memory.
+    """
+    count = edges.shape[-1]
+    row = count * ops.arange(edges.shape[0], dtype="int32")
+    flat = ops.reshape(edges, (-1,))
+    place = ops.zeros_like(x, dtype="int32")
+    for bit in reversed(range(int(count).bit_length())):
+        following = place + 2**bit
+        is_past = x > ops.take(flat, row + ops.minimum(following, count) - 1)
+        place = ops.where(ops.logical_and(is_past, following <= count), following, place)
+    return place
+
+
+def _looked_up(table: Tensor, place: Tensor, x: Tensor) -> Tensor:
+    """Return table[k, place] for each class k; NaN where x is."""
+    row = table.shape[-1] * ops.arange(table.shape[0], dtype="int32")
+    found = ops.take(ops.reshape(table, (-1,)), row + place)
+    return ops.where(ops.equal(x, x), found, x)
 
 
 def _normalisable(log_odds: Tensor) -> Tensor:

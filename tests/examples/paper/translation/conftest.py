@@ -1,6 +1,5 @@
 import gzip
 import itertools
-import os
 
 import backends
 import pytest
@@ -55,10 +54,10 @@ def toy_data(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished(toy_data, tmp_path_factory):
+def finished(toy_data, tmp_path_factory, pytestconfig):
     """Run folder of a tiny Transformer that the command trained."""
-    if backends.BACKEND == "jax" and "KERAS_FOCAL_SLOW" not in os.environ:
-        pytest.skip("JAX compiles each length anew, for minutes; KERAS_FOCAL_SLOW=1 runs it")
+    if backends.BACKEND == "jax" and not pytestconfig.getoption("--nightly"):
+        pytest.skip("JAX compiles each length anew, for minutes: run with --nightly")
     out = tmp_path_factory.mktemp("runs")
     options = (
         f"--{name.replace('_', '-')} {value}"

@@ -1,0 +1,371 @@
+"""Penalties that train calibration beside a loss (docs/maths.md, equations L14 to L19).
+
+The first four measure a batch and are one number; the last two measure the logits of each row.
+"""
+
+import keras
+from keras import ops
+
+from keras_focal._typing import Tensor
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.numbers import check_positive, check_soft_bins
+from keras_focal.functional._backend.precision import to_float
+from keras_focal.functional._inputs.labels import Labels, label_factor, read_class
+from keras_focal.functional._inputs.probabilities import first_largest
+from keras_focal.functional._inputs.weights import weights_like
+from keras_focal.functional._stable.margin import chosen_class
+from keras_focal.functional.losses._mmce import top_and_complement
+from keras_focal.functional.losses._terms import checked, masked
+
+FLOOR = 1e-10
+"""Square below which a root is replaced by a line: it has no gradient at 0."""
+
+LEAST_SHARE = 1e-12
+"""Share of the predictions below which a soft bin counts as empty."""
+
+LEAST_WEIGHT = 0.01
+"""Weight of predictions below which a bin of the average error is empty, as in its source."""
+
+LARGEST_GAP = 2.0**60
+"""A larger difference of logits counts as this, so that its square is finite."""
+
+
+class Batch:
+    """The predictions of a batch, with labels and weights.
+
+    Attributes:
+        labels: What they were read from, with the entries that count.
+        ids: Class ids, shape (...).
+        z: Logits, shape (..., K), 0 where an entry does not count.
+        weights: Weights, shape (...): 0 where an entry does not count, NaN for an invalid label.
+    """
+
+    def __init__(self, labels: Tensor, logits: Tensor, sample_weight: Tensor | None):
+        logits = to_float(logits)
+        read = read_class(labels, logits.shape)
+        weights = weights_like(ops.zeros_like(read.values, dtype=logits.dtype), sample_weight)
+        counts = weights != 0
+        if read.counts is not None:
+            counts = ops.logical_and(counts, read.counts)
+        factor = ops.cast(label_factor(masked(read.values, counts)), logits.dtype)
+        self.labels: Labels = read._replace(counts=counts)
+        self.ids, self.z = read.values, masked(logits, counts)
+        self.weights = ops.stop_gradient(masked(weights, counts) * factor)
+
+    def shares(self) -> Tensor:
+        """Return the weights of all predictions in a row, divided by their sum, shape (N,)."""
+        weights = ops.reshape(self.weights, (-1,))
+        return ops.divide_no_nan(weights, ops.sum(weights))
+
+    def top_label(self) -> tuple[Tensor, Tensor]:
+        """Return 1 - confidence of each prediction, and 1 where it is wrong, both shape (N,)."""
+        top, complement = top_and_complement(ops.reshape(self.z, (-1, self.z.shape[-1])))
+        is_wrong = ops.not_equal(top, ops.reshape(self.ids, (-1,)))
+        return complement, ops.cast(is_wrong, complement.dtype)
+
+    def gaps(self) -> Tensor:
+        """Return p_k minus 1 for the class and 0 for the others, shape (..., K)."""
+        p = ops.softmax(self.z, axis=-1)
+        return p - ops.cast(chosen_class(self.ids, p.shape[-1]), p.dtype)
+
+    def checked(self, value: Tensor) -> Tensor:
+        """Return a value, after checking labels if it is NaN."""
+        return checked(value, self.labels, self.z.shape)
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+def mdca_penalty(labels: Tensor, logits: Tensor, *, sample_weight: Tensor | None = None) -> Tensor:
+    """Return MDCA = 1/K sum_k |mean of p_k - frequency of class k| of a batch.
+
+    The multi-class difference in confidence and accuracy.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or rows, shape (..., K), whose largest entry is
+            the true class. An id outside [0, K) raises a ValueError where it can be read, and gives
+            NaN otherwise.
+        logits: Float tensor, shape (..., K), K >= 2.
+        sample_weight: None, or float tensor of the shape of `labels` as ids, >= 0.
+
+    Returns:
+        Scalar tensor in [0, 2 / K]; 0 for no predictions. Float32 also for half-precision logits.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> float(functional.mdca_penalty([0, 0], [[0.0, 0.0], [0.0, 0.0]]))
+        0.5
+
+    Source:
+        Hebbalaguppe et al., 2022, "A Stitch in Time Saves Nine", section 3.
+    """
+    batch = Batch(labels, logits, sample_weight)
+    gaps = ops.reshape(batch.gaps(), (-1, batch.z.shape[-1]))
+    mean = ops.sum(ops.expand_dims(batch.shares(), -1) * gaps, axis=0)
+    return batch.checked(ops.sum(ops.abs(mean)) / batch.z.shape[-1])
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+def dca_penalty(labels: Tensor, logits: Tensor, *, sample_weight: Tensor | None = None) -> Tensor:
+    """Return DCA = |mean confidence - accuracy| of a batch.
+
+    The difference between confidence and accuracy, which is the ECE with a single bin.
+
+    Args:
+        labels: As for `mdca_penalty`.
+        logits: Float tensor, shape (..., K), K >= 2.
+        sample_weight: As for `mdca_penalty`.
+
+    Returns:
+        Scalar tensor in [0, 1]; 0 for no predictions. Float32 also for half-precision logits.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> float(functional.dca_penalty([0, 0], [[0.0, 0.0], [0.0, 0.0]]))
+        0.5
+
+    Source:
+        Liang et al., 2020, "Improved Trainable Calibration Method for Neural Networks on Medical
+        Imaging Classification".
+    """
+    batch = Batch(labels, logits, sample_weight)
+    complement, wrong = batch.top_label()
+    return batch.checked(ops.abs(ops.sum(batch.shares() * (complement - wrong))))
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+def soft_binned_ece_penalty(
+    labels: Tensor,
+    logits: Tensor,
+    *,
+    sample_weight: Tensor | None = None,
+    num_bins: int = 15,
+    temperature: float = 0.01,
+    norm: int = 2,
+) -> Tensor:
+    """Return the soft-binned ECE of a batch, (sum_j S_j |A_j - C_j|^norm)^(1 / norm).
+
+    A prediction of confidence c belongs to bin j with membership softmax_j(-(c - x_j)^2 / t), with
+    x_j the middle of bin j and t the temperature. S_j is the share of the predictions in bin j, A_j
+    their accuracy and C_j their mean confidence, all by membership.
+
+    Args:
+        labels: As for `mdca_penalty`.
+        logits: Float tensor, shape (..., K), K >= 2.
+        sample_weight: As for `mdca_penalty`.
+        num_bins: Number of bins of equal width, >= 2.
+        temperature: t > 0. As it tends to 0, norm 1 gives the ECE.
+        norm: 1 or 2.
+
+    Returns:
+        Scalar tensor in [0, 1]; 0 for no predictions. Float32 also for half-precision logits.
+
+    Raises:
+        ValueError: If num_bins is not a whole number >= 2, temperature is not > 0, or norm is
+            neither 1 nor 2.
+
+    Numerics:
+        The gradient of norm 2 is exact for values > 1e-5, and bounded below. O(N num_bins) memory.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> error = functional.soft_binned_ece_penalty([0, 0], [[0.0, 0.0], [0.0, 0.0]])
+        >>> round(float(error), 4)
+        0.5
+
+    Source:
+        Karandikar et al., 2021, "Soft Calibration Objectives for Neural Networks", section 4.1.
+    """
+    num_bins = check_soft_bins("num_bins", num_bins)
+    temperature = check_positive("temperature", temperature)
+    check_choice("norm", norm, (1, 2))
+    batch = Batch(labels, logits, sample_weight)
+    complement, wrong = batch.top_label()
+    middles = (ops.arange(num_bins, dtype=complement.dtype) + 0.5) / num_bins
+    distance = (1.0 - ops.expand_dims(complement, -1)) - middles
+    membership = ops.softmax(-(distance * distance) / temperature, axis=-1)
+    weighed = ops.expand_dims(batch.shares(), -1) * membership
+    share = ops.sum(weighed, axis=0)
+    gap = ops.sum(weighed * ops.expand_dims(wrong - complement, -1), axis=0)
+    if norm == 1:
+        return batch.checked(ops.sum(ops.abs(gap)))
+    is_empty = share < LEAST_SHARE
+    mean = ops.where(is_empty, 0.0, gap / ops.where(is_empty, 1.0, share))
+    return batch.checked(_root(ops.sum(share * mean * mean)))
+
+
+def _root(square: Tensor) -> Tensor:
+    is_small = square < FLOOR
+    return ops.where(is_small, square / FLOOR**0.5, ops.sqrt(ops.where(is_small, FLOOR, square)))
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+def soft_binned_ace_penalty(
+    labels: Tensor,
+    logits: Tensor,
+    *,
+    sample_weight: Tensor | None = None,
+    num_bins: int = 20,
+    per_sample: bool = False,
+) -> Tensor:
+    """Return the soft-binned marginal average calibration error (mL1-ACE) of a batch.
+
+    1/K sum_k mean_j |mean of p_k - frequency of class k| over the bins j of p_k that are not empty.
+    Each p_k belongs to the two bins whose middles are nearest, by its distance to them. Unlike in
+    the ECE every bin counts alike, however few predictions it holds, which makes it a measure for
+    the pixels of rare classes. A class without a label adds 0.
+
+    Args:
+        labels: As for `mdca_penalty`.
+        logits: Float tensor, shape (..., K), K >= 2.
+        sample_weight: As for `mdca_penalty`.
+        num_bins: Number of bins of equal width, >= 2.
+        per_sample: Whether each sample of the batch, such as an image, is measured alone, over
+            all its predictions; the result is their mean.
+
+    Returns:
+        Scalar tensor in [0, 1]; 0 for no predictions. Float32 also for half-precision logits.
+
+    Raises:
+        ValueError: If num_bins is not a whole number >= 2; or per_sample is asked for logits with
+            one prediction per sample.
+
+    Numerics:
+        O(N K) memory, whatever the number of bins. A bin with less than 0.01 predictions is empty.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> error = functional.soft_binned_ace_penalty([0, 0], [[0.0, 0.0], [0.0, 0.0]])
+        >>> round(float(error), 4)
+        0.25
+
+    Source:
+        Barfoot et al., 2025, "Average Calibration Losses for Reliable Uncertainty in Medical Image
+        Segmentation".
+    """
+    num_bins = check_soft_bins("num_bins", num_bins)
+    batch = Batch(labels, logits, sample_weight)
+    shape, num_classes = ops.shape(batch.z), batch.z.shape[-1]
+    if per_sample and len(shape) < 3:
+        raise ValueError(
+            "`per_sample` must be False for one prediction per sample. Received: per_sample=True "
+            f"for logits of shape {tuple(batch.z.shape)}. It is meant for pixels or tokens."
+        )
+    if 0 in batch.z.shape:
+        return ops.sum(batch.z)
+    samples = shape[0] if per_sample else 1
+    gaps = ops.reshape(batch.gaps(), (samples, -1, num_classes))
+    weights = ops.reshape(batch.weights, (samples, -1, 1))
+    is_class = chosen_class(ops.reshape(batch.ids, (samples, -1)), num_classes)
+    is_class = ops.cast(is_class, gaps.dtype)
+    place = ops.clip((gaps + is_class) * num_bins - 0.5, 0.0, num_bins - 1.0)
+    below = ops.stop_gradient(ops.clip(ops.floor(place), 0.0, num_bins - 2.0))
+    upper = (place - below) * weights
+    lower = weights - upper
+    column = ops.arange(num_classes, dtype="int32") * num_bins
+    row = ops.reshape(ops.arange(samples, dtype="int32"), (-1, 1, 1)) * (num_classes * num_bins)
+    bins = ops.reshape(row + column + ops.cast(below, "int32"), (-1,))
+    bins = ops.concatenate([bins, bins + 1])
+
+    def sums(of_each: Tensor) -> Tensor:
+        parts = [ops.reshape(part * of_each, (-1,)) for part in (lower, upper)]
+        total = ops.segment_sum(
+            ops.concatenate(parts), bins, num_segments=samples * num_classes * num_bins
+        )
+        return ops.reshape(total, (samples, num_classes, num_bins))
+
+    weight, gap = sums(ops.ones_like(gaps)), sums(gaps)
+    is_full = weight >= LEAST_WEIGHT
+    error = ops.where(is_full, ops.abs(gap) / ops.where(is_full, weight, 1.0), 0.0)
+    number = ops.sum(ops.cast(is_full, error.dtype), axis=-1)
+    has_label = ops.sum(weights * is_class, axis=1) > 0
+    of_class = ops.where(has_label, ops.divide_no_nan(ops.sum(error, axis=-1), number), 0.0)
+    value = ops.sum(of_class) / ops.cast(samples * num_classes, of_class.dtype)
+    # NaN of an invalid label is in no full bin.
+    return batch.checked(value + 0.0 * ops.sum(weights))
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+def acls_penalty(
+    logits: Tensor, *, margin: float = 10.0, positive: float = 1.0, negative: float = 0.1
+) -> Tensor:
+    """Return the regulariser of ACLS, adaptive and conditional label smoothing, of each row.
+
+    positive max(0, z_t - margin)^2 + negative / (K - 1) sum_{j != t} max(0, z_t - z_j - margin)^2,
+    with t the top class. The second term pulls on the z_j alone: its z_t is a constant in the
+    derivative. Since the first looks at z_t itself, adding a number to all logits matters.
+
+    Args:
+        logits: Float tensor, shape (..., K), K >= 2. A class of logit -inf adds nothing.
+        margin: Number >= 0.
+        positive: Number >= 0, the strength on the top class.
+        negative: Number >= 0, the strength on the other classes.
+
+    Returns:
+        Tensor of shape (...), >= 0. Float32 also for half-precision logits.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> value = functional.acls_penalty([[12.0, 0.0, 11.0]], negative=1.0)
+        >>> float(value[0])
+        6.0
+
+    Source:
+        Park et al., 2023, "ACLS: Adaptive and Conditional Label Smoothing for Network Calibration";
+        the equation is that of the authors' code.
+    """
+    z = to_float(logits)
+    top, largest = first_largest(ops.stop_gradient(z))
+    is_top = chosen_class(top, z.shape[-1])
+    of_top = ops.sum(ops.where(is_top, z, 0.0), axis=-1)
+    is_other = ops.logical_and(ops.logical_not(is_top), z > -float("inf"))
+    behind = ops.expand_dims(largest, -1) - ops.where(is_other, z, 0.0)
+    beyond = ops.where(is_other, ops.clip(behind - margin, 0.0, LARGEST_GAP), 0.0)
+    above = ops.clip(of_top - margin, 0.0, LARGEST_GAP)
+    of_others = ops.sum(beyond * beyond, axis=-1) / (z.shape[-1] - 1)
+    return positive * above * above + negative * of_others
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+def cals_penalty(
+    logits: Tensor,
+    *,
+    multipliers: Tensor | float = 1e-6,
+    rho: Tensor | float = 1.0,
+    margin: float = 10.0,
+) -> Tensor:
+    """Return the augmented Lagrangian of CALS, class-adaptive label smoothing, of each row.
+
+    Each class k has the constraint h_k = (max_j z_j - z_k) / margin - 1 <= 0 and a multiplier l_k.
+    The penalty is sum_k (max(0, l_k + rho h_k)^2 - l_k^2) / (2 rho), that of Powell, Hestenes and
+    Rockafellar.
+
+    Args:
+        logits: Float tensor, shape (..., K), K >= 2. A class of logit -inf adds nothing.
+        multipliers: Numbers > 0, shape (K,) or scalar.
+        rho: Number > 0.
+        margin: Number > 0, a distance between logits.
+
+    Returns:
+        Tensor of shape (...), which may be a little negative. Float32 also for half-precision
+        logits.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> value = functional.cals_penalty([[20.0, 0.0]], multipliers=1.0)
+        >>> float(value[0])
+        1.0
+
+    Source:
+        Liu et al., 2023, "Class Adaptive Network Calibration"; PHR, one rho and the sum over
+        classes are those of the authors' code.
+    """
+    z = to_float(logits)
+    multipliers, rho = (
+        ops.cast(ops.convert_to_tensor(part), z.dtype) for part in (multipliers, rho)
+    )
+    is_possible = z > -float("inf")
+    largest = ops.max(z, axis=-1, keepdims=True)
+    behind = ops.where(is_possible, largest - ops.where(is_possible, z, 0.0), 0.0)
+    behind = ops.minimum(behind, LARGEST_GAP)
+    slope = ops.maximum(multipliers + rho * (behind / margin - 1.0), 0.0)
+    of_each = (slope * slope - multipliers * multipliers) / (2.0 * rho)
+    return ops.sum(ops.where(is_possible, of_each, 0.0), axis=-1)
