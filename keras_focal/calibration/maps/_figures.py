@@ -69,10 +69,6 @@ class Scored(NamedTuple):
                 whole[rows] = own
         return found
 
-    @classmethod
-    def _empty(cls, size: int) -> "Scored":
-        return cls(np.empty(size), np.empty(size), np.empty(size), np.empty(size))
-
     def resampled(self, weights: np.ndarray, bins: int, num_draws: int, seed: int) -> Resampled:
         """Return sums over bootstrap draws of the predictions."""
         values = summands(
@@ -85,6 +81,10 @@ class Scored(NamedTuple):
             bins,
         )
         return resample(values, np.arange(len(values)), np.random.default_rng(seed), num_draws)
+
+    @classmethod
+    def _empty(cls, size: int) -> "Scored":
+        return cls(np.empty(size), np.empty(size), np.empty(size), np.empty(size))
 
 
 class Figures(NamedTuple):
