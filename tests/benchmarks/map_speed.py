@@ -36,9 +36,9 @@ PEERS = {"vector": "vs", "structured_vector": "svs", "structured_matrix": "sms"}
 """Maps of probmetrics by its own names."""
 
 FOCAL = (
-    "It was 25 to 55 times a temperature before. Now some of the rows say where to look, and "
-    "float32 comes near. What is left: two descents, as the likelihood can have two minima, and "
-    "six sums of derivatives in each pass."
+    "Some of the rows say where to look, float32 comes near, and the temperature that it starts at "
+    "got faster too. What is left: two descents, as the likelihood can have two minima (where the "
+    "rows see one at a bound, both are made with all rows), and six sums of derivatives a pass."
 )
 STRUCTURED = (
     "Solved to a gradient of 1e-8. Two products of matrices in each step of conjugate gradients "
