@@ -200,6 +200,14 @@ BAD = [
         AFTER,
     ),
     (
+        "table",
+        lambda: maps.check_table({"edges": [[0.0]], "values": [[0.5]]}, 1),
+        "values",
+        "must have one more number than `edges` in each row",
+        "1 and 1",
+        AFTER,
+    ),
+    (
         "simplex",
         lambda: maps.check_simplex("weights", [1.0, 1.0, 0.0], 3),
         "weights",

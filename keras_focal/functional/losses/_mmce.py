@@ -14,11 +14,7 @@ from keras import ops
 from keras_focal._typing import Tensor
 from keras_focal._validation.choices import check_choice
 from keras_focal.functional._backend.derivative import with_gradient
-from keras_focal.functional._backend.precision import to_float
-from keras_focal.functional._inputs.labels import label_factor, read_class
-from keras_focal.functional._inputs.weights import weights_like
-from keras_focal.functional._stable.margin import chosen_class
-from keras_focal.functional.losses._terms import checked, masked
+from keras_focal.functional.losses._batch import Batch
 
 FORMS = ("published", "weighted", "repository")
 
@@ -76,21 +72,11 @@ def maximum_mean_calibration_error(
         Embeddings"; Mukhoti et al., 2020, section 5.1.
     """
     check_choice("form", form, FORMS)
-    logits = to_float(logits)
-    labels = read_class(labels, logits.shape)
-    if 0 in logits.shape:
-        return ops.sum(logits)
-    weights = weights_like(ops.zeros_like(labels.values, dtype=logits.dtype), sample_weight)
-    counts = weights != 0
-    if labels.counts is not None:
-        counts = ops.logical_and(counts, labels.counts)
-    weights = masked(weights, counts) * ops.cast(
-        label_factor(masked(labels.values, counts)), logits.dtype
-    )
-    ids, weights = ops.reshape(labels.values, (-1,)), ops.reshape(weights, (-1,))
-    num_classes = logits.shape[-1]
-    top, complement = top_and_complement(ops.reshape(masked(logits, counts), (-1, num_classes)))
-    is_right = ops.stop_gradient(ops.cast(ops.equal(top, ids), logits.dtype))
+    batch = Batch(labels, logits, sample_weight)
+    if 0 in batch.z.shape:
+        return ops.sum(batch.z)
+    complement, is_wrong = batch.top_label()
+    is_right, weights = 1.0 - is_wrong, ops.reshape(batch.weights, (-1,))
     scale, has_both = (ops.stop_gradient(x) for x in _scale(is_right, weights, form))
     floor = FLOOR if form == "repository" else 0.0
 
@@ -101,20 +87,7 @@ def maximum_mean_calibration_error(
         return [upstream * distance[1], None, None]
 
     distance = with_gradient(forward, backward)(complement, is_right, scale)
-    return checked(has_both * distance, labels._replace(counts=counts), logits.shape)
-
-
-def top_and_complement(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the top class of each row, the first of equal ones, and 1 minus its probability."""
-    num_classes = z.shape[-1]
-    largest = ops.stop_gradient(ops.max(z, axis=-1, keepdims=True))
-    classes = ops.arange(num_classes, dtype="int32")
-    top = ops.min(ops.where(z >= largest, classes, num_classes - 1), axis=-1)
-    is_top = chosen_class(top, num_classes)
-    weights = ops.exp(z - largest)
-    own = ops.sum(ops.where(is_top, weights, 0.0), axis=-1)
-    rest = ops.sum(ops.where(is_top, 0.0, weights), axis=-1)
-    return top, rest / (own + rest)
+    return batch.checked(has_both * distance)
 
 
 def _scale(is_right: Tensor, weights: Tensor, form: str) -> tuple[Tensor, Any]:

@@ -10,12 +10,9 @@ from keras_focal._typing import Tensor
 from keras_focal._validation.choices import check_choice
 from keras_focal._validation.numbers import check_positive, check_soft_bins
 from keras_focal.functional._backend.precision import to_float
-from keras_focal.functional._inputs.labels import Labels, label_factor, read_class
 from keras_focal.functional._inputs.probabilities import first_largest
-from keras_focal.functional._inputs.weights import weights_like
 from keras_focal.functional._stable.margin import chosen_class
-from keras_focal.functional.losses._mmce import top_and_complement
-from keras_focal.functional.losses._terms import checked, masked
+from keras_focal.functional.losses._batch import Batch
 
 FLOOR = 1e-10
 """Square below which a root is replaced by a line: it has no gradient at 0."""
@@ -28,49 +25,6 @@ LEAST_WEIGHT = 0.01
 
 LARGEST_GAP = 2.0**60
 """A larger difference of logits counts as this, so that its square is finite."""
-
-
-class Batch:
-    """The predictions of a batch, with labels and weights.
-
-    Attributes:
-        labels: What they were read from, with the entries that count.
-        ids: Class ids, shape (...).
-        z: Logits, shape (..., K), 0 where an entry does not count.
-        weights: Weights, shape (...): 0 where an entry does not count, NaN for an invalid label.
-    """
-
-    def __init__(self, labels: Tensor, logits: Tensor, sample_weight: Tensor | None):
-        logits = to_float(logits)
-        read = read_class(labels, logits.shape)
-        weights = weights_like(ops.zeros_like(read.values, dtype=logits.dtype), sample_weight)
-        counts = weights != 0
-        if read.counts is not None:
-            counts = ops.logical_and(counts, read.counts)
-        factor = ops.cast(label_factor(masked(read.values, counts)), logits.dtype)
-        self.labels: Labels = read._replace(counts=counts)
-        self.ids, self.z = read.values, masked(logits, counts)
-        self.weights = ops.stop_gradient(masked(weights, counts) * factor)
-
-    def shares(self) -> Tensor:
-        """Return the weights of all predictions in a row, divided by their sum, shape (N,)."""
-        weights = ops.reshape(self.weights, (-1,))
-        return ops.divide_no_nan(weights, ops.sum(weights))
-
-    def top_label(self) -> tuple[Tensor, Tensor]:
-        """Return 1 - confidence of each prediction, and 1 where it is wrong, both shape (N,)."""
-        top, complement = top_and_complement(ops.reshape(self.z, (-1, self.z.shape[-1])))
-        is_wrong = ops.not_equal(top, ops.reshape(self.ids, (-1,)))
-        return complement, ops.cast(is_wrong, complement.dtype)
-
-    def gaps(self) -> Tensor:
-        """Return p_k minus 1 for the class and 0 for the others, shape (..., K)."""
-        p = ops.softmax(self.z, axis=-1)
-        return p - ops.cast(chosen_class(self.ids, p.shape[-1]), p.dtype)
-
-    def checked(self, value: Tensor) -> Tensor:
-        """Return a value, after checking labels if it is NaN."""
-        return checked(value, self.labels, self.z.shape)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
