@@ -9,6 +9,7 @@ from keras import ops
 from keras_focal import metrics
 from keras_focal.calibration import fit_temperature
 from keras_focal.functional.calibration import _tempered
+from keras_focal.metrics import _refinement
 
 SIZE, CLASSES = 300, 5
 
@@ -158,6 +159,7 @@ def test_it_is_at_most_the_nll_and_no_less_for_a_harder_set(data):
 def test_many_predictions_are_summed_one_temperature_after_another(most, data, monkeypatch):
     labels, logits, weights = data
     monkeypatch.setattr(_tempered, "MOST", most)
+    _refinement._kernels.cache_clear()
     fit = fit_temperature(logits, labels, sample_weight=weights)
     assert_is(updated(labels, logits, weights, from_logits=True), fit.nll_after, fit.temperature)
 
