@@ -265,3 +265,10 @@ def test_early_stopping_reads_articles_and_compares_both_rules(
     table = early_stopping.tables("words", runs)
     assert table.count("\n| `val_") == 2
     assert all(f"| {early_stopping.HEADINGS[name]} |" in table for name in early_stopping.COMPARED)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--newsgroups", "absent"), ("--seeds", "1"), ("--patience", "-1")]
+)
+def test_early_stopping_refuses_bad_arguments_before_any_work(arguments, early_stopping, refused):
+    refused(early_stopping, arguments)

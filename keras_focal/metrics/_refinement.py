@@ -1,5 +1,7 @@
 """Refinement error: the NLL that is left at the best temperature."""
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import keras
@@ -9,6 +11,7 @@ from keras import ops
 from keras_focal._temperature import LikelihoodSums, grid_betas, least_nll
 from keras_focal._typing import DType, Tensor
 from keras_focal._validation.maps import check_temperature_bounds
+from keras_focal.functional._backend.compilation import jitted
 from keras_focal.functional._inputs.entries import Entries
 from keras_focal.functional._inputs.weights import align_weights, effective_weights
 from keras_focal.functional.calibration._tempered import (
@@ -100,11 +103,11 @@ class RefinementError(Totalled):
             ops.where(ops.expand_dims(is_kept, -1), behind, 0.0),
             *(ops.where(is_kept, part, 0.0) for part in costs),
         )
-        return tempered_sums(kept, ops.where(is_kept, weights, 0.0), self._betas)
+        return _kernels(self.bounds)[0](kept, ops.where(is_kept, weights, 0.0))
 
     def _numbers(self) -> tuple[Any, Tensor]:
         totals = self._totals().value
-        return least_tempered(totals, self._betas, self.bounds), totals[0]
+        return _kernels(self.bounds)[1](totals), totals[0]
 
     @property
     def temperature(self) -> float:
@@ -134,6 +137,20 @@ class RefinementError(Totalled):
     def get_config(self) -> dict[str, Any]:
         config = {"multi_label": self.multi_label, "bounds": list(self.bounds)}
         return {**super().get_config(), **config}
+
+
+@cache
+def _kernels(bounds: tuple[float, float]) -> tuple[Callable, Callable]:
+    """Return the functions from predictions to sums, and from sums to the least NLL."""
+    betas = grid_betas(*bounds)
+
+    def sums(standing: Standing, weights: Tensor) -> Tensor:
+        return tempered_sums(standing, weights, betas)
+
+    def least(totals: Tensor) -> Tensor:
+        return least_tempered(totals, betas, bounds)
+
+    return jitted(sums), jitted(least)
 
 
 def _by_label(y_pred: Tensor, sample_weight: Tensor | None) -> tuple[Tensor, Tensor]:
