@@ -112,6 +112,14 @@ BAD = [
         AFTER,
     ),
     (
+        "soft bins",
+        lambda: numbers.check_soft_bins("num_bins", 1),
+        "num_bins",
+        "whole number >= 2",
+        "num_bins=1",
+        AFTER,
+    ),
+    (
         "class id",
         lambda: classes.check_class_id("ignore_class", 1.5),
         "ignore_class",

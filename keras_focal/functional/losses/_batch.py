@@ -1,4 +1,4 @@
-"""What the losses of a whole batch read: predictions with labels and weights, and their top label."""
+"""What the losses of a whole batch read: predictions, labels, weights, and the top labels."""
 
 from keras import ops
 
