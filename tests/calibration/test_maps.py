@@ -4,6 +4,7 @@ import dataclasses
 import sys
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from keras_focal.calibration import fit_map
 from keras_focal.calibration.given import HeldOut
 from keras_focal.calibration.maps import (
     METHODS,
+    _choose,
     _linear,
     _softmax,
     _solvers,
@@ -171,7 +173,7 @@ def test_change_says_how_surely_a_map_helps(rng):
         fit_map(same, of_same, "temperature", folds=0).intervals(level=95)
 
 
-def test_auto_takes_the_least_held_out_likelihood_and_lists_what_it_compared(rng):
+def test_auto_lists_what_it_compared_by_held_out_likelihood(rng):
     logits, labels = sample(rng, 250, 3)
     fit = fit_map(logits, labels, "auto", **FIXED)
     tried = {name for name, method in METHODS.items() if method.auto == "always"} - {"venn_abers"}
@@ -179,8 +181,8 @@ def test_auto_takes_the_least_held_out_likelihood_and_lists_what_it_compared(rng
     assert {row.method for row in fit.skipped} == set(METHODS) - tried
     nll = [row.nll for row in fit.comparison]
     assert nll == sorted(nll)
-    best = fit.comparison[0]
-    assert (fit.method, fit.nll_after, fit.error_after) == (best.method, best.nll, best.error)
+    (taken,) = [row for row in fit.comparison if row.method == fit.method]
+    assert (fit.nll_after, fit.error_after) == (taken.nll, taken.error)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -197,6 +199,23 @@ def test_auto_stays_at_the_temperature_where_nothing_else_is_surely_better(seed)
         for fit in (auto, plain)
     ]
     assert nll[0] < nll[1] + 1e-3
+
+
+def test_auto_counts_a_gain_less_two_standard_errors(rng):
+    def measured(name, gain, spread):
+        noise = rng.permutation(np.repeat([-spread, spread], 50))
+        scored = SimpleNamespace(nll=1.0 - gain - noise)
+        return SimpleNamespace(method=SimpleNamespace(name=name), scored=scored)
+
+    plain = measured("temperature", 0.0, 0.0)
+    lucky, sure = measured("isotonic", 0.5, 3.0), measured("vector", 0.2, 0.5)
+    for tried, best in (
+        ([lucky, sure, plain], sure),
+        ([lucky, plain], plain),
+        ([sure, measured("platt", 0.15, 0.01), plain], None),
+    ):
+        chosen = _choose._surest(tried, np.ones(100))
+        assert chosen is (best or tried[1])
 
 
 def test_auto_keeps_the_top_class_where_it_is_told_to(rng):

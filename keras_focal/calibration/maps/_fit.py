@@ -178,8 +178,8 @@ def fit_map(
         method: "temperature", "focal_temperature", "structured_vector", "structured_matrix",
             "vector", "matrix", "dirichlet", "platt", "quadratic", "beta", "ensemble_temperature",
             "histogram", "isotonic", "venn_abers" or "cross_venn_abers". "auto" tries them, the
-            cheapest first, and takes the one with the lowest held-out NLL whose gain over the
-            temperature exceeds the standard error of that gain, or else the temperature. It tries
+            cheapest first, and takes the one whose gain in held-out NLL over the temperature, less
+            two standard errors of the gain, is the largest, or else the temperature. It tries
             "quadratic" for two classes only, "venn_abers" from 100 labels for each class on, and
             "cross_venn_abers" never.
         from_logits: Whether `logits` are logits or probabilities. The layer takes the same. A
