@@ -94,7 +94,7 @@ def test_a_finished_run_holds_logits_labels_log_model_and_settings(tmp_path, tex
 
 
 @pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("loss", ["CE", "AdaFocal"])
+@pytest.mark.parametrize("loss", [pytest.param("CE", marks=pytest.mark.nightly), "AdaFocal"])
 def test_a_killed_run_ends_as_an_unbroken_one(tmp_path, texts, monkeypatch, loss):
     whole = run(tmp_path / "whole", loss=loss, epochs=4)
     killed(tmp_path / "broken", monkeypatch, loss=loss, epochs=4, epoch=2)
@@ -140,6 +140,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path, texts, capsys):
     assert "nothing to do" in capsys.readouterr().out
 
 
+@pytest.mark.nightly
 def test_a_finished_run_without_the_snapshots_that_are_asked_for_is_trained_again(
     tmp_path, texts, capsys
 ):
@@ -346,6 +347,7 @@ def test_the_sum_over_two_devices_is_that_of_the_whole_batch(mirrored):
         np.testing.assert_allclose(kernel, wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.nightly
 def test_a_run_on_several_devices_ends_with_finite_logits(tmp_path, texts, monkeypatch, mirrored):
     one = run(tmp_path / "one", epochs=2).logits()
     monkeypatch.setattr(train, "scope", mirrored.scope)

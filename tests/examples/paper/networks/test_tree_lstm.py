@@ -194,6 +194,7 @@ def test_every_loss_takes_labels_and_weights_of_nodes(data, loss, options):
         assert np.abs(new - old).max() > 0
 
 
+@pytest.mark.nightly
 def test_training_under_xla_learns_the_roots(data):
     keras.utils.set_random_seed(0)
     model = tree_lstm(data, units=8, embedding=8)

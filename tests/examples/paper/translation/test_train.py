@@ -36,6 +36,7 @@ def test_run_folder_says_what_was_run(finished):
 
 
 # A process that is killed closes its log; this one goes on.
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_stopped_run_goes_on_as_if_it_had_not_been_stopped(
     finished, settings, tmp_path, monkeypatch
