@@ -357,6 +357,13 @@ def quality_focal(q, row, gamma) -> mpmath.mpf:
     return (abs(gap) ** gamma if gamma else 1) * entropy
 
 
+def varifocal(q, row, gamma, alpha) -> mpmath.mpf:
+    no, yes = _shares([mpmath.mpf(0), row[0]])
+    if q == 0:
+        return mpmath.mpf(alpha) * (yes**gamma if gamma else 1) * -mpmath.log(no)
+    return float(q) * (-float(q) * mpmath.log(yes) - (1 - float(q)) * mpmath.log(no))
+
+
 def mmce(labels, logits, weights=None, form="published") -> float:
     """Kumar et al., 2018: the double sum over pairs; or as the code of Mukhoti et al. divides."""
     confidence, correct = top_label(labels, softmax64(logits))

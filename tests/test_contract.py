@@ -152,6 +152,11 @@ CASES = [
         ROWS,
     ),
     Case(
+        losses.VarifocalLoss,
+        {"gamma": 1.5, "alpha": 0.5, "from_logits": True, "axis": 1, "name": "gg"},
+        0.75 * ROWS,
+    ),
+    Case(
         losses.HardExampleMining,
         {
             "loss": losses.SparseCategoricalFocalCrossentropy(gamma=3.0, from_logits=True),

@@ -53,7 +53,11 @@ from keras_focal.functional.losses._focal import (
 from keras_focal.functional.losses._linear import linear_sparse_focal_crossentropy
 from keras_focal.functional.losses._mmce import maximum_mean_calibration_error
 from keras_focal.functional.losses._norms import focal_gradient_norm, logit_norm
-from keras_focal.functional.losses._outputs import asymmetric_loss, quality_focal_crossentropy
+from keras_focal.functional.losses._outputs import (
+    asymmetric_loss,
+    quality_focal_crossentropy,
+    varifocal_crossentropy,
+)
 from keras_focal.functional.losses._penalties import (
     acls_penalty,
     cals_penalty,
@@ -104,6 +108,7 @@ __all__ += [
     "asymmetric_loss",
     "binary_focal_crossentropy",
     "quality_focal_crossentropy",
+    "varifocal_crossentropy",
 ]
 
 # Penalties that train calibration beside a loss

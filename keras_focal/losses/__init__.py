@@ -16,7 +16,7 @@ from keras_focal.losses._focal import (
 )
 from keras_focal.losses._focal_kin import DualFocalCrossentropy, FocalCalibrationLoss, PolyLoss
 from keras_focal.losses._mining import HardExampleMining
-from keras_focal.losses._outputs import AsymmetricLoss, QualityFocalCrossentropy
+from keras_focal.losses._outputs import AsymmetricLoss, QualityFocalCrossentropy, VarifocalLoss
 from keras_focal.losses._penalties import (
     ACLS,
     CALS,
@@ -62,6 +62,7 @@ __all__ = [
     "SoftBinnedACE",
     "SoftBinnedECE",
     "SparseCategoricalFocalCrossentropy",
+    "VarifocalLoss",
     "class_balanced_alpha",
     "get",
 ]

@@ -1,11 +1,11 @@
-"""Asymmetric loss and quality focal loss of independent binary outputs, for `model.compile`."""
+"""Asymmetric, quality focal and varifocal loss of independent outputs, for `model.compile`."""
 
 import keras
 
 from keras_focal import functional
 from keras_focal._typing import DType, Tensor
 from keras_focal._validation.gamma import check_gamma
-from keras_focal._validation.numbers import check_fraction
+from keras_focal._validation.numbers import check_at_least, check_fraction
 from keras_focal.functional._inputs.labels import Labels
 from keras_focal.losses._base import FocalLoss, Gamma, OutputLoss
 
@@ -141,3 +141,72 @@ class QualityFocalCrossentropy(FocalLoss, OutputLoss):
 
     def of_outputs(self, targets: Labels, logits: Tensor) -> Tensor:
         return functional.quality_focal_crossentropy(targets, logits, gamma=self._traced_gamma())
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class VarifocalLoss(FocalLoss, OutputLoss):
+    """Varifocal loss for scores of detected boxes that mean their quality, averaged over `axis`.
+
+    -q (q log p + (1 - q) log(1 - p)) for q > 0 and -alpha p^gamma log(1 - p) for q = 0. The target
+    q of a positive is the overlap of its box with the true one, and its weight too. In
+    `QualityFocalCrossentropy` a good and a poor positive have equal weight, and both are focused.
+
+    Args:
+        gamma: Focusing exponent of the negatives: a number >= 0, a rule from `keras_focal.gammas`
+            with gammas >= 0, evaluated at 1 - p, or "FLSD-53" or "FLSD-532".
+        alpha: Weight of the negatives, a number >= 0.
+        from_logits: Whether `y_pred` are logits (recommended) or probabilities.
+        axis: Axis to average over.
+        reduction: As in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the result, float32 by default. Computations use float32 or better.
+
+    Call arguments:
+        y_true: Targets in [0, 1] of the shape of `y_pred`, or of that shape without a last axis of
+            length 1: the quality in the column of the true class, 0 elsewhere.
+        y_pred: Shape (..., K).
+        sample_weight: As in `keras.losses.Loss`.
+
+    Returns:
+        Loss >= 0 in nats, float32 (or float64).
+
+    Raises:
+        ValueError: If gamma is negative, not finite or an unknown name; alpha is negative or not
+            finite; shapes differ.
+
+    Example:
+        >>> import keras_focal
+        >>> loss = keras_focal.losses.VarifocalLoss(from_logits=True)
+        >>> round(float(loss([[0.5, 0.0]], [[0.0, 0.0]])), 4)
+        0.2383
+
+    Source:
+        Zhang et al., 2021, "VarifocalNet: An IoU-aware Dense Object Detector", eq. 2.
+    """
+
+    own_arguments = ("gamma", "alpha")
+
+    def __init__(
+        self,
+        gamma: Gamma = 2.0,
+        alpha: float = 0.75,
+        from_logits: bool = False,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "varifocal_loss",
+        dtype: DType | None = None,
+    ):
+        super().__init__(
+            gamma=gamma,
+            from_logits=from_logits,
+            axis=axis,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
+        )
+        self.alpha = check_at_least("alpha", alpha, 0.0)
+
+    def of_outputs(self, targets: Labels, logits: Tensor) -> Tensor:
+        return functional.varifocal_crossentropy(
+            targets, logits, gamma=self._traced_gamma(), alpha=self.alpha
+        )

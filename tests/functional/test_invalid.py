@@ -34,6 +34,7 @@ OUTPUTS = {
     "binary": functional.binary_focal_crossentropy,
     "asymmetric": functional.asymmetric_loss,
     "quality": functional.quality_focal_crossentropy,
+    "varifocal": functional.varifocal_crossentropy,
 }
 LOGITS = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
 
@@ -119,7 +120,7 @@ def test_a_weight_of_a_row_of_the_linear_head_is_a_number(wrong):
 @every(
     {
         **{n: IDS[n] for n in ("sparse", "either form", "dual", "poly", "focal + brier", "linear")},
-        **{n: OUTPUTS[n] for n in ("binary", "quality")},
+        **{n: OUTPUTS[n] for n in ("binary", "quality", "varifocal")},
     }
 )
 def test_a_gamma_that_is_none_is_an_error(name, gamma):
@@ -132,7 +133,7 @@ def test_a_gamma_that_is_none_is_an_error(name, gamma):
 
 
 @pytest.mark.parametrize("gamma", [-1.0, np.float32(-1.0), np.array(-1.0)], ids=repr)
-@pytest.mark.parametrize("name", ["dual", "poly", "quality"])
+@pytest.mark.parametrize("name", ["dual", "poly", "quality", "varifocal"])
 def test_a_loss_without_an_inverse_form_refuses_a_negative_gamma(name, gamma):
     labels = np.zeros((4, 3) if name in OUTPUTS else 4, "int32")
     with pytest.raises(ValueError, match="`gamma` must be"):

@@ -1,4 +1,4 @@
-"""The asymmetric and the quality focal loss against their formulas in 80 digits."""
+"""The asymmetric, the quality focal and the varifocal loss against their formulas in 80 digits."""
 
 from functools import cache, partial
 
@@ -30,6 +30,13 @@ LOSSES = {
             partial(reference.quality_focal, gamma=gamma),
         )
         for gamma in (0.0, 0.5, 1.0, 2.0, 3.0)
+    },
+    **{
+        f"varifocal {gamma} {alpha}": (
+            partial(functional.varifocal_crossentropy, gamma=gamma, alpha=alpha),
+            partial(reference.varifocal, gamma=gamma, alpha=alpha),
+        )
+        for gamma, alpha in ((0.0, 1.0), (0.5, 0.75), (2.0, 0.75))
     },
 }
 every_loss = pytest.mark.parametrize("name", LOSSES)

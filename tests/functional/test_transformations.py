@@ -29,6 +29,7 @@ LOSSES = {
     "categorical": (functional.categorical_focal_crossentropy, ROWS, True),
     "binary": (functional.binary_focal_crossentropy, ROWS, True),
     "quality": (functional.quality_focal_crossentropy, ROWS, True),
+    "varifocal": (functional.varifocal_crossentropy, ROWS * 0.75, True),
     "asymmetric": (functional.asymmetric_loss, ROWS, False),
     "brier": (functional.brier_loss, IDS, False),
     "smoothed": (functional.label_smoothing_crossentropy, IDS, False),

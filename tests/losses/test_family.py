@@ -24,6 +24,7 @@ LOSSES = {
 OF_OUTPUTS = {
     "asymmetric": (losses.AsymmetricLoss, {}),
     "quality": (losses.QualityFocalCrossentropy, {}),
+    "varifocal": (losses.VarifocalLoss, {}),
 }
 AS_USUAL = BACKEND == "jax"
 every_loss = pytest.mark.parametrize("name", LOSSES)
@@ -300,6 +301,7 @@ def test_the_batch_size_may_be_unknown(name, jit_compile):
         losses.PolyLoss,
         losses.FocalCalibrationLoss,
         losses.QualityFocalCrossentropy,
+        losses.VarifocalLoss,
     ],
 )
 def test_gamma_of_a_relative_can_be_set(cls):
@@ -337,6 +339,7 @@ def test_a_weight_below_zero_is_an_error(cls, weight):
         (lambda: losses.LabelSmoothingCrossentropy(1.0), r"`label_smoothing` must be a number in"),
         (lambda: losses.AsymmetricLoss(shift=1.0), r"`shift` must be a number in \[0, 1\)"),
         (lambda: losses.AsymmetricLoss(gamma_neg=-1), r"`gamma_neg` must be a finite number >= 0"),
+        (lambda: losses.VarifocalLoss(alpha=-1), r"`alpha` must be a finite number >= 0"),
         (lambda: losses.MMCELoss(form="squared"), r"`form` must be one of 'published'"),
         (lambda: losses.BrierLoss(ignore_class=1.5), r"`ignore_class` must be a whole number"),
         (lambda: losses.HardExampleMining("mse"), r"`loss` must be a `keras.losses.Loss` object"),

@@ -1,6 +1,6 @@
-"""Asymmetric loss and quality focal loss of independent binary outputs.
+"""Asymmetric, quality focal and varifocal loss of independent binary outputs.
 
-docs/maths.md, equations L9 and L10.
+docs/maths.md, equations L9, L10 and L21.
 """
 
 import keras
@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_focal._typing import Tensor
 from keras_focal._validation.gamma import check_gamma
+from keras_focal._validation.numbers import check_at_least
 from keras_focal.functional._backend.operations import log_of_one_plus
 from keras_focal.functional._backend.precision import TINY, floating
 from keras_focal.functional._inputs.gamma import Gamma, power, read_gamma, resolve
@@ -107,8 +108,7 @@ def quality_focal_crossentropy(targets: Tensor, logits: Tensor, *, gamma: Gamma 
     def kernel(targets: Tensor, z: Tensor, given: Gamma) -> Terms:
         targets = ops.cast(targets, z.dtype)
         yes, no = _outcomes(z)
-        # q - p, computed without cancellation.
-        gap = ops.where(targets > 0.5, yes.complement - (1.0 - targets), targets - yes.p)
+        gap = _gap(targets, yes)
         size = ops.abs(gap)
         exponent = resolve(given, 1.0 - size)
         modulation = power(size, exponent)
@@ -122,6 +122,62 @@ def quality_focal_crossentropy(targets: Tensor, logits: Tensor, *, gamma: Gamma 
         return Terms(value, -ops.sign(gap) * steepness, slopes)
 
     return loss_of_outputs(kernel, labels, logits, gamma)
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+def varifocal_crossentropy(
+    targets: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, alpha: float = 0.75
+) -> Tensor:
+    """Return the varifocal loss of each independent binary output, without reduction.
+
+    L = -q (q log p + (1 - q) log(1 - p)) for q > 0 and -alpha p^gamma log(1 - p) for q = 0, with
+    p = sigmoid(logits). Positives have their quality q as target and as weight, so that good ones
+    count most; only negatives are focused.
+
+    Args:
+        targets: Float tensor, the shape of `logits`, in [0, 1].
+        logits: Float tensor of any shape, any finite values.
+        gamma: Number, tensor broadcastable to `logits`, or function from 1 - p to gamma; >= 0.
+        alpha: Weight of the negatives, a number >= 0.
+
+    Returns:
+        Tensor of the shape of `logits`, >= 0, in nats; float32 also for half-precision logits.
+
+    Numerics:
+        For q > 0 the least value, at p = q, is q times the entropy of q, not 0. As q decreases to 0
+        the loss of a positive vanishes: a target of 0 is a negative, one of 1e-9 hardly counts.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> loss = functional.varifocal_crossentropy([0.0, 0.5, 1.0], [0.0, 0.0, 0.0])
+        >>> [round(float(value), 4) for value in loss]
+        [0.13, 0.3466, 0.6931]
+
+    Source:
+        Zhang et al., 2021, "VarifocalNet: An IoU-aware Dense Object Detector", eq. 2.
+    """
+    alpha = check_at_least("alpha", alpha, 0.0)
+    logits = floating(logits)
+    labels = read_targets(targets, logits.shape, FIX)
+    gamma = read_gamma(gamma, logits, signed=False)
+
+    def kernel(targets: Tensor, z: Tensor, given: Gamma) -> Terms:
+        targets = ops.cast(targets, z.dtype)
+        yes, no = _outcomes(z)
+        focal = _focal(no, resolve(given, no.p))
+        is_negative = targets == 0
+        entropy = targets * yes.neg_log_p + (1.0 - targets) * no.neg_log_p
+        value = ops.where(is_negative, alpha * focal.value, targets * entropy)
+        gradient = ops.where(is_negative, alpha * focal.gradient, -targets * _gap(targets, yes))
+        slope = ops.where(is_negative, value * log_base(no.complement), 0.0)
+        return Terms(value, gradient, (slope,) if gamma.is_learned else ())
+
+    return loss_of_outputs(kernel, labels, logits, gamma)
+
+
+def _gap(targets: Tensor, yes: StableProbability) -> Tensor:
+    """Return q - p, computed without cancellation."""
+    return ops.where(targets > 0.5, yes.complement - (1.0 - targets), targets - yes.p)
 
 
 def _outcomes(z: Tensor) -> tuple[StableProbability, StableProbability]:
@@ -139,10 +195,10 @@ def _outcomes(z: Tensor) -> tuple[StableProbability, StableProbability]:
     return yes, StableProbability(complement, p, neg_log_p + ops.where(is_yes_likely, size, 0.0))
 
 
-def _focal(outcome: StableProbability, gamma: float) -> Terms:
+def _focal(outcome: StableProbability, gamma: Gamma) -> Terms:
     """Return the focal loss of an outcome, and minus its derivative with respect to its logit."""
     p, complement, neg_log_p = outcome
-    modulation = power(complement, float(gamma))
+    modulation = power(complement, gamma)
     return Terms(modulation * neg_log_p, modulation * (complement + gamma * (p * neg_log_p)))
 
 
