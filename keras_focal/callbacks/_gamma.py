@@ -10,9 +10,10 @@ from keras_focal._validation.gamma import check_gamma
 from keras_focal._validation.numbers import check_count
 from keras_focal.callbacks._attach import attach
 from keras_focal.callbacks._logs import add_to_logs
-from keras_focal.callbacks._losses import gamma_states, losses_of, within
+from keras_focal.callbacks._losses import gamma_states, losses_of
 from keras_focal.gammas import SCHEDULED, GammaSteps, HeldState
 from keras_focal.losses import FocalLoss
+from keras_focal.losses._base import within
 
 Scheduled = keras.losses.Loss | HeldState
 """A focal loss, or its state."""

@@ -8,6 +8,7 @@ import keras
 
 from keras_focal.gammas import AdaptiveBins, HeldState
 from keras_focal.losses import CALS, Calibrated, FocalLoss
+from keras_focal.losses._base import within
 
 
 def losses_of(model: keras.Model) -> list[keras.losses.Loss]:
@@ -23,20 +24,6 @@ def losses_of(model: keras.Model) -> list[keras.losses.Loss]:
 def _as_object(loss: Any) -> Any:
     is_class = inspect.isclass(loss) and issubclass(loss, keras.losses.Loss)
     return loss() if is_class else loss
-
-
-def within(values: Any) -> list[keras.losses.Loss]:
-    """Return the losses in a structure, and those in their attributes, each once."""
-    found: dict[int, keras.losses.Loss] = {}
-
-    def search(values: Any) -> None:
-        for value in keras.tree.flatten(values):
-            if isinstance(value, keras.losses.Loss) and id(value) not in found:
-                found[id(value)] = value
-                search(list(vars(value).values()))
-
-    search(values)
-    return list(found.values())
 
 
 def held_states(losses: Iterable[keras.losses.Loss]) -> list[HeldState]:

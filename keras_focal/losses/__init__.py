@@ -9,6 +9,7 @@ from keras_focal.functional import class_balanced_alpha
 from keras_focal.losses._base import ClassificationLoss, FocalLoss, OutputLoss
 from keras_focal.losses._calibrated import Calibrated
 from keras_focal.losses._calibration import BrierLoss, MMCELoss
+from keras_focal.losses._compound import CompoundLoss
 from keras_focal.losses._focal import (
     BinaryFocalCrossentropy,
     CategoricalFocalCrossentropy,
@@ -45,6 +46,7 @@ __all__ = [
     "Calibrated",
     "CategoricalFocalCrossentropy",
     "ClassificationLoss",
+    "CompoundLoss",
     "DualFocalCrossentropy",
     "EntropyRegularizedCrossentropy",
     "FocalCalibrationLoss",

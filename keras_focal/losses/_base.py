@@ -263,6 +263,20 @@ def check_loss(name: str, loss: Any) -> keras.losses.Loss:
     return loss
 
 
+def within(values: Any) -> list[keras.losses.Loss]:
+    """Return the losses in a structure, and those in their attributes, each once."""
+    found: dict[int, keras.losses.Loss] = {}
+
+    def search(values: Any) -> None:
+        for value in keras.tree.flatten(values):
+            if isinstance(value, keras.losses.Loss) and id(value) not in found:
+                found[id(value)] = value
+                search(list(vars(value).values()))
+
+    search(values)
+    return list(found.values())
+
+
 def measured(
     loss: keras.losses.Loss, y_true: Tensor, y_pred: Tensor, sample_weight: Any, dtype: str
 ) -> tuple[Tensor, Weighting]:
