@@ -171,6 +171,11 @@ CASES = [
         ROWS,
     ),
     Case(
+        losses.NormalizedByPositives,
+        {"base": losses.VarifocalLoss(gamma=3.0, from_logits=True), "name": "ii"},
+        0.75 * ROWS,
+    ),
+    Case(
         losses.HardExampleMining,
         {
             "loss": losses.SparseCategoricalFocalCrossentropy(gamma=3.0, from_logits=True),

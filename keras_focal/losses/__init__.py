@@ -27,6 +27,7 @@ from keras_focal.losses._penalties import (
     SoftBinnedACE,
     SoftBinnedECE,
 )
+from keras_focal.losses._positives import NormalizedByPositives
 from keras_focal.losses._presets import get
 from keras_focal.losses._presets import list as list
 from keras_focal.losses._smoothing import (
@@ -57,6 +58,7 @@ __all__ = [
     "LossTable",
     "MMCELoss",
     "MarginLabelSmoothingCrossentropy",
+    "NormalizedByPositives",
     "OutputLoss",
     "Penalty",
     "PolyLoss",

@@ -198,6 +198,10 @@ class OutputLoss(ModelLoss):
         return ops.sum(values, axis=-1) / ops.cast(ops.shape(values)[-1], values.dtype)
 
 
+OF_OUTPUTS = (OutputLoss, keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy)
+"""Losses of independent outputs, which have no top class."""
+
+
 class FocalLoss(ModelLoss):
     """Base class that holds gamma. List it before the base class that reads the labels."""
 

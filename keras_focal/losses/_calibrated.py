@@ -9,12 +9,9 @@ from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_that
 from keras_focal.functional._backend.precision import to_float
 from keras_focal.functional._inputs.labels import Labels
-from keras_focal.losses._base import ClassificationLoss, OutputLoss, check_loss, measured
+from keras_focal.losses._base import OF_OUTPUTS, ClassificationLoss, check_loss, measured
 from keras_focal.losses._penalties import Penalty
 from keras_focal.losses._weighting import Weighting
-
-OF_OUTPUTS = (OutputLoss, keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy)
-"""Losses of independent outputs, which have no top class."""
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
