@@ -439,6 +439,22 @@ def soft_binned_ece(labels, logits, weights=None, bins=15, temperature=0.01, nor
     return float(total ** (1 / norm))
 
 
+def focal_tversky(labels, logits, weights=None, alpha=0.7, beta=0.3, gamma=4 / 3) -> float:
+    """Abraham and Khan, 2019, eq. 4, class by class, divided by the number of classes there."""
+    p, weights, _ = _shares_of(labels, logits, weights)
+    found = []
+    for k in range(p.shape[1]):
+        is_class = np.asarray(labels) == k
+        if weights[is_class].sum() == 0:
+            continue
+        overlap = (weights * p[:, k])[is_class].sum()
+        missed = (weights * (1 - p[:, k]))[is_class].sum()
+        wrong = (weights * p[:, k])[~is_class].sum()
+        index = overlap / (overlap + alpha * missed + beta * wrong)
+        found.append((1 - index) ** (1 / gamma))
+    return float(np.mean(found))
+
+
 def soft_binned_ace(labels, logits, weights=None, bins=20) -> float:
     """Barfoot et al., 2025: class by class, bin by bin, of one image."""
     p, weights, _ = _shares_of(labels, logits, weights)

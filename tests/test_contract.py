@@ -176,6 +176,18 @@ CASES = [
         0.75 * ROWS,
     ),
     Case(
+        losses.FocalTversky,
+        {
+            "alpha": 0.6,
+            "beta": 0.5,
+            "gamma": 2.0,
+            "from_logits": True,
+            "ignore_class": 2,
+            "name": "jj",
+        },
+        CLASSES,
+    ),
+    Case(
         losses.HardExampleMining,
         {
             "loss": losses.SparseCategoricalFocalCrossentropy(gamma=3.0, from_logits=True),

@@ -67,6 +67,7 @@ from keras_focal.functional.losses._penalties import (
     soft_binned_ece_penalty,
 )
 from keras_focal.functional.losses._poly import poly_focal_crossentropy
+from keras_focal.functional.losses._regions import focal_tversky_loss
 from keras_focal.functional.losses._smoothing import (
     entropy_regularized_crossentropy,
     label_smoothing_crossentropy,
@@ -95,6 +96,7 @@ __all__ = [
     "entropy_regularized_crossentropy",
     "focal_calibration_loss",
     "focal_crossentropy",
+    "focal_tversky_loss",
     "label_smoothing_crossentropy",
     "linear_sparse_focal_crossentropy",
     "margin_smoothing_crossentropy",

@@ -30,6 +30,7 @@ from keras_focal.losses._penalties import (
 from keras_focal.losses._positives import NormalizedByPositives
 from keras_focal.losses._presets import get
 from keras_focal.losses._presets import list as list
+from keras_focal.losses._regions import FocalTversky
 from keras_focal.losses._smoothing import (
     EntropyRegularizedCrossentropy,
     LabelSmoothingCrossentropy,
@@ -52,6 +53,7 @@ __all__ = [
     "EntropyRegularizedCrossentropy",
     "FocalCalibrationLoss",
     "FocalLoss",
+    "FocalTversky",
     "HardExampleMining",
     "LabelSmoothingCrossentropy",
     "LossRow",

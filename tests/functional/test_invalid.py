@@ -21,14 +21,19 @@ IDS = {
     "poly": functional.poly_focal_crossentropy,
     "focal + brier": functional.focal_calibration_loss,
     "mmce": functional.maximum_mean_calibration_error,
+    "focal tversky": functional.focal_tversky_loss,
     "linear": lambda labels, z: functional.linear_sparse_focal_crossentropy(
         z, np.eye(3, dtype="float32"), None, labels
     ),
     "gradient norm": functional.focal_gradient_norm,
 }
+OF_A_BATCH = ("mmce", "focal tversky")
 ROWS = {
     "categorical": functional.categorical_focal_crossentropy,
-    **{name: IDS[name] for name in ("either form", "brier", "smoothed", "margin", "poly", "mmce")},
+    **{
+        name: IDS[name]
+        for name in ("either form", "brier", "smoothed", "margin", "poly", *OF_A_BATCH)
+    },
 }
 OUTPUTS = {
     "binary": functional.binary_focal_crossentropy,
@@ -62,8 +67,8 @@ def test_ids_that_start_at_one_are_told_so():
 @every(IDS)
 def test_an_id_that_names_no_class_is_nan_inside_a_compiled_step(name):
     values = to_numpy(compiled_call(IDS[name], np.array([0, 3, 2, 1]), LOGITS))
-    assert np.isnan(values if name == "mmce" else values[1]).all()
-    if name != "mmce":
+    assert np.isnan(values if name in OF_A_BATCH else values[1]).all()
+    if name not in OF_A_BATCH:
         assert np.isfinite(values[[0, 2, 3]]).all()
 
 
@@ -75,14 +80,14 @@ def test_a_row_with_a_negative_entry_is_an_error(name):
         ROWS[name](rows, LOGITS)
 
 
-@pytest.mark.parametrize("name", ["dual", "mmce"])
+@pytest.mark.parametrize("name", ["dual", *OF_A_BATCH])
 def test_a_row_of_several_positives_means_no_class(name):
     rows = np.array([[1, 1, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1]], "float32")
     with pytest.raises(ValueError, match=r"rows for one class.*at \[0\].*several labels"):
         IDS[name](rows, LOGITS)
 
 
-@every([name for name in ROWS if name != "mmce"])
+@every([name for name in ROWS if name not in OF_A_BATCH])
 def test_a_row_of_zeros_has_no_loss(name):
     rows = np.eye(3, dtype="float32")[[0, 1, 2, 1]]
     rows[1] = 0.0

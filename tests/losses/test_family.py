@@ -17,6 +17,7 @@ LOSSES = {
     "smoothing": (losses.LabelSmoothingCrossentropy, {}),
     "entropy": (losses.EntropyRegularizedCrossentropy, {"weight": 0.5}),
     "margin": (losses.MarginLabelSmoothingCrossentropy, {"margin": 1.0}),
+    "focal tversky": (losses.FocalTversky, {}),
     "dual": (losses.DualFocalCrossentropy, {}),
     "poly": (losses.PolyLoss, {"gamma": 2.0}),
     "focal + brier": (losses.FocalCalibrationLoss, {"gamma": "FLSD-53"}),
@@ -29,8 +30,9 @@ OF_OUTPUTS = {
 AS_USUAL = BACKEND == "jax"
 every_loss = pytest.mark.parametrize("name", LOSSES)
 of_outputs = pytest.mark.parametrize("name", OF_OUTPUTS)
-# MMCE is one number of the batch, so no sample has a loss of its own.
-of_samples = pytest.mark.parametrize("name", [n for n in LOSSES if not n.startswith("mmce")])
+# One number of the batch: no sample has a loss of its own.
+OF_A_BATCH = ("mmce", "mmce weighted", "focal tversky")
+of_samples = pytest.mark.parametrize("name", [n for n in LOSSES if n not in OF_A_BATCH])
 
 
 def build(name, **more):
@@ -162,7 +164,7 @@ def masked_model(loss):
     return model
 
 
-@pytest.mark.parametrize("name", ["mmce", "dual", "mining"])
+@pytest.mark.parametrize("name", ["mmce", "focal tversky", "dual", "mining"])
 def test_masked_steps_count_for_nothing(name):
     def loss():
         if name == "mining":
@@ -340,6 +342,7 @@ def test_a_weight_below_zero_is_an_error(cls, weight):
         (lambda: losses.AsymmetricLoss(shift=1.0), r"`shift` must be a number in \[0, 1\)"),
         (lambda: losses.AsymmetricLoss(gamma_neg=-1), r"`gamma_neg` must be a finite number >= 0"),
         (lambda: losses.VarifocalLoss(alpha=-1), r"`alpha` must be a finite number >= 0"),
+        (lambda: losses.FocalTversky(gamma=0), r"`gamma` must be a finite number > 0"),
         (lambda: losses.MMCELoss(form="squared"), r"`form` must be one of 'published'"),
         (lambda: losses.BrierLoss(ignore_class=1.5), r"`ignore_class` must be a whole number"),
         (lambda: losses.HardExampleMining("mse"), r"`loss` must be a `keras.losses.Loss` object"),

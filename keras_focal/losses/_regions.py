@@ -1,0 +1,113 @@
+"""Losses of regions, for `model.compile`: the focal Tversky loss."""
+
+import keras
+from keras import ops
+
+from keras_focal import functional
+from keras_focal._typing import DType, Tensor
+from keras_focal._validation.numbers import check_positive
+from keras_focal.functional._inputs.labels import Labels
+from keras_focal.losses._base import ClassificationLoss
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class FocalTversky(ClassificationLoss):
+    """Focal Tversky loss of segmentation: mean over classes of (1 - TI_c)^(1 / gamma).
+
+    TI_c = TP / (TP + alpha FN + beta FP) is the overlap of class c, from sums of probabilities over
+    all pixels: TP = sum p_c on c, FN = sum 1 - p_c on c, FP = sum p_c elsewhere. Small objects
+    count as much as large ones. Unlike `keras.losses.Tversky` and `Dice`, it takes logits and class
+    ids, and weights, masks and `ignore_class` of single pixels; `FocalTversky(0.5, 0.5, gamma=1)`
+    is the Dice loss.
+
+    Each prediction has the loss of its batch or image, so that the mean is that loss. An overlap is
+    no proper score: probabilities become extreme. Add a focal loss by `CompoundLoss`, or measure
+    the calibration. With several replicas, each measures its own part of the batch.
+
+    Args:
+        alpha: Weight of what is missed, a number > 0. Above `beta`, recall counts more than
+            precision. (The documentation of `keras.losses.Tversky` exchanges the two; it computes
+            the same.)
+        beta: Weight of what is wrongly claimed, a number > 0.
+        gamma: Number > 0; above 1 the gradient of a class grows with its overlap. 1 gives the
+            Tversky loss. It is not the gamma of focal loss: `GammaScheduler` leaves it alone.
+        per_sample: Whether each image is measured alone, over all its pixels, as
+            `keras.losses.Tversky(axis=(1, 2))` does, rather than the whole batch.
+        from_logits: Whether `y_pred` are logits (recommended) or probabilities.
+        ignore_class: None, or the class id of entries to leave out, as in Keras.
+        axis: The class axis of `y_pred`, and of `y_true` if it holds rows.
+        reduction: As in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the result, float32 by default. Computations use float32 or better.
+
+    Call arguments:
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K), whose largest entry is
+            the true class. An id outside [0, K) raises a ValueError where it can be read, and gives
+            NaN otherwise.
+        y_pred: Shape (..., K), K >= 2: a single object has a column for the background too.
+        sample_weight: As in `keras.losses.Loss`; also the weight of a prediction in the sums.
+
+    Returns:
+        Loss in [0, 1], float32 (or float64). A class without a label is left out of the mean.
+
+    Raises:
+        ValueError: If alpha, beta or gamma is not a finite number > 0; shapes do not match; float
+            ids are not whole numbers (where the loss is called eagerly); per_sample is asked for
+            one prediction per sample.
+
+    Example:
+        >>> import keras_focal
+        >>> loss = keras_focal.losses.FocalTversky(from_logits=True)
+        >>> round(float(loss([0, 1], [[2.0, 0.0], [0.0, 0.0]])), 4)
+        0.4229
+
+    Source:
+        Abraham and Khan, 2019, "A Novel Focal Tversky Loss Function with Improved Attention U-Net
+        for Lesion Segmentation", eq. 4, which sums over classes.
+    """
+
+    own_arguments = ("alpha", "beta", "gamma", "per_sample", "ignore_class")
+
+    def __init__(
+        self,
+        alpha: float = 0.7,
+        beta: float = 0.3,
+        gamma: float = 4.0 / 3.0,
+        per_sample: bool = False,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "focal_tversky",
+        dtype: DType | None = None,
+    ):
+        super().__init__(
+            ignore_class=ignore_class,
+            from_logits=from_logits,
+            axis=axis,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
+        )
+        self.alpha = check_positive("alpha", alpha)
+        self.beta = check_positive("beta", beta)
+        self.gamma = check_positive("gamma", gamma)
+        self.per_sample = bool(per_sample)
+
+    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+        loss = functional.focal_tversky_loss(
+            labels,
+            logits,
+            sample_weight=labels.weights,
+            alpha=self.alpha,
+            beta=self.beta,
+            gamma=self.gamma,
+            per_sample=self.per_sample,
+        )
+        return _at_each(loss, logits)
+
+
+def _at_each(loss: Tensor, logits: Tensor) -> Tensor:
+    """Return a loss of a batch, or one of each sample, at every prediction."""
+    loss = ops.reshape(loss, (-1, *([1] * (len(logits.shape) - 2))))
+    return ops.broadcast_to(loss, ops.shape(logits)[:-1])
