@@ -455,6 +455,29 @@ def focal_tversky(labels, logits, weights=None, alpha=0.7, beta=0.3, gamma=4 / 3
     return float(np.mean(found))
 
 
+def unified_focal(
+    labels, logits, weights=None, weight=0.5, delta=0.6, gamma=0.5, form="asymmetric", background=0
+) -> np.ndarray:
+    """Yeung et al., 2022, and their code: the loss of each pixel."""
+    p, weights, _ = _shares_of(labels, logits, weights)
+    overlaps = []
+    for k in set(np.asarray(labels)[weights > 0].tolist()):
+        is_class = np.asarray(labels) == k
+        overlap = (weights * p[:, k])[is_class].sum()
+        missed = (weights * (1 - p[:, k]))[is_class].sum()
+        wrong = (weights * p[:, k])[~is_class].sum()
+        gap = 1 - overlap / (overlap + delta * missed + (1 - delta) * wrong)
+        focused = form == "symmetric" or k != background
+        overlaps.append(gap * gap**-gamma if focused else gap)
+    values = []
+    for k, row in zip(labels, p, strict=True):
+        focused = form == "symmetric" or k == background
+        alpha = 1 - delta if k == background else delta
+        focal = alpha * ((1 - row[k]) ** gamma if focused else 1) * -np.log(row[k])
+        values.append(weight * focal + (1 - weight) * np.mean(overlaps))
+    return np.array(values)
+
+
 def soft_binned_ace(labels, logits, weights=None, bins=20) -> float:
     """Barfoot et al., 2025: class by class, bin by bin, of one image."""
     p, weights, _ = _shares_of(labels, logits, weights)

@@ -188,6 +188,20 @@ CASES = [
         CLASSES,
     ),
     Case(
+        losses.UnifiedFocalLoss,
+        {
+            "weight": 0.25,
+            "delta": 0.7,
+            "gamma": 0.25,
+            "form": "symmetric",
+            "background": 1,
+            "from_logits": True,
+            "ignore_class": 2,
+            "name": "kk",
+        },
+        CLASSES,
+    ),
+    Case(
         losses.HardExampleMining,
         {
             "loss": losses.SparseCategoricalFocalCrossentropy(gamma=3.0, from_logits=True),

@@ -67,7 +67,7 @@ from keras_focal.functional.losses._penalties import (
     soft_binned_ece_penalty,
 )
 from keras_focal.functional.losses._poly import poly_focal_crossentropy
-from keras_focal.functional.losses._regions import focal_tversky_loss
+from keras_focal.functional.losses._regions import focal_tversky_loss, unified_focal_loss
 from keras_focal.functional.losses._smoothing import (
     entropy_regularized_crossentropy,
     label_smoothing_crossentropy,
@@ -103,6 +103,7 @@ __all__ = [
     "maximum_mean_calibration_error",
     "poly_focal_crossentropy",
     "sparse_categorical_focal_crossentropy",
+    "unified_focal_loss",
 ]
 
 # Losses of independent outputs

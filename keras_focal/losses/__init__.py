@@ -30,7 +30,7 @@ from keras_focal.losses._penalties import (
 from keras_focal.losses._positives import NormalizedByPositives
 from keras_focal.losses._presets import get
 from keras_focal.losses._presets import list as list
-from keras_focal.losses._regions import FocalTversky
+from keras_focal.losses._regions import FocalTversky, UnifiedFocalLoss
 from keras_focal.losses._smoothing import (
     EntropyRegularizedCrossentropy,
     LabelSmoothingCrossentropy,
@@ -68,6 +68,7 @@ __all__ = [
     "SoftBinnedACE",
     "SoftBinnedECE",
     "SparseCategoricalFocalCrossentropy",
+    "UnifiedFocalLoss",
     "VarifocalLoss",
     "class_balanced_alpha",
     "get",

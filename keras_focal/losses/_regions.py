@@ -1,12 +1,13 @@
-"""Losses of regions, for `model.compile`: the focal Tversky loss."""
+"""Losses of regions, for `model.compile`: focal Tversky and unified focal loss."""
 
 import keras
-from keras import ops
 
 from keras_focal import functional
 from keras_focal._typing import DType, Tensor
+from keras_focal._validation.classes import check_one_class
 from keras_focal._validation.numbers import check_positive
 from keras_focal.functional._inputs.labels import Labels
+from keras_focal.functional.losses._regions import at_each, check_unified
 from keras_focal.losses._base import ClassificationLoss
 
 
@@ -104,10 +105,111 @@ class FocalTversky(ClassificationLoss):
             gamma=self.gamma,
             per_sample=self.per_sample,
         )
-        return _at_each(loss, logits)
+        return at_each(loss, logits)
 
 
-def _at_each(loss: Tensor, logits: Tensor) -> Tensor:
-    """Return a loss of a batch, or one of each sample, at every prediction."""
-    loss = ops.reshape(loss, (-1, *([1] * (len(logits.shape) - 2))))
-    return ops.broadcast_to(loss, ops.shape(logits)[:-1])
+@keras.saving.register_keras_serializable(package="keras_focal")
+class UnifiedFocalLoss(ClassificationLoss):
+    """Unified focal loss of segmentation: weight * focal loss + (1 - weight) * focal Tversky loss.
+
+    Both parts share `delta`, the weight of rare classes and of what is missed, and `gamma`. The
+    asymmetric form focuses the focal loss for the background alone, and the overlap for the other
+    classes alone, so that rare classes are never suppressed. See `functional.unified_focal_loss`
+    for the equations; `CompoundLoss` for parts with settings of their own.
+
+    Each prediction has its focal loss plus the overlap of its batch or image. Sample weights and
+    masks apply to both. With several replicas, each measures the overlap of its own part.
+
+    Args:
+        weight: Number in [0, 1], lambda in the source: 1 leaves the focal loss, 0 the Tversky loss.
+        delta: Number in (0, 1): weight of the classes other than `background`, which has
+            1 - delta, and of what is missed, where what is wrongly claimed has 1 - delta.
+        gamma: Number in [0, 1); 0 focuses nothing. It is an exponent of both parts, not the gamma
+            of focal loss that `GammaScheduler` changes.
+        form: "asymmetric" or "symmetric".
+        background: Id of the class of the background.
+        per_sample: Whether the overlap is measured for each image, as in the source, rather than
+            for the whole batch.
+        from_logits: Whether `y_pred` are logits (recommended) or probabilities.
+        ignore_class: None, or the class id of entries to leave out, as in Keras.
+        axis: The class axis of `y_pred`, and of `y_true` if it holds rows.
+        reduction: As in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the result, float32 by default. Computations use float32 or better.
+
+    Call arguments:
+        y_true: Class ids, shape (...) or (..., 1), or rows, shape (..., K), whose largest entry is
+            the true class. An id outside [0, K) raises a ValueError where it can be read, and gives
+            NaN otherwise.
+        y_pred: Shape (..., K), K >= 2.
+        sample_weight: As in `keras.losses.Loss`; also the weight of a prediction in the overlap.
+
+    Returns:
+        Loss >= 0, float32 (or float64).
+
+    Raises:
+        ValueError: If an argument is outside its range, or when called background is no class;
+            shapes do not match; float ids are not whole numbers (where the loss is called eagerly);
+            per_sample is asked for one prediction per sample.
+
+    Example:
+        >>> import keras_focal
+        >>> loss = keras_focal.losses.UnifiedFocalLoss(from_logits=True)
+        >>> round(float(loss([0, 1], [[0.0, 0.0], [0.0, 0.0]])), 4)
+        0.4548
+
+    Source:
+        Yeung et al., 2022, "Unified Focal loss: Generalising Dice and cross entropy-based losses to
+        handle class imbalanced medical image segmentation".
+    """
+
+    own_arguments = (
+        "weight",
+        "delta",
+        "gamma",
+        "form",
+        "background",
+        "per_sample",
+        "ignore_class",
+    )
+
+    def __init__(
+        self,
+        weight: float = 0.5,
+        delta: float = 0.6,
+        gamma: float = 0.5,
+        form: str = "asymmetric",
+        background: int = 0,
+        per_sample: bool = False,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "unified_focal_loss",
+        dtype: DType | None = None,
+    ):
+        super().__init__(
+            ignore_class=ignore_class,
+            from_logits=from_logits,
+            axis=axis,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
+        )
+        self.weight, self.delta, self.gamma = check_unified(weight, delta, gamma, form)
+        self.form = form
+        self.background = check_one_class("background", background)
+        self.per_sample = bool(per_sample)
+
+    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+        return functional.unified_focal_loss(
+            labels,
+            logits,
+            sample_weight=labels.weights,
+            weight=self.weight,
+            delta=self.delta,
+            gamma=self.gamma,
+            form=self.form,
+            background=self.background,
+            per_sample=self.per_sample,
+        )

@@ -22,12 +22,13 @@ IDS = {
     "focal + brier": functional.focal_calibration_loss,
     "mmce": functional.maximum_mean_calibration_error,
     "focal tversky": functional.focal_tversky_loss,
+    "unified focal": functional.unified_focal_loss,
     "linear": lambda labels, z: functional.linear_sparse_focal_crossentropy(
         z, np.eye(3, dtype="float32"), None, labels
     ),
     "gradient norm": functional.focal_gradient_norm,
 }
-OF_A_BATCH = ("mmce", "focal tversky")
+OF_A_BATCH = ("mmce", "focal tversky", "unified focal")
 ROWS = {
     "categorical": functional.categorical_focal_crossentropy,
     **{

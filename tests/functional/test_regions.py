@@ -151,3 +151,82 @@ def test_an_argument_that_is_not_positive_is_an_error(name, value):
 def test_one_prediction_per_sample_is_no_image():
     with pytest.raises(ValueError, match="`per_sample` must be False"):
         functional.focal_tversky_loss([0], [[0.0, 0.0]], per_sample=True)
+
+
+UNIFIED = [
+    {},
+    {"form": "symmetric"},
+    {"weight": 0.2, "delta": 0.8, "gamma": 0.25, "background": 1},
+    {"weight": 0.7, "delta": 0.3, "gamma": 0.75, "background": 1, "form": "symmetric"},
+]
+every_unified = pytest.mark.parametrize("arguments", UNIFIED, ids=str)
+
+
+@every_unified
+@pytest.mark.parametrize("scale", [0.5, 2.0, 12.0])
+def test_unified_value_is_that_of_the_equation(arguments, scale):
+    labels, logits = sample(scale=scale)
+    weights = np.random.default_rng(1).uniform(0.5, 2, 40).astype("float32")
+    for given in (None, weights):
+        loss = partial(functional.unified_focal_loss, sample_weight=given, **arguments)
+        found = to_numpy(as_usual(loss)(labels, logits))
+        expected = reference.unified_focal(labels, logits, given, **arguments)
+        np.testing.assert_allclose(found, expected, rtol=3e-6)
+
+
+@every_unified
+def test_unified_gradient_is_that_of_the_equation(arguments):
+    labels, logits = sample(8)
+    loss = partial(functional.unified_focal_loss, labels, **arguments)
+    _, gradient = value_and_gradient(loss, logits, compiled=BACKEND == "jax")
+    expected = np.zeros(logits.shape)
+    for index in np.ndindex(*logits.shape):
+        ends = []
+        for step in (1e-6, -1e-6):
+            moved = logits.astype("float64")
+            moved[index] += step
+            ends.append(reference.unified_focal(labels, moved, **arguments).sum())
+        expected[index] = (ends[0] - ends[1]) / 2e-6
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_unified_loss_is_a_focal_and_a_tversky_loss():
+    labels, logits = sample(48)
+    labels, logits = labels.reshape(3, 4, 4), logits.reshape(3, 4, 4, 4)
+    arguments = {"delta": 0.7, "gamma": 0.25, "form": "symmetric", "per_sample": True}
+    focal = functional.unified_focal_loss(labels, logits, weight=1.0, **arguments)
+    expected = functional.sparse_categorical_focal_crossentropy(
+        labels, logits, gamma=0.25, alpha=[0.3, 0.7, 0.7, 0.7]
+    )
+    np.testing.assert_allclose(to_numpy(focal), to_numpy(expected), rtol=1e-6)
+    overlap = functional.unified_focal_loss(labels, logits, weight=0.0, **arguments)
+    expected = functional.focal_tversky_loss(
+        labels, logits, alpha=0.7, beta=0.3, gamma=4 / 3, per_sample=True
+    )
+    expected = np.broadcast_to(to_numpy(expected)[:, None, None], (3, 4, 4))
+    np.testing.assert_allclose(to_numpy(overlap), expected, rtol=1e-6)
+
+
+def test_unified_loss_does_not_look_at_weight_zero():
+    labels, logits = sample()
+    expected = to_numpy(functional.unified_focal_loss(labels[2:], logits[2:]))
+    labels[:2], logits[:2] = 99, np.nan
+    weights = np.ones(40, "float32")
+    weights[:2] = 0.0
+    found = to_numpy(functional.unified_focal_loss(labels, logits, sample_weight=weights))
+    np.testing.assert_allclose(found[2:], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"weight": 1.5}, r"`weight` must be a number in \[0, 1\]"),
+        ({"delta": 1.0}, r"`delta` must be a number in \(0, 1\)"),
+        ({"gamma": 1.0}, r"`gamma` must be a number in \[0, 1\)"),
+        ({"form": "both"}, "`form` must be one of 'asymmetric', 'symmetric'"),
+        ({"background": 2}, "`background` must be a whole number >= 0 and < 2"),
+    ],
+)
+def test_a_setting_of_the_unified_loss_out_of_range_is_an_error(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        functional.unified_focal_loss([0], [[0.0, 0.0]], **arguments)

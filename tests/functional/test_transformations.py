@@ -41,6 +41,7 @@ LOSSES = {
     "focal + brier": (functional.focal_calibration_loss, IDS, True),
     "mmce": (functional.maximum_mean_calibration_error, IDS, False),
     "focal tversky": (functional.focal_tversky_loss, IDS, False),
+    "unified focal": (functional.unified_focal_loss, IDS, False),
     "linear": (linear, IDS, True),
     "mdca": (functional.mdca_penalty, IDS, False),
     "dca": (functional.dca_penalty, IDS, False),
@@ -49,7 +50,7 @@ LOSSES = {
     "acls": (lambda labels, z: functional.acls_penalty(z, margin=0.5), IDS, False),
     "cals": (lambda labels, z: functional.cals_penalty(z, margin=0.5), IDS, False),
 }
-OF_A_BATCH = {"focal tversky", "mmce", "mdca", "dca", "soft ece", "soft ace"}
+OF_A_BATCH = {"focal tversky", "unified focal", "mmce", "mdca", "dca", "soft ece", "soft ace"}
 every_loss = pytest.mark.parametrize("name", LOSSES)
 every_focal_loss = pytest.mark.parametrize("name", [n for n, row in LOSSES.items() if row[2]])
 on_jax = pytest.mark.skipif(BACKEND != "jax", reason="a transformation of JAX")

@@ -18,6 +18,7 @@ LOSSES = {
     "entropy": (losses.EntropyRegularizedCrossentropy, {"weight": 0.5}),
     "margin": (losses.MarginLabelSmoothingCrossentropy, {"margin": 1.0}),
     "focal tversky": (losses.FocalTversky, {}),
+    "unified focal": (losses.UnifiedFocalLoss, {}),
     "dual": (losses.DualFocalCrossentropy, {}),
     "poly": (losses.PolyLoss, {"gamma": 2.0}),
     "focal + brier": (losses.FocalCalibrationLoss, {"gamma": "FLSD-53"}),
@@ -31,7 +32,7 @@ AS_USUAL = BACKEND == "jax"
 every_loss = pytest.mark.parametrize("name", LOSSES)
 of_outputs = pytest.mark.parametrize("name", OF_OUTPUTS)
 # One number of the batch: no sample has a loss of its own.
-OF_A_BATCH = ("mmce", "mmce weighted", "focal tversky")
+OF_A_BATCH = ("mmce", "mmce weighted", "focal tversky", "unified focal")
 of_samples = pytest.mark.parametrize("name", [n for n in LOSSES if n not in OF_A_BATCH])
 
 
@@ -343,6 +344,8 @@ def test_a_weight_below_zero_is_an_error(cls, weight):
         (lambda: losses.AsymmetricLoss(gamma_neg=-1), r"`gamma_neg` must be a finite number >= 0"),
         (lambda: losses.VarifocalLoss(alpha=-1), r"`alpha` must be a finite number >= 0"),
         (lambda: losses.FocalTversky(gamma=0), r"`gamma` must be a finite number > 0"),
+        (lambda: losses.UnifiedFocalLoss(delta=0), r"`delta` must be a number in \(0, 1\)"),
+        (lambda: losses.UnifiedFocalLoss(background=-1), "`background` must be a whole number"),
         (lambda: losses.MMCELoss(form="squared"), r"`form` must be one of 'published'"),
         (lambda: losses.BrierLoss(ignore_class=1.5), r"`ignore_class` must be a whole number"),
         (lambda: losses.HardExampleMining("mse"), r"`loss` must be a `keras.losses.Loss` object"),

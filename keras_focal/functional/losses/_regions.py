@@ -1,6 +1,6 @@
 """Losses of regions: how far the predicted and the true pixels of each class overlap.
 
-docs/maths.md, equation L24. The sums over the pixels of a class are differentiated
+docs/maths.md, equations L24 and L25. The sums over the pixels of a class are differentiated
 automatically.
 """
 
@@ -8,10 +8,16 @@ import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
-from keras_focal._validation.numbers import check_positive
+from keras_focal._validation.choices import check_choice
+from keras_focal._validation.classes import check_one_class
+from keras_focal._validation.numbers import check_fraction, check_positive, check_real
 from keras_focal.functional._backend.precision import TINY
+from keras_focal.functional._inputs.gamma import Gamma
 from keras_focal.functional._stable.margin import chosen_class
 from keras_focal.functional.losses._batch import Batch
+from keras_focal.functional.losses._focal import sparse_categorical_focal_crossentropy
+
+FORMS = ("asymmetric", "symmetric")
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -70,19 +76,109 @@ def focal_tversky_loss(
     """
     rates = check_positive("alpha", alpha), check_positive("beta", beta)
     exponent = 1.0 / check_positive("gamma", gamma)
-    return _of_regions(labels, logits, sample_weight, rates, exponent, per_sample)
+    batch = Batch(labels, logits, sample_weight)
+    return _of_regions(batch, rates, [exponent] * batch.z.shape[-1], per_sample)
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+def unified_focal_loss(
+    labels: Tensor,
+    logits: Tensor,
+    *,
+    sample_weight: Tensor | None = None,
+    weight: float = 0.5,
+    delta: float = 0.6,
+    gamma: float = 0.5,
+    form: str = "asymmetric",
+    background: int = 0,
+    per_sample: bool = False,
+) -> Tensor:
+    """Return the unified focal loss of each prediction: a focal and a focal Tversky loss.
+
+    L = weight F + (1 - weight) T. F is the focal loss of the prediction with alpha = delta, or
+    1 - delta for the background. T is the mean over the classes with a label of (1 - TI_c)^e_c with
+    TI_c = TP / (TP + delta FN + (1 - delta) FP), as in `focal_tversky_loss`; it is one number for
+    the batch or the sample.
+
+    In the symmetric form F has the exponent gamma and e_c = 1 - gamma. In the asymmetric one F is
+    focused for the background alone and has exponent 0 for the other classes, and T has e_c = 1
+    for the background and 1 - gamma for the others: rare classes are not suppressed, but enhanced.
+
+    Args:
+        labels: Class ids, shape (...) or (..., 1), or rows, shape (..., K), whose largest entry is
+            the true class. An id outside [0, K) raises a ValueError where it can be read, and gives
+            NaN otherwise.
+        logits: Float tensor, shape (..., K), K >= 2.
+        sample_weight: None, or float tensor of the shape of `labels` as ids, >= 0: how much a
+            prediction counts in T, and whether it counts.
+        weight: Number in [0, 1], lambda in the source: 1 leaves the focal loss, 0 the Tversky loss.
+        delta: Number in (0, 1), the weight of rare classes, and of what is missed.
+        gamma: Number in [0, 1); 0 focuses nothing.
+        form: "asymmetric" or "symmetric".
+        background: Id of the class of the background.
+        per_sample: Whether T is one number for each sample of the batch, such as an image.
+
+    Returns:
+        Tensor of shape (...), >= 0; float32 also for half-precision logits. No reduction.
+
+    Raises:
+        ValueError: If an argument is outside its range; or per_sample is asked for logits with one
+            prediction per sample.
+
+    Numerics:
+        As for `focal_tversky_loss` and `sparse_categorical_focal_crossentropy`.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> loss = functional.unified_focal_loss([0, 1], [[0.0, 0.0], [0.0, 0.0]])
+        >>> [round(float(value), 4) for value in loss]
+        [0.3998, 0.5097]
+
+    Source:
+        Yeung et al., 2022, "Unified Focal loss: Generalising Dice and cross entropy-based losses to
+        handle class imbalanced medical image segmentation". The symmetric form is that of the
+        authors' code; the paper exchanges gamma and 1 - gamma there, which are equal by default.
+    """
+    weight, delta, gamma = check_unified(weight, delta, gamma, form)
+    batch = Batch(labels, logits, sample_weight)
+    num_classes = batch.z.shape[-1]
+    background = check_one_class("background", background, num_classes)
+    focusing: Gamma = gamma
+    exponents = [1.0 - gamma] * num_classes
+    if form == "asymmetric":
+        focusing = ops.where(batch.ids == background, gamma, 0.0)
+        exponents[background] = 1.0
+    alpha = [delta] * num_classes
+    alpha[background] = 1.0 - delta
+    focal = sparse_categorical_focal_crossentropy(
+        batch.labels, batch.z, gamma=focusing, alpha=alpha
+    )
+    overlap = _of_regions(batch, (delta, 1.0 - delta), exponents, per_sample)
+    return weight * focal + (1.0 - weight) * at_each(overlap, batch.z)
+
+
+def check_unified(
+    weight: float, delta: float, gamma: float, form: str
+) -> tuple[float, float, float]:
+    """Return weight, delta and gamma of the unified focal loss as floats within their ranges."""
+    fix = "1 leaves the focal loss alone, 0 the Tversky loss."
+    weight = check_real("weight", weight, "a number in [0, 1]", lambda x: 0 <= x <= 1, fix)
+    fix = "It weighs rare classes, 1 - delta the background: 0.6 is usual."
+    delta = check_real("delta", delta, "a number in (0, 1)", lambda x: 0 < x < 1, fix)
+    check_choice("form", form, FORMS)
+    return weight, delta, check_fraction("gamma", gamma, "0 focuses nothing, 0.5 is usual.")
+
+
+def at_each(loss: Tensor, logits: Tensor) -> Tensor:
+    """Return a loss of a batch, or one of each sample, at every prediction."""
+    loss = ops.reshape(loss, (-1, *([1] * (len(logits.shape) - 2))))
+    return ops.broadcast_to(loss, ops.shape(logits)[:-1])
 
 
 def _of_regions(
-    labels: Tensor,
-    logits: Tensor,
-    sample_weight: Tensor | None,
-    rates: tuple[float, float],
-    exponent: Tensor,
-    per_sample: bool,
+    batch: Batch, rates: tuple[float, float], exponents: list[float], per_sample: bool
 ) -> Tensor:
-    """Return the mean of (1 - TI_c)^exponent over the classes with a label, exponent by class."""
-    batch = Batch(labels, logits, sample_weight)
+    """Return the mean of (1 - TI_c)^exponents_c over the classes with a label."""
     shape, num_classes = ops.shape(batch.z), batch.z.shape[-1]
     if per_sample and len(shape) < 3:
         raise ValueError(
@@ -106,9 +202,10 @@ def _of_regions(
     )
     error = rates[0] * missed + rates[1] * wrong
     gap = ops.divide_no_nan(error, found + error)
+    powers = ops.convert_to_tensor(exponents, dtype=gap.dtype)
     # Not "above TINY", so that NaN stays NaN.
     vanished = gap < TINY
-    focused = ops.where(vanished, 0.0, ops.power(ops.where(vanished, 1.0, gap), exponent))
+    focused = ops.where(vanished, 0.0, ops.power(ops.where(vanished, 1.0, gap), powers))
     has_label = ops.cast(number > 0, gap.dtype)
     value = ops.divide_no_nan(ops.sum(has_label * focused, axis=-1), ops.sum(has_label, axis=-1))
     # NaN of an invalid label or weight belongs to no class.
