@@ -267,6 +267,14 @@ def check_loss(name: str, loss: Any) -> keras.losses.Loss:
     return loss
 
 
+def no_values(loss: keras.losses.Loss) -> ValueError:
+    """Return the error of a loss that has no value for each prediction, inside another loss."""
+    return ValueError(
+        f"`loss` must have a value for each prediction. Received: {loss!r}, which is a number of "
+        "the batch. Wrap its parts instead."
+    )
+
+
 def within(values: Any) -> list[keras.losses.Loss]:
     """Return the losses in a structure, and those in their attributes, each once."""
     found: dict[int, keras.losses.Loss] = {}

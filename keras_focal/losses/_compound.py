@@ -10,7 +10,7 @@ from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_at_least, check_that
 from keras_focal._validation.shapes import check_same_shape
 from keras_focal.functional._inputs.weights import ones_and_mask
-from keras_focal.losses._base import check_loss, within
+from keras_focal.losses._base import check_loss, no_values, within
 
 OF_REGIONS = (keras.losses.Dice, keras.losses.Tversky)
 """Keras's losses of probabilities that give one number for all predictions along `axis`."""
@@ -96,10 +96,7 @@ class CompoundLoss(keras.losses.Loss):
             return sum(weight * ops.cast(part, self.dtype) for weight, part in weighted)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        raise ValueError(
-            f"`loss` must have a value for each prediction. Received: {self!r}, whose parts are "
-            "reduced one by one. Wrap its parts instead."
-        )
+        raise no_values(self)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -8,7 +8,7 @@ from keras import ops
 from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_that
 from keras_focal._validation.shapes import check_same_shape
-from keras_focal.losses._base import OF_OUTPUTS, check_loss, measured
+from keras_focal.losses._base import OF_OUTPUTS, check_loss, measured, no_values
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -84,7 +84,7 @@ class NormalizedByPositives(keras.losses.Loss):
             return weighting.reduced(values, self.reduction, self.dtype)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        return self.base.call(y_true, y_pred)
+        raise no_values(self)
 
     def get_config(self) -> dict[str, Any]:
         return {

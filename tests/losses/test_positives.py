@@ -115,6 +115,12 @@ def test_a_loss_with_a_background_class_is_an_error(base):
         losses.NormalizedByPositives(base)
 
 
+def test_it_has_no_values_for_another_loss_to_choose_from():
+    loss = losses.HardExampleMining(losses.NormalizedByPositives(focal()))
+    with pytest.raises(ValueError, match="Wrap its parts instead"):
+        loss(TARGETS, LOGITS)
+
+
 @pytest.mark.skipif(BACKEND == "torch", reason="torch compiles nothing here")
 def test_a_weight_that_is_none_is_nan_inside_a_compiled_step():
     from backends import compiled_call
