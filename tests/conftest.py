@@ -4,6 +4,8 @@ import atexit
 import os
 import shutil
 import tempfile
+import zlib
+from collections import defaultdict
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -39,6 +41,7 @@ if BACKEND == "tensorflow":
 
 def pytest_addoption(parser):
     parser.addoption("--nightly", action="store_true", help="also run the tests that take long")
+    parser.addoption("--cases", type=int, help="run at most so many cases of each test")
 
 
 def pytest_configure(config):
@@ -46,10 +49,24 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
+    if most := config.getoption("--cases"):
+        cases = defaultdict(list)
+        for item in items:
+            cases[item.nodeid.partition("[")[0]].append(item)
+        kept = {item for name, of_name in cases.items() for item in spread(of_name, name, most)}
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = [item for item in items if item in kept]
     if not config.getoption("--nightly"):
         for item in items:
             if "nightly" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="takes long: run with --nightly"))
+
+
+def spread(cases, name, most):
+    """Return some cases, as far apart as they can be; of two tests with the same cases others."""
+    number = min(most, len(cases))
+    first = zlib.crc32(name.encode()) % len(cases)
+    return [cases[(first + i * len(cases) // number) % len(cases)] for i in range(number)]
 
 
 @pytest.fixture(autouse=True)
