@@ -108,7 +108,7 @@ def test_a_schedule_finds_the_gamma_of_the_base():
 
 
 @pytest.mark.parametrize(
-    "base", [losses.BrierLoss(), keras.losses.CategoricalCrossentropy()], ids=repr
+    "base", [losses.BrierLoss(), keras.losses.CategoricalCrossentropy()], ids=["ours", "of Keras"]
 )
 def test_a_loss_with_a_background_class_is_an_error(base):
     with pytest.raises(ValueError, match="`base` must be a loss of independent outputs"):
