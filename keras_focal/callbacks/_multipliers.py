@@ -100,8 +100,24 @@ class ClassMultipliers(Recorder):
         if self._file is not None and self.rows:
             last = self.rows[-1]
             self._penalty.assign(last["multipliers"], last["rho"])
+            if last["epoch"] == epoch - 2:
+                # The run was killed between the backup of an epoch and its row.
+                self._update(epoch - 1)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._update(epoch)
+        self._write()
+        multipliers = self._penalty.multipliers
+        add_to_logs(
+            logs,
+            multiplier_mean=float(np.mean(multipliers)),
+            multiplier_max=float(np.max(multipliers)),
+            rho=self._penalty.rho,
+        )
+        super().on_epoch_end(epoch, logs)
+
+    def _update(self, epoch: int) -> None:
+        """Set the multipliers from the weights at the end of an epoch, and add its row."""
         excess = self._logits_behind() / self._penalty.margin - 1.0
         multipliers, rho = np.asarray(self._penalty.multipliers), self._penalty.rho
         slope = np.maximum(multipliers + rho * excess, 0.0)
@@ -120,14 +136,6 @@ class ClassMultipliers(Recorder):
                 "penalty": penalty,
             }
         )
-        self._write()
-        add_to_logs(
-            logs,
-            multiplier_mean=float(multipliers.mean()),
-            multiplier_max=float(multipliers.max()),
-            rho=rho,
-        )
-        super().on_epoch_end(epoch, logs)
 
     def _formatted(self) -> str:
         return json.dumps(self.rows)

@@ -102,6 +102,21 @@ def test_run_that_resumes_reads_the_multipliers_of_its_record(tmp_path):
     assert [row["epoch"] for row in callback.rows] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("run_eagerly", [True, False])
+def test_run_killed_between_a_backup_and_its_row_goes_on_as_if_it_had_not_been(
+    tmp_path, run_eagerly
+):
+    unbroken, resumed = (losses.CALS(3, margin=4.0) for _ in range(2))
+    fit(identity_model(unbroken), ClassMultipliers(X, directory=tmp_path), epochs=4)
+    record = tmp_path / "class_multipliers.json"
+    record.write_text(json.dumps(json.loads(record.read_text())[:2]))
+    # The weights, which do not change here, are those of the end of the third epoch.
+    callback = ClassMultipliers(X, directory=tmp_path)
+    fit(identity_model(resumed, run_eagerly=run_eagerly), callback, epochs=4, initial_epoch=3)
+    np.testing.assert_allclose(resumed.multipliers, unbroken.multipliers, rtol=1e-6)
+    assert [row["epoch"] for row in json.loads(record.read_text())] == [0, 1, 2, 3]
+
+
 def test_run_that_resumes_without_a_record_warns(tmp_path):
     callback = ClassMultipliers(X, directory=tmp_path)
     callback.set_model(identity_model(losses.CALS(3)))
