@@ -1,0 +1,35 @@
+"""Examples are run as programs are, in the process of the test."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """Import an example by its name, as it is when `python examples/NAME.py` runs it."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+
+    def imported(name):
+        for sibling in EXAMPLES.glob("*.py"):
+            monkeypatch.delitem(sys.modules, sibling.stem, raising=False)
+        return importlib.import_module(name)
+
+    return imported
+
+
+@pytest.fixture
+def run_example(example, monkeypatch):
+    """Run an example with arguments, and return its module."""
+
+    def run(name, *arguments):
+        module = example(name)
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        module.main()
+        return module
+
+    return run
