@@ -24,8 +24,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from rich import box
 from paper.files import DamagedFileError, read_json, write_json
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -153,11 +153,9 @@ class Study:
             figures = settings[name](seed)
             seconds = time.perf_counter() - begin
             runs.append({"setting": name, "seed": seed, "seconds": seconds, **figures})
+            arguments.out.mkdir(parents=True, exist_ok=True)
             write_json(file, {"made_with": made_with, "runs": runs})
-            shown = ", ".join(
-                f"{f.heading} {f.mean(self._of([runs[-1]], f))}" for f in self.figures
-            )
-            print(f"  {shown} ({seconds:.0f} s)", flush=True)
+            print(f"  {self._line(runs[-1])} ({seconds:.0f} s)", flush=True)
         return [run for run in runs if run["setting"] in settings and run["seed"] in seeds]
 
     def report(
