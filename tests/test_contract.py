@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -559,59 +560,70 @@ FRESH_PROCESS = """
 import json, sys
 import keras, numpy as np
 import keras_focal
-for name in sys.argv[1:]:
+for line in sys.stdin:
+    name = line.strip()
     arrays = np.load(name + ".npz")
     model = keras.saving.load_model(name + ".keras")
     model.run_eagerly = keras.backend.backend() != "jax"
     values = model.evaluate(arrays["x"], arrays["y"], verbose=0, return_dict=True)
-    print("RESULT", json.dumps({key: float(value) for key, value in values.items()}))
+    result = json.dumps({key: float(value) for key, value in values.items()})
+    print("RESULT", result, flush=True)
 """
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory) -> dict[str, Saved]:
-    """Save a model of every case, and evaluate all of them in one process that loads them."""
+def fresh_process():
+    """A process that loads the models it is told, and has made none of them."""
+    environment = {
+        "KERAS_BACKEND": BACKEND,
+        "PYTHONPATH": str(Path(keras_focal.__file__).parents[1]),
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", FRESH_PROCESS],
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+
+        def evaluated_there(name: str) -> dict[str, float]:
+            print(name, file=process.stdin, flush=True)
+            result = next((line for line in process.stdout if line.startswith("RESULT ")), None)
+            assert result is not None, f"the process ended at {name}"
+            return json.loads(result.removeprefix("RESULT "))
+
+        yield evaluated_there
+        process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, fresh_process) -> Callable[[Case], Saved]:
+    """Save the model of a case, and evaluate it here before and in a process that loads it."""
     folder = tmp_path_factory.mktemp("saved")
-    before, paths = {}, {}
-    for number, case in enumerate(CASES):
+
+    @cache
+    def of(name: str) -> Saved:
+        number, case = next((i, case) for i, case in enumerate(CASES) if str(case) == name)
         # Eagerly: what is saved is the matter here, and 40 steps take a minute to compile.
         model = compiled(case, run_eagerly=True)
-        before[str(case)] = evaluated(model, labels_of(case))
-        paths[str(case)] = folder / str(number)
-        np.savez(f"{paths[str(case)]}.npz", x=LOGITS, y=labels_of(case))
-        model.save(f"{paths[str(case)]}.keras")
-    done = subprocess.run(
-        [sys.executable, "-c", FRESH_PROCESS, *map(str, paths.values())],
-        env={
-            **os.environ,
-            "KERAS_BACKEND": BACKEND,
-            "PYTHONPATH": str(Path(keras_focal.__file__).parents[1]),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    fresh = [
-        json.loads(line.removeprefix("RESULT "))
-        for line in done.stdout.splitlines()
-        if line.startswith("RESULT ")
-    ]
-    return {
-        name: Saved(Path(f"{paths[name]}.keras"), before[name], values)
-        for name, values in zip(paths, fresh, strict=True)
-    }
+        before = evaluated(model, labels_of(case))
+        path = folder / str(number)
+        np.savez(f"{path}.npz", x=LOGITS, y=labels_of(case))
+        model.save(f"{path}.keras")
+        return Saved(Path(f"{path}.keras"), before, fresh_process(str(path)))
+
+    return lambda case: of(str(case))
 
 
 @every_class
 def test_saved_model_evaluates_the_same_in_this_process(case, saved):
-    here = saved[str(case)]
+    here = saved(case)
     assert evaluated(keras.saving.load_model(here.path), labels_of(case)) == here.before
 
 
 @every_class
 def test_saved_model_evaluates_the_same_in_a_fresh_process(case, saved):
-    here = saved[str(case)]
+    here = saved(case)
     assert here.fresh == pytest.approx(here.before, rel=1e-6)
     assert here.before["loss"] > 0
 
@@ -653,9 +665,9 @@ def test_result_under_xla_equals_the_eager_one(case):
 
 @every_class
 def test_model_evaluated_eagerly_equals_the_compiled_one(case, saved):
-    model = keras.saving.load_model(saved[str(case)].path)
+    model = keras.saving.load_model(saved(case).path)
     model.run_eagerly = True
-    assert evaluated(model, labels_of(case)) == pytest.approx(saved[str(case)].before, rel=1e-6)
+    assert evaluated(model, labels_of(case)) == pytest.approx(saved(case).before, rel=1e-6)
 
 
 # --- dtypes
