@@ -3,11 +3,9 @@
 A new class needs a line in `CASES` and gets all the tests below.
 """
 
-import copy
 import inspect
 import json
 import os
-import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +20,8 @@ import pytest
 from keras import ops
 
 import keras_focal
-from keras_focal import gammas, layers, losses, metrics
+from keras_focal import gammas, layers, losses, metrics, testing
+from keras_focal.testing._subjects import LossSubject, MapSubject, MetricSubject
 
 BACKEND = keras.backend.backend()
 
@@ -41,8 +40,6 @@ class Case:
     arguments: dict[str, Any]
     labels: np.ndarray | None = None
     label: str = ""
-    # Of results near 0 that are differences of larger numbers.
-    atol: float = 0.0
 
     def build(self, **more) -> Any:
         return self.cls(**self.arguments, **more)
@@ -302,7 +299,6 @@ CASES = [
     Case(
         layers.StructuredVectorScaling,
         {"temperature": 2.0, "scale": [0.5, 2.0, 1.5], "bias": [0.25, 0.0, -1.0]},
-        atol=1e-7,
     ),
     Case(
         layers.StructuredMatrixScaling,
@@ -376,12 +372,6 @@ BASES = {
 TESTED = {case.cls for case in CASES} | {type(penalty) for penalty in PENALTIES}
 
 every_class = pytest.mark.parametrize("case", CASES, ids=str)
-every_loss = pytest.mark.parametrize(
-    "case", [case for case in CASES if issubclass(case.cls, keras.losses.Loss)], ids=str
-)
-every_metric = pytest.mark.parametrize(
-    "case", [case for case in CASES if issubclass(case.cls, metrics.PredictionMetric)], ids=str
-)
 
 
 def apply(obj: Any, case: Case, x: Any = LOGITS) -> Any:
@@ -475,40 +465,46 @@ def test_config_holds_every_argument(case):
             assert stored == value
 
 
-@every_class
-def test_config_is_plain_json(case):
-    config = case.build().get_config()
-    config.pop("dtype", None)  # Keras itself puts a policy object into a layer's config
-    assert json.loads(json.dumps(config)) == config
+class OtherSubject(LossSubject):
+    """A rule or a state. It is saved as part of a loss or of a model, not by itself."""
+
+    def value(self, obj, y_true, y_pred, sample_weight=None):
+        if isinstance(obj, gammas.HeldState):
+            return ops.concatenate([ops.ravel(obj.read(name)) for name in ("gamma", "edges")])
+        return obj(ops.softmax(y_pred))
 
 
-@every_class
-def test_config_round_trip_gives_an_equal_object(case):
-    original = case.build()
-    copied = case.cls.from_config(original.get_config())
-    assert type(copied) is case.cls
-    assert copied.get_config() == original.get_config()
-    np.testing.assert_array_equal(result(copied, case), result(original, case))
+OF_ALL = testing.LOSS_CHECKS.keys() & testing.METRIC_CHECKS.keys() & testing.MAP_CHECKS.keys()
+OF_OTHERS = OF_ALL - {"saved_model_evaluates_the_same"}
+KINDS = [
+    (keras.losses.Loss, LossSubject, testing.LOSS_CHECKS),
+    (metrics.PredictionMetric, MetricSubject, testing.METRIC_CHECKS),
+    (keras.layers.Layer, MapSubject, testing.MAP_CHECKS),
+    (object, OtherSubject, {name: testing.LOSS_CHECKS[name] for name in sorted(OF_OTHERS)}),
+]
+FAILURES = {
+    ("Calibrated with ACLS", "gradient_is_the_slope"): "two logits of the sample are equal",
+    ("Calibrated with SoftBinnedACE", "gradient_is_the_slope"): "its edges count as constants",
+    ("LogitNorm", "invalid_labels_are_never_silent"): "labels do not matter to it",
+}
 
 
-@every_class
-def test_keras_serialization_gives_an_equal_object_without_custom_objects(case):
-    original = case.build()
-    text = json.dumps(keras.saving.serialize_keras_object(original))
-    copied = keras.saving.deserialize_keras_object(json.loads(text))
-    assert type(copied) is case.cls
-    assert copied.get_config() == original.get_config()
-    np.testing.assert_array_equal(result(copied, case), result(original, case))
+def checked():
+    """Return every check of every class, those that fail marked."""
+    for case in CASES:
+        _, subject, checks = next(kind for kind in KINDS if issubclass(case.cls, kind[0]))
+        for name, check in checks.items():
+            reason = FAILURES.get((str(case), name))
+            marks = [pytest.mark.xfail(strict=True, reason=reason)] if reason else []
+            yield pytest.param(case, subject, check, id=f"{name}-{case}", marks=marks)
 
 
-@every_class
-@pytest.mark.parametrize("copier", [copy.deepcopy, lambda obj: pickle.loads(pickle.dumps(obj))])
-def test_deep_copy_and_pickle_give_an_equal_object(case, copier):
-    original = case.build()
-    copied = copier(original)
-    assert copied is not original
-    assert copied.get_config() == original.get_config()
-    np.testing.assert_array_equal(result(copied, case), result(original, case))
+@pytest.mark.parametrize(("case", "subject", "check"), checked())
+def test_class_passes_the_public_checks(case, subject, check):
+    obj = case.build()
+    takes_probabilities = getattr(obj, "inputs", "logits") == "probabilities"
+    x = ops.convert_to_numpy(ops.softmax(LOGITS)) if takes_probabilities else LOGITS
+    check(subject(obj, case.labels, x))
 
 
 # --- saved models
@@ -616,99 +612,13 @@ def saved(tmp_path_factory, fresh_process) -> Callable[[Case], Saved]:
 
 
 @every_class
-def test_saved_model_evaluates_the_same_in_this_process(case, saved):
-    here = saved(case)
-    assert evaluated(keras.saving.load_model(here.path), labels_of(case)) == here.before
-
-
-@every_class
 def test_saved_model_evaluates_the_same_in_a_fresh_process(case, saved):
     here = saved(case)
     assert here.fresh == pytest.approx(here.before, rel=1e-6)
     assert here.before["loss"] > 0
 
 
-# --- compiled and eager
-
-
-def in_xla(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    if BACKEND == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(tf.autograph.experimental.do_not_convert(function), jit_compile=True)
-    if BACKEND == "jax":
-        import jax
-
-        return jax.jit(function)
-    return pytest.skip("torch runs eagerly: Keras offers no XLA there")
-
-
-@every_class
-def test_result_under_xla_equals_the_eager_one(case):
-    expected = result(case.build(), case)
-    obj = case.build()
-    is_stateful = isinstance(obj, keras.metrics.Metric)
-
-    def stateless(x):
-        state = obj.stateless_update_state(obj.metrics_state, case.labels, x)
-        return obj.stateless_result(state)
-
-    if is_stateful and BACKEND == "jax":
-        obj.metrics_state = [variable.value for variable in obj.variables]
-        function = in_xla(stateless)
-    else:
-        function = in_xla(lambda x: apply(obj, case, x))
-    np.testing.assert_allclose(
-        as_array(function(ops.convert_to_tensor(LOGITS))), expected, rtol=1e-6, atol=case.atol
-    )
-
-
-@every_class
-def test_model_evaluated_eagerly_equals_the_compiled_one(case, saved):
-    model = keras.saving.load_model(saved(case).path)
-    model.run_eagerly = True
-    assert evaluated(model, labels_of(case)) == pytest.approx(saved(case).before, rel=1e-6)
-
-
 # --- dtypes
-
-
-@every_loss
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "mixed_bfloat16", "float32"])
-def test_loss_of_a_half_dtype_is_the_float32_one_rounded(case, dtype):
-    loss = case.build(dtype=dtype)
-    value = apply(loss, case)
-    assert keras.backend.standardize_dtype(value.dtype) == dtype.removeprefix("mixed_")
-    exact = ops.cast(apply(case.build(), case), value.dtype)
-    np.testing.assert_array_equal(as_array(value), as_array(exact))
-
-
-@every_metric
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "mixed_bfloat16", "float32"])
-def test_metric_of_a_half_dtype_computes_in_float32(case, dtype):
-    metric = case.build(dtype=dtype)
-    assert metric.dtype == "float32"
-    np.testing.assert_array_equal(result(metric, case), result(case.build(), case))
-
-
-@pytest.mark.skipif(BACKEND == "jax", reason="JAX keeps float64 off by default")
-@every_loss
-def test_float64_loss_is_the_float32_one_in_float64(case):
-    # Unreduced: the mean of Keras's own losses is float32 on torch.
-    is_reducible = "reduction" in inspect.signature(case.cls).parameters
-    arguments = {**case.arguments, **({"reduction": None} if is_reducible else {})}
-    value = apply(case.cls(**arguments, dtype="float64"), case)
-    assert keras.backend.standardize_dtype(value.dtype) == "float64"
-    np.testing.assert_allclose(as_array(value), result(case.cls(**arguments), case), rtol=3e-6)
-
-
-@pytest.mark.skipif(BACKEND == "jax", reason="JAX keeps float64 off by default")
-@every_metric
-def test_float64_metric_gives_a_float64_result(case):
-    value = apply(case.build(dtype="float64"), case)
-    for part in value.values() if isinstance(value, dict) else [value]:
-        assert keras.backend.standardize_dtype(part.dtype) == "float64"
-    np.testing.assert_allclose(as_array(value), result(case.build(), case), rtol=1e-6)
 
 
 @every_class
@@ -784,16 +694,6 @@ def test_half_precision_model_measures_its_predictions_with_every_metric(policy)
         expected = expected if isinstance(expected, dict) else {metric.name: expected}
         for name, value in expected.items():
             assert values[name] == pytest.approx(float(value), rel=1e-6)
-
-
-@every_loss
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_logits_give_the_float32_loss_of_their_values(case, dtype):
-    half = ops.cast(LOGITS, dtype)
-    exact = ops.cast(half, "float32")
-    value = case.build()(case.labels, half)
-    assert keras.backend.standardize_dtype(value.dtype) == "float32"
-    np.testing.assert_array_equal(as_array(value), as_array(case.build()(case.labels, exact)))
 
 
 @pytest.fixture
