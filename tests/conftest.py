@@ -41,7 +41,9 @@ if BACKEND == "tensorflow":
 
 def pytest_addoption(parser):
     parser.addoption("--nightly", action="store_true", help="also run the tests that take long")
-    parser.addoption("--cases", type=int, help="run at most so many cases of each test")
+    parser.addoption(
+        "--cases", type=int, help="run at most so many cases of each test, and of each check of one"
+    )
 
 
 def pytest_configure(config):
@@ -52,7 +54,8 @@ def pytest_collection_modifyitems(config, items):
     if most := config.getoption("--cases"):
         cases = defaultdict(list)
         for item in items:
-            cases[item.nodeid.partition("[")[0]].append(item)
+            check = item.callspec.params.get("check", "") if hasattr(item, "callspec") else ""
+            cases[f"{item.nodeid.partition('[')[0]} {check}"].append(item)
         kept = {item for name, of_name in cases.items() for item in spread(of_name, name, most)}
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = [item for item in items if item in kept]
