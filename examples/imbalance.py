@@ -247,7 +247,7 @@ def verdict(runs: list[Run]) -> str:
             best.append(
                 f"{figure.heading.removesuffix(' %')} {winner.removeprefix(data + SEPARATOR)}"
             )
-        lines.append(f"**{data}**. The best mean has, in {'; in '.join(best)}.")
+        lines.append(f"**{data}.** Best by the mean: {'; '.join(best)}.")
         for name in ("focal", "focal, balanced"):
             gains = {
                 f.heading.removesuffix(" %"): STUDY.gain(runs, data + SEPARATOR + name, f)
