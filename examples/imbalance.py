@@ -98,9 +98,9 @@ def tasks(folder: Path | None) -> dict[str, Task]:
         "Breast cancer": Task(cancers, scale, (0,), train=200, held_out=50, test=110),
     }
     if folder is not None:
-        words = partial(TfidfVectorizer, max_features=2000, sublinear_tf=True, stop_words="english")
-        articles = partial(newsgroups, folder)
-        found["20 Newsgroups"] = Task(articles, words, odd, train=200, held_out=50, test=150)
+        words = {"max_features": 2000, "sublinear_tf": True, "stop_words": "english"}
+        tf_idf, articles = partial(TfidfVectorizer, **words), newsgroups(folder)
+        found["20 Newsgroups"] = Task(lambda: articles, tf_idf, odd, 200, held_out=50, test=150)
     return found
 
 
@@ -165,7 +165,7 @@ def compiled(width: int, counts: np.ndarray, remedy: dict[str, Any]) -> tuple:
     )
     trainer = network
     if "shift" in remedy:
-        trainer = keras.Model(network.inputs, network.outputs[0] + remedy["shift"])
+        trainer = keras.Model(network.inputs[0], network.outputs[0] + remedy["shift"])
     loss = remedy.get("loss", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     trainer.compile(keras.optimizers.Adam(1e-3), loss)
     return network, trainer

@@ -1,6 +1,8 @@
 """Examples are run as programs are, in the process of the test."""
 
+import gzip
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -33,3 +35,15 @@ def run_example(example, monkeypatch):
         return module
 
     return run
+
+
+@pytest.fixture
+def written():
+    """Write articles as the file of 20 Newsgroups that the examples read."""
+
+    def write(folder, articles):
+        file = folder / "newsgroups20_original_19997.jsonl.gz"
+        with gzip.open(file, "wt", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(article) + "\n" for article in articles)
+
+    return write
