@@ -26,11 +26,11 @@ def example(monkeypatch):
 
 @pytest.fixture
 def run_example(example, monkeypatch):
-    """Run an example with arguments, and return its module."""
+    """Run an example, by its name or as a module, with arguments, and return its module."""
 
     def run(name, *arguments):
-        module = example(name)
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        module = example(name) if isinstance(name, str) else name
+        monkeypatch.setattr(sys, "argv", [module.__file__, *map(str, arguments)])
         module.main()
         return module
 

@@ -1,7 +1,6 @@
 """Rare classes: thinning keeps its ratio, remedies do what they say, the page follows the runs."""
 
 import json
-import sys
 
 import keras
 import numpy as np
@@ -78,15 +77,14 @@ def test_figures_of_weighted_rows_are_those_of_repeated_rows(imbalance, rng):
         assert found[name] == pytest.approx(repeated[name], rel=1e-5)
 
 
-def test_it_compares_remedies_on_digits(imbalance, monkeypatch, tmp_path, capsys):
+def test_it_compares_remedies_on_digits(imbalance, run_example, monkeypatch, tmp_path, capsys):
     kept = ("cross-entropy", "SMOTE", "focal, balanced")
     every = imbalance.remedies
     monkeypatch.setattr(imbalance, "remedies", lambda *a: {name: every(*a)[name] for name in kept})
     digits = imbalance.tasks(None)["Digits"]
     monkeypatch.setattr(imbalance, "tasks", lambda folder: {"Digits": digits})
     monkeypatch.setattr(imbalance, "step_ratio", lambda *a: 1.0)
-    monkeypatch.setattr(sys, "argv", ["imbalance.py", "--quick", "--out", str(tmp_path)])
-    imbalance.main()
+    run_example(imbalance, "--quick", "--out", tmp_path)
     runs = json.loads((tmp_path / "runs.json").read_text())["runs"]
     assert [run["setting"] for run in runs] == [f"Digits: {name}" for name in kept]
     for run in runs:

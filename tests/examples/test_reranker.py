@@ -34,7 +34,11 @@ def test_no_article_of_the_thread_is_taken_for_irrelevant(reranker, rng):
     assert (groups[found[: reranker.CANDIDATES // 2]] == "a").all()
 
 
-def test_it_ranks_articles_by_what_they_share_with_the_subject(run_example, written, tmp_path, rng):
+def test_it_ranks_articles_by_what_they_share_with_the_subject(
+    reranker, run_example, written, tmp_path, rng, monkeypatch
+):
+    kept = {name: reranker.LOSSES[name] for name in ("focal", "pairwise")}
+    monkeypatch.setattr(reranker, "LOSSES", kept)
     names = rng.permutation([f"{a}{b}{c}" for a in "abcdefgh" for b in "ijklmn" for c in "opqrst"])
     articles = [
         {
@@ -47,12 +51,11 @@ def test_it_ranks_articles_by_what_they_share_with_the_subject(run_example, writ
     ]
     written(tmp_path, articles)
     out = tmp_path / "out"
-    module = run_example("reranker", "--quick", "--data-dir", tmp_path, "--out", out)
+    run_example(reranker, "--quick", "--data-dir", tmp_path, "--out", out)
     runs = json.loads((out / "runs.json").read_text())["runs"]
-    assert [run["setting"] for run in runs] == list(module.LOSSES)
-    by_chance = 2 / 30 * 10 / 2
+    assert [run["setting"] for run in runs] == list(kept)
     for run in runs:
-        assert run["ndcg"] > by_chance
+        assert run["ndcg"] > 0.4
         assert run["nll_platt"] < 0.3
         assert 0 <= run["ece_platt"] < 0.1
     assert (out / "reranker.png").stat().st_size > 10_000

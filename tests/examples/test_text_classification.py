@@ -1,7 +1,6 @@
 """Rare topics: the exported model takes strings, and the page follows from the runs."""
 
 import json
-import sys
 
 import backends
 import numpy as np
@@ -18,7 +17,7 @@ def study(example):
 
 
 def test_it_serves_strings_and_measures_rare_topics(
-    example, written, tmp_path, rng, capfd, monkeypatch
+    example, run_example, written, tmp_path, rng, capfd, monkeypatch
 ):
     kept = ("cross-entropy", "class-balanced")
     topics, words = rng.integers(0, 4, 600), rng.integers(0, 9, (600, 2))
@@ -32,9 +31,7 @@ def test_it_serves_strings_and_measures_rare_topics(
     out = tmp_path / "out"
     module = example("text_classification")
     monkeypatch.setattr(module, "SETTINGS", kept)
-    options = ["--quick", "--data-dir", str(tmp_path), "--out", str(out)]
-    monkeypatch.setattr(sys, "argv", ["text_classification.py", *options])
-    module.main()
+    run_example(module, "--quick", "--data-dir", tmp_path, "--out", out)
     runs = json.loads((out / "runs.json").read_text())["runs"]
     assert [run["setting"] for run in runs] == list(kept)
     for run in runs:
