@@ -8,9 +8,13 @@ from study import SEPARATOR, Figure, Run, Study, data_sets
 
 
 def draw_dots(study: Study, runs: list[Run], file: Path, x: Figure, y: Figure) -> None:
-    """Draw the means of two figures, with bars of one standard deviation, for each data set."""
+    """Draw the means of two figures, with bars of one standard deviation, for each data set.
+
+    `y` has a logarithmic scale.
+    """
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogFormatter
 
     sets = data_sets(runs)
     figure, rows = plt.subplots(
@@ -31,7 +35,9 @@ def draw_dots(study: Study, runs: list[Run], file: Path, x: Figure, y: Figure) -
                 capsize=2,
                 elinewidth=0.8,
             )
-        ax.set(xlabel=x.heading, ylabel=y.heading, title=data or None)
+        ax.set(xlabel=x.heading, ylabel=y.heading, title=data or None, yscale="log")
+        ax.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False))
+        ax.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
         ax.grid(alpha=0.3)
     figure.legend(
         *rows[0, 0].get_legend_handles_labels(), loc="outside right center", frameon=False
