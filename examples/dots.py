@@ -14,7 +14,6 @@ def draw_dots(study: Study, runs: list[Run], file: Path, x: Figure, y: Figure) -
     """
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
-    from matplotlib.ticker import LogFormatter
 
     sets = data_sets(runs)
     figure, rows = plt.subplots(
@@ -36,8 +35,9 @@ def draw_dots(study: Study, runs: list[Run], file: Path, x: Figure, y: Figure) -
                 elinewidth=0.8,
             )
         ax.set(xlabel=x.heading, ylabel=y.heading, title=data or None, yscale="log")
-        ax.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False))
-        ax.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+        ax.yaxis.set_major_formatter("{x:.3g}")
+        ax.yaxis.set_minor_formatter("{x:.3g}")
+        ax.tick_params(axis="y", which="minor", labelsize=7)
         ax.grid(alpha=0.3)
     figure.legend(
         *rows[0, 0].get_legend_handles_labels(), loc="outside right center", frameon=False
