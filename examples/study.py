@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,7 +129,7 @@ class Study:
     def run(
         self, arguments: argparse.Namespace, settings: Mapping[str, Callable[[int], Run]]
     ) -> list[Run]:
-        """Train what `--out` does not hold yet, and return the figures of all runs.
+        """Train what `--out` does not hold yet, and return the figures of all runs in order.
 
         Every run is written as soon as it is done, so that a kill costs one run.
 
@@ -160,7 +161,9 @@ class Study:
             arguments.out.mkdir(parents=True, exist_ok=True)
             write_json(file, {"made_with": made_with, "runs": runs})
             print(f"  {self._line(runs[-1])} ({seconds:.0f} s)", flush=True)
-        return [run for run in runs if run["setting"] in settings and run["seed"] in seeds]
+        order = {(name, s): number for number, (s, name) in enumerate(product(seeds, settings))}
+        of_these = [run for run in runs if (run["setting"], run["seed"]) in order]
+        return sorted(of_these, key=lambda run: order[run["setting"], run["seed"]])
 
     def report(
         self,
