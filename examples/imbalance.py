@@ -245,8 +245,8 @@ def verdict(runs: list[Run]) -> str:
             means = {name: STUDY.values(runs, name, figure.name).mean() for name in names}
             best[title] = choose(means, key=means.__getitem__).removeprefix(prefix)
         winners += best.values()
-        found = "; ".join(f"{title}: {name}" for title, name in best.items())
-        lines.append(f"\n**{data}.** The best mean has, of {found}.")
+        found = "; ".join(f"of {title}, {name}" for title, name in best.items())
+        lines.append(f"\n**{data}.** The best mean is, {found}.")
         for name in ("focal", "focal, balanced"):
             gains = {title: STUDY.gain(runs, prefix + name, f) for f, title in titles.items()}
             better, worse = (
@@ -255,7 +255,7 @@ def verdict(runs: list[Run]) -> str:
             )
             lines.append(f"*{name}* against cross-entropy: better in {better}; worse in {worse}.")
     wins = sum(winner.startswith("focal") for winner in winners)
-    head = f"Of the {len(winners)} best means below, {wins} are those of a focal loss."
+    head = f"Of the {len(winners)} best means, focal loss, class weights or not, has {wins}."
     return "\n".join(["## Where focal loss does not win\n", head, *lines])
 
 
