@@ -9,13 +9,11 @@ fitted on the validation data, and everything is measured on the test data.
 """
 
 import argparse
-import gzip
 import json
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -23,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from keras import layers
+from texts import read_articles
 from vision import Data, Split, load_digits, small_cnn
 
 from keras_focal import calibration, callbacks, functional, metrics
@@ -66,13 +65,6 @@ class Task:
     network: Callable[[], keras.Model]
     learning_rate: float
     batch_size: int
-
-
-@cache
-def read_articles(file: Path) -> list[dict]:
-    """Return the articles of a file with a line of JSON for each, in gzip."""
-    with gzip.open(file, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
 
 
 def load_newsgroups(

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs/examples"
 RESULTS = ROOT / "docs/results"
 IMAGES = ROOT / "docs/images/examples"
+
+SEPARATOR = ": "
+"""Between the data set and the rest of the name of a setting, where there are several."""
 
 Run = dict[str, Any]
 """A setting, a seed, the seconds that they took, and figures by name."""
@@ -72,7 +76,8 @@ class Study:
     Attributes:
         name: The file of the example without `.py`; pages and results take it.
         text: What it does, in Markdown: the docstring of the example. Its first line is the title.
-        baseline: The setting that the others are compared with, seed by seed.
+        baseline: The setting that the others are compared with, seed by seed. Of settings named
+            "SET: NAME", each data set has its own baseline, and its own tables.
         figures: What every run measures.
         command: The arguments by which the published figures are made again.
     """
@@ -124,7 +129,7 @@ class Study:
     def run(
         self, arguments: argparse.Namespace, settings: Mapping[str, Callable[[int], Run]]
     ) -> list[Run]:
-        """Train what `--out` does not hold yet, and return the figures of all runs.
+        """Train what `--out` does not hold yet, and return the figures of all runs in order.
 
         Every run is written as soon as it is done, so that a kill costs one run.
 
@@ -156,7 +161,9 @@ class Study:
             arguments.out.mkdir(parents=True, exist_ok=True)
             write_json(file, {"made_with": made_with, "runs": runs})
             print(f"  {self._line(runs[-1])} ({seconds:.0f} s)", flush=True)
-        return [run for run in runs if run["setting"] in settings and run["seed"] in seeds]
+        order = {(name, s): number for number, (s, name) in enumerate(product(seeds, settings))}
+        of_these = [run for run in runs if (run["setting"], run["seed"]) in order]
+        return sorted(of_these, key=lambda run: order[run["setting"], run["seed"]])
 
     def report(
         self,
@@ -200,20 +207,11 @@ class Study:
             f"{sum(run['seconds'] for run in runs) / 60:.0f} minutes for all runs. "
             + ", ".join(f"{key} {value}" for key, value in results["versions"].items())
             + ".\n",
-            _markdown([("", *(f.heading for f in self.figures)), *self._rows(runs)]),
+            self._tables(runs, self._rows),
             f"![{title.rstrip('.')}](../images/examples/{self.name}.png)\n",
             f"## Against {self.baseline}\n\nThe mean difference on the same seeds ± its standard "
             "error. **Bold** is better, *italic* worse, by more than two standard errors.\n",
-            _markdown(
-                [
-                    ("", *(f.heading for f in self.figures)),
-                    *(
-                        (name, *(self._difference(runs, name, f) for f in self.figures))
-                        for name in _settings(runs)
-                        if name != self.baseline
-                    ),
-                ]
-            ),
+            self._tables(runs, self._differences),
             text.strip() + "\n" if text else "",
             ":::{dropdown} The program\n"
             f"```{{literalinclude}} ../../examples/{self.name}.py\n:language: python\n```\n:::\n",
@@ -226,6 +224,45 @@ class Study:
         found = [run.get(figure) for run in own]
         return np.array([np.nan if value is None else value for value in found], dtype=float)
 
+    def difference(self, runs: list[Run], setting: str, figure: Figure) -> tuple[float, float]:
+        """Return the mean difference from the baseline on the same seeds, and its standard error.
+
+        NaN and NaN where a run has no such figure.
+        """
+        change = self.values(runs, setting, figure.name)
+        change = change - self.values(runs, self._baseline_of(setting), figure.name)
+        return float(change.mean()), float(change.std(ddof=1) / np.sqrt(len(change)))
+
+    def gain(self, runs: list[Run], setting: str, figure: Figure) -> int:
+        """Return 1 where a setting is better than the baseline, -1 where it is worse, or 0.
+
+        A difference counts from two standard errors on.
+        """
+        mean, error = self.difference(runs, setting, figure)
+        if figure.better == "neither" or not abs(mean) > 2 * error:
+            return 0
+        return 1 if (mean < 0) == (figure.better == "less") else -1
+
+    def _baseline_of(self, setting: str) -> str:
+        data, colon, _ = setting.rpartition(SEPARATOR)
+        return data + colon + self.baseline
+
+    def _tables(self, runs: list[Run], rows: Callable[[list[Run]], list[tuple[str, ...]]]) -> str:
+        lines = []
+        for data in data_sets(runs):
+            own = [run for run in runs if run["setting"].rpartition(SEPARATOR)[0] == data]
+            named = [(name.rpartition(SEPARATOR)[2], *cells) for name, *cells in rows(own)]
+            lines += [f"### {data}\n"] if data else []
+            lines.append(_markdown([("", *(f.heading for f in self.figures)), *named]))
+        return "\n".join(lines)
+
+    def _differences(self, runs: list[Run]) -> list[tuple[str, ...]]:
+        return [
+            (name, *(self._difference(runs, name, f) for f in self.figures))
+            for name in _settings(runs)
+            if name != self._baseline_of(name)
+        ]
+
     def _line(self, run: Run) -> str:
         values = {f: self.values([run], run["setting"], f.name) for f in self.figures}
         return ", ".join(f"{f.heading} {f.mean(value)}" for f, value in values.items())
@@ -237,19 +274,23 @@ class Study:
         ]
 
     def _difference(self, runs: list[Run], setting: str, figure: Figure) -> str:
-        change = self.values(runs, setting, figure.name)
-        change = figure.factor * (change - self.values(runs, self.baseline, figure.name))
-        if not np.isfinite(change).all():
+        mean, error = self.difference(runs, setting, figure)
+        if not np.isfinite(mean):
             return "-"
-        mean, error = change.mean(), change.std(ddof=1) / np.sqrt(len(change))
-        cell = f"{mean:+.{figure.digits}f} ± {error:.{figure.digits}f}"
-        if figure.better == "neither" or abs(mean) <= 2 * error:
-            return cell
-        return f"**{cell}**" if (mean < 0) == (figure.better == "less") else f"*{cell}*"
+        cell = " ± ".join(
+            f"{figure.factor * value:{form}.{figure.digits}f}"
+            for value, form in ((mean, "+"), (error, ""))
+        )
+        return {1: f"**{cell}**", 0: cell, -1: f"*{cell}*"}[self.gain(runs, setting, figure)]
 
     def _command(self) -> str:
         words = ("python", f"examples/{self.name}.py", self.command, "--publish")
         return " ".join(word for word in words if word)
+
+
+def data_sets(runs: list[Run]) -> list[str]:
+    """Return the data sets of runs by the names of their settings, [""] if they name none."""
+    return list(dict.fromkeys(name.rpartition(SEPARATOR)[0] for name in _settings(runs)))
 
 
 def versions() -> dict[str, str]:

@@ -13,13 +13,15 @@ WANTED = (
 
 
 @cache
-def read_articles(file: Path) -> list[dict]:
-    """Return the articles of a file: a line of JSON with `text` and `label` for each, in gzip."""
+def read_articles(file: Path, keys: tuple[str, ...] = ("text", "label")) -> list[dict]:
+    """Return the articles of a file: a line of JSON with these keys for each, in gzip."""
     try:
         with gzip.open(file, "rt", encoding="utf-8") as lines:
             articles = [json.loads(line) for line in lines]
-        if not all({"text", "label"} <= article.keys() for article in articles):
-            raise ValueError("an article without `text` or `label`")
+        if not articles:
+            raise ValueError("no article")
+        if not all(set(keys) <= article.keys() for article in articles):
+            raise ValueError(f"an article without {' or '.join(f'`{key}`' for key in keys)}")
     except FileNotFoundError:
         raise SystemExit(f"--data-dir must hold {WANTED}. Received: {file.parent}.") from None
     except (AttributeError, EOFError, OSError, ValueError, zlib.error) as error:

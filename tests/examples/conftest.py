@@ -1,6 +1,8 @@
 """Examples are run as programs are, in the process of the test."""
 
+import gzip
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -24,12 +26,24 @@ def example(monkeypatch):
 
 @pytest.fixture
 def run_example(example, monkeypatch):
-    """Run an example with arguments, and return its module."""
+    """Run an example, by its name or as a module, with arguments, and return its module."""
 
     def run(name, *arguments):
-        module = example(name)
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        module = example(name) if isinstance(name, str) else name
+        monkeypatch.setattr(sys, "argv", [module.__file__, *map(str, arguments)])
         module.main()
         return module
 
     return run
+
+
+@pytest.fixture
+def written():
+    """Write articles as the file of 20 Newsgroups that the examples read."""
+
+    def write(folder, articles):
+        file = folder / "newsgroups20_original_19997.jsonl.gz"
+        with gzip.open(file, "wt", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(article) + "\n" for article in articles)
+
+    return write

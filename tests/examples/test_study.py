@@ -130,3 +130,30 @@ def test_a_figure_that_a_setting_lacks_is_a_dash(two, study):
     page = two.page({"made_by": "", "versions": {}, "runs": runs})
     assert "| focal | - | - |" in page
     assert np.isnan(two.values(runs, "focal", "hits")).all()
+
+
+def test_each_data_set_has_its_tables_and_its_baseline(two, study):
+    runs = [
+        {
+            "setting": f"{data}: {name}",
+            "seed": seed,
+            "seconds": 1.0,
+            "nll": nll + 0.1 * seed,
+            "hits": 1,
+        }
+        for seed in range(2)
+        for data, name, nll in (
+            ("A", "plain", 1.0),
+            ("A", "focal", 2.0),
+            ("B", "plain", 4.0),
+            ("B", "focal", 3.0),
+        )
+    ]
+    page = two.page({"made_by": "", "versions": {}, "runs": runs})
+    assert page.count("### A\n\n|") == page.count("### B\n\n|") == 2
+    assert page.index("| focal | 2.0500") < page.index("### B") < page.index("| focal | 3.0500")
+    assert page.index("| focal | *+1.0000") < page.index("| focal | **-1.0000")
+    assert "| plain |" not in page.partition("## Against plain")[2]
+    nll = two.figures[0]
+    assert [two.gain(runs, f"{data}: focal", nll) for data in "AB"] == [-1, 1]
+    assert study.data_sets(runs) == ["A", "B"]
