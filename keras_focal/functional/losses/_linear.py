@@ -2,15 +2,23 @@
 
 The logits of a large vocabulary are the largest array of a training step. Here only a part of them
 exists at a time: the loss is computed in blocks of rows, its gradient in blocks of classes, so that
-each block of the gradient of the kernel is written once (docs/decisions/linear-head.md).
+each block of the gradient of the kernel is written once (docs/decisions/linear-head.md). What
+evaluation needs of the logits is computed from the same blocks (docs/maths.md, H1 to H5).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from keras import ops
 
 from keras_focal._typing import Tensor
-from keras_focal._validation.numbers import check_count
+from keras_focal._validation.numbers import (
+    check_at_least,
+    check_count,
+    check_fraction,
+    check_positive,
+    check_that,
+    is_number,
+)
 from keras_focal._validation.shapes import check_same_shape
 from keras_focal.functional._backend.compilation import compiled
 from keras_focal.functional._backend.derivative import differentiated_once, with_gradient
@@ -24,14 +32,53 @@ from keras_focal.functional._inputs.gamma import (
     read_gamma,
 )
 from keras_focal.functional._inputs.labels import is_left_out, label_factor, read_ids
+from keras_focal.functional._inputs.probabilities import first_largest
 from keras_focal.functional._inputs.weights import nan_where_no_weight
-from keras_focal.functional.losses._focal import log_base, sparse_gradient, sparse_terms
+from keras_focal.functional.losses._focal import (
+    SparseTerms,
+    log_base,
+    sparse_gradient,
+    sparse_terms,
+)
 from keras_focal.functional.losses._terms import checked, masked
 
 NAME = "linear_sparse_focal_crossentropy"
 MOST_PARTS = 64
 SMALLEST_PART = 2**20
 """Number of logits in a part below which more parts save no memory."""
+
+
+class LinearHeadStatistics(NamedTuple):
+    """What a linear head predicts for each row, float tensors of the shape of the labels.
+
+    None of them has a gradient. A row that is left out has zeros; an invalid label has a
+    `neg_log_likelihood` and a `correct` of NaN.
+
+    Attributes:
+        neg_log_likelihood: -log p_t in nats, whatever the loss is; its mean is log perplexity.
+        log_sum_exp: log sum_j exp(z_j), the normaliser of the logits.
+        entropy: -sum_j p_j log p_j in nats.
+        confidence: The largest probability.
+        correct: 1.0 where the class of the largest probability, the lowest of equal ones, is the
+            label, else 0.0.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_focal import functional, metrics
+        >>> _, of_rows = functional.linear_sparse_focal_crossentropy(
+        ...     np.eye(2, dtype="float32"), 2 * np.eye(2, dtype="float32"), None, np.array([0, 0]),
+        ...     return_statistics=True)
+        >>> ece = metrics.BinaryExpectedCalibrationError()
+        >>> ece.update_state(of_rows.correct, of_rows.confidence)
+        >>> round(float(ece.result()), 4)
+        0.3808
+    """
+
+    neg_log_likelihood: Tensor
+    log_sum_exp: Tensor
+    entropy: Tensor
+    confidence: Tensor
+    correct: Tensor
 
 
 def linear_sparse_focal_crossentropy(
@@ -42,15 +89,19 @@ def linear_sparse_focal_crossentropy(
     *,
     gamma: Gamma = 2.0,
     alpha: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
     sample_weight: Tensor | None = None,
     ignore_class: int | None = None,
+    return_statistics: bool = False,
     num_parts: int | None = None,
-) -> Tensor:
+) -> Tensor | tuple[Tensor, LinearHeadStatistics]:
     """Return the sparse focal loss of features @ kernel + bias, without reduction.
 
     Value and gradients equal those of a linear layer followed by
     `sparse_categorical_focal_crossentropy`. It needs a fraction of the memory, and one more matrix
-    product.
+    product. The statistics let perplexity, accuracy and calibration be measured in the same pass.
 
     Args:
         features: Float tensor, shape (..., D).
@@ -60,18 +111,26 @@ def linear_sparse_focal_crossentropy(
             can be read, and gives NaN otherwise.
         gamma: As for `sparse_categorical_focal_crossentropy`.
         alpha: None, a number, or a tensor of shape (K,): weight of each class.
+        label_smoothing: s, a number in [0, 1), only for cross-entropy, that is with `gamma` 0 and
+            no `alpha`: targets are (1 - s) q + s / K, as in Keras.
+        z_loss: Number >= 0: this times (log sum_j exp(z_j))^2 is added to the loss of each row. It
+            keeps the normaliser near 1; 1e-4 is usual.
+        softcap: None, or a number > 0: the logits are softcap * tanh(z / softcap).
         sample_weight: None, or float tensor of shape (...): weight of each row. A row of weight 0
             has loss 0 even if its features are not finite.
         ignore_class: None, or the class id of rows to leave out; their loss is 0.
+        return_statistics: Whether to return `LinearHeadStatistics` too. Weights do not change them.
         num_parts: Number of parts in which the logits are computed, >= 1; by default 64, or fewer
             for less than 2**26 logits.
 
     Returns:
-        Tensor of shape (...), >= 0, in nats, float32 or float64. Products of half-precision
-        features and kernels are accumulated in float32; gradients have the dtypes of the inputs.
+        Tensor of shape (...), >= 0, in nats, float32 or float64; with `return_statistics`, the pair
+        of it and the statistics. Products of half-precision features and kernels are accumulated
+        in float32; gradients have the dtypes of the inputs.
 
     Raises:
-        ValueError: If shapes do not match, or `num_parts` is not a whole number >= 1.
+        ValueError: If shapes do not match, a number is outside its range, or `label_smoothing` is
+            combined with a focal loss or class weights.
 
     Example:
         >>> import numpy as np
@@ -84,8 +143,10 @@ def linear_sparse_focal_crossentropy(
 
     Source:
         Mukhoti et al., 2020, Proposition 1; for the technique, Wijmans et al., 2024, "Cut Your
-        Losses in Large-Vocabulary Language Models"; Hsu et al., 2024, "Liger Kernel".
+        Losses in Large-Vocabulary Language Models"; Hsu et al., 2024, "Liger Kernel". The z-loss is
+        that of Chowdhery et al., 2022, "PaLM", section 5; the cap that of Gemma Team, 2024.
     """
+    form = _read_form(gamma, alpha, label_smoothing, z_loss, softcap, return_statistics)
     features, kernel = floating(features), floating(kernel)
     depth, num_classes = kernel.shape
     check_same_shape(
@@ -117,13 +178,44 @@ def linear_sparse_focal_crossentropy(
         features = masked(features, counts)
         ids = masked(ids, counts)
 
-    head = _Head(gamma, alpha, num_parts)
+    head = _Head(gamma, alpha, form, num_parts)
     flat = (ops.reshape(x, (-1,)) for x in (ids, *gamma.rows))
-    losses = head.losses(
+    results = head.losses(
         ops.reshape(features, (-1, depth)), kernel, bias, *flat, *gamma.shared, *alpha.shared
     )
-    losses = ops.reshape(losses, ops.shape(ids)) * ops.stop_gradient(nan_where_no_weight(weights))
-    return checked(losses, labels, shape)
+    losses, *statistics = (ops.reshape(x, ops.shape(ids)) for x in results)
+    losses = losses * ops.stop_gradient(nan_where_no_weight(weights))
+    losses = checked(losses, labels, shape)
+    if not return_statistics:
+        return losses
+    kept = (masked(ops.stop_gradient(x), labels.counts) for x in statistics)
+    return losses, LinearHeadStatistics(*kept)
+
+
+class _Form(NamedTuple):
+    """What is added to the focal loss of the logits, and what is returned beside it."""
+
+    label_smoothing: float
+    z_loss: float
+    softcap: float | None
+    statistics: bool
+
+
+def _read_form(
+    gamma: Gamma, alpha: Any, label_smoothing: Any, z_loss: Any, softcap: Any, statistics: bool
+) -> _Form:
+    smoothing = check_fraction("label_smoothing", label_smoothing)
+    is_crossentropy = is_number(gamma) and gamma == 0 and alpha is None
+    check_that(
+        "label_smoothing",
+        smoothing,
+        "0 unless `gamma` is 0 and `alpha` is None",
+        smoothing == 0 or is_crossentropy,
+        "Smoothed targets are defined for cross-entropy: give gamma=0.0.",
+    )
+    z_loss = check_at_least("z_loss", z_loss, 0.0)
+    softcap = None if softcap is None else check_positive("softcap", softcap)
+    return _Form(smoothing, z_loss, softcap, bool(statistics))
 
 
 def _parts(shape: tuple, num_classes: int) -> int:
@@ -139,21 +231,27 @@ def _parts(shape: tuple, num_classes: int) -> int:
 class _Head:
     """The loss as a function of features (N, D), kernel (D, K) and bias (K,)."""
 
-    def __init__(self, gamma: Parameter, alpha: Parameter, num_parts: int):
+    def __init__(self, gamma: Parameter, alpha: Parameter, form: _Form, num_parts: int):
         self.gamma = gamma
         self.alpha = alpha
+        self.form = form
         self.parameters = Parameters(gamma, alpha)
         self.num_parts = num_parts
 
-    def losses(self, *arguments: Tensor) -> Tensor:
-        """Return losses from features, kernel, bias, ids, and the tensors of gamma and alpha."""
+    def losses(self, *arguments: Tensor) -> tuple[Tensor, ...]:
+        """Return the losses, and the statistics if they are wanted.
+
+        Args:
+            arguments: Features, kernel, bias, ids, and the tensors of gamma and alpha.
+        """
+        num_statistics = len(LinearHeadStatistics._fields) if self.form.statistics else 0
 
         def forward(*arguments: Tensor) -> tuple[Tensor, ...]:
             return compiled(self._terms, *arguments)
 
         def backward(arguments: tuple, terms: tuple, upstream: Tensor) -> list[Tensor | None]:
-            _, reference, at_true, at_others, of_gamma, of_alpha = terms
-            scaled = (differentiated_once(x * upstream, NAME) for x in (at_true, at_others))
+            reference, *slopes, of_gamma, of_alpha = terms[1 + num_statistics :]
+            scaled = (differentiated_once(x * upstream, NAME) for x in slopes)
             gradients = compiled(self._gradients, *arguments[:4], reference, *scaled)
             gradients = [*gradients, None, *Parameters(self.gamma).gradients(upstream, [of_gamma])]
             if not self.alpha.is_learned:
@@ -167,10 +265,20 @@ class _Head:
                 slope = ops.sum(slope)
             return [*gradients, ops.cast(slope, alpha.dtype)]
 
-        return with_gradient(forward, backward)(*arguments)
+        results = with_gradient(forward, backward, num_statistics)(*arguments)
+        return results if num_statistics else (results,)
+
+    def _logits(self, features: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+        z = matmul_float32(features, kernel) + to_float(bias)
+        cap = self.form.softcap
+        return z if cap is None else cap * ops.tanh(z / cap)
 
     def _terms(self, features: Tensor, kernel: Tensor, bias: Tensor, *others: Tensor) -> tuple:
-        """Return the terms of all rows and their slopes, computed in parts of the rows."""
+        """Return the terms of all rows and their slopes, computed in parts of the rows.
+
+        They are the loss, its statistics, the reference and the slopes that `_gradients` takes, and
+        the derivatives with respect to gamma and alpha.
+        """
         count = ops.shape(features)[0]
         length = -(-count // self.num_parts)
         extra = length * self.num_parts - count
@@ -184,19 +292,50 @@ class _Head:
         def terms_of(arrays: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             features, ids, *of_rows = arrays
             gamma, alpha = self.parameters.values(*of_rows, *shared)
-            z = matmul_float32(features, kernel) + to_float(bias)
+            z = self._logits(features, kernel, bias)
             factor = ops.cast(label_factor(ids), z.dtype)
-            terms = sparse_terms(ids, z, gamma, alpha, signed=self.gamma.is_signed)
-            value, reference, at_true, at_others, base = terms
-            value, at_true, at_others = (x * factor for x in (value, at_true, at_others))
-            of_gamma = value * log_base(base) if self.gamma.is_learned else value
-            of_alpha = value
+            focal = sparse_terms(ids, z, gamma, alpha, signed=self.gamma.is_signed)
+            of_gamma = of_alpha = factor * focal.value
+            if self.gamma.is_learned:
+                of_gamma = of_gamma * log_base(focal.of_true.complement)
             if self.alpha.is_learned:
                 of_alpha = factor * sparse_terms(ids, z, gamma, None).value
-            return value, reference, at_true, at_others, of_gamma, of_alpha
+            statistics = ()
+            if self.form.statistics:
+                statistics = _statistics(ids, z, focal, factor)
+            value, *slopes = (x * factor for x in self._with_form(z, focal))
+            return value, *statistics, focal.reference, *slopes, of_gamma, of_alpha
 
         terms = ops.map(terms_of, (part(features), *(part(x) for x in rows)))
         return tuple(ops.reshape(term, (-1,))[:count] for term in terms)
+
+    def _with_form(self, z: Tensor, focal: SparseTerms) -> tuple[Tensor, ...]:
+        """Return the loss with smoothing and z-loss, and the slopes that its gradient is made of.
+
+        The gradient of both is a p - b, with a and b the same for all logits of a row
+        (docs/maths.md, H2 and H3).
+        """
+        s, z_loss = self.form.label_smoothing, self.form.z_loss
+        value, _, at_true, at_others, of_true = focal
+        if s == z_loss == 0:
+            return value, at_true, at_others
+        normaliser = ops.logsumexp(z, axis=-1)
+        uniform = normaliser - ops.mean(z, axis=-1)
+        value = (1.0 - s) * value + s * uniform + z_loss * normaliser * normaliser
+        a = s + 2.0 * z_loss * normaliser
+        b = ops.full_like(a, s / z.shape[-1])
+        at_true = (1.0 - s) * at_true - a * of_true.p
+        return value, at_true, (1.0 - s) * at_others + a * of_true.complement, b
+
+    def _slope(
+        self, ids: Tensor, z: Tensor, reference: Tensor, at_true: Tensor, at_others: Tensor, *b: Any
+    ) -> Tensor:
+        """Return the gradient with respect to features @ kernel + bias."""
+        slope = sparse_gradient(ids, z, reference, at_true, at_others)
+        for share in b:
+            slope = slope - ops.expand_dims(share, -1)
+        cap = self.form.softcap
+        return slope if cap is None else slope * (1.0 - ops.square(z / cap))
 
     def _gradients(
         self, features: Tensor, kernel: Tensor, bias: Tensor, ids: Tensor, *terms: Tensor
@@ -212,8 +351,8 @@ class _Head:
             # are written again, but not added again.
             start = ops.minimum(index * width, num_classes - width)
             columns = ops.slice(kernel, (0, start), (depth, width))
-            z = matmul_float32(features, columns) + to_float(ops.slice(bias, (start,), (width,)))
-            slope = sparse_gradient(ids - start, z, *terms)
+            z = self._logits(features, columns, ops.slice(bias, (start,), (width,)))
+            slope = self._slope(ids - start, z, *terms)
             is_new = ops.arange(width, dtype="int32") + start >= index * width
             of_columns = matmul_float32(ops.transpose(features), slope)
             new_slope = ops.where(is_new, slope, 0.0)
@@ -233,3 +372,20 @@ class _Head:
         blocks = -(-num_classes // width)
         of_features, of_kernel, of_bias = ops.fori_loop(0, blocks, step, start)
         return ops.cast(of_features, features.dtype), of_kernel, of_bias
+
+
+def _statistics(ids: Tensor, z: Tensor, focal: SparseTerms, factor: Tensor) -> LinearHeadStatistics:
+    """Return the statistics of rows of logits; those of the label are times `factor`."""
+    top, largest = first_largest(z)
+    behind = ops.expand_dims(largest, -1) - z
+    weights = ops.exp(-behind)
+    total = ops.sum(weights, axis=-1)
+    # A logit of -inf has weight 0.
+    mean_behind = ops.sum(weights * ops.where(weights > 0, behind, 0.0), axis=-1) / total
+    return LinearHeadStatistics(
+        neg_log_likelihood=focal.of_true.neg_log_p * factor,
+        log_sum_exp=largest + ops.log(total),
+        entropy=ops.log(total) + mean_behind,
+        confidence=1.0 / total,
+        correct=ops.cast(ops.equal(top, ids), z.dtype) * factor,
+    )
