@@ -1,7 +1,7 @@
 """Calibration maps and prediction sets as layers with frozen weights.
 
 Inputs are logits or probabilities. The output of every map is logits, to be followed by a softmax,
-or by a sigmoid for K = 1. `ConformalSets` gives sets of classes, and `LinearHead` is the last layer of
+or by a sigmoid for K = 1. `ConformalSets` gives sets of classes. `LinearHead` is the last layer of
 a language model, with a loss that never makes its logits.
 """
 

@@ -374,7 +374,7 @@ class _Head:
         return ops.cast(of_features, features.dtype), of_kernel, of_bias
 
 
-def _statistics(ids: Tensor, z: Tensor, focal: SparseTerms, factor: Tensor) -> LinearHeadStatistics:
+def _statistics(ids: Tensor, z: Tensor, focal: SparseTerms) -> LinearHeadStatistics:
     """Return the statistics of rows of logits; those of the label are times `factor`."""
     top, largest = first_largest(z)
     behind = ops.expand_dims(largest, -1) - z
