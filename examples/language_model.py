@@ -27,8 +27,8 @@ from study import Figure, Run, Study
 from keras_focal import gammas, layers, metrics
 
 WANTED = "Multi30k's captions `train.en.gz`, `val.en.gz` and `test_2016_flickr.en.gz`, one a line"
-LENGTH, WIDTH, NUM_WORDS, PADDING, BATCH = 16, 96, 4000, 0, 64
-NUM_TUNING, TUNING_EPOCHS = 256, 40
+LENGTH, WIDTH, NUM_WORDS, PADDING, BATCH = 16, 64, 3000, 0, 64
+NUM_TRAINING, NUM_TUNING, TUNING_EPOCHS = 12800, 128, 40
 SETTINGS = {
     "cross-entropy": {"gamma": 0.0},
     "focal, gamma 1": {"gamma": 1.0},
@@ -92,10 +92,10 @@ def load(folder: Path, quick: bool) -> dict[str, np.ndarray]:
 
     dogs = [c for c in captions["train"] if not {"dog", "dogs"}.isdisjoint(c)]
     others = [c for c in captions["train"] if {"dog", "dogs"}.isdisjoint(c)]
-    n, most = (BATCH, 4 * BATCH) if quick else (NUM_TUNING, None)
+    n, most = (BATCH, 4 * BATCH) if quick else (NUM_TUNING, NUM_TRAINING)
     return {
         "train": rows(others[:most]),
-        "validation": rows(captions["val"][:most]),
+        "validation": rows(captions["val"][: 4 * n]),
         "test": rows(captions["test_2016_flickr"][:most]),
         "tuning": rows(dogs[:n]),
         "dogs, validation": rows(dogs[n : 3 * n]),
@@ -169,10 +169,11 @@ def fitted_scale(statistics: Statistics, tokens: np.ndarray, axis: int | None) -
     number = () if axis is None else (LENGTH,)
     before, scale = np.full(number, 0.9), np.ones(number)
     slope_before = slope(before)
-    for _ in range(5):
+    # Close to the solution the difference of two slopes is rounding error.
+    while np.any(moves := np.abs(scale - before) > 0.005):
         now = slope(scale)
-        change = now - slope_before
-        step = np.where(change > 0, now * (scale - before) / np.where(change > 0, change, 1), 0)
+        change = np.where(moves, now - slope_before, 1.0)
+        step = np.where(moves, now * (scale - before) / change, 0.0)
         before, slope_before, scale = scale, now, np.clip(scale - step, scale / 2, scale * 2)
     return scale
 
@@ -211,7 +212,7 @@ def train(arguments, loss: dict, seed: int) -> Run:
     statistics = Statistics(model)
     figures = {}
     for phase, part, epochs, rate in (
-        ("trained", "train", arguments.epochs, 2e-3),
+        ("trained", "train", arguments.epochs, 3e-3),
         ("tuned", "tuning", 1 if arguments.quick else TUNING_EPOCHS, 1e-3),
     ):
         if phase == "tuned":

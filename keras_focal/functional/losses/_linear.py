@@ -24,6 +24,7 @@ from keras_focal.functional._backend.compilation import compiled
 from keras_focal.functional._backend.derivative import differentiated_once, with_gradient
 from keras_focal.functional._backend.operations import matmul_float32, recomputed
 from keras_focal.functional._backend.precision import floating, to_float
+from keras_focal.functional._inputs.class_labels import INVALID
 from keras_focal.functional._inputs.gamma import (
     Gamma,
     Parameter,
@@ -32,7 +33,7 @@ from keras_focal.functional._inputs.gamma import (
     read_gamma,
 )
 from keras_focal.functional._inputs.labels import is_left_out, label_factor, read_ids
-from keras_focal.functional._inputs.probabilities import first_largest
+from keras_focal.functional._inputs.probabilities import first_largest, nan_unless
 from keras_focal.functional._inputs.weights import nan_where_no_weight
 from keras_focal.functional.losses._focal import (
     SparseTerms,
@@ -302,7 +303,7 @@ class _Head:
                 of_alpha = factor * sparse_terms(ids, z, gamma, None).value
             statistics = ()
             if self.form.statistics:
-                statistics = _statistics(ids, z, focal, factor)
+                statistics = _statistics(ids, z, focal)
             value, *slopes = (x * factor for x in self._with_form(z, focal))
             return value, *statistics, focal.reference, *slopes, of_gamma, of_alpha
 
@@ -375,7 +376,9 @@ class _Head:
 
 
 def _statistics(ids: Tensor, z: Tensor, focal: SparseTerms) -> LinearHeadStatistics:
-    """Return the statistics of rows of logits; those of the label are times `factor`."""
+    """Return the statistics of rows of logits."""
+    # Added: a compiler may drop the NaN in a product with what it knows to be 0 or 1.
+    invalid = nan_unless(ops.not_equal(ids, INVALID), z.dtype)
     top, largest = first_largest(z)
     behind = ops.expand_dims(largest, -1) - z
     weights = ops.exp(-behind)
@@ -383,9 +386,9 @@ def _statistics(ids: Tensor, z: Tensor, focal: SparseTerms) -> LinearHeadStatist
     # A logit of -inf has weight 0.
     mean_behind = ops.sum(weights * ops.where(weights > 0, behind, 0.0), axis=-1) / total
     return LinearHeadStatistics(
-        neg_log_likelihood=focal.of_true.neg_log_p * factor,
+        neg_log_likelihood=focal.of_true.neg_log_p + invalid,
         log_sum_exp=largest + ops.log(total),
         entropy=ops.log(total) + mean_behind,
         confidence=1.0 / total,
-        correct=ops.cast(ops.equal(top, ids), z.dtype) * factor,
+        correct=ops.cast(ops.equal(top, ids), z.dtype) + invalid,
     )
