@@ -225,6 +225,71 @@ def test_smoothing_z_loss_and_cap_are_those_of_whole_logits(arguments, compiled)
         np.testing.assert_allclose(actual[1][name], expected[1][name], rtol=2e-5, atol=atol)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("num_parts", [1, 4, 7], ids=lambda n: f"{n} parts")
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_a_reduction_changes_no_gradient(reduction, num_parts, compiled):
+    """With it the gradients are computed in the forward pass, in parts of the rows."""
+    arrays, labels = sample(depth=17)
+    weights = np.random.default_rng(2).integers(0, 3, 23).astype("float32")
+    labels[4] = -100
+    arguments = {
+        "gamma": 3.0,
+        "z_loss": 0.01,
+        "softcap": 3.0,
+        "ignore_class": -100,
+        "sample_weight": weights,
+        "num_parts": num_parts,
+    }
+
+    def reduced(features, kernel, bias):
+        return functional.linear_sparse_focal_crossentropy(
+            features, kernel, bias, labels, reduction=reduction, **arguments
+        )
+
+    def by_hand(features, kernel, bias):
+        losses = functional.linear_sparse_focal_crossentropy(
+            features, kernel, bias, labels, **arguments
+        )
+        count = weights[labels >= 0].sum() if reduction == "mean" else 1.0
+        return ops.sum(losses) / count
+
+    upstream = np.float32(1.5)
+    actual = losses_and_gradients(reduced, arrays, upstream, compiled=compiled)
+    expected = losses_and_gradients(by_hand, arrays, upstream)
+    np.testing.assert_allclose(actual[0], expected[0], rtol=1e-6)
+    for name in NAMES:
+        atol = 1e-6 * np.abs(expected[1][name]).max()
+        np.testing.assert_allclose(actual[1][name], expected[1][name], rtol=1e-5, atol=atol)
+
+
+def test_mean_of_no_row_is_zero():
+    arrays, labels = sample()
+    function = in_one(labels, reduction="mean", sample_weight=np.zeros(23, "float32"))
+    losses, gradients = losses_and_gradients(function, arrays, np.float32(1.0))
+    assert losses == 0.0
+    assert all(np.all(gradient == 0.0) for gradient in gradients.values())
+
+
+def test_learned_gamma_and_alpha_have_the_same_gradients_with_a_reduction():
+    arrays, labels = sample()
+    arrays = {**arrays, "gamma": np.float32(1.5), "alpha": np.linspace(0.5, 2, 50, dtype="float32")}
+
+    def function(reduction):
+        def total(features, kernel, bias, gamma, alpha):
+            losses = functional.linear_sparse_focal_crossentropy(
+                features, kernel, bias, labels, gamma=gamma, alpha=alpha, reduction=reduction
+            )
+            return ops.sum(losses)
+
+        return total
+
+    actual = losses_and_gradients(function("sum"), arrays, np.float32(2.0))
+    expected = losses_and_gradients(function(None), arrays, np.float32(2.0))
+    for name in arrays:
+        np.testing.assert_allclose(actual[1][name], expected[1][name], rtol=2e-5, atol=1e-5)
+
+
 def statistics_of(arrays, labels, **arguments):
     def function(features, kernel, bias):
         return functional.linear_sparse_focal_crossentropy(
@@ -342,6 +407,7 @@ def test_the_number_of_rows_may_be_unknown(jit):
         ({"label_smoothing": 0.1}, "`label_smoothing` must be 0 unless `gamma` is 0"),
         ({"z_loss": -1.0}, "`z_loss` must be a finite number >= 0"),
         ({"softcap": 0.0}, "`softcap` must be a finite number > 0"),
+        ({"reduction": "none"}, "`reduction` must be one of"),
         ({"num_parts": 0}, "`num_parts` must be a whole number >= 1"),
         ({"num_parts": 1.5}, "`num_parts` must be a whole number >= 1"),
     ],
@@ -354,11 +420,15 @@ def test_bad_arguments_are_named(change, message):
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="the figure is that of JAX's compiler")
-def test_memory_stays_a_tenth_of_the_logits():
+@pytest.mark.parametrize("reduction", [None, "sum"])
+def test_memory_stays_a_tenth_of_the_logits(reduction):
     import jax
 
     def total(features, kernel, bias, labels):
-        return functional.linear_sparse_focal_crossentropy(features, kernel, bias, labels).sum()
+        losses = functional.linear_sparse_focal_crossentropy(
+            features, kernel, bias, labels, reduction=reduction
+        )
+        return losses.sum()
 
     rows, depth, classes = 2048, 256, 32000
     shapes = [((rows, depth), "float32"), ((depth, classes), "float32"), ((classes,), "float32")]

@@ -6,11 +6,12 @@ each block of the gradient of the kernel is written once (docs/decisions/linear-
 evaluation needs of the logits is computed from the same blocks (docs/maths.md, H1 to H5).
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from keras import ops
 
 from keras_focal._typing import Tensor
+from keras_focal._validation.choices import check_choice
 from keras_focal._validation.numbers import (
     check_at_least,
     check_count,
@@ -96,13 +97,17 @@ def linear_sparse_focal_crossentropy(
     sample_weight: Tensor | None = None,
     ignore_class: int | None = None,
     return_statistics: bool = False,
+    reduction: Literal["sum", "mean"] | None = None,
     num_parts: int | None = None,
 ) -> Tensor | tuple[Tensor, LinearHeadStatistics]:
-    """Return the sparse focal loss of features @ kernel + bias, without reduction.
+    """Return the sparse focal loss of features @ kernel + bias.
 
     Value and gradients equal those of a linear layer followed by
-    `sparse_categorical_focal_crossentropy`. It needs a fraction of the memory, and one more matrix
-    product. The statistics let perplexity, accuracy and calibration be measured in the same pass.
+    `sparse_categorical_focal_crossentropy`, but the logits are never stored. Without a reduction
+    it takes four matrix products in place of three, one of them to compute the logits again. With
+    one it takes three, since the gradients are computed together with the loss; then it is
+    wasteful outside of training, except on JAX. The statistics let perplexity, accuracy and
+    calibration be measured in the same pass.
 
     Args:
         features: Float tensor, shape (..., D).
@@ -121,17 +126,19 @@ def linear_sparse_focal_crossentropy(
             has loss 0 even if its features are not finite.
         ignore_class: None, or the class id of rows to leave out; their loss is 0.
         return_statistics: Whether to return `LinearHeadStatistics` too. Weights do not change them.
+        reduction: None for the loss of each row; "sum" for the sum of weight times loss; "mean" for
+            that divided by the sum of the weights, of which rows of `ignore_class` have none.
         num_parts: Number of parts in which the logits are computed, >= 1; by default 64, or fewer
             for less than 2**26 logits.
 
     Returns:
-        Tensor of shape (...), >= 0, in nats, float32 or float64; with `return_statistics`, the pair
-        of it and the statistics. Products of half-precision features and kernels are accumulated
-        in float32; gradients have the dtypes of the inputs.
+        Tensor of shape (...), or () with a reduction, >= 0, in nats, float32 or float64; with
+        `return_statistics`, the pair of it and the statistics. Products of half-precision features
+        and kernels are accumulated in float32; gradients have the dtypes of the inputs.
 
     Raises:
-        ValueError: If shapes do not match, a number is outside its range, or `label_smoothing` is
-            combined with a focal loss or class weights.
+        ValueError: If shapes do not match, a number is outside its range, `reduction` is unknown,
+            or `label_smoothing` is combined with a focal loss or class weights.
 
     Example:
         >>> import numpy as np
@@ -147,6 +154,7 @@ def linear_sparse_focal_crossentropy(
         Losses in Large-Vocabulary Language Models"; Hsu et al., 2024, "Liger Kernel". The z-loss is
         that of Chowdhery et al., 2022, "PaLM", section 5; the cap that of Gemma Team, 2024.
     """
+    check_choice("reduction", reduction, (None, "sum", "mean"))
     form = _read_form(gamma, alpha, label_smoothing, z_loss, softcap, return_statistics)
     features, kernel = floating(features), floating(kernel)
     depth, num_classes = kernel.shape
@@ -180,17 +188,28 @@ def linear_sparse_focal_crossentropy(
         ids = masked(ids, counts)
 
     head = _Head(gamma, alpha, form, num_parts)
+    weights = ops.stop_gradient(nan_where_no_weight(weights))
     flat = (ops.reshape(x, (-1,)) for x in (ids, *gamma.rows))
-    results = head.losses(
-        ops.reshape(features, (-1, depth)), kernel, bias, *flat, *gamma.shared, *alpha.shared
+    arguments = (
+        ops.reshape(features, (-1, depth)),
+        kernel,
+        bias,
+        *flat,
+        *gamma.shared,
+        *alpha.shared,
     )
-    losses, *statistics = (ops.reshape(x, ops.shape(ids)) for x in results)
-    losses = losses * ops.stop_gradient(nan_where_no_weight(weights))
+    if reduction is None:
+        losses, *statistics = head.losses(*arguments)
+        losses = ops.reshape(losses, ops.shape(ids)) * weights
+    else:
+        losses, *statistics = head.total(ops.reshape(weights, (-1,)), *arguments)
+        if reduction == "mean":
+            losses = ops.divide_no_nan(losses, ops.sum(weights))
     losses = checked(losses, labels, shape)
     if not return_statistics:
         return losses
-    kept = (masked(ops.stop_gradient(x), labels.counts) for x in statistics)
-    return losses, LinearHeadStatistics(*kept)
+    of_rows = (ops.reshape(ops.stop_gradient(x), ops.shape(ids)) for x in statistics)
+    return losses, LinearHeadStatistics(*(masked(x, labels.counts) for x in of_rows))
 
 
 class _Form(NamedTuple):
@@ -239,76 +258,203 @@ class _Head:
         self.parameters = Parameters(gamma, alpha)
         self.num_parts = num_parts
 
+    @property
+    def _num_statistics(self) -> int:
+        return len(LinearHeadStatistics._fields) if self.form.statistics else 0
+
     def losses(self, *arguments: Tensor) -> tuple[Tensor, ...]:
-        """Return the losses, and the statistics if they are wanted.
+        """Return the loss of each row, and the statistics if they are wanted.
+
+        The gradients are computed in the backward pass, from logits that are computed again.
 
         Args:
             arguments: Features, kernel, bias, ids, and the tensors of gamma and alpha.
         """
-        num_statistics = len(LinearHeadStatistics._fields) if self.form.statistics else 0
 
         def forward(*arguments: Tensor) -> tuple[Tensor, ...]:
             return compiled(self._terms, *arguments)
 
         def backward(arguments: tuple, terms: tuple, upstream: Tensor) -> list[Tensor | None]:
-            reference, *slopes, of_gamma, of_alpha = terms[1 + num_statistics :]
+            reference, *slopes, of_gamma, of_alpha = terms[1 + self._num_statistics :]
             scaled = (differentiated_once(x * upstream, NAME) for x in slopes)
             gradients = compiled(self._gradients, *arguments[:4], reference, *scaled)
-            gradients = [*gradients, None, *Parameters(self.gamma).gradients(upstream, [of_gamma])]
-            if not self.alpha.is_learned:
-                return [*gradients, *([None] * len(self.alpha.shared))]
-            (alpha,) = self.alpha.shared
-            slope = upstream * of_alpha
-            if len(alpha.shape) == 1:
-                ids = ops.clip(arguments[3], 0, alpha.shape[0] - 1)
-                slope = ops.segment_sum(slope, ids, num_segments=alpha.shape[0])
-            else:
-                slope = ops.sum(slope)
-            return [*gradients, ops.cast(slope, alpha.dtype)]
+            return [*gradients, None, *self._of_parameters(arguments, upstream, of_gamma, of_alpha)]
 
-        results = with_gradient(forward, backward, num_statistics)(*arguments)
-        return results if num_statistics else (results,)
+        results = with_gradient(forward, backward, self._num_statistics)(*arguments)
+        return results if self._num_statistics else (results,)
+
+    def total(self, weights: Tensor, *arguments: Tensor) -> tuple[Tensor, ...]:
+        """Return the sum of weights times losses, and the statistics if they are wanted.
+
+        The gradients of the sum are computed in the forward pass, and multiplied by a number in
+        the backward pass.
+
+        Args:
+            weights: Float tensor, shape (N,).
+            arguments: As for `losses`.
+        """
+
+        def forward(*arguments: Tensor) -> tuple[Tensor, ...]:
+            return compiled(self._total, *arguments)
+
+        def backward(arguments: tuple, terms: tuple, upstream: Tensor) -> list[Tensor | None]:
+            *gradients, of_gamma, of_alpha = (
+                differentiated_once(x, NAME) for x in terms[1 + self._num_statistics :]
+            )
+            scaled = (
+                ops.cast(of_each * upstream, x.dtype)
+                for of_each, x in zip(gradients, arguments[:3], strict=True)
+            )
+            of_rows = upstream * arguments[4]
+            others = self._of_parameters(
+                (*arguments[:4], *arguments[5:]), of_rows, of_gamma, of_alpha
+            )
+            return [*scaled, None, None, *others]
+
+        features, kernel, bias, ids, *others = arguments
+        results = with_gradient(forward, backward, self._num_statistics)(
+            features, kernel, bias, ids, weights, *others
+        )
+        return results if self._num_statistics else (results,)
+
+    def _of_parameters(
+        self, arguments: tuple, upstream: Tensor, of_gamma: Tensor, of_alpha: Tensor
+    ) -> list[Tensor | None]:
+        """Return the gradients with respect to the tensors of gamma and alpha."""
+        gradients = Parameters(self.gamma).gradients(upstream, [of_gamma])
+        if not self.alpha.is_learned:
+            return [*gradients, *([None] * len(self.alpha.shared))]
+        (alpha,) = self.alpha.shared
+        slope = upstream * of_alpha
+        if len(alpha.shape) == 1:
+            ids = ops.clip(arguments[3], 0, alpha.shape[0] - 1)
+            slope = ops.segment_sum(slope, ids, num_segments=alpha.shape[0])
+        else:
+            slope = ops.sum(slope)
+        return [*gradients, ops.cast(slope, alpha.dtype)]
 
     def _logits(self, features: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         z = matmul_float32(features, kernel) + to_float(bias)
         cap = self.form.softcap
         return z if cap is None else cap * ops.tanh(z / cap)
 
-    def _terms(self, features: Tensor, kernel: Tensor, bias: Tensor, *others: Tensor) -> tuple:
-        """Return the terms of all rows and their slopes, computed in parts of the rows.
-
-        They are the loss, its statistics, the reference and the slopes that `_gradients` takes, and
-        the derivatives with respect to gamma and alpha.
-        """
-        count = ops.shape(features)[0]
+    def _in_parts(self, *rows: Tensor) -> tuple[Tensor, ...]:
+        """Return tensors (N, ...) as (parts, rows of a part, ...), filled up with rows of zeros."""
+        count = ops.shape(rows[0])[0]
         length = -(-count // self.num_parts)
         extra = length * self.num_parts - count
-        number = 1 + len(self.gamma.rows)
-        rows, shared = others[:number], others[number:]
 
         def part(x: Tensor) -> Tensor:
             padding = [[0, extra], *[[0, 0]] * (len(x.shape) - 1)]
             return ops.reshape(ops.pad(x, padding), (self.num_parts, length, *x.shape[1:]))
 
-        def terms_of(arrays: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            features, ids, *of_rows = arrays
-            gamma, alpha = self.parameters.values(*of_rows, *shared)
-            z = self._logits(features, kernel, bias)
-            factor = ops.cast(label_factor(ids), z.dtype)
-            focal = sparse_terms(ids, z, gamma, alpha, signed=self.gamma.is_signed)
-            of_gamma = of_alpha = factor * focal.value
-            if self.gamma.is_learned:
-                of_gamma = of_gamma * log_base(focal.of_true.complement)
-            if self.alpha.is_learned:
-                of_alpha = factor * sparse_terms(ids, z, gamma, None).value
-            statistics = ()
-            if self.form.statistics:
-                statistics = _statistics(ids, z, focal)
-            value, *slopes = (x * factor for x in self._with_form(z, focal))
-            return value, *statistics, focal.reference, *slopes, of_gamma, of_alpha
+        return tuple(map(part, rows))
 
-        terms = ops.map(terms_of, (part(features), *(part(x) for x in rows)))
-        return tuple(ops.reshape(term, (-1,))[:count] for term in terms)
+    def _terms(self, features: Tensor, kernel: Tensor, bias: Tensor, *others: Tensor) -> tuple:
+        """Return the terms of all rows, computed in parts of the rows: those of `_terms_of`."""
+        number = 1 + len(self.gamma.rows)
+        rows, shared = others[:number], others[number:]
+
+        def terms_of(arrays: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            features, *rows = arrays
+            return self._terms_of(self._logits(features, kernel, bias), *rows, *shared)
+
+        terms = ops.map(terms_of, self._in_parts(features, *rows))
+        return tuple(ops.reshape(term, (-1,))[: ops.shape(features)[0]] for term in terms)
+
+    def _terms_of(self, z: Tensor, ids: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        """Return the terms of rows of logits.
+
+        They are the loss, its statistics, the reference and the slopes that `_slope` takes, and
+        the derivatives with respect to gamma and alpha.
+        """
+        gamma, alpha = self.parameters.values(*others)
+        factor = ops.cast(label_factor(ids), z.dtype)
+        focal = sparse_terms(ids, z, gamma, alpha, signed=self.gamma.is_signed)
+        of_gamma = of_alpha = factor * focal.value
+        if self.gamma.is_learned:
+            of_gamma = of_gamma * log_base(focal.of_true.complement)
+        if self.alpha.is_learned:
+            of_alpha = factor * sparse_terms(ids, z, gamma, None).value
+        statistics = _statistics(ids, z, focal) if self.form.statistics else ()
+        value, *slopes = (x * factor for x in self._with_form(z, focal))
+        return value, *statistics, focal.reference, *slopes, of_gamma, of_alpha
+
+    def _total(
+        self, features: Tensor, kernel: Tensor, bias: Tensor, ids: Tensor, weights: Tensor, *others
+    ) -> tuple[Tensor, ...]:
+        """Return the sum of the losses, the statistics, and the gradients of the sum.
+
+        The gradients are those of features, kernel, bias, in float32, and of the values of gamma
+        and alpha of each row.
+        """
+        number = len(self.gamma.rows)
+        of_rows, shared = others[:number], others[number:]
+        number = 1 + self._num_statistics
+        parts = self._in_parts(features, ids, weights, *of_rows)
+        length, dtype = ops.shape(parts[1])[1], to_float(features).dtype
+
+        def step(index: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            total, of_kernel, of_bias, of_features, found = state
+            features, ids, weights, *of_rows = (x[index] for x in parts)
+            z = self._logits(features, kernel, bias)
+            terms = self._terms_of(z, ids, *of_rows, *shared)
+            reference, *slopes, of_gamma, of_alpha = terms[number:]
+            slope = self._slope(ids, z, reference, *(x * weights for x in slopes))
+            gradients = self._products(features, kernel, slope, of_kernel)
+            new = ops.stack([*terms[1:number], of_gamma, of_alpha], axis=-1)
+            return (
+                total + ops.sum(terms[0] * weights),
+                gradients[1],
+                of_bias + ops.sum(slope, axis=0),
+                ops.slice_update(of_features, (index, 0, 0), gradients[0][None]),
+                ops.slice_update(found, (index, 0, 0), new[None]),
+            )
+
+        start = (
+            ops.zeros((), dtype=dtype),
+            ops.zeros_like(to_float(kernel)),
+            ops.zeros_like(to_float(bias)),
+            ops.zeros_like(to_float(parts[0])),
+            ops.zeros((self.num_parts, length, number + 1), dtype=dtype),
+        )
+        total, *of_weights, of_features, found = ops.fori_loop(0, self.num_parts, step, start)
+        count = ops.shape(features)[0]
+        of_features, found = (
+            ops.reshape(x, (-1, x.shape[-1]))[:count] for x in (of_features, found)
+        )
+        *statistics, of_gamma, of_alpha = (found[:, i] for i in range(number + 1))
+        return total, *statistics, of_features, *of_weights, of_gamma, of_alpha
+
+    def _products(
+        self, features: Tensor, kernel: Tensor, slope: Tensor, of_kernel: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the gradient of rows of features, and `of_kernel` plus that of the kernel.
+
+        The classes are taken in parts, so that the product that is added to `of_kernel` is no
+        larger than the slope.
+        """
+        depth, num_classes = kernel.shape
+        rows = slope.shape[0]
+        blocks = 1 if rows is None else min(-(-depth // rows), num_classes)
+        width = -(-num_classes // blocks)
+
+        def step(index: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            of_features, of_kernel = state
+            start = ops.minimum(index * width, num_classes - width)
+            is_new = ops.arange(width, dtype="int32") + start >= index * width
+            part = ops.slice(slope, (0, start), (ops.shape(slope)[0], width))
+            part = ops.where(is_new, part, 0.0)
+            columns = ops.slice(kernel, (0, start), (depth, width))
+            before = ops.slice(of_kernel, (0, start), (depth, width))
+            added = before + matmul_float32(ops.transpose(features), part)
+            return (
+                of_features + matmul_float32(part, ops.transpose(columns)),
+                ops.slice_update(of_kernel, (0, start), ops.cast(added, of_kernel.dtype)),
+            )
+
+        start = (ops.zeros_like(to_float(features)), of_kernel)
+        return ops.fori_loop(0, -(-num_classes // width), step, start)
 
     def _with_form(self, z: Tensor, focal: SparseTerms) -> tuple[Tensor, ...]:
         """Return the loss with smoothing and z-loss, and the slopes that its gradient is made of.
