@@ -66,6 +66,8 @@ def read_captions(folder: Path) -> dict[str, list[list[str]]]:
         file = folder / f"{name}.en.gz"
         try:
             lines = gzip.decompress(file.read_bytes()).decode("utf-8").splitlines()
+            if not lines:
+                raise EOFError("no line")
         except FileNotFoundError:
             raise SystemExit(f"--data-dir must hold {WANTED}. Received: {folder}.") from None
         except (EOFError, OSError, UnicodeDecodeError, zlib.error) as error:

@@ -54,7 +54,8 @@ class LinearHeadStatistics(NamedTuple):
     """What a linear head predicts for each row, float tensors of the shape of the labels.
 
     None of them has a gradient. A row that is left out has zeros; an invalid label has a
-    `neg_log_likelihood` and a `correct` of NaN.
+    `neg_log_likelihood` and a `correct` of NaN. `metrics.BinaryExpectedCalibrationError`, given
+    `correct` and `confidence[..., None]`, is the top-label ECE over all classes.
 
     Attributes:
         neg_log_likelihood: -log p_t in nats, whatever the loss is; its mean is log perplexity.
@@ -71,7 +72,7 @@ class LinearHeadStatistics(NamedTuple):
         ...     np.eye(2, dtype="float32"), 2 * np.eye(2, dtype="float32"), None, np.array([0, 0]),
         ...     return_statistics=True)
         >>> ece = metrics.BinaryExpectedCalibrationError()
-        >>> ece.update_state(of_rows.correct, of_rows.confidence)
+        >>> ece.update_state(of_rows.correct, of_rows.confidence[..., None])
         >>> round(float(ece.result()), 4)
         0.3808
     """
