@@ -279,7 +279,8 @@ class _Head:
             reference, *slopes, of_gamma, of_alpha = terms[1 + self._num_statistics :]
             scaled = (differentiated_once(x * upstream, NAME) for x in slopes)
             gradients = compiled(self._gradients, *arguments[:4], reference, *scaled)
-            return [*gradients, None, *self._of_parameters(arguments, upstream, of_gamma, of_alpha)]
+            others = self._of_parameters(arguments[3], upstream, of_gamma, of_alpha)
+            return [*gradients, None, *others]
 
         results = with_gradient(forward, backward, self._num_statistics)(*arguments)
         return results if self._num_statistics else (results,)
@@ -306,10 +307,8 @@ class _Head:
                 ops.cast(of_each * upstream, x.dtype)
                 for of_each, x in zip(gradients, arguments[:3], strict=True)
             )
-            of_rows = upstream * arguments[4]
-            others = self._of_parameters(
-                (*arguments[:4], *arguments[5:]), of_rows, of_gamma, of_alpha
-            )
+            ids, weights = arguments[3:5]
+            others = self._of_parameters(ids, upstream * weights, of_gamma, of_alpha)
             return [*scaled, None, None, *others]
 
         features, kernel, bias, ids, *others = arguments
@@ -319,7 +318,7 @@ class _Head:
         return results if self._num_statistics else (results,)
 
     def _of_parameters(
-        self, arguments: tuple, upstream: Tensor, of_gamma: Tensor, of_alpha: Tensor
+        self, ids: Tensor, upstream: Tensor, of_gamma: Tensor, of_alpha: Tensor
     ) -> list[Tensor | None]:
         """Return the gradients with respect to the tensors of gamma and alpha."""
         gradients = Parameters(self.gamma).gradients(upstream, [of_gamma])
@@ -328,7 +327,7 @@ class _Head:
         (alpha,) = self.alpha.shared
         slope = upstream * of_alpha
         if len(alpha.shape) == 1:
-            ids = ops.clip(arguments[3], 0, alpha.shape[0] - 1)
+            ids = ops.clip(ids, 0, alpha.shape[0] - 1)
             slope = ops.segment_sum(slope, ids, num_segments=alpha.shape[0])
         else:
             slope = ops.sum(slope)
