@@ -121,7 +121,7 @@ class WithLogits(LanguageModel):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         weights = ops.cast(ops.not_equal(y, PADDING), "float32")
         losses = functional.sparse_categorical_focal_crossentropy(y, y_pred, gamma=2.0)
-        correct = ops.cast(ops.equal(ops.argmax(y_pred, -1), ops.cast(y, "int64")), "float32")
+        correct = ops.cast(ops.equal(ops.cast(ops.argmax(y_pred, -1), "int32"), y), "float32")
         self.accuracy.update_state(correct, weights)
         confidence = ops.max(ops.softmax(y_pred), axis=-1)
         self.ece.update_state(correct, confidence[..., None], weights)
