@@ -82,11 +82,3 @@ def test_damaged_captions_are_named(damage, run_example, captions, tmp_path):
     with pytest.raises(SystemExit, match=r"val.en.gz is damaged: .* Get it again"):
         run_example("language_model", "--data-dir", captions, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_published_page_follows_from_the_published_runs(example):
-    study = example("language_model").STUDY
-    module = example("study")
-    results = json.loads((module.RESULTS / "language_model.json").read_text())
-    assert study.page(results) == (module.PAGES / "language_model.md").read_text()
-    assert (module.IMAGES / "language_model.png").is_file()
