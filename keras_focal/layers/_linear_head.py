@@ -74,7 +74,7 @@ class LinearHead(keras.layers.Layer):
         self.num_classes = None if num_classes is None else check_count("num_classes", num_classes)
         has_weights = embedding is None or hasattr(embedding, "embeddings_initializer")
         check_that("embedding", embedding, "a layer with `embeddings`", has_weights, fix)
-        self.embedding = embedding
+        self.embedding: Any = embedding
         self.use_bias = bool(use_bias)
         self.softcap = None if softcap is None else check_positive("softcap", softcap)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)

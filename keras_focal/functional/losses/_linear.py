@@ -381,7 +381,13 @@ class _Head:
         return value, *statistics, focal.reference, *slopes, of_gamma, of_alpha
 
     def _total(
-        self, features: Tensor, kernel: Tensor, bias: Tensor, ids: Tensor, weights: Tensor, *others
+        self,
+        features: Tensor,
+        kernel: Tensor,
+        bias: Tensor,
+        ids: Tensor,
+        weights: Tensor,
+        *others: Tensor,
     ) -> tuple[Tensor, ...]:
         """Return the sum of the losses, the statistics, and the gradients of the sum.
 
