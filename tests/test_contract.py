@@ -336,6 +336,16 @@ CASES = [
         },
     ),
     Case(
+        layers.LinearHead,
+        {
+            "num_classes": 3,
+            "use_bias": True,
+            "softcap": 2.5,
+            "kernel_initializer": keras.initializers.serialize(keras.initializers.Identity(2.0)),
+            "name": "lh",
+        },
+    ),
+    Case(
         layers.ConformalSets,
         {"threshold": 0.75, "method": "raps", "penalty": 0.25, "rank": 1.0, "allow_empty": True},
     ),
@@ -532,7 +542,8 @@ def compiled(case: Case, **kwargs) -> keras.Model:
             loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     else:
         probabilities = keras.layers.Softmax()
-        found = obj(probabilities(outputs) if obj.inputs == "probabilities" else outputs)
+        takes_logits = getattr(obj, "inputs", "logits") == "logits"
+        found = obj(outputs if takes_logits else probabilities(outputs))
         # Sets are no logits: what is in one adds 1 to its logit.
         is_set = isinstance(obj, layers.ConformalSets)
         outputs = outputs + ops.cast(found, outputs.dtype) if is_set else found

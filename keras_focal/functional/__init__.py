@@ -50,7 +50,10 @@ from keras_focal.functional.losses._focal import (
     focal_crossentropy,
     sparse_categorical_focal_crossentropy,
 )
-from keras_focal.functional.losses._linear import linear_sparse_focal_crossentropy
+from keras_focal.functional.losses._linear import (
+    LinearHeadStatistics,
+    linear_sparse_focal_crossentropy,
+)
 from keras_focal.functional.losses._mmce import maximum_mean_calibration_error
 from keras_focal.functional.losses._norms import focal_gradient_norm, logit_norm
 from keras_focal.functional.losses._outputs import (
@@ -90,6 +93,7 @@ from keras_focal.functional.maps._scaling import scale_logits
 
 # Losses of one class per prediction
 __all__ = [
+    "LinearHeadStatistics",
     "brier_loss",
     "categorical_focal_crossentropy",
     "dual_focal_crossentropy",

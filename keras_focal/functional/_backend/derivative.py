@@ -16,8 +16,8 @@ Backward = Callable[[tuple[Tensor, ...], tuple[Tensor, ...], Tensor], Sequence[T
 
 
 def with_gradient(
-    forward: Callable[..., tuple[Tensor, ...]], backward: Backward
-) -> Callable[..., Tensor]:
+    forward: Callable[..., tuple[Tensor, ...]], backward: Backward, num_constants: int = 0
+) -> Callable[..., Any]:
     """Return the function arguments -> forward(*arguments)[0] with a custom gradient.
 
     Args:
@@ -25,53 +25,56 @@ def with_gradient(
         backward: Function (arguments, results of `forward`, gradient of the value) -> one gradient
             for each argument, or None. It can be differentiated for second derivatives. There are
             no forward-mode derivatives.
+        num_constants: How many results of `forward` after the first are returned with the value.
+            They have no gradient.
 
     Returns:
-        Function of the same arguments as `forward`.
+        Function of the same arguments as `forward`, to the value; or to a tuple of the value and
+        the constants if there are any.
     """
-    if keras.backend.backend() == "jax":
-        return _on_jax(forward, backward)
-    if keras.backend.backend() == "torch":
-        return _on_torch(forward, backward)
-    return _on_tensorflow(forward, backward)
+    on_backend = {"jax": _on_jax, "torch": _on_torch}.get(keras.backend.backend(), _on_tensorflow)
+    results_of = on_backend(forward, backward, num_constants + 1)
+    if num_constants:
+        return results_of
+    return lambda *arguments: results_of(*arguments)[0]
 
 
-def _on_jax(forward: Callable, backward: Backward) -> Callable[..., Tensor]:
+def _on_jax(forward: Callable, backward: Backward, number: int) -> Callable[..., tuple]:
     import jax
 
     @jax.custom_vjp
-    def value_of(*arguments: Tensor) -> Tensor:
-        return forward(*arguments)[0]
+    def results_of(*arguments: Tensor) -> tuple[Tensor, ...]:
+        return tuple(forward(*arguments)[:number])
 
-    def save(*arguments: Tensor) -> tuple[Tensor, Any]:
+    def save(*arguments: Tensor) -> tuple[tuple[Tensor, ...], Any]:
         terms = forward(*arguments)
-        return terms[0], (arguments, terms)
+        return tuple(terms[:number]), (arguments, terms)
 
-    def differentiate(saved: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    def differentiate(saved: Any, upstream: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
         arguments, terms = saved
-        return tuple(backward(arguments, terms, upstream))
+        return tuple(backward(arguments, terms, upstream[0]))
 
-    value_of.defvjp(save, differentiate)
-    return value_of
+    results_of.defvjp(save, differentiate)
+    return results_of
 
 
-def _on_tensorflow(forward: Callable, backward: Backward) -> Callable[..., Tensor]:
+def _on_tensorflow(forward: Callable, backward: Backward, number: int) -> Callable[..., tuple]:
     import tensorflow as tf
 
     @tf.custom_gradient
-    def value_of(*arguments: Tensor) -> tuple[Tensor, Callable]:
+    def results_of(*arguments: Tensor) -> tuple[tuple[Tensor, ...], Callable]:
         terms = forward(*arguments)
 
-        def differentiate(upstream: Tensor) -> list[Tensor | None]:
+        def differentiate(upstream: Tensor, *_: Tensor) -> list[Tensor | None]:
             return list(backward(arguments, terms, upstream))
 
-        return terms[0], differentiate
+        return tuple(terms[:number]), differentiate
 
     # A variable must not be read inside the function.
-    return lambda *arguments: value_of(*map(tf.convert_to_tensor, arguments))
+    return lambda *arguments: results_of(*map(tf.convert_to_tensor, arguments))
 
 
-def _on_torch(forward: Callable, backward: Backward) -> Callable[..., Tensor]:
+def _on_torch(forward: Callable, backward: Backward, number: int) -> Callable[..., tuple]:
     import torch
 
     class Value(torch.autograd.Function):
@@ -100,7 +103,7 @@ def _on_torch(forward: Callable, backward: Backward) -> Callable[..., Tensor]:
                 for gradient, needed in zip(gradients, ctx.needs_input_grad, strict=True)
             )
 
-    return lambda *arguments: Value.apply(*arguments)[0]
+    return lambda *arguments: Value.apply(*arguments)[:number]
 
 
 def differentiated_once(x: Tensor, name: str) -> Tensor:

@@ -77,10 +77,10 @@ def sparse_categorical_focal_crossentropy(
         given = arguments.given(*tensors)
         ids, z, (exponent, weights) = given.labels, given.z, given.parameters
         terms = sparse_terms(ids, z, exponent, weights, signed=gamma.is_signed)
-        value, reference, at_true, at_others, base = terms
+        value, reference, at_true, at_others, of_true = terms
         slopes = []
         if gamma.is_learned:
-            slopes.append(value * log_base(base))
+            slopes.append(value * log_base(of_true.complement))
         if alpha.is_learned:
             unweighted = sparse_terms(ids, z, exponent, None, signed=gamma.is_signed).value
             is_vector = len(weights.shape) == 1
@@ -175,14 +175,14 @@ class SparseTerms(NamedTuple):
         reference: logsumexp of the other logits, rounded.
         at_true: Minus the gradient of the true logit, alpha_t (1 - p_t) g.
         at_others: The gradient of any other logit, divided by exp(logit - reference).
-        base: 1 - p_t.
+        of_true: p_t, 1 - p_t and -log p_t.
     """
 
     value: Tensor
     reference: Tensor
     at_true: Tensor
     at_others: Tensor
-    base: Tensor
+    of_true: StableProbability
 
 
 def sparse_terms(
@@ -199,7 +199,7 @@ def sparse_terms(
             weight = ops.take(weight, ops.clip(ids, 0, z.shape[-1] - 1))
         value, at_true = weight * value, weight * at_true
     at_others = at_true * others.factor
-    return SparseTerms(value, others.reference, at_true, at_others, of_true.complement)
+    return SparseTerms(value, others.reference, at_true, at_others, of_true)
 
 
 def sparse_gradient(
