@@ -281,6 +281,13 @@ def test_weight_of_an_image_is_that_of_its_boxes(found):
     assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("part", ["matches", "scores", "centers", "weights"])
+def test_parts_may_have_different_dtypes(part, found):
+    expected = float(d_ece(found, box_bins=(2, 2)).result())
+    setattr(found, part, getattr(found, part).astype("float64"))
+    assert float(d_ece(found, box_bins=(2, 2)).result()) == pytest.approx(expected, abs=1e-6)
+
+
 def test_no_detections_read_zero():
     metric = metrics.LaECE(2)
     metric.update_state(np.zeros((0,)), np.zeros((0,)), class_ids=np.zeros((0,), "int32"))

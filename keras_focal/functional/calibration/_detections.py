@@ -215,7 +215,8 @@ def read_detections(
     ones = ops.ones_like(targets, dtype="int32")
     confidence, complement, _ = one_class(ones, scores, from_logits=from_logits)
     complement = complement + nan_unless(is_target, complement.dtype)
-    return Detections(Predictions(confidence, complement, 1.0 - targets), weights)
+    wrong = ops.cast(1.0 - targets, complement.dtype)
+    return Detections(Predictions(confidence, complement, wrong), weights)
 
 
 def box_groups(
@@ -244,8 +245,8 @@ def box_groups(
     is_inside = ops.logical_and(boxes >= 0, boxes <= 1)
     if is_checked:
         fix = "Divide pixels by the width and height of the image."
-        of_columns = ops.expand_dims(weights, -1) * ops.ones_like(boxes)
-        _check("boxes", boxes, is_inside, of_columns, "numbers in [0, 1]", fix)
+        of_rows = ops.expand_dims(weights, -1)
+        _check("boxes", boxes, is_inside, of_rows, "numbers in [0, 1]", fix)
     boxes = ops.where(is_inside, boxes, 0.0)
     for column, number in enumerate(box_bins):
         group = group * number + equal_width_bins(boxes[..., column], number)
