@@ -104,24 +104,26 @@ def _split(pictures: list[Picture], classes: list[str], size: tuple[int, int]) -
                 scale = np.array(size) / image.size
                 images.append(np.asarray(image.convert("RGB").resize(size)))
         except (OSError, SyntaxError, Image.DecompressionBombError):
-            flaws["images do not decode and are skipped"].append(picture.name)
+            flaws["Images that do not decode, skipped"].append(picture.name)
             continue
         kept.append([])
         for corners, label in picture.boxes:
             scaled = np.array(corners, "float64") * np.tile(scale, 2)
             inside = np.clip(scaled, 0, np.tile(size, 2))
             if label not in classes:
-                flaws["boxes have an unknown class and are skipped"].append(picture.name)
+                flaws["Boxes of an unknown class, skipped"].append(picture.name)
             elif not (scaled[2:] > scaled[:2]).all():
-                flaws["boxes have no area and are skipped"].append(picture.name)
+                flaws["Boxes without area, skipped"].append(picture.name)
             elif not (inside[2:] > inside[:2]).all():
-                flaws["boxes are outside their image and are skipped"].append(picture.name)
+                flaws["Boxes outside their image, skipped"].append(picture.name)
             else:
                 kept[-1].append((inside, classes.index(label)))
                 if (np.abs(inside - scaled) > 1e-6).any():
-                    flaws["boxes reach out of their image and are cut"].append(picture.name)
+                    flaws["Boxes that reach out of their image, cut"].append(picture.name)
     for flaw, found in flaws.items():
-        print(f"{len(found)} {flaw}: {', '.join(dict.fromkeys(found))}.")
+        names = list(dict.fromkeys(found))
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        print(f"{flaw}: {len(found)}, in {', '.join(names[:10])}{more}.")
     # KerasHub's matcher of anchors fails for an image without padding.
     most = 1 + max((len(each) for each in kept), default=0)
     boxes = np.full((len(kept), most, 4), -1, "float32")
