@@ -249,7 +249,7 @@ def box_groups(
         _check("boxes", boxes, is_inside, of_rows, "numbers in [0, 1]", fix)
     boxes = ops.where(is_inside, boxes, 0.0)
     for column, number in enumerate(box_bins):
-        group = group * number + equal_width_bins(boxes[..., column], number)
+        group = group * number + equal_width_bins(ops.take(boxes, column, axis=-1), number)
     return ops.where(ops.all(is_inside, axis=-1), group, INVALID)
 
 
