@@ -11,7 +11,11 @@ mAP and AP50 are those of COCO (pycocotools). D-ECE and LaECE compare the scores
 columns "of 0.5 or more" keep only those boxes, and say how many are left.
 
 The settings differ in nothing else, and learning rate and loss weights were not tuned for any of
-them. KerasHub 0.32 puts its `classification_head_prior_probability` into the head of the boxes; the
+them. At the same loss weights cross-entropy gives scores more weight against the positions of boxes
+than a focal loss does, so its row is no verdict on it. The focal loss of Keras is the same function
+as the first but for rounding: its row shows what chance does over a few seeds.
+
+KerasHub 0.32 puts its `classification_head_prior_probability` into the head of the boxes; the
 example sets the bias of the scores itself. `NormalizedByPositives` would change nothing here, since
 KerasHub divides by the number of positive anchors. `VarifocalLoss` needs the IoU of each anchor as
 its target, and KerasHub gives 0 or 1.
@@ -110,12 +114,14 @@ def draw(data: Data, runs: list[Run], file: Path) -> None:
     curves.set(xlabel="epoch", ylabel="training loss", yscale="log")
     curves.legend(fontsize="small")
     image.imshow(data.test.images[0])
-    image.set(xticks=[], yticks=[], title=f"{runs[0]['setting']}: boxes of score 0.3 or more")
-    for x1, y1, x2, y2, label, score in runs[0]["shown"]:
-        color = f"C{label}"
-        image.plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color=color, linewidth=1.5)
-        text = f"{data.classes[label]} {score:.2f}"
-        image.text(x1, y1, text, fontsize=6, color="white", backgroundcolor=color)
+    title = f"{runs[0]['setting']}: boxes of 0.5 or more in a test image"
+    image.set(xticks=[], yticks=[], title=title, autoscale_on=False)
+    for k, name in enumerate(data.classes):
+        image.plot([], [], color=f"C{k}", label=name)
+    for x1, y1, x2, y2, label, score in (box for box in runs[0]["shown"] if box[-1] >= 0.5):
+        image.plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color=f"C{label}")
+        image.text(x1 + 1, y1 + 1, f"{score:.2f}", fontsize=8, va="top", clip_on=True)
+    image.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     file.parent.mkdir(parents=True, exist_ok=True)
     canvas.savefig(file, dpi=100)
 
