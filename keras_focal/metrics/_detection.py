@@ -182,7 +182,7 @@ class DetectionCalibrationError(_DetectionMetric):
         return ece_from_bins(bins), ops.sum(bins.count)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "box_bins": self.box_bins}
+        return {**super().get_config(), "box_bins": list(self.box_bins)}
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
