@@ -61,7 +61,8 @@ def measure(found: dict[str, np.ndarray], data: Data) -> Run:
         "annotations": [each | {"area": np.prod(each["bbox"][2:]), "iscrowd": 0} for each in truth],
     }
     if not is_found.any():
-        return {"map": 0.0, "ap50": 0.0, "boxes": 0.0, "boxes_half": 0.0}
+        none = dict.fromkeys(("map", "ap50", "boxes", "boxes_half"), 0.0)
+        return {**none, "ap50_by_class": [0.0] * len(data.classes)}
     results = as_coco(found["boxes"], found["labels"], is_found, found["confidence"])
     with redirect_stdout(io.StringIO()):
         coco = COCO()
