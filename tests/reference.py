@@ -4,6 +4,7 @@ It never imports keras_focal and shares no code and no algebra with it: probabil
 dividing exponentials, 1 - p by adding up the others, bins by comparing with edges in a loop.
 """
 
+import itertools
 from collections.abc import Callable
 
 import mpmath
@@ -198,6 +199,45 @@ def ece(confidence, correct, num_bins=15, weights=None) -> float:
     bins = equal_width_gaps(confidence, correct, num_bins, weights)
     total = sum(weight for weight, _ in bins)
     return sum(weight * abs(gap) for weight, gap in bins) / total if total else 0.0
+
+
+def detection_ece(matches, scores, num_bins=15, columns=(), column_bins=(), weights=None) -> float:
+    """D-ECE: precision and mean score of the boxes in each cell of score and other columns."""
+    matches, scores = np.asarray(matches, "float64"), np.asarray(scores, "float64")
+    weights = np.ones(len(scores)) if weights is None else np.asarray(weights, "float64")
+    error = 0.0
+    axes = list(zip((scores, *columns), (num_bins, *column_bins), strict=True))
+    for cell in itertools.product(*(range(number) for _, number in axes)):
+        inside = np.ones(len(scores), bool)
+        for i, (values, number) in zip(cell, axes, strict=True):
+            inside &= (values > i / number) | ((values == 0) & (i == 0))
+            inside &= values <= (i + 1) / number
+        if weights[inside].sum() > 0:
+            precision = np.average(matches[inside], weights=weights[inside])
+            score = np.average(scores[inside], weights=weights[inside])
+            error += weights[inside].sum() / weights.sum() * abs(precision - score)
+    return error
+
+
+def la_ece(overlaps, scores, class_ids, num_bins=25, weights=None) -> dict[int, float]:
+    """LaECE of each class that has detections: precision times the mean IoU of what is matched."""
+    weights = np.ones(len(scores)) if weights is None else np.asarray(weights, "float64")
+    errors = {}
+    for k in np.unique(class_ids[weights > 0]):
+        own = (class_ids == k) & (weights > 0)
+        errors[int(k)] = 0.0
+        for i in range(num_bins):
+            inside = own & (scores > i / num_bins) & (scores <= (i + 1) / num_bins)
+            if i == 0:
+                inside |= own & (scores == 0)
+            if not inside.any():
+                continue
+            w, iou = weights[inside], overlaps[inside]
+            precision = w[iou > 0].sum() / w.sum()
+            mean_iou = np.average(iou[iou > 0], weights=w[iou > 0]) if (iou > 0).any() else 0.0
+            gap = precision * mean_iou - np.average(scores[inside], weights=w)
+            errors[int(k)] += w.sum() / weights[own].sum() * abs(gap)
+    return errors
 
 
 def mce(confidence, correct, num_bins=15) -> float:

@@ -258,6 +258,16 @@ CASES = [
         {"num_bins": 6, "from_logits": True, "class_id": 0, "name": "ee"},
         CLASSES,
     ),
+    Case(
+        metrics.DetectionCalibrationError,
+        {"num_bins": 4, "from_logits": True, "name": "d_error"},
+        ROWS,
+    ),
+    Case(
+        metrics.LocalizationAwareCalibrationError,
+        {"num_bins": 4, "from_logits": True, "name": "la_error"},
+        ROWS,
+    ),
     Case(metrics.NegativeLogLikelihood, {"from_logits": True, "name": "m"}, ROWS),
     Case(metrics.BrierScore, {"from_logits": True, "ignore_class": 1, "name": "n"}, CLASSES),
     Case(

@@ -135,6 +135,7 @@ def test_fixed_name_is_exported(module, name):
         ("RMSCE", "RootMeanSquareCalibrationError"),
         ("ClasswiseECE", "ClasswiseExpectedCalibrationError"),
         ("BinaryECE", "BinaryExpectedCalibrationError"),
+        ("LaECE", "LocalizationAwareCalibrationError"),
     ],
 )
 def test_short_metric_name_is_the_long_one(short, long):

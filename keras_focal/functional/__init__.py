@@ -19,6 +19,10 @@ from keras_focal.functional.calibration._decomposition import (
     brier_decomposition,
     top_label_brier_parts,
 )
+from keras_focal.functional.calibration._detections import (
+    detection_calibration_error,
+    localization_aware_calibration_error,
+)
 from keras_focal.functional.calibration._errors import (
     accuracy_from_bins,
     adaptive_expected_calibration_error,
@@ -136,7 +140,9 @@ __all__ += [
     "Interval",
     "adaptive_expected_calibration_error",
     "bootstrap_intervals",
+    "detection_calibration_error",
     "expected_calibration_error",
+    "localization_aware_calibration_error",
     "maximum_calibration_error",
     "smooth_calibration_error",
 ]

@@ -11,6 +11,10 @@ from keras_focal.metrics._calibration_error import (
 from keras_focal.metrics._calibration_metrics import CalibrationMetrics
 from keras_focal.metrics._cells import BinnedMetric, CellMetric
 from keras_focal.metrics._classwise import ClasswiseExpectedCalibrationError
+from keras_focal.metrics._detection import (
+    DetectionCalibrationError,
+    LocalizationAwareCalibrationError,
+)
 from keras_focal.metrics._refinement import RefinementError
 from keras_focal.metrics._scores import (
     BrierScore,
@@ -27,6 +31,7 @@ MCE = MaximumCalibrationError
 RMSCE = RootMeanSquareCalibrationError
 ClasswiseECE = ClasswiseExpectedCalibrationError
 BinaryECE = BinaryExpectedCalibrationError
+LaECE = LocalizationAwareCalibrationError
 
 __all__ = [
     "ECE",
@@ -43,7 +48,10 @@ __all__ = [
     "ClasswiseECE",
     "ClasswiseExpectedCalibrationError",
     "ConfidentCoverage",
+    "DetectionCalibrationError",
     "ExpectedCalibrationError",
+    "LaECE",
+    "LocalizationAwareCalibrationError",
     "LogitNorm",
     "MaximumCalibrationError",
     "NegativeLogLikelihood",

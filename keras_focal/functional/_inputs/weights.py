@@ -9,18 +9,19 @@ from keras_focal._typing import Tensor
 class _Ones(keras.losses.Loss):
     """A loss of 1 for every prediction, whose unreduced value shows the mask that Keras applies."""
 
-    def __init__(self, axis: int, dtype: str):
+    def __init__(self, axis: int | None, dtype: str):
         super().__init__(name="mask", reduction=None, dtype=dtype)
         self.axis = axis
         self.ones: Tensor = None
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        first = (*([slice(None)] * (self.axis % len(y_pred.shape))), 0)
-        self.ones = ops.ones_like(y_pred[first], dtype=self.dtype)
+        if self.axis is not None:
+            y_pred = y_pred[(*([slice(None)] * (self.axis % len(y_pred.shape))), 0)]
+        self.ones = ops.ones_like(y_pred, dtype=self.dtype)
         return self.ones
 
 
-def ones_and_mask(y_pred: Tensor, axis: int, dtype: str) -> tuple[Tensor, Tensor | None]:
+def ones_and_mask(y_pred: Tensor, axis: int | None, dtype: str) -> tuple[Tensor, Tensor | None]:
     """Return a one for each prediction, and the bool mask of the predictions, or None.
 
     The mask is obtained from Keras, since only Keras can access the mask of `y_pred` on every
@@ -29,7 +30,8 @@ def ones_and_mask(y_pred: Tensor, axis: int, dtype: str) -> tuple[Tensor, Tensor
     Args:
         y_pred: Tensor, shape (..., K, ...), as returned by the model, since a mask is an attribute
             of the object; or a list.
-        axis: The axis of `y_pred` that holds the classes of one prediction.
+        axis: The axis of `y_pred` that holds the classes of one prediction; None if each entry is
+            a prediction.
         dtype: Dtype of the ones.
     """
     if isinstance(y_pred, list | tuple):
@@ -41,7 +43,7 @@ def ones_and_mask(y_pred: Tensor, axis: int, dtype: str) -> tuple[Tensor, Tensor
 
 
 def effective_weights(
-    y_pred: Tensor, sample_weight: Tensor | None, *, axis: int = -1, dtype: str = "float32"
+    y_pred: Tensor, sample_weight: Tensor | None, *, axis: int | None = -1, dtype: str = "float32"
 ) -> Tensor:
     """Return sample weight times mask of each prediction: the shape of `y_pred` without `axis`.
 
@@ -49,7 +51,8 @@ def effective_weights(
         y_pred: Tensor, shape (..., K, ...), as returned by the model, since a mask is an attribute
             of the object.
         sample_weight: None, or a tensor of weights of samples or of single predictions.
-        axis: The axis of `y_pred` that holds the classes of one prediction.
+        axis: The axis of `y_pred` that holds the classes of one prediction; None if each entry is
+            a prediction.
         dtype: Dtype of the weights.
     """
     weights, mask = ones_and_mask(y_pred, axis, dtype)
