@@ -89,8 +89,9 @@ class MetricSubject(Subject):
 class MapSubject(Subject):
     def rebuilt(self, **changes: Any) -> Any:
         layer = super().rebuilt(**changes)
-        self.obj.build(self.y_pred.shape)
-        layer.build(self.y_pred.shape)
+        for one in (self.obj, layer):
+            if not one.built:
+                one.build(self.y_pred.shape)
         layer.set_weights(self.obj.get_weights())
         return layer
 
