@@ -17,7 +17,7 @@ class Subject(ABC):
     """An object and a sample: labels, if it takes some, and predictions, with rows first."""
 
     obj: Any
-    y_true: np.ndarray | None
+    y_true: Any
     y_pred: np.ndarray
 
     def rebuilt(self, **changes: Any) -> Any:
