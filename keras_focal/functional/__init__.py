@@ -63,6 +63,7 @@ from keras_focal.functional.losses._penalties import (
     cals_penalty,
     dca_penalty,
     mdca_penalty,
+    nacl_penalty,
     soft_binned_ace_penalty,
     soft_binned_ece_penalty,
 )
@@ -120,6 +121,7 @@ __all__ += [
     "cals_penalty",
     "dca_penalty",
     "mdca_penalty",
+    "nacl_penalty",
     "soft_binned_ace_penalty",
     "soft_binned_ece_penalty",
 ]
