@@ -13,17 +13,17 @@ from vision import Data, Split
 VOID = 255
 FILE = "bccd.npz"
 WANTED = (
-    f"{FILE} of the blood cells (github.com/Shenggan/BCCD_Dataset), with arrays `bytes` and `offsets` "
-    "of the encoded images, `names`, `size_wh`, `boxes_xyxy` in pixels, `box_image`, `box_class`, "
-    "`class_names`, and rows of images `split_train`, `split_val` and `split_test`"
+    f"{FILE} of the blood cells (github.com/Shenggan/BCCD_Dataset), with arrays `bytes` and "
+    "`offsets` of the encoded images, `names`, `size_wh`, `boxes_xyxy` in pixels, `box_image`, "
+    "`box_class`, `class_names`, and rows of images `split_train`, `split_val` and `split_test`"
 )
 BOX_ARRAYS = ("bytes", "offsets", "names", "size_wh", "boxes_xyxy", "box_image", "box_class")
 SPLITS = ("split_train", "split_val", "split_test")
-HEIGHT, WIDTH = 48, 64
+HEIGHT, WIDTH = 36, 48
 
 
-def digits(seed: int, sizes: tuple[int, int, int] = (100, 50, 1000)) -> Data:
-    """Return scenes of 48 x 48 with four of scikit-learn's digits on a noisy background.
+def digits(seed: int, sizes: tuple[int, int, int]) -> Data:
+    """Return scenes of 32 x 32 with four of scikit-learn's digits on a noisy background.
 
     Pixels of half the ink or more are of the digit's class, 1 to 10; the border, where there is
     less, is void. Training, held-out and test scenes have digits of their own.
@@ -31,17 +31,20 @@ def digits(seed: int, sizes: tuple[int, int, int] = (100, 50, 1000)) -> Data:
     from sklearn import datasets
 
     source, rng = datasets.load_digits(), np.random.default_rng(seed)
-    ink = keras.ops.image.resize(source.images[..., None] / 16.0, (16, 16))[..., 0]
+    ink = keras.ops.image.resize(source.images[..., None] / 16.0, (12, 12))[..., 0]
     ink, order = np.asarray(ink, "float32"), rng.permutation(len(source.target))
 
     def scenes(glyphs: np.ndarray, number: int) -> Split:
-        background = np.kron(rng.uniform(0, 0.5, (number, 6, 6)), np.ones((8, 8)))
-        x = (background + rng.normal(0, 0.12, background.shape)).astype("float32")
+        background = np.kron(rng.uniform(0, 0.5, (number, 8, 8)), np.ones((4, 4)))
+        x = (background + rng.normal(0, 0.08, background.shape)).astype("float32")
         y = np.zeros(x.shape, "int32")
         for image in range(number):
             for corner in np.ndindex(2, 2):
-                (top, left), glyph = 24 * np.array(corner) + rng.integers(0, 9, 2), rng.choice(glyphs)
-                window = (image, slice(top, top + 16), slice(left, left + 16))
+                (top, left), glyph = (
+                    16 * np.array(corner) + rng.integers(0, 5, 2),
+                    rng.choice(glyphs),
+                )
+                window = (image, slice(top, top + 12), slice(left, left + 12))
                 x[window] += rng.uniform(0.4, 0.8) * ink[glyph]
                 y[window] = np.where(ink[glyph] > 0.1, VOID, 0)
                 y[window][ink[glyph] >= 0.5] = source.target[glyph] + 1
@@ -51,35 +54,34 @@ def digits(seed: int, sizes: tuple[int, int, int] = (100, 50, 1000)) -> Data:
     return Data(*(scenes(part, size) for part, size in zip(parts, sizes, strict=True)))
 
 
-def blood_cells(folder: Path) -> tuple[Data, list[str]]:
-    """Return blood cells at 48 x 64 pixels, their boxes as masks, and the names of the classes.
+def blood_cells(folder: Path, sizes: tuple[int, int, int]) -> tuple[Data, int]:
+    """Return blood cells at 36 x 48 pixels, their boxes as masks, and the number of classes.
 
     Boxes of a class are filled; where two classes overlap the pixel is void. Boxes are cut at the
     edges of the image, those without area are left out, and so are images that do not decode, which
-    are named.
+    are named. Of each part no more than its size is read.
 
     Raises:
         SystemExit: If the file is missing or is not such a file, or a box names no class or image.
     """
     arrays = _read(folder / FILE)
-    names = ["background", *map(str, arrays["class_names"])]
-    number = len(arrays["names"])
-    for key, most in (("box_class", len(names) - 1), ("box_image", number)):
+    num_classes, number = 1 + len(arrays["class_names"]), len(arrays["names"])
+    for key, most in (("box_class", num_classes - 1), ("box_image", number)):
         wrong = arrays[key][(arrays[key] < 0) | (arrays[key] >= most)]
         if len(wrong):
             raise SystemExit(f"{FILE}: `{key}` must be in [0, {most}). Received: {wrong[0]}.")
-    images = [_decoded(arrays, row) for row in range(number)]
-    bad = [str(arrays["names"][row]) for row, image in enumerate(images) if image is None]
-    if bad:
-        print(f"{len(bad)} images do not decode and are left out: {', '.join(bad)}")
-    parts = []
-    for split in SPLITS:
-        rows = [row for row in arrays[split] if images[row] is not None]
+    parts, bad = [], []
+    for split, size in zip(SPLITS, sizes, strict=True):
+        images = {row: _decoded(arrays, row) for row in arrays[split][:size]}
+        bad += [str(arrays["names"][row]) for row, image in images.items() if image is None]
+        rows = [row for row, image in images.items() if image is not None]
         if not rows:
             raise SystemExit(f"{FILE}: `{split}` has no image that decodes.")
-        x = np.stack([images[row] for row in rows])
-        parts.append(Split(x, np.stack([_mask(arrays, row, len(names)) for row in rows])))
-    return Data(*parts), names
+        masks = [_mask(arrays, row, num_classes) for row in rows]
+        parts.append(Split(np.stack([images[row] for row in rows]), np.stack(masks)))
+    if bad:
+        print(f"{len(bad)} images do not decode and are left out: {', '.join(bad)}")
+    return Data(*parts), num_classes
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
@@ -116,6 +118,8 @@ def _mask(arrays: dict[str, np.ndarray], row: int, num_classes: int) -> np.ndarr
     for box in np.flatnonzero(arrays["box_image"] == row):
         left, top, right, bottom = arrays["boxes_xyxy"][box]
         if right > left and bottom > top:
-            left, top, right, bottom = np.rint(arrays["boxes_xyxy"][box] * scale).astype(int).clip(0)
+            left, top, right, bottom = (
+                np.rint(arrays["boxes_xyxy"][box] * scale).astype(int).clip(0)
+            )
             is_class[arrays["box_class"][box] + 1, top:bottom, left:right] = True
     return np.where(is_class.sum(axis=0) > 1, VOID, is_class.argmax(axis=0)).astype("int32")

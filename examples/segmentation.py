@@ -6,10 +6,10 @@ classes). Borders of digits and overlapping boxes are void: they have no loss an
 Each setting is a loss:
 
 - *cross-entropy*, *focal* with gamma 2, and *FLSD-53* look at single pixels;
-- *focal Tversky* and *unified focal* look at the overlap of each class, alone or with a focal loss;
-- *focal + Dice* adds both in a `CompoundLoss`. The Dice loss is `FocalTversky(0.5, 0.5, 1.0)`, which
-  ignores void pixels, as `keras.losses.Dice` cannot. In *scheduled focal + Dice* a `GammaScheduler`
-  changes the gamma inside the sum from 5 to 3 to 1;
+- *focal Tversky* looks at the overlap of each class, *unified focal* adds a focal loss to it;
+- *focal + Dice* adds both in a `CompoundLoss`. Its Dice loss is `FocalTversky(0.5, 0.5, 1.0)`,
+  which ignores void pixels, as `keras.losses.Dice` cannot. In *scheduled focal + Dice* a
+  `GammaScheduler` changes the gamma inside the sum from 5 to 3 to 1;
 - *+ NACL* and *+ soft-binned ECE* add a penalty that trains calibration to cross-entropy.
 
 Dice is the mean over classes of the overlap of what is predicted and what is there, over all test
@@ -25,8 +25,9 @@ import keras
 import numpy as np
 from keras import layers
 from scenes import VOID, WANTED, blood_cells, digits
+from strips import draw, save
 from study import Figure, Run, Study
-from vision import Data, Split
+from vision import Data
 
 from keras_focal import calibration, callbacks, losses, metrics
 
@@ -49,7 +50,7 @@ STUDY = Study(
     command="--data-dir bccd",
 )
 PIXELS = {"from_logits": True, "ignore_class": VOID}
-RATE, BATCH = 3e-3, 10
+RATE, BATCH, IMAGES = 1e-2, 10, 50
 
 
 def focal(gamma: float | str = 2.0) -> keras.losses.Loss:
@@ -88,8 +89,8 @@ def unet(shape: tuple[int, ...], num_classes: int) -> keras.Model:
     middle = block(layers.MaxPooling2D()(fine), 32)
     x = block(block(layers.MaxPooling2D()(middle), 64), 64)
     for skip, channels in ((middle, 32), (fine, 16)):
-        x = layers.Concatenate()([layers.UpSampling2D()(x), skip])
-        x = block(x, channels)
+        x = layers.Conv2DTranspose(channels, 2, strides=2)(x)
+        x = block(layers.Concatenate()([x, skip]), channels)
     return keras.Model(inputs, layers.Conv2D(num_classes, 1)(x))
 
 
@@ -105,10 +106,8 @@ def train(name: str, epochs: int, sets: Mapping[str, Callable], out: Path, seed:
         model.fit(x, y, batch_size=BATCH, epochs=epochs, callbacks=schedule, verbose=0)
         found |= {prefix + key: value for key, value in measure(model, data).items()}
         if name in SHOWN:
-            out.mkdir(parents=True, exist_ok=True)
-            few = Split(data.test.x[:1], data.test.y[:1])
-            logits = model.predict(few.x, verbose=0)
-            np.savez(out / f"{prefix}{SHOWN.index(name)}.npz", x=few.x, y=few.y, logits=logits)
+            few = data.test.x[:1]
+            save(out, prefix, name, few, data.test.y[:1], model.predict(few, verbose=0))
     return found
 
 
@@ -119,24 +118,76 @@ def measure(model: keras.Model, data: Data, batch: int = 50) -> Run:
     names = {"nll": metrics.NegativeLogLikelihood, "classwise_ece": metrics.ClasswiseECE}
     names |= {"ece": metrics.ECE, "ece_at_t": metrics.ECE}
     pixels = {name: metric(**PIXELS) for name, metric in names.items()}
+    scale = np.float32(1 / fit.temperature)
     image, image_errors = metrics.ECE(**PIXELS), []
     overlap = keras.metrics.MeanIoU(held_out.shape[-1], ignore_class=VOID, sparse_y_pred=False)
     for begin in range(0, len(data.test.x), batch):
         y = data.test.y[begin : begin + batch]
         logits = np.asarray(model.predict_on_batch(data.test.x[begin : begin + batch]))
         for name, metric in pixels.items():
-            metric.update_state(y, logits / np.float32(fit.temperature if name[-1] == "t" else 1))
+            metric.update_state(y, logits * scale if name == "ece_at_t" else logits)
         overlap.update_state(y, logits)
-        for one in zip(y, logits, strict=True):
+        for one in zip(y[: IMAGES - begin], logits, strict=False):
             image.reset_state()
             image.update_state(*one)
             image_errors.append(float(image.result()))
     found = {name: float(metric.result()) for name, metric in pixels.items()}
     table = np.asarray(overlap.total_cm)
     dice = 2 * np.diag(table) / (table.sum(axis=0) + table.sum(axis=1))
+    states = [np.asarray(state) for metric in pixels.values() for state in metric.variables]
     return {
         **found,
+        "state_kb": sum(state.nbytes for state in states) / 1024,
+        "pixels": int((data.test.y != VOID).sum()),
         "image_ece": float(np.mean(image_errors)),
         "dice": float(np.nanmean(dice)),
         "temperature": fit.temperature,
     }
+
+
+def text(runs: list[Run]) -> str:
+    """Return what the page says beside the tables."""
+    lines = []
+    for title, prefix in (("Digits", ""), ("Blood cells", "cells_")):
+        best = [
+            f"{word} in the mean: "
+            + pick(dict.fromkeys(r["setting"] for r in runs), key=partial(mean, runs, prefix + key))
+            for word, key, pick in (
+                ("most Dice", "dice", max),
+                ("least ECE", "ece", min),
+                ("least ECE at T", "ece_at_t", min),
+            )
+        ]
+        lines.append(f"- **{title}.** {'; '.join(best)}. {runs[0][prefix + 'pixels']:,} pixels.")
+    lines.append(
+        f"\nFor the digits the four metrics of all pixels hold {runs[0]['state_kb']:.0f} kB, "
+        f"however many pixels there are. The logits of the test pixels would be "
+        f"{runs[0]['pixels'] * 44 / 2**20:.0f} MB."
+    )
+    return "## In words\n\n" + "\n".join(lines)
+
+
+def mean(runs: list[Run], figure: str, setting: str) -> float:
+    return float(STUDY.values(runs, setting, figure).mean())
+
+
+def main() -> None:
+    parser = STUDY.parser(epochs=20, seeds=3)
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help=WANTED)
+    arguments = STUDY.parse(parser)
+    if arguments.publish and arguments.data_dir is None:
+        parser.error("--publish needs --data-dir.")
+    sizes = (20, 10, 20) if arguments.quick else (100, 50, 500)
+    sets = {"": lambda seed: (digits(seed, sizes), 11)}
+    if arguments.data_dir is not None:
+        sizes_of_cells = (10, 5, 5) if arguments.quick else (60, 87, 72)
+        cells = blood_cells(arguments.data_dir, sizes_of_cells)
+        sets["cells_"] = lambda seed: cells
+    settings = {n: partial(train, n, arguments.epochs, sets, arguments.out) for n in SETTINGS}
+    runs = STUDY.run(arguments, settings)
+    picture = partial(draw, STUDY, folder=arguments.out, names=SHOWN)
+    STUDY.report(arguments, runs, picture, text(runs) if arguments.publish else "")
+
+
+if __name__ == "__main__":
+    main()

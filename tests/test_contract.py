@@ -11,7 +11,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class Case:
     arguments: dict[str, Any]
     labels: np.ndarray | None = None
     label: str = ""
+    # What it is given, with the 3 classes at the end.
+    x: np.ndarray = field(default_factory=lambda: LOGITS)
     # Of results near 0 that are differences of larger numbers.
     atol: float = 0.0
 
@@ -57,6 +59,7 @@ PENALTIES = [
     losses.SoftBinnedACE(weight=2.0, num_bins=5),
     losses.ACLS(weight=0.5, margin=1.0, positive=0.5, negative=0.25),
     losses.CALS(3, margin=1.5, multipliers=[0.5, 1.0, 0.25], rho=2.0),
+    losses.NACL(weight=0.5, kernel_size=5, norm=2),
 ]
 CASES = [
     Case(
@@ -220,8 +223,9 @@ CASES = [
                 "penalty": penalty,
                 "name": "ff",
             },
-            CLASSES,
+            CLASSES.reshape(2, 2),
             f" with {type(penalty).__name__}",
+            x=LOGITS.reshape(2, 2, 3),
         )
         for penalty in PENALTIES
     ],
@@ -383,8 +387,9 @@ every_metric = pytest.mark.parametrize(
 )
 
 
-def apply(obj: Any, case: Case, x: Any = LOGITS) -> Any:
+def apply(obj: Any, case: Case, x: Any = None) -> Any:
     """Return what an object makes of the sample input, as a tensor; {} of a silent metric."""
+    x = case.x if x is None else x
     if isinstance(obj, keras.losses.Loss):
         return obj(case.labels, x)
     if isinstance(obj, keras.metrics.Metric):
@@ -395,7 +400,7 @@ def apply(obj: Any, case: Case, x: Any = LOGITS) -> Any:
     return obj(ops.softmax(x)) if takes_probabilities else obj(x)
 
 
-def result(obj: Any, case: Case, x: Any = LOGITS) -> np.ndarray:
+def result(obj: Any, case: Case, x: Any = None) -> np.ndarray:
     return as_array(apply(obj, case, x))
 
 
@@ -516,7 +521,7 @@ def test_deep_copy_and_pickle_give_an_equal_object(case, copier):
 def compiled(case: Case, **kwargs) -> keras.Model:
     """Return a model of 3 inputs and 3 logits that uses an object of the case."""
     obj = case.build()
-    inputs = keras.Input((3,))
+    inputs = keras.Input(case.x.shape[1:])
     outputs = keras.layers.Dense(3, name="logits")(inputs)
     loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     weighted_metrics: list[Any] = []
@@ -543,8 +548,8 @@ def labels_of(case: Case) -> np.ndarray:
     return CLASSES if case.labels is None else case.labels
 
 
-def evaluated(model: keras.Model, labels: np.ndarray) -> dict[str, float]:
-    values = model.evaluate(LOGITS, labels, verbose=0, return_dict=True)
+def evaluated(model: keras.Model, case: Case) -> dict[str, float]:
+    values = model.evaluate(case.x, labels_of(case), verbose=0, return_dict=True)
     return {name: float(value) for name, value in values.items()}
 
 
@@ -576,9 +581,9 @@ def saved(tmp_path_factory) -> dict[str, Saved]:
     for number, case in enumerate(CASES):
         # Eagerly: what is saved is the matter here, and 40 steps take a minute to compile.
         model = compiled(case, run_eagerly=True)
-        before[str(case)] = evaluated(model, labels_of(case))
+        before[str(case)] = evaluated(model, case)
         paths[str(case)] = folder / str(number)
-        np.savez(f"{paths[str(case)]}.npz", x=LOGITS, y=labels_of(case))
+        np.savez(f"{paths[str(case)]}.npz", x=case.x, y=labels_of(case))
         model.save(f"{paths[str(case)]}.keras")
     done = subprocess.run(
         [sys.executable, "-c", FRESH_PROCESS, *map(str, paths.values())],
@@ -606,7 +611,7 @@ def saved(tmp_path_factory) -> dict[str, Saved]:
 @every_class
 def test_saved_model_evaluates_the_same_in_this_process(case, saved):
     here = saved[str(case)]
-    assert evaluated(keras.saving.load_model(here.path), labels_of(case)) == here.before
+    assert evaluated(keras.saving.load_model(here.path), case) == here.before
 
 
 @every_class
@@ -647,7 +652,7 @@ def test_result_under_xla_equals_the_eager_one(case):
     else:
         function = in_xla(lambda x: apply(obj, case, x))
     np.testing.assert_allclose(
-        as_array(function(ops.convert_to_tensor(LOGITS))), expected, rtol=1e-6, atol=case.atol
+        as_array(function(ops.convert_to_tensor(case.x))), expected, rtol=1e-6, atol=case.atol
     )
 
 
@@ -655,7 +660,7 @@ def test_result_under_xla_equals_the_eager_one(case):
 def test_model_evaluated_eagerly_equals_the_compiled_one(case, saved):
     model = keras.saving.load_model(saved[str(case)].path)
     model.run_eagerly = True
-    assert evaluated(model, labels_of(case)) == pytest.approx(saved[str(case)].before, rel=1e-6)
+    assert evaluated(model, case) == pytest.approx(saved[str(case)].before, rel=1e-6)
 
 
 # --- dtypes
@@ -748,7 +753,7 @@ def test_half_precision_model_trains_with_a_finite_loss(case, policy):
     before = ops.convert_to_numpy(layer.kernel)
     # Loss scaling in float16 begins too high and leaves out the first steps that overflow.
     epochs = 8 if policy == "mixed_float16" else 1
-    history = model.fit(LOGITS, labels_of(case), epochs=epochs, verbose=0).history
+    history = model.fit(case.x, labels_of(case), epochs=epochs, verbose=0).history
     after = ops.convert_to_numpy(layer.kernel)
     assert all(np.isfinite(values).all() for values in (*history.values(), after))
     assert not np.array_equal(before, after)
@@ -777,7 +782,7 @@ def test_half_precision_model_measures_its_predictions_with_every_metric(policy)
 @every_loss
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_logits_give_the_float32_loss_of_their_values(case, dtype):
-    half = ops.cast(LOGITS, dtype)
+    half = ops.cast(case.x, dtype)
     exact = ops.cast(half, "float32")
     value = case.build()(case.labels, half)
     assert keras.backend.standardize_dtype(value.dtype) == "float32"

@@ -390,14 +390,11 @@ def nacl_penalty(
         )
     if 0 in z.shape:
         return ops.sum(z, axis=-1)
-    is_class = ops.cast(chosen_class(batch.ids, num_classes), z.dtype)
-    around = ops.average_pool(
-        masked(is_class, batch.labels.counts),
-        kernel_size,
-        strides=1,
-        padding="same",
-        data_format="channels_last",
-    )
+    is_class = masked(ops.cast(chosen_class(batch.ids, num_classes), z.dtype), batch.labels.counts)
+    # Zeros outside the image: torch pools no volume that is smaller than the window.
+    edge = [kernel_size // 2] * 2
+    padded = ops.pad(is_class, [[0, 0], *[edge] * (len(z.shape) - 2), [0, 0]])
+    around = ops.average_pool(padded, kernel_size, strides=1, data_format="channels_last")
     shares = ops.divide_no_nan(around, ops.sum(around, axis=-1, keepdims=True))
     is_possible = z > -float("inf")
     gap = ops.minimum(ops.abs(ops.where(is_possible, z, 0.0) - shares), LARGEST_GAP)
