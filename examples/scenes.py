@@ -4,6 +4,7 @@ Classes are ids, 0 the background, `VOID` where no class is asked for.
 """
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -22,7 +23,15 @@ SPLITS = ("split_train", "split_val", "split_test")
 HEIGHT, WIDTH = 36, 48
 
 
-def digits(seed: int, sizes: tuple[int, int, int]) -> Data:
+@dataclass(frozen=True)
+class Scenes:
+    """Images whose labels are of the shape (N, height, width), and the number of classes."""
+
+    data: Data
+    num_classes: int
+
+
+def digits(seed: int, sizes: tuple[int, int, int]) -> Scenes:
     """Return scenes of 32 x 32 with four of scikit-learn's digits on a noisy background.
 
     Pixels of half the ink or more are of the digit's class, 1 to 10; the border, where there is
@@ -51,11 +60,12 @@ def digits(seed: int, sizes: tuple[int, int, int]) -> Data:
         return Split(x[..., None], y)
 
     parts = np.split(order, [500, 700])
-    return Data(*(scenes(part, size) for part, size in zip(parts, sizes, strict=True)))
+    data = Data(*(scenes(part, size) for part, size in zip(parts, sizes, strict=True)))
+    return Scenes(data, 11)
 
 
-def blood_cells(folder: Path, sizes: tuple[int, int, int]) -> tuple[Data, int]:
-    """Return blood cells at 36 x 48 pixels, their boxes as masks, and the number of classes.
+def blood_cells(folder: Path, sizes: tuple[int, int, int]) -> Scenes:
+    """Return blood cells at 36 x 48 pixels, their boxes as masks.
 
     Boxes of a class are filled; where two classes overlap the pixel is void. Boxes are cut at the
     edges of the image, those without area are left out, and so are images that do not decode, which
@@ -81,7 +91,7 @@ def blood_cells(folder: Path, sizes: tuple[int, int, int]) -> tuple[Data, int]:
         parts.append(Split(np.stack([images[row] for row in rows]), np.stack(masks)))
     if bad:
         print(f"{len(bad)} images do not decode and are left out: {', '.join(bad)}")
-    return Data(*parts), num_classes
+    return Scenes(Data(*parts), num_classes)
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
