@@ -6,6 +6,7 @@ Classes are ids, 0 the background, `VOID` where no class is asked for.
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -99,11 +100,11 @@ def _read(file: Path) -> dict[str, np.ndarray]:
         raise SystemExit(f"--data-dir must hold {WANTED}. Received: {file.parent}.")
     wanted = (*BOX_ARRAYS, "class_names", *SPLITS)
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             missing = [name for name in wanted if name not in arrays]
             if not missing:
                 return {name: arrays[name] for name in wanted}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise SystemExit(f"{file} cannot be read as .npz: {error}") from error
     raise SystemExit(f"{file} has no {', '.join(missing)}: it must hold {WANTED}.")
 
