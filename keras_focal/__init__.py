@@ -23,6 +23,7 @@ __all__ = [
     "losses",
     "metrics",
     "plotting",
+    "testing",
 ]
 
 _LAZY = {*__all__, "beam"}  # beam needs an extra, so it is in no `import *`

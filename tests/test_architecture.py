@@ -58,6 +58,7 @@ ROOMS = {
 LEAVES = {
     "plotting": {"functional", "_host", "_validation"},
     "beam": {"calibration", "functional", "_validation"},
+    "testing": {"_typing", "_validation", "functional"},
     "cli": {
         "_host",
         "_presets",
