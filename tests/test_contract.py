@@ -515,7 +515,7 @@ def checked():
             yield pytest.param(case, subject, check, id=f"{name}-{case}", marks=marks)
 
 
-@pytest.mark.parametrize(("case", "subject", "check"), checked())
+@pytest.mark.parametrize(("case", "subject", "check"), [*checked()])
 def test_class_passes_the_public_checks(case, subject, check):
     obj = case.build()
     takes_probabilities = getattr(obj, "inputs", "logits") == "probabilities"
