@@ -341,7 +341,7 @@ def nacl_penalty(
     1/K sum_k |z_k - tau_k|^norm, with tau_k the share of class k in the window around the pixel,
     itself included. Inside an object the logits are drawn to the one-hot row, at an edge to the
     classes that meet there. Since the z_k are held near [0, 1], adding a number to all logits
-    matters, and confidence stays below e / (e + K - 1) where the penalty is 0.
+    matters, and confidence is at most e / (e + K - 1) where the penalty is 0.
 
     Args:
         labels: Class ids, shape (B, ...) or (B, ..., 1), or rows, shape (B, ..., K), whose largest
