@@ -144,7 +144,7 @@ def text(runs: list[Run]) -> str:
     """Return what the page says beside the tables."""
     names = dict.fromkeys(run["setting"] for run in runs)
     best = [
-        f"{words} has *{pick(names, key=lambda name: STUDY.values(runs, name, figure).mean())}*"
+        f"*{pick(names, key=lambda name: STUDY.values(runs, name, figure).mean())}* has {words}"
         for words, figure, pick in (
             ("the highest Dice", "dice", max),
             ("the lowest NLL", "nll", min),
