@@ -46,8 +46,9 @@ def draw(
     settings = dict.fromkeys(run["setting"] for run in runs)
     for marker, name in zip("osD^v<>P*", settings, strict=False):
         dice, ece = (100 * study.values(runs, name, key) for key in ("dice", "ece"))
-        spread = {"xerr": dice.std(), "yerr": ece.std(), "capsize": 2, "elinewidth": 0.8}
-        ax.errorbar(dice.mean(), ece.mean(), fmt=marker, label=name, **spread)
+        bars = [values.std(ddof=1) if len(values) > 1 else 0.0 for values in (dice, ece)]
+        style = {"fmt": marker, "capsize": 2, "elinewidth": 0.8}
+        ax.errorbar(dice.mean(), ece.mean(), bars[1], bars[0], label=name, **style)
     ax.set(xlabel="Dice %", ylabel="ECE %", ylim=(0, None))
     ax.grid(alpha=0.3)
     dots.legend(loc="outside right center", frameon=False)
