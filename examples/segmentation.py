@@ -155,10 +155,11 @@ def text(runs: list[Run]) -> str:
     ]
     pixels, state = runs[0]["pixels"], runs[0]["state_kb"]
     return (
-        f"In the mean, {', '.join(best)}. {len({run['seed'] for run in runs})} seeds show no more than "
-        "large differences, and their spread is itself uncertain.\n\n**Memory.** Each seed measures {pixels:,} test pixels "
-        f"in batches. The four metrics of pixels together hold {state:.0f} kB, however many pixels "
-        f"there are; their logits of 11 classes would take {pixels * 11 * 4 / 2**20:.0f} MB."
+        f"In the mean, {', '.join(best)}. {len({run['seed'] for run in runs})} seeds show large "
+        "differences alone, and their spread is itself uncertain.\n\n"
+        f"**Memory.** Each seed measures {pixels:,} test pixels in batches. The four metrics of "
+        f"pixels together hold {state:.0f} kB, however many pixels there are; their logits of 11 "
+        f"classes would take {pixels * 11 * 4 / 2**20:.0f} MB."
     )
 
 
