@@ -15,6 +15,9 @@ from keras_focal import metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# Of `keras.metrics.MeanIoU` on JAX.
+pytestmark = pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64")
+
 
 @pytest.fixture
 def segmentation(example):
