@@ -41,8 +41,9 @@ def digits(seed: int, sizes: tuple[int, int, int]) -> Scenes:
     from sklearn import datasets
 
     source, rng = datasets.load_digits(), np.random.default_rng(seed)
-    ink = keras.ops.image.resize(source.images[..., None] / 16.0, (12, 12))[..., 0]
-    ink, order = np.asarray(ink, "float32"), rng.permutation(len(source.target))
+    images = (source.images[..., None] / 16.0).astype("float32")
+    ink = np.asarray(keras.ops.image.resize(images, (12, 12))[..., 0])
+    order = rng.permutation(len(source.target))
 
     def scenes(glyphs: np.ndarray, number: int) -> Split:
         background = np.kron(rng.uniform(0, 0.5, (number, 8, 8)), np.ones((4, 4)))
