@@ -549,3 +549,20 @@ def cals(row, multipliers, rho, margin) -> float:
         h = (max(row) - z) / margin - 1
         total += own * h + rho / 2 * h * h if own + rho * h >= 0 else -own * own / (2 * rho)
     return float(total)
+
+
+def nacl(labels, logits, counts=None, size=3, norm=1) -> np.ndarray:
+    """Murugesan et al., 2024: image by image, pixel by pixel, neighbour by neighbour."""
+    labels, logits = np.asarray(labels), np.asarray(logits, "float64")
+    counts = np.ones(labels.shape, bool) if counts is None else np.asarray(counts, bool)
+    found = np.zeros(labels.shape)
+    reach = range(-(size // 2), size // 2 + 1)
+    for place in zip(*np.nonzero(counts), strict=True):
+        share = np.zeros(logits.shape[-1])
+        for step in itertools.product(reach, repeat=labels.ndim - 1):
+            near = (place[0], *(at + by for at, by in zip(place[1:], step, strict=True)))
+            inside = all(0 <= at < end for at, end in zip(near, labels.shape, strict=True))
+            if inside and counts[near]:
+                share[labels[near]] += 1
+        found[place] = np.mean(np.abs(logits[place] - share / share.sum()) ** norm)
+    return found

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ class Case:
     arguments: dict[str, Any]
     labels: np.ndarray | None = None
     label: str = ""
+    # Predictions, with the 3 classes at the end.
+    x: np.ndarray = field(default_factory=lambda: LOGITS)
 
     def build(self, **more) -> Any:
         return self.cls(**self.arguments, **more)
@@ -224,6 +226,17 @@ CASES = [
         for penalty in PENALTIES
     ],
     Case(
+        losses.Calibrated,
+        {
+            "base": losses.SparseCategoricalFocalCrossentropy(from_logits=True, ignore_class=2),
+            "penalty": losses.NACL(weight=0.5, kernel_size=5, norm=2),
+            "name": "ll",
+        },
+        CLASSES[None],
+        " with NACL",
+        LOGITS[None],
+    ),
+    Case(
         metrics.ExpectedCalibrationError,
         {"num_bins": 7, "from_logits": True, "name": "d"},
         CLASSES,
@@ -389,13 +402,16 @@ BASES = {
 }
 
 # A penalty is part of a loss, and tested with it.
-TESTED = {case.cls for case in CASES} | {type(penalty) for penalty in PENALTIES}
+TESTED = {case.cls for case in CASES} | {
+    type(case.arguments["penalty"]) for case in CASES if case.cls is losses.Calibrated
+}
 
 every_class = pytest.mark.parametrize("case", CASES, ids=str)
 
 
-def apply(obj: Any, case: Case, x: Any = LOGITS) -> Any:
+def apply(obj: Any, case: Case) -> Any:
     """Return what an object makes of the sample input, as a tensor; {} of a silent metric."""
+    x = case.x
     if isinstance(obj, keras.losses.Loss):
         return obj(case.labels, x)
     if isinstance(obj, keras.metrics.Metric):
@@ -406,8 +422,8 @@ def apply(obj: Any, case: Case, x: Any = LOGITS) -> Any:
     return obj(ops.softmax(x)) if takes_probabilities else obj(x)
 
 
-def result(obj: Any, case: Case, x: Any = LOGITS) -> np.ndarray:
-    return as_array(apply(obj, case, x))
+def result(obj: Any, case: Case) -> np.ndarray:
+    return as_array(apply(obj, case))
 
 
 def as_array(value: Any) -> np.ndarray:
@@ -513,7 +529,7 @@ def subject_of(case):
     obj = case.build()
     _, kind, checks = next(kind for kind in KINDS if isinstance(obj, kind[0]))
     takes_probabilities = getattr(obj, "inputs", "logits") == "probabilities"
-    x = ops.convert_to_numpy(ops.softmax(LOGITS)) if takes_probabilities else LOGITS
+    x = ops.convert_to_numpy(ops.softmax(case.x)) if takes_probabilities else case.x
     return kind(obj, case.labels, x), checks
 
 
@@ -538,7 +554,7 @@ def test_class_passes_the_public_checks(check, case):
 def compiled(case: Case, **kwargs) -> keras.Model:
     """Return a model of 3 inputs and 3 logits that uses an object of the case."""
     obj = case.build()
-    inputs = keras.Input((3,))
+    inputs = keras.Input(case.x.shape[1:])
     outputs = keras.layers.Dense(3, name="logits")(inputs)
     loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     weighted_metrics: list[Any] = []
@@ -566,8 +582,8 @@ def labels_of(case: Case) -> np.ndarray:
     return CLASSES if case.labels is None else case.labels
 
 
-def evaluated(model: keras.Model, labels: np.ndarray) -> dict[str, float]:
-    values = model.evaluate(LOGITS, labels, verbose=0, return_dict=True)
+def evaluated(model: keras.Model, case: Case) -> dict[str, float]:
+    values = model.evaluate(case.x, labels_of(case), verbose=0, return_dict=True)
     return {name: float(value) for name, value in values.items()}
 
 
@@ -628,9 +644,9 @@ def saved(tmp_path_factory, fresh_process) -> Callable[[Case], Saved]:
         number, case = next((i, case) for i, case in enumerate(CASES) if str(case) == name)
         # Eagerly: what is saved is the matter here, and 40 steps take a minute to compile.
         model = compiled(case, run_eagerly=True)
-        before = evaluated(model, labels_of(case))
+        before = evaluated(model, case)
         path = folder / str(number)
-        np.savez(f"{path}.npz", x=LOGITS, y=labels_of(case))
+        np.savez(f"{path}.npz", x=case.x, y=labels_of(case))
         model.save(f"{path}.keras")
         return Saved(Path(f"{path}.keras"), before, fresh_process(str(path)))
 
@@ -696,7 +712,7 @@ def test_half_precision_model_trains_with_a_finite_loss(case, policy):
     before = ops.convert_to_numpy(layer.kernel)
     # Loss scaling in float16 begins too high and leaves out the first steps that overflow.
     epochs = 8 if policy == "mixed_float16" else 1
-    history = model.fit(LOGITS, labels_of(case), epochs=epochs, verbose=0).history
+    history = model.fit(case.x, labels_of(case), epochs=epochs, verbose=0).history
     after = ops.convert_to_numpy(layer.kernel)
     assert all(np.isfinite(values).all() for values in (*history.values(), after))
     assert not np.array_equal(before, after)

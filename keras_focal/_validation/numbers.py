@@ -79,6 +79,14 @@ def check_soft_bins(name: str, value: Any) -> int:
     return check_whole(name, value, "a whole number >= 2", lambda x: x >= 2, fix)
 
 
+def check_window(name: str, value: Any) -> int:
+    """Return `value` as an odd int >= 3."""
+    fix = "A window has its pixel in the middle: 3 is usual."
+    return check_whole(
+        name, value, "an odd whole number >= 3", lambda x: x >= 3 and x % 2 == 1, fix
+    )
+
+
 def check_open_interval(name: str, value: Any, low: float, high: float, why: str) -> None:
     """Raise unless every entry of `value` lies strictly between `low` and `high`."""
     array = as_floats(value)

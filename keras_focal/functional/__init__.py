@@ -70,6 +70,7 @@ from keras_focal.functional.losses._penalties import (
     cals_penalty,
     dca_penalty,
     mdca_penalty,
+    nacl_penalty,
     soft_binned_ace_penalty,
     soft_binned_ece_penalty,
 )
@@ -128,6 +129,7 @@ __all__ += [
     "cals_penalty",
     "dca_penalty",
     "mdca_penalty",
+    "nacl_penalty",
     "soft_binned_ace_penalty",
     "soft_binned_ece_penalty",
 ]

@@ -30,8 +30,8 @@ class Calibrated(ClassificationLoss):
     Args:
         base: A `keras.losses.Loss` with `from_logits` for one class per prediction, of this package
             or of Keras. It says what labels and predictions are. Its own `reduction` is not used.
-        penalty: `MDCA`, `DCA`, `SoftBinnedECE`, `SoftBinnedACE`, `ACLS` or `CALS`. For two
-            penalties pass a `Calibrated` as the base.
+        penalty: `MDCA`, `DCA`, `SoftBinnedECE`, `SoftBinnedACE`, `ACLS`, `CALS` or `NACL`. For
+            two penalties pass a `Calibrated` as the base.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the result, by default that of `base`.

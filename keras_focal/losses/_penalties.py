@@ -14,6 +14,7 @@ from keras_focal._validation.numbers import (
     check_soft_bins,
     check_that,
     check_whole,
+    check_window,
 )
 from keras_focal.functional._inputs.labels import Labels
 from keras_focal.functional.losses._terms import masked
@@ -356,6 +357,59 @@ class CALS(Penalty):
             multipliers=self.state.read("multipliers"),
             rho=self.state.read("rho"),
             margin=self.margin,
+        )
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+class NACL(Penalty):
+    """Neighbour-aware calibration of segmentation: logits are drawn to the labels around a pixel.
+
+    weight / K sum_k |z_k - tau_k|^norm, with tau_k the share of class k in the window around the
+    pixel. At an edge that is a soft label, as in spatially varying label smoothing, but the penalty
+    has a weight of its own and holds the logits themselves small. A mask, `ignore_class` and
+    weight 0 leave a pixel out: it has no penalty and is no neighbour of others.
+
+    The more classes, the lower the confidence that the penalty allows: look at the temperature
+    afterwards, and take less weight where it is well below 1.
+
+    Args:
+        weight: Number >= 0. The source uses 0.1.
+        kernel_size: Side of the window in pixels, an odd whole number >= 3.
+        norm: 1, or 2 for squares.
+
+    Raises:
+        ValueError: If weight is negative or not finite, kernel_size is not an odd whole number
+            >= 3, norm is neither 1 nor 2, or the loss takes probabilities; when called, if
+            predictions are not those of tokens, pixels or voxels.
+
+    Example:
+        >>> from keras_focal import losses
+        >>> penalty = losses.NACL(weight=1.0)
+        >>> loss = losses.Calibrated(losses.get("CE", from_logits=True), penalty)
+        >>> round(float(loss([[0, 1]], [[[0.0, 0.0], [0.0, 0.0]]])), 4)
+        1.1931
+
+    Source:
+        Murugesan et al., 2024, "Neighbor-Aware Calibration of Segmentation Networks with
+        Penalty-Based Constraints"; see `functional.nacl_penalty`.
+    """
+
+    own_arguments = ("weight", "kernel_size", "norm")
+    needs_logits = True
+
+    def __init__(self, weight: float = 0.1, kernel_size: int = 3, norm: int = 1):
+        self.weight = check_at_least("weight", weight, 0)
+        self.kernel_size = check_window("kernel_size", kernel_size)
+        check_choice("norm", norm, (1, 2))
+        self.norm = norm
+
+    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+        return self.weight * functional.nacl_penalty(
+            labels,
+            logits,
+            sample_weight=labels.weights,
+            kernel_size=self.kernel_size,
+            norm=self.norm,
         )
 
 

@@ -211,6 +211,9 @@ def test_an_impossible_class_adds_nothing_and_a_huge_gap_is_finite(name):
         (partial(functional.soft_binned_ece_penalty, temperature=0), "`temperature` must be a"),
         (partial(functional.soft_binned_ece_penalty, num_bins=1), "`num_bins` must be a whole"),
         (partial(functional.soft_binned_ace_penalty, num_bins=1), "`num_bins` must be a whole"),
+        (partial(functional.nacl_penalty, kernel_size=4), "`kernel_size` must be an odd whole"),
+        (partial(functional.nacl_penalty, norm=3), "`norm` must be one of 1, 2"),
+        (functional.nacl_penalty, r"one to three axes.*Received: shape \(60, 4\)"),
     ],
 )
 def test_what_is_no_setting_raises(call, message):
@@ -225,3 +228,80 @@ def test_half_precision_is_measured_in_float32(name, dtype):
     half = ops.cast(logits, dtype)
     found = BATCH[name][0](labels, half)
     assert float(found) == float(BATCH[name][0](labels, ops.cast(half, "float32")))
+
+
+def images(*shape):
+    labels, logits = sample(int(np.prod(shape)))
+    return labels.reshape(shape), logits.reshape(*shape, 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "norm"), [((2, 12), 5, 1), ((2, 4, 5), 3, 2), ((2, 2, 3, 4), 3, 1)]
+)
+def test_neighbours_of_tokens_pixels_and_voxels_are_those_of_the_equation(shape, size, norm):
+    labels, logits = images(*shape)
+    found = as_usual(partial(functional.nacl_penalty, kernel_size=size, norm=norm))(labels, logits)
+    expected = reference.nacl(labels, logits, size=size, norm=norm)
+    np.testing.assert_allclose(to_numpy(found), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [False] if BACKEND == "torch" else [False, True])
+def test_gradient_of_neighbours_is_that_of_differences(compiled):
+    labels, logits = images(1, 3, 4)
+    found = partial(functional.nacl_penalty, labels)
+    _, gradient = value_and_gradient(lambda z: ops.sum(found(z)), logits, compiled=compiled)
+    expected = by_differences(lambda z: reference.nacl(labels, z).sum(), logits)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_pixels_that_do_not_count_have_no_penalty_and_are_no_neighbours():
+    labels, logits = images(2, 4, 5)
+    weights = np.random.default_rng(1).uniform(0.1, 2, labels.shape).astype("float32")
+    weights[:, 1] = weights[0, :, 2] = 0
+    expected = reference.nacl(labels, logits, weights > 0)
+    # Where a whole window is left out, too.
+    weights[1, :, 3:] = expected[1, :, 3:] = 0
+    expected[1, :, :3] = reference.nacl(labels, logits, weights > 0)[1, :, :3]
+    wrong = np.where(weights > 0, labels, 99)
+    unknown = np.where(weights[..., None] > 0, logits, np.nan).astype("float32")
+    value, gradient = value_and_gradient(
+        partial(functional.nacl_penalty, wrong, sample_weight=weights), unknown
+    )
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    assert np.isfinite(gradient).all()
+    assert not gradient[weights == 0].any()
+
+
+def test_inside_an_object_the_target_is_one_hot_and_at_an_edge_it_is_shared():
+    labels = np.zeros((1, 5, 6), int)
+    labels[:, :, 3:] = 1
+    target = np.zeros((1, 5, 6, 2), "float32")
+    target[..., 1] = [0, 0, 1 / 3, 2 / 3, 1, 1]
+    target[..., 0] = 1 - target[..., 1]
+    np.testing.assert_allclose(to_numpy(functional.nacl_penalty(labels, target)), 0, atol=1e-6)
+
+
+def test_pixels_with_a_label_that_names_no_class_are_an_error():
+    labels, logits = images(1, 2, 3)
+    labels[0, 0, 1] = 4
+    with pytest.raises(ValueError, match=r"must hold class ids, whole numbers in \[0, 4\)"):
+        functional.nacl_penalty(labels, logits)
+    if BACKEND != "torch":
+        found = to_numpy(compiled_call(functional.nacl_penalty, labels, logits))
+        np.testing.assert_array_equal(np.isnan(found), labels == 4)
+
+
+def test_neighbours_of_impossible_classes_huge_logits_and_half_precision():
+    z = np.array([[[1.0, -np.inf, 3e38], [0.0, 1.0, -3e38]]], "float32")
+    found = partial(functional.nacl_penalty, [[0, 1]], norm=2)
+    values, gradient = value_and_gradient(found, z)
+    assert np.isfinite(values).all()
+    assert np.isfinite(gradient).all()
+    assert gradient[0, 0, 1] == 0
+    labels, logits = images(1, 3, 4)
+    rows = 0.9 * np.eye(4, dtype="float32")[labels] + 0.025
+    half = ops.cast(logits, "bfloat16")
+    np.testing.assert_array_equal(
+        to_numpy(functional.nacl_penalty(rows, half)),
+        to_numpy(functional.nacl_penalty(labels, ops.cast(half, "float32"))),
+    )

@@ -49,6 +49,7 @@ LOSSES = {
     "soft ace": (functional.soft_binned_ace_penalty, IDS, False),
     "acls": (lambda labels, z: functional.acls_penalty(z, margin=0.5), IDS, False),
     "cals": (lambda labels, z: functional.cals_penalty(z, margin=0.5), IDS, False),
+    "nacl": (lambda labels, z: functional.nacl_penalty(labels[None], z[None])[0], IDS, False),
 }
 OF_A_BATCH = {"focal tversky", "unified focal", "mmce", "mdca", "dca", "soft ece", "soft ace"}
 every_loss = pytest.mark.parametrize("name", LOSSES)

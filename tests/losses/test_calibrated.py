@@ -16,14 +16,16 @@ PENALTIES = [
     losses.SoftBinnedACE(2.0),
     losses.ACLS(0.5, margin=1.0),
     losses.CALS(3, margin=1.0),
+    losses.NACL(0.5),
 ]
 every_penalty = pytest.mark.parametrize("penalty", PENALTIES, ids=lambda p: type(p).__name__)
 
 
 @pytest.fixture
 def batch(rng):
-    logits = rng.normal(0, 2, (12, 3)).astype("float32")
-    return rng.integers(0, 3, 12), logits
+    """Two sequences of six predictions."""
+    logits = rng.normal(0, 2, (2, 6, 3)).astype("float32")
+    return rng.integers(0, 3, (2, 6)), logits
 
 
 def cross_entropy(**arguments):
@@ -43,8 +45,9 @@ def added(penalty, labels, logits, weights=None):
         "DCA": functional.dca_penalty,
         "SoftBinnedECE": functional.soft_binned_ece_penalty,
         "SoftBinnedACE": functional.soft_binned_ace_penalty,
+        "NACL": functional.nacl_penalty,
     }[name]
-    return weight * float(function(labels, logits, sample_weight=weights, **config))
+    return weight * to_numpy(function(labels, logits, sample_weight=weights, **config))
 
 
 @every_penalty
@@ -59,8 +62,8 @@ def test_loss_of_each_prediction_is_the_base_plus_the_penalty(penalty, batch):
 
 @every_penalty
 def test_sample_weights_apply_to_both(penalty, batch, rng):
-    weights = rng.uniform(0, 2, 12).astype("float32")
-    weights[:3] = 0
+    weights = rng.uniform(0, 2, (2, 6)).astype("float32")
+    weights[0, :3] = 0
     loss = losses.Calibrated(cross_entropy(), penalty)
     values = to_numpy(cross_entropy(reduction=None)(*batch)) + added(penalty, *batch, weights)
     found = float(loss(*batch, sample_weight=weights))
@@ -71,13 +74,14 @@ def test_sample_weights_apply_to_both(penalty, batch, rng):
 def test_ignored_class_and_mask_leave_predictions_out(penalty, batch):
     labels, logits = batch
     expected = float(losses.Calibrated(cross_entropy(), penalty)(labels, logits))
-    more = np.concatenate([logits, np.full((3, 3), np.nan, "float32")])
+    more = np.concatenate([logits, np.full((2, 3, 3), np.nan, "float32")], axis=1)
     ignoring = losses.Calibrated(cross_entropy(ignore_class=255), penalty)
-    found = float(ignoring(np.r_[labels, 255, 255, 255], more))
+    found = float(ignoring(np.c_[labels, np.full((2, 3), 255)], more))
     assert found == pytest.approx(expected, rel=1e-5)
     masked = ops.convert_to_tensor(more)
-    keras.src.backend.set_keras_mask(masked, ops.arange(15) < 12)
-    found = float(losses.Calibrated(cross_entropy(), penalty)(np.r_[labels, 0, 9, -5], masked))
+    keras.src.backend.set_keras_mask(masked, ops.tile(ops.arange(9) < 6, (2, 1)))
+    wrong = np.c_[labels, np.tile([0, 9, -5], (2, 1))]
+    found = float(losses.Calibrated(cross_entropy(), penalty)(wrong, masked))
     assert found == pytest.approx(expected, rel=1e-5)
 
 
@@ -134,7 +138,7 @@ def test_schedule_changes_the_gamma_of_the_base_in_compiled_steps(penalty, batch
     labels, logits = batch
     base = losses.SparseCategoricalFocalCrossentropy(gamma=0.0, from_logits=True)
     loss = losses.Calibrated(base, penalty)
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, use_bias=False)])
+    model = keras.Sequential([keras.Input((6, 3)), keras.layers.Dense(3, use_bias=False)])
     model.layers[0].set_weights([np.eye(3, dtype="float32")])
     eagerly = FEW_STEPS_EAGERLY and not isinstance(penalty, losses.MDCA)
     model.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=eagerly)
@@ -192,6 +196,8 @@ def test_wrapper_shows_its_parts():
         (lambda: losses.SoftBinnedECE(norm=0), "`norm` must be one of 1, 2"),
         (lambda: losses.SoftBinnedACE(num_bins=2.5), "`num_bins` must be a whole number >= 2"),
         (lambda: losses.ACLS(margin=-1), "`margin` must be a finite number >= 0"),
+        (lambda: losses.NACL(kernel_size=2), "`kernel_size` must be an odd whole number >= 3"),
+        (lambda: losses.NACL(norm=0), "`norm` must be one of 1, 2"),
         (lambda: losses.CALS(1), "`num_classes` must be a whole number >= 2"),
         (lambda: losses.CALS(3, margin=0), "`margin` must be a finite number > 0"),
         (lambda: losses.CALS(3, multipliers=[1.0, 2.0]), "`multipliers` must be a finite number"),

@@ -1,6 +1,7 @@
-"""Penalties that train calibration beside a loss (docs/maths.md, equations L14 to L19).
+"""Penalties that train calibration beside a loss (docs/maths.md, equations L14 to L19 and L26).
 
-The first four measure a batch and are one number; the last two measure the logits of each row.
+The first four measure a batch and are one number; the others measure the logits of each row, the
+last with the labels of its neighbours.
 """
 
 import keras
@@ -8,11 +9,12 @@ from keras import ops
 
 from keras_focal._typing import Tensor
 from keras_focal._validation.choices import check_choice
-from keras_focal._validation.numbers import check_positive, check_soft_bins
+from keras_focal._validation.numbers import check_positive, check_soft_bins, check_window
 from keras_focal.functional._backend.precision import to_float
 from keras_focal.functional._inputs.probabilities import first_largest
 from keras_focal.functional._stable.margin import chosen_class
 from keras_focal.functional.losses._batch import Batch
+from keras_focal.functional.losses._terms import masked
 
 FLOOR = 1e-10
 """Square below which a root is replaced by a line: it has no gradient at 0."""
@@ -323,3 +325,80 @@ def cals_penalty(
     slope = ops.maximum(multipliers + rho * (behind / margin - 1.0), 0.0)
     of_each = (slope * slope - multipliers * multipliers) / (2.0 * rho)
     return ops.sum(ops.where(is_possible, of_each, 0.0), axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="keras_focal")
+def nacl_penalty(
+    labels: Tensor,
+    logits: Tensor,
+    *,
+    sample_weight: Tensor | None = None,
+    kernel_size: int = 3,
+    norm: int = 1,
+) -> Tensor:
+    """Return the distance of the logits of each pixel to the labels around it, as in NACL.
+
+    1/K sum_k |z_k - tau_k|^norm, with tau_k the share of class k in the window around the pixel,
+    itself included. Inside an object the logits are drawn to the one-hot row, at an edge to the
+    classes that meet there. Since the z_k are held near [0, 1], adding a number to all logits
+    matters, and confidence is at most e / (e + K - 1) where the penalty is 0.
+
+    Args:
+        labels: Class ids, shape (B, ...) or (B, ..., 1), or rows, shape (B, ..., K), whose largest
+            entry is the true class. An id outside [0, K) raises a ValueError where it can be read,
+            and gives NaN otherwise.
+        logits: Float tensor, shape (B, ..., K), K >= 2, with one, two or three axes in the middle:
+            tokens, pixels, voxels. A class of logit -inf adds nothing.
+        sample_weight: None, or float tensor, >= 0, of the shape of `labels` as ids. It says which
+            pixels count: one of weight 0 has penalty 0 and is no neighbour. Other weights change
+            nothing, for a pixel is as much of a neighbour whatever its loss weighs.
+        kernel_size: Side of the window in pixels, an odd whole number >= 3. What lies outside the
+            image is no neighbour.
+        norm: 1, or 2 for squares.
+
+    Returns:
+        Tensor of shape (B, ...), >= 0. Float32 also for half-precision logits.
+
+    Raises:
+        ValueError: If kernel_size is not an odd whole number >= 3, norm is neither 1 nor 2, or
+            logits have not one to three axes between the batch and the classes.
+
+    Numerics:
+        O(N K) memory, whatever the window.
+
+    Example:
+        >>> from keras_focal import functional
+        >>> logits = [[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]]
+        >>> value = functional.nacl_penalty([[0, 0, 1]], logits)
+        >>> [round(float(v), 4) for v in value[0]]
+        [0.0, 0.3333, 0.5]
+
+    Source:
+        Murugesan et al., 2024, "Neighbor-Aware Calibration of Segmentation Networks with
+        Penalty-Based Constraints". The mean over classes is that of the authors' code, which
+        counts what lies outside the image as class 0.
+    """
+    kernel_size = check_window("kernel_size", kernel_size)
+    check_choice("norm", norm, (1, 2))
+    batch = Batch(labels, logits, sample_weight)
+    z, num_classes = batch.z, batch.z.shape[-1]
+    if not 3 <= len(z.shape) <= 5:
+        raise ValueError(
+            "`logits` must have one to three axes between the batch and the classes, as for "
+            f"tokens, pixels or voxels. Received: shape {tuple(z.shape)}. Neighbours are those of "
+            "an image: do not flatten it."
+        )
+    if 0 in z.shape:
+        return ops.sum(z, axis=-1)
+    is_class = masked(ops.cast(chosen_class(batch.ids, num_classes), z.dtype), batch.labels.counts)
+    # Zeros outside the image: torch pools no volume that is smaller than the window.
+    edge = [kernel_size // 2] * 2
+    padded = ops.pad(is_class, [[0, 0], *[edge] * (len(z.shape) - 2), [0, 0]])
+    around = ops.average_pool(padded, kernel_size, strides=1, data_format="channels_last")
+    shares = ops.divide_no_nan(around, ops.sum(around, axis=-1, keepdims=True))
+    is_possible = z > -float("inf")
+    gap = ops.minimum(ops.abs(ops.where(is_possible, z, 0.0) - shares), LARGEST_GAP)
+    of_each = ops.where(is_possible, gap if norm == 1 else gap * gap, 0.0)
+    value = masked(ops.mean(of_each, axis=-1), batch.labels.counts)
+    # NaN of an invalid label or weight.
+    return batch.checked(value + 0.0 * batch.weights)
