@@ -44,7 +44,6 @@ STUDY = Study(
         Figure("temperature", "T", "neither", 1, 2),
         Figure("ece_at_t", "ECE % at T", "less", 100, 2),
     ],
-    command="--seeds 2",
 )
 PIXELS = {"from_logits": True, "ignore_class": VOID}
 RATE, BATCH, IMAGES = 1e-2, 10, 50
