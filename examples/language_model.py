@@ -237,7 +237,7 @@ def draw(runs: list[Run], file: Path) -> None:
         "dogs, tuned": "tuned_ece",
         "dogs, tuned, at T": "tuned_ece_at_t",
     }
-    for i, name in enumerate(SETTINGS):
+    for i, name in enumerate(dict.fromkeys(run["setting"] for run in runs)):
         values = [100 * STUDY.values(runs, name, key) for key in bars.values()]
         at = np.arange(len(bars)) + 0.2 * (i - 1.5)
         spread = [value.std() for value in values]
@@ -245,12 +245,13 @@ def draw(runs: list[Run], file: Path) -> None:
         for phase, line in (("trained", "-"), ("tuned", "--")):
             curves = [run[f"{phase}_temperatures"] for run in runs if run["setting"] == name]
             mean = np.mean(curves, axis=0)
-            right.plot(range(1, LENGTH + 1), mean, line, color=f"C{i}", label=f"{name}, {phase}")
+            label = phase if i == 0 else None
+            right.plot(range(1, LENGTH + 1), mean, line, color=f"C{i}", label=label)
     left.set_xticks(range(len(bars)), bars, rotation=20)
     left.set(ylabel="ECE in %")
     right.set(xlabel="position of the word", ylabel="temperature")
-    left.legend()
-    right.legend(fontsize="small", ncols=2)
+    right.legend()
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4)
     figure.savefig(file, dpi=80)
     plt.close(figure)
 
@@ -258,7 +259,8 @@ def draw(runs: list[Run], file: Path) -> None:
 def main() -> None:
     arguments = STUDY.parse(STUDY.parser(epochs=1, seeds=3, data=WANTED))
     read_captions(arguments.data_dir)
-    settings = {name: partial(train, arguments, loss) for name, loss in SETTINGS.items()}
+    names = ["FLSD-53"] if arguments.quick else SETTINGS
+    settings = {name: partial(train, arguments, SETTINGS[name]) for name in names}
     STUDY.report(arguments, STUDY.run(arguments, settings), draw)
 
 

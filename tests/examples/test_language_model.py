@@ -26,7 +26,7 @@ def test_quick_form_trains_tunes_and_measures(run_example, real_data, tmp_path):
     options = ("--quick", "--data-dir", real_data / "multi30k", "--out", folder)
     module = run_example("language_model", *options)
     runs = json.loads((folder / "runs.json").read_text())["runs"]
-    assert [run["setting"] for run in runs] == [*module.SETTINGS]
+    assert [run["setting"] for run in runs] == ["FLSD-53"]
     for run in runs:
         assert 1 < run["trained_perplexity"] < 200
         # T minimises the NLL of other captions of the same kind.
@@ -82,3 +82,11 @@ def test_damaged_captions_are_named(damage, run_example, captions, tmp_path):
     with pytest.raises(SystemExit, match=r"val.en.gz is damaged: .* Get it again"):
         run_example("language_model", "--data-dir", captions, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_published_page_follows_from_the_published_runs(example):
+    study = example("language_model").STUDY
+    module = example("study")
+    results = json.loads((module.RESULTS / "language_model.json").read_text())
+    assert study.page(results) == (module.PAGES / "language_model.md").read_text()
+    assert (module.IMAGES / "language_model.png").is_file()

@@ -13,6 +13,8 @@ def study(example, monkeypatch, tmp_path):
     for name in ("PAGES", "RESULTS", "IMAGES"):
         monkeypatch.setattr(module, name, tmp_path / name.lower())
         (tmp_path / name.lower()).mkdir()
+    # Which takes seconds after other tests.
+    monkeypatch.setattr(module.keras.utils, "clear_session", lambda: None)
     return module
 
 
