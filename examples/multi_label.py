@@ -87,7 +87,8 @@ def platt(logits: np.ndarray, y: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Return test logits by a Platt map of each label, fitted on held-out data."""
     columns = range(y.shape[1])
     fits = [calibration.fit_map(logits[:, [k]], y[:, k], "platt", folds=0) for k in columns]
-    return np.concatenate([fits[k].layer(test[:, [k]]) for k in columns], axis=1)
+    mapped = [fits[k].layer(test[:, [k]]) for k in columns]
+    return keras.ops.convert_to_numpy(keras.ops.concatenate(mapped, axis=1))
 
 
 def measure(y: np.ndarray, logits: np.ndarray) -> dict[str, float]:

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import keras
+import numpy as np
+
 PARTS = {"train": ("train",), "dev": ("dev", "valid"), "test": ("test",)}
 TREES = "sst_trees_{}.txt.gz"
 WANTED = (
@@ -17,6 +20,8 @@ WANTED = (
 )
 UNCLEAR = "?"
 """The tag of a word that is left out of training and of all figures."""
+IGNORED = -1
+"""The label of words that are UNCLEAR, and of padding."""
 LONGEST, LONGEST_UNCLEAR = 4, 8
 FEELINGS = {"0": "NEG", "4": "POS"}
 
@@ -26,6 +31,37 @@ class Sentence(NamedTuple):
 
     words: list[str]
     tags: list[str]
+
+
+class Encoded:
+    """Ids of the words and tags of a draw of a corpus.
+
+    Attributes:
+        x, y: For each part ids of words and of tags, shape (sentences, words). In x 0 is padding
+            and 1 a word that the draw for training has fewer than two times; in y both padding and
+            UNCLEAR words are IGNORED.
+        tags: The tags by their ids. The first is O.
+        num_words: Number of ids of words.
+    """
+
+    def __init__(self, corpus: dict[str, list[Sentence]], sizes: dict[str, int], seed: int):
+        draw = np.random.default_rng(seed).permutation(len(corpus["train"]))[: sizes["train"]]
+        parts = {part: sentences[: sizes[part]] for part, sentences in corpus.items()}
+        parts["train"] = [corpus["train"][row] for row in draw]
+        words = [word.lower() for sentence in parts["train"] for word in sentence.words]
+        known, times = np.unique(words, return_counts=True)
+        ids = {word: 2 + i for i, word in enumerate(known[times > 1])}
+        types = {tag[2:] for sentence in corpus["train"] for tag in sentence.tags} - {""}
+        self.tags = ["O", *(f"{end}-{kind}" for kind in sorted(types) for end in "BI")]
+        self.num_words = 2 + len(ids)
+        tag_ids = {UNCLEAR: IGNORED} | {tag: i for i, tag in enumerate(self.tags)}
+        pad = keras.utils.pad_sequences
+        self.x, self.y = {}, {}
+        for part, sentences in parts.items():
+            x = [[ids.get(word.lower(), 1) for word in sentence.words] for sentence in sentences]
+            y = [[tag_ids[tag] for tag in sentence.tags] for sentence in sentences]
+            self.x[part] = pad(x, padding="post")
+            self.y[part] = pad(y, padding="post", value=IGNORED)
 
 
 def read_corpus(folder: Path) -> dict[str, list[Sentence]]:
