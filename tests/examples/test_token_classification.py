@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import warnings
 
 import keras
 import numpy as np
@@ -126,14 +127,15 @@ def test_padding_and_ignored_words_change_no_loss_and_no_metric(tagger, rng):
 
 
 def test_padding_whose_mask_a_layer_loses_is_an_error(tagger):
-    layers = keras.layers
+    x, y = np.array([[5, 6, 0]]), np.array([[1, 2, tagger.IGNORED]])
+    loss = tagger.SETTINGS["cross-entropy"]([1, 1, 1])
+    layers = [keras.layers.Embedding(9, 4, mask_zero=True), keras.layers.Conv1D(3, 1)]
     with pytest.warns(UserWarning, match="does not support masking"):
-        model = keras.Sequential(
-            [keras.Input((None,)), layers.Embedding(9, 4, mask_zero=True), layers.Conv1D(3, 1)]
-        )
-        x, y = np.array([[5, 6, 0]]), np.array([[1, 2, tagger.IGNORED]])
+        model = keras.Sequential([keras.Input((None,)), *layers])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         with pytest.raises(ValueError, match="class ids"):
-            tagger.change_by_masks(model, tagger.SETTINGS["cross-entropy"]([1, 1, 1]), x, y)
+            tagger.change_by_masks(model, loss, x, y)
 
 
 def test_a_word_of_padding_reaches_no_other(tagger):
