@@ -258,7 +258,7 @@ def main() -> None:
     print(f"Padding and ignored words change loss, ECE and NLL by at most {change:.1e} of each.")
     if not change < ROUNDING:
         raise SystemExit(f"That is more than the rounding of float32, {ROUNDING:.0e}.")
-    STUDY.report(arguments, runs, draw, found_text(runs))
+    STUDY.report(arguments, runs, draw, found_text(runs) if arguments.publish else "")
 
 
 if __name__ == "__main__":
