@@ -15,8 +15,8 @@ TREES = "sst_trees_{}.txt.gz"
 WANTED = (
     "the trees of the Stanford Sentiment Treebank as `sst_trees_{train,dev,test}.txt.gz`, or "
     "`train`, `dev` (or `valid`) and `test` with the ending `.txt` or `.conll`: a word and its "
-    "tag (O, B-TYPE, I-TYPE) on each line, or four columns with the word first and the tag last, "
-    "and an empty line after each sentence"
+    "tag (O, B-TYPE, I-TYPE, or ? to leave it out) on each line, or four columns with the word "
+    "first and the tag last, and an empty line after each sentence"
 )
 UNCLEAR = "?"
 """The tag of a word that is left out of training and of all figures."""
@@ -116,7 +116,7 @@ def _of_columns(file: Path, types: set[str] | None) -> Iterator[Sentence]:
             )
         tag = columns[-1]
         if tag not in ("O", UNCLEAR) and not re.fullmatch("[BI]-.+", tag):
-            raise SystemExit(f"{place}: a tag must be O, B-TYPE or I-TYPE. Received: {tag!r}.")
+            raise SystemExit(f"{place}: a tag must be O, B-TYPE, I-TYPE or ?. Received: {tag!r}.")
         if types is not None and tag not in ("O", UNCLEAR) and tag[2:] not in types:
             raise SystemExit(f"{place}: no entity of the training data is of the type of {tag!r}.")
         if tag[0] == "I" and (not tags or tags[-1][2:] != tag[2:]):

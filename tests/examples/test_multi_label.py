@@ -85,4 +85,5 @@ def test_published_page_follows_from_the_published_runs(multi_label):
 
     results = json.loads((RESULTS / "multi_label.json").read_text())
     assert (PAGES / "multi_label.md").read_text() == multi_label.STUDY.page(results)
-    assert results["made_by"] == "python examples/multi_label.py --data-dir newsgroups20 --publish"
+    command = f"python examples/multi_label.py {multi_label.STUDY.command} --publish"
+    assert results["made_by"] == command
