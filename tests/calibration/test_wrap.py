@@ -9,7 +9,12 @@ import reference
 from backends import to_numpy
 from keras import layers
 
-from keras_focal.calibration import calibrate, fit_map, fit_temperature
+from keras_focal.calibration import (
+    calibrate,
+    fit_focal_temperature,
+    fit_map,
+    fit_temperature,
+)
 
 
 def data(rng, size=300, classes=3):
@@ -363,6 +368,22 @@ def test_binary_logits_that_look_like_probabilities_warn(rng):
         warnings.simplefilter("always")
         calibrate(network(1, scale=1.0), x, y, from_logits=True, verbose=0)
     assert any("`from_logits` must say" in str(warning.message) for warning in caught)
+
+
+def test_a_label_in_the_unit_interval_is_no_probability_beside_other_logits(rng):
+    logits = np.stack([rng.random(300), 3 * rng.normal(size=300)], axis=1).astype("float32")
+    labels = (rng.random(logits.shape) < 0.6).astype("float32")
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Activation("linear")])
+    of_label = {"multi_label": "per_label", "from_logits": True, "verbose": 0}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for fit in (fit_temperature, fit_focal_temperature):
+            fit(logits, labels, **of_label)
+            fit([(logits[:150], labels[:150]), (logits[150:], labels[150:])], **of_label)
+        calibrate(model, logits, labels, **of_label)
+    assert not [w for w in caught if "`from_logits` must say" in str(w.message)]
+    with pytest.warns(UserWarning, match="`from_logits` must say"):
+        fit_temperature(logits[:, [0, 0]], labels, **of_label)
 
 
 def test_data_that_are_empty_or_not_finite_raise(rng):

@@ -21,7 +21,14 @@ from keras_focal.calibration.surgery._head import (
 from keras_focal.calibration.surgery._parts import Parts
 from keras_focal.calibration.surgery._predict import predict
 from keras_focal.calibration.surgery._source import Source, check_given, of_output
-from keras_focal.calibration.temperature import BOUNDS, Gathered, TemperatureFit, fitted, reasons
+from keras_focal.calibration.temperature import (
+    BOUNDS,
+    Gathered,
+    TemperatureFit,
+    fitted,
+    reasons,
+    settle,
+)
 from keras_focal.layers import TemperatureScaling
 
 
@@ -150,6 +157,8 @@ def calibrate(
     predict(parts.probe(), graph, source, declared, gathered, batch_size, verbose)
     fits: dict[str, Any] = {}
     for name, targets in gathered.items():
+        if declared[name].by_label:
+            settle(targets)
         found = []
         for target in targets:  # no comprehension, which may be a frame between the user and us
             with of_output(name, several):

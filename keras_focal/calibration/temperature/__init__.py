@@ -10,7 +10,7 @@ from keras_focal.calibration.temperature._focal_fit import (
     focal_least,
 )
 from keras_focal.calibration.temperature._focal_map import focal_temperature_map
-from keras_focal.calibration.temperature._gathered import Gathered
+from keras_focal.calibration.temperature._gathered import Gathered, settle
 from keras_focal.calibration.temperature._grid_sums import GridSums
 from keras_focal.calibration.temperature._sums import Data
 
@@ -30,4 +30,5 @@ __all__ = [
     "focal_least",
     "focal_temperature_map",
     "reasons",
+    "settle",
 ]

@@ -64,6 +64,17 @@ class Gathered:
         if self._is_summed and self._num_kept > MOST:
             self._sum_up()
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether everything so far looks like probabilities."""
+        return self._is_doubtful and all(
+            look_like_probabilities(rows.predictions) for rows in self._kept if len(rows.labels)
+        )
+
+    def trust(self) -> None:
+        """Take what is declared to be logits as such, whatever it looks like."""
+        self._is_checked &= not self.declared.from_logits
+
     def held_out(self, stacklevel: int) -> HeldOut:
         """Return all predictions, which were kept; warnings have a stacklevel."""
         rows = self._taken()
@@ -124,4 +135,12 @@ def gathered_by_label(
         found = found or [Gathered(declared.from_logits, **settings) for _ in rows]
         for of_label, part in zip(found, rows, strict=True):
             of_label.add(part)
+    settle(found)
     return found
+
+
+def settle(labels: list[Gathered]) -> None:
+    """Doubt no label of a model if one is surely logits: its column may well lie in [0, 1]."""
+    if not all(of_label.is_doubtful for of_label in labels):
+        for of_label in labels:
+            of_label.trust()
