@@ -27,9 +27,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from boxes import LAYOUTS, Data, read
-from retinanet import detector, measure
-from study import Figure, Run, Study
+from shared.boxes import LAYOUTS, Data, read
+from shared.retinanet import detector, measure
+from shared.study import Figure, Run, Study
 
 from keras_focal import callbacks, losses
 

@@ -21,8 +21,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from keras import layers
-from texts import read_articles
-from vision import Data, Split, load_digits, small_cnn
+from shared.texts import read_articles
+from shared.vision import Data, Split, load_digits, small_cnn
 
 from keras_focal import calibration, callbacks, functional, metrics
 

@@ -27,16 +27,16 @@ from typing import Any
 
 import keras
 import numpy as np
-from dots import draw_dots
 from imblearn.over_sampling import SMOTE, RandomOverSampler
 from imblearn.under_sampling import RandomUnderSampler
 from keras import layers
+from shared.dots import draw_dots
+from shared.study import SEPARATOR, Figure, Run, Study, data_sets
+from shared.texts import FILE, WANTED, read_articles
+from shared.thinned import thin
 from sklearn import datasets, preprocessing
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import average_precision_score
-from study import SEPARATOR, Figure, Run, Study, data_sets
-from texts import FILE, WANTED, read_articles
-from thinned import thin
 
 from keras_focal import calibration, functional, losses
 

@@ -22,7 +22,7 @@ import keras_hub
 import matplotlib.pyplot as plt
 import numpy as np
 from keras import ops
-from study import Figure, Run, Study
+from shared.study import Figure, Run, Study
 
 from keras_focal import gammas, layers, metrics
 

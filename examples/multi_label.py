@@ -19,10 +19,10 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import layers
+from shared.study import Figure, Run, Study
+from shared.texts import FILE, WANTED, read_articles
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import average_precision_score, f1_score
-from study import Figure, Run, Study
-from texts import FILE, WANTED, read_articles
 
 from keras_focal import calibration, losses, metrics
 

@@ -26,7 +26,7 @@ import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from vision import Data, load_cifar10, load_digits, resnet, small_cnn
+from shared.vision import Data, load_cifar10, load_digits, resnet, small_cnn
 
 import keras_focal
 

@@ -27,14 +27,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import keras_rs
 import numpy as np
-from dots import draw_dots
 from keras import layers
+from shared.dots import draw_dots
+from shared.study import Figure, Run, Study
+from shared.texts import FILE, WANTED, read_articles
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import ndcg_score
 from sklearn.preprocessing import normalize
-from study import Figure, Run, Study
-from texts import FILE, WANTED, read_articles
 
 from keras_focal import calibration, functional, losses, metrics
 

@@ -24,10 +24,10 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import layers
-from scenes import VOID, WANTED, Scenes, blood_cells, digits
-from strips import draw, save
-from study import Figure, Run, Study
-from vision import Data
+from shared.scenes import VOID, WANTED, Scenes, blood_cells, digits
+from shared.strips import draw, save
+from shared.study import Figure, Run, Study
+from shared.vision import Data
 
 from keras_focal import calibration, callbacks, losses, metrics
 

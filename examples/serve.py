@@ -30,7 +30,7 @@ import tensorflow as tf
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from vision import Data, load_digits, small_cnn
+from shared.vision import Data, load_digits, small_cnn
 
 import keras_focal
 

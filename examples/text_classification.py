@@ -24,11 +24,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
-from dots import draw_dots
 from keras import layers
-from study import Figure, Run, Study
-from texts import FILE, WANTED, read_articles
-from thinned import Thinned, thin
+from shared.dots import draw_dots
+from shared.study import Figure, Run, Study
+from shared.texts import FILE, WANTED, read_articles
+from shared.thinned import Thinned, thin
 
 from keras_focal import calibration, functional, losses, metrics
 

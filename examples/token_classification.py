@@ -26,8 +26,8 @@ from keras import layers
 from nervaluate import Evaluator
 from nervaluate.utils import collect_named_entities
 from scipy.special import softmax
-from study import Figure, Run, Study
-from tagged import IGNORED, WANTED, Encoded, read_corpus
+from shared.study import Figure, Run, Study
+from shared.tagged import IGNORED, WANTED, Encoded, read_corpus
 
 from keras_focal import calibration, losses, metrics
 

@@ -85,7 +85,7 @@ def test_quickstart_reads_a_local_cifar10_file(tmp_path):
     )
     sys.path.insert(0, str(ROOT / "examples"))
     try:
-        from vision import load_cifar10
+        from shared.vision import load_cifar10
     finally:
         sys.path.pop(0)
     data = load_cifar10(0, tmp_path / "cifar.npz", validation_share=0.5)

@@ -17,8 +17,6 @@ def example(monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
 
     def imported(name):
-        for sibling in EXAMPLES.glob("*.py"):
-            monkeypatch.delitem(sys.modules, sibling.stem, raising=False)
         return importlib.import_module(name)
 
     return imported

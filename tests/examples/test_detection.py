@@ -12,7 +12,7 @@ SIZE = (64, 48)
 
 @pytest.fixture
 def boxes(example):
-    return example("boxes")
+    return example("shared.boxes")
 
 
 def jpeg(path, size=(40, 30), color=(200, 0, 0)):
@@ -162,7 +162,7 @@ def test_every_loss_takes_what_the_detector_gives(example):
 
 def test_measures_are_those_of_boxes_that_were_found_and_missed(example):
     """Two objects: one is found with IoU 0.8, one missed; another box is of nothing."""
-    retinanet, boxes = example("retinanet"), example("boxes")
+    retinanet, boxes = example("shared.retinanet"), example("shared.boxes")
     truth = np.array([[[0, 0, 10, 10], [20, 20, 30, 30], [-1, -1, -1, -1]]], "float32")
     labels = np.array([[0, 1, -1]], "float32")
     split = boxes.Split(np.zeros((1, 40, 40, 3), "uint8"), truth, labels)
@@ -182,7 +182,7 @@ def test_measures_are_those_of_boxes_that_were_found_and_missed(example):
 
 
 def test_detector_that_finds_nothing_has_no_calibration(example):
-    retinanet, boxes = example("retinanet"), example("boxes")
+    retinanet, boxes = example("shared.retinanet"), example("shared.boxes")
     truth, labels = np.array([[[0, 0, 9, 9]]], "float32"), np.zeros((1, 1), "float32")
     split = boxes.Split(np.zeros((1, 40, 40, 3), "uint8"), truth, labels)
     found = {"boxes": -np.ones((1, 1, 4)), "labels": -np.ones((1, 1)), "confidence": [[-1.0]]}
@@ -207,7 +207,7 @@ def test_quick_form_trains_measures_and_draws(run_example, real_data, tmp_path, 
 
 
 def test_page_follows_from_the_results(example):
-    detection, study = example("detection"), example("study")
+    detection, study = example("detection"), example("shared.study")
     results = json.loads((study.RESULTS / "detection.json").read_text())
     text = detection.text(results["runs"], ["Platelets", "RBC", "WBC"])
     page = (study.PAGES / "detection.md").read_text()

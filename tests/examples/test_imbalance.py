@@ -17,7 +17,7 @@ def imbalance(example):
 @pytest.fixture
 def split(example):
     labels = np.repeat(np.arange(4), [400, 300, 350, 250])
-    return example("thinned").thin(labels, (1, 3), train=150, held_out=20, test=60, seed=0)
+    return example("shared.thinned").thin(labels, (1, 3), train=150, held_out=20, test=60, seed=0)
 
 
 def test_rare_classes_have_one_training_row_where_others_have_fifty(split):
@@ -37,7 +37,7 @@ def test_weighted_rows_have_the_classes_of_the_training_rows(split):
 def test_a_class_that_is_too_small_is_named(example):
     labels = np.repeat([0, 1], [200, 100])
     with pytest.raises(ValueError, match=r"Class 1 has too few rows to split\. Received: 100\."):
-        example("thinned").thin(labels, (), train=100, held_out=0, test=9, seed=0)
+        example("shared.thinned").thin(labels, (), train=100, held_out=0, test=9, seed=0)
 
 
 @pytest.mark.parametrize("name", ["over-sampling", "under-sampling", "SMOTE"])
@@ -101,7 +101,7 @@ def test_a_folder_without_the_articles_is_refused(run_example, tmp_path):
 
 
 def test_published_page_follows_from_the_published_runs(imbalance, example):
-    study = example("study")
+    study = example("shared.study")
     results = json.loads((study.RESULTS / "imbalance.json").read_text())
     page = (study.PAGES / "imbalance.md").read_text()
     assert page == imbalance.STUDY.page(results, imbalance.verdict(results["runs"]))

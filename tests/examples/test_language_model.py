@@ -86,7 +86,7 @@ def test_damaged_captions_are_named(damage, run_example, captions, tmp_path):
 
 def test_published_page_follows_from_the_published_runs(example):
     study = example("language_model").STUDY
-    module = example("study")
+    module = example("shared.study")
     results = json.loads((module.RESULTS / "language_model.json").read_text())
     assert study.page(results) == (module.PAGES / "language_model.md").read_text()
     assert (module.IMAGES / "language_model.png").is_file()

@@ -81,7 +81,7 @@ def test_quick_form_measures_and_draws(multi_label, real_data, monkeypatch, tmp_
 
 
 def test_published_page_follows_from_the_published_runs(multi_label):
-    from study import PAGES, RESULTS
+    from shared.study import PAGES, RESULTS
 
     results = json.loads((RESULTS / "multi_label.json").read_text())
     assert (PAGES / "multi_label.md").read_text() == multi_label.STUDY.page(results)

@@ -74,7 +74,7 @@ def test_articles_without_a_subject_are_refused(run_example, written, tmp_path):
 
 
 def test_published_page_follows_from_the_published_runs(reranker, example):
-    study = example("study")
+    study = example("shared.study")
     results = json.loads((study.RESULTS / "reranker.json").read_text())
     assert (study.PAGES / "reranker.md").read_text() == reranker.STUDY.page(results)
     assert len({run["seed"] for run in results["runs"]}) >= 5

@@ -119,7 +119,7 @@ def test_millions_of_pixels_are_measured_in_memory_that_does_not_grow(monkeypatc
 
 
 def test_scenes_have_void_borders_and_digits_of_their_own(example):
-    scenes = example("scenes")
+    scenes = example("shared.scenes")
     found = scenes.digits(0, (4, 3, 2))
     assert [part.x.shape for part in (found.data.train, found.data.test)] == [
         (4, 32, 32, 1),
@@ -205,7 +205,7 @@ def cells(folder, **changes):
 
 def test_boxes_become_masks_cut_at_the_edge_and_void_where_classes_meet(example, tmp_path, capsys):
     pytest.importorskip("PIL", reason="needs the extra `examples`")
-    found = example("scenes").blood_cells(cells(tmp_path), (5, 5, 5))
+    found = example("shared.scenes").blood_cells(cells(tmp_path), (5, 5, 5))
     assert found.num_classes == 3
     expected = np.zeros((36, 48), int)
     expected[:18, :24] = 1
@@ -232,7 +232,7 @@ def test_boxes_become_masks_cut_at_the_edge_and_void_where_classes_meet(example,
 def test_bad_cells_are_named(changes, message, example, tmp_path):
     pytest.importorskip("PIL", reason="needs the extra `examples`")
     with pytest.raises(SystemExit, match=message):
-        example("scenes").blood_cells(cells(tmp_path, **changes), (5, 5, 5))
+        example("shared.scenes").blood_cells(cells(tmp_path, **changes), (5, 5, 5))
 
 
 def test_a_folder_without_the_file_says_what_it_must_hold(run_example, tmp_path, capsys):

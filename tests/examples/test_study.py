@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def study(example, monkeypatch, tmp_path):
-    module = example("study")
+    module = example("shared.study")
     for name in ("PAGES", "RESULTS", "IMAGES"):
         monkeypatch.setattr(module, name, tmp_path / name.lower())
         (tmp_path / name.lower()).mkdir()

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def study(example):
-    return example("study")
+    return example("shared.study")
 
 
 def test_it_serves_strings_and_measures_rare_topics(

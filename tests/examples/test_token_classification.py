@@ -18,7 +18,7 @@ TAGGED = {"train": "Ann B-PER\nruns O\n\n\nRome B-LOC\n", "dev": "Bob B-PER\n", 
 
 @pytest.fixture
 def tagged(example):
-    return example("tagged")
+    return example("shared.tagged")
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_quick_form_measures_draws_and_resumes(tagger, real_data, monkeypatch, t
 
 def test_published_page_follows_from_the_published_runs(tagger, example):
     study = tagger.STUDY
-    from study import PAGES, RESULTS
+    from shared.study import PAGES, RESULTS
 
     results = json.loads((RESULTS / "token_classification.json").read_text())
     page = study.page(results, tagger.found_text(results["runs"]))

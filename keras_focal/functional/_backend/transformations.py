@@ -51,4 +51,8 @@ def compiled(function: Function) -> Function | None:
 
 def has_float64() -> bool:
     """Return whether tensors can be float64, which JAX leaves off by default."""
-    return keras.backend.standardize_dtype(ops.ones((), "float64").dtype) == "float64"
+    if keras.backend.backend() != "jax":
+        return True
+    import jax
+
+    return bool(jax.config.jax_enable_x64)

@@ -6,10 +6,10 @@ from contextlib import redirect_stdout
 import keras
 import keras_hub
 import numpy as np
-from boxes import Data
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from study import Run
+from shared.boxes import Data
+from shared.study import Run
 
 from keras_focal import functional
 

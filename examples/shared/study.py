@@ -30,7 +30,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs/examples"
 RESULTS = ROOT / "docs/results"
 IMAGES = ROOT / "docs/images/examples"

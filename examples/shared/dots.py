@@ -4,7 +4,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from study import SEPARATOR, Figure, Run, Study, data_sets
+from shared.study import SEPARATOR, Figure, Run, Study, data_sets
 
 
 def draw_dots(study: Study, runs: list[Run], file: Path, x: Figure, y: Figure) -> None:

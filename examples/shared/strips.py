@@ -5,8 +5,8 @@ from pathlib import Path
 import keras
 import matplotlib
 import numpy as np
-from scenes import VOID
-from study import Run, Study
+from shared.scenes import VOID
+from shared.study import Run, Study
 
 COLORS = {"cmap": "tab20", "vmin": 0, "vmax": 19, "interpolation": "nearest"}
 

@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 
 import keras
 import numpy as np
-from vision import Data, Split
+from shared.vision import Data, Split
 
 VOID = 255
 FILE = "bccd.npz"

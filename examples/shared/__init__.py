@@ -1,0 +1,1 @@
+"""What several examples use, and what would hide the matter of one."""
