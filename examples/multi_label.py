@@ -160,11 +160,10 @@ def draw(runs: list[Run], file: Path) -> None:
             for key in ("shares", "temperatures")
         )
         right.plot(100 * shares, temperatures, "o", markersize=4, alpha=0.8, label=name)
-    left.set(yticks=range(len(names)), yticklabels=names, xlabel="NLL", xscale="log")
+    left.set(yticks=range(len(names)), yticklabels=names, xlabel="NLL")
     left.invert_yaxis()
     right.axhline(1.0, color="0.7", linewidth=1)
-    right.set(xlabel="articles with the label, %", ylabel="T of the label", xscale="log")
-    right.set_yscale("log")
+    right.set(xlabel="articles with the label, %", ylabel="T of the label")
     for axes in (left, right):
         axes.legend(fontsize=8)
     figure.savefig(file, dpi=100)
