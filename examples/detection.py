@@ -44,9 +44,7 @@ FIGURES = [
     Figure("boxes_half", "boxes of 0.5 or more", "neither", digits=1),
     Figure("loss", "training loss", "neither", digits=3),
 ]
-STUDY = Study(
-    "detection", __doc__, "focal, gamma 2", FIGURES, "--data-dir ../shared/data/bccd --seeds 2"
-)
+STUDY = Study("detection", __doc__, "focal, gamma 2", FIGURES, "--data-dir bccd --seeds 2")
 
 focal = partial(losses.BinaryFocalCrossentropy, alpha=0.25, from_logits=True, reduction="sum")
 keras_focal_loss = partial(
