@@ -112,6 +112,14 @@ BAD = [
         AFTER,
     ),
     (
+        "window",
+        lambda: numbers.check_window("window", 4),
+        "window",
+        "odd whole number >= 3",
+        "window=4",
+        AFTER,
+    ),
+    (
         "soft bins",
         lambda: numbers.check_soft_bins("num_bins", 1),
         "num_bins",

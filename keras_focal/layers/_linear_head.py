@@ -175,6 +175,7 @@ class LinearHead(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LinearHead":
+        """Return a head of the config that `get_config` gave."""
         embedding = keras.saving.deserialize_keras_object(config["embedding"])
         return cls(**{**config, "embedding": embedding})
 

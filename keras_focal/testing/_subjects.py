@@ -57,7 +57,7 @@ class LossSubject(Subject):
     def model(self, obj: Any) -> keras.Model:
         inputs = self._inputs()
         model = keras.Model(inputs, keras.layers.Identity()(inputs))
-        model.compile(loss=obj, run_eagerly=True)
+        model.compile("sgd", loss=obj, run_eagerly=True)
         return model
 
 
@@ -82,7 +82,7 @@ class MetricSubject(Subject):
         # A loss of 0, since Keras evaluates no model without a loss.
         outputs = keras.layers.ActivityRegularization()(inputs)
         model = keras.Model(inputs, outputs)
-        model.compile(weighted_metrics=[obj], run_eagerly=True)
+        model.compile("sgd", weighted_metrics=[obj], run_eagerly=True)
         return model
 
 
@@ -105,5 +105,5 @@ class MapSubject(Subject):
         outputs = obj(inputs)
         mean = keras.layers.Flatten()(ops.cast(outputs, "float32"))
         model = keras.Model(inputs, ops.mean(mean, axis=-1))
-        model.compile(loss="mse", run_eagerly=True)
+        model.compile("sgd", loss="mse", run_eagerly=True)
         return model
