@@ -107,7 +107,8 @@ def change_by_masks(model: keras.Model, loss: keras.losses.Loss, x, y) -> float:
     """
 
     def measured(y, logits):
-        return [float(f(y, logits)) for f in (loss, metrics.ECE(**OPTIONS), NLL(**OPTIONS))]
+        found = [f(y, logits) for f in (loss, metrics.ECE(**OPTIONS), NLL(**OPTIONS))]
+        return [float(keras.ops.convert_to_numpy(value)) for value in found]
 
     longer = np.pad(x, ((0, 0), (0, 20)))
     wrong = np.where(longer == 0, model.output_shape[-1], np.pad(y, ((0, 0), (0, 20))))
