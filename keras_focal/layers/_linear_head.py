@@ -43,13 +43,15 @@ class LinearHead(keras.layers.Layer):
             arguments is not as above.
 
     Example:
-        >>> import numpy as np
+        >>> import keras, numpy as np
         >>> from keras_focal import layers
         >>> head = layers.LinearHead(1000, kernel_initializer="zeros")
         >>> features = np.ones((2, 8), "float32")
         >>> head(features).shape == (2, 1000)
         True
-        >>> [round(float(x), 4) for x in head.focal_crossentropy(features, [3, 5], gamma=0.0)]
+        >>> values = keras.ops.convert_to_numpy(
+        ...     head.focal_crossentropy(features, [3, 5], gamma=0.0))
+        >>> [round(float(x), 4) for x in values]
         [6.9078, 6.9078]
 
     Source:
