@@ -68,16 +68,16 @@ class _DetectionMetric(CellMetric):
             are_matches=self._are_matches,
             is_checked=not self.skip_invalid,
         )
-        if 0 in found.weights.shape:
-            return
-        group = self._groups(given, found.weights)
+        if 0 not in found.weights.shape:
+            self._update((found, self._groups(given, found.weights)))
+
+    def _update(self, entries: Any) -> None:
+        """Accumulate detections and their groups."""
+        found, group = entries
         is_kept = self._counted(are_valid(found, group), found.weights)
         kernel = Kernel(cells_added, (self.num_bins,))
         rows = rows_of(found, group, is_kept)
         self._assign(compiled(kernel, *self._sums(), rows=rows))
-
-    def _update(self, entries: Any) -> None:
-        raise NotImplementedError
 
     def bins(self) -> BinStatistics:
         """Return the bins of all groups, those of a group together, parts of shape (cells,)."""
