@@ -27,8 +27,8 @@ from keras_focal.metrics._base import PredictionMetric
 class CellMetric(PredictionMetric):
     """Base class of the calibration errors: stores sums per cell of confidence.
 
-    A sum is a pair of float32 with 48 bits of precision, so that it neither stalls at 2**24, as a
-    single float32 would, nor overflows with large weights.
+    A sum is a pair of float32, so that it neither stalls at 2**24, as a single float32 would, nor
+    overflows with large weights.
     """
 
     def _add_cells(self, num_cells: int) -> None:

@@ -14,8 +14,8 @@ from keras_focal.metrics._base import PredictionMetric
 class Totalled(PredictionMetric):
     """Base class of metrics whose state is totals over predictions.
 
-    A total is a pair of float32 with 48 bits of precision, so that it does not stall at 2**24. A
-    subclass implements `_batch` and `_numbers`.
+    A total is a pair of float32, which adds with an error of about 2**-48 of it and does not
+    stall at 2**24. A subclass implements `_batch` and `_numbers`.
     """
 
     def __init__(

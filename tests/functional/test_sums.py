@@ -81,6 +81,27 @@ def test_small_amount_is_not_lost_beside_a_large_sum():
     np.testing.assert_array_equal(numbers(sums), np.full((1, 3), 2.0**30 + 1))
 
 
+@pytest.mark.parametrize("add", ["plus", "plus_numbers"])
+def test_rounding_errors_of_many_additions_do_not_add_up(add):
+    """A third is no float32 multiple of the sum's last digit, and is rounded alike each time."""
+    third = np.float32(1 / 3)
+    sums = Sums(ops.full((1,), 2.0**20), ops.zeros((1,)))
+    amount = ops.full((1,), third)
+    amount = Sums(amount, ops.zeros((1,))) if add == "plus" else amount
+    for _ in range(200):
+        sums = getattr(sums, add)(amount)
+    np.testing.assert_allclose(numbers(sums), 2**20 + 200 * float(third), rtol=1e-13)
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_batches_of_fractions_add_up_beside_a_large_sum(size):
+    third = np.float32(1 / 3)
+    sums = added(empty(1), [0], np.full((1, 3), 2.0**20))
+    for _ in range(50):
+        sums = added(sums, np.zeros(size), np.full((size, 3), third))
+    np.testing.assert_allclose(numbers(sums) - 2**20, 50 * size * float(third), rtol=1e-7)
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 def test_ones_are_counted_beyond_2_to_the_24(compiled):
     """Where a float32 counter stops, every one of forty batches counts."""

@@ -53,6 +53,14 @@ def test_weight_per_sample_is_spread_over_its_predictions(shape):
     np.testing.assert_array_equal(got, np.broadcast_to([[[1.0]], [[2.0]], [[3.0]]], (3, 2, 5)))
 
 
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_weight_of_the_leading_axes_is_spread_over_the_rest(axes, rng):
+    sample_weight = rng.uniform(0, 2, (3, 2, 5)[:axes]).astype("float32")
+    spread = sample_weight.reshape(sample_weight.shape + (1,) * (3 - axes))
+    got = weights(ops.zeros((3, 2, 5, 4)), sample_weight)
+    np.testing.assert_array_equal(got, np.broadcast_to(spread, (3, 2, 5)))
+
+
 def test_weight_of_each_prediction_is_taken_as_it_is(rng):
     sample_weight = rng.uniform(0, 2, (3, 2)).astype("float32")
     np.testing.assert_array_equal(weights(ops.zeros((3, 2, 4)), sample_weight), sample_weight)

@@ -1,4 +1,4 @@
-"""Running sums stored as pairs of float32 with 48 bits of precision.
+"""Running sums stored as pairs of float32, which add with an error of about 2**-48 of the sum.
 
 A float32 sum of ones stalls at 2**24 and loses small amounts long before that; an int32 overflows
 with large weights. A pair of float32 does neither. Large batches are summed in integer multiples of
@@ -16,7 +16,10 @@ from keras_focal.functional._backend.operations import scatter_add
 from keras_focal.functional.calibration._bins import BinStatistics
 
 FEW = 512
-"""Number of amounts that a float32 can sum without a relevant error: an ulp of 512 is 6e-5."""
+"""Number of amounts that are summed in float32, which leaves up to 4e-6 of their sum as its error.
+
+Whole numbers are exact all the same. The error of a batch does not grow with the batches after it.
+"""
 
 MANY = 2**20
 """Number of amounts that are summed at once, in multiples of 2**-20 of the largest or less."""
