@@ -233,7 +233,7 @@ def test_page_of_early_stopping_is_made_from_the_results(early_stopping):
 
 
 def test_early_stopping_reads_articles_and_compares_both_rules(
-    early_stopping, tmp_path, monkeypatch
+    early_stopping, few_steps, tmp_path, monkeypatch
 ):
     rng = np.random.default_rng(0)
     words = rng.permuted(np.tile(np.array([f"word{i}" for i in range(400)]), (300, 1)), axis=1)
