@@ -1,6 +1,7 @@
 """Two virtual devices for every backend, set before any framework starts; shared fixtures."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -48,6 +49,17 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "nightly: takes long, and is run with --nightly alone")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Spare the garbage collector the thousands of tests, here and while they run."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(config, items):

@@ -23,7 +23,7 @@ def example(monkeypatch):
 
 
 @pytest.fixture
-def run_example(example, few_steps, monkeypatch):
+def run_example(example, monkeypatch):
     """Run an example, by its name or as a module, with arguments, and return its module."""
 
     def run(name, *arguments):

@@ -77,7 +77,9 @@ def test_figures_of_weighted_rows_are_those_of_repeated_rows(imbalance, rng):
         assert found[name] == pytest.approx(repeated[name], rel=1e-5)
 
 
-def test_it_compares_remedies_on_digits(imbalance, run_example, monkeypatch, tmp_path, capsys):
+def test_it_compares_remedies_on_digits(
+    imbalance, run_example, few_steps, monkeypatch, tmp_path, capsys
+):
     kept = ("cross-entropy", "SMOTE", "focal, balanced")
     every = imbalance.remedies
     monkeypatch.setattr(imbalance, "remedies", lambda *a: {name: every(*a)[name] for name in kept})
