@@ -143,18 +143,18 @@ def test_calarena_example_compares_maps_on_published_logits(calarena, real_data,
     assert losses == sorted(losses, reverse=True)
 
 
-def test_calarena_example_refuses_a_file_that_is_not_there(tmp_path):
-    answer = run(ROOT / "examples/calarena.py", "absent.npz", cwd=tmp_path)
-    assert answer.returncode == 2
-    assert "absent.npz" in answer.stderr
+def test_calarena_example_refuses_a_file_that_is_not_there(calarena, refused):
+    refused(calarena, ["absent.npz"])
 
 
 @pytest.mark.skipif(backends.BACKEND == "torch", reason="Keras exports no SavedModel from torch")
-def test_server_answers_rest_requests_with_what_the_model_gives(tmp_path):
-    command = (ROOT / "examples/serve.py", "--epochs", 2, "--instances", 7, "--out", tmp_path)
-    answer = run(*command, cwd=ROOT)
-    assert answer.returncode == 0, answer.stderr
-    printed = " ".join(answer.stdout.split())
+def test_server_answers_rest_requests_with_what_the_model_gives(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    serve = importlib.import_module("serve")
+    command = ("serve.py", "--epochs", 2, "--instances", 7, "--out", tmp_path)
+    monkeypatch.setattr(sys, "argv", [*map(str, command)])
+    serve.main()
+    printed = " ".join(capsys.readouterr().out.split())
     assert ": 200, 7 predictions of ['logits', 'probabilities']" in printed
     assert "400, Serving signature name: 'other' not found" in printed
     differences = re.findall(r"largest difference (\S+)", printed)
@@ -233,7 +233,7 @@ def test_page_of_early_stopping_is_made_from_the_results(early_stopping):
 
 
 def test_early_stopping_reads_articles_and_compares_both_rules(
-    early_stopping, tmp_path, monkeypatch
+    early_stopping, few_steps, tmp_path, monkeypatch
 ):
     rng = np.random.default_rng(0)
     words = rng.permuted(np.tile(np.array([f"word{i}" for i in range(400)]), (300, 1)), axis=1)

@@ -255,6 +255,9 @@ def test_exported_model_gives_the_sets(rng, tmp_path, method):
     with_sets.export(tmp_path / "served", verbose=False)
     served = tf.saved_model.load(tmp_path / "served")
     np.testing.assert_array_equal(served.serve(x)["sets"], expected)
+    # What the other two methods compute, the last computes too.
+    if method != METHODS[-1]:
+        return
     with_sets.export(tmp_path / "m.tflite", format="litert", verbose=False)
     lite = tf.lite.Interpreter(str(tmp_path / "m.tflite"))
     found = lite.get_signature_runner("serving_default")(x=x)

@@ -225,8 +225,10 @@ def test_threads_change_nothing(rng, monkeypatch, criterion):
     assert together.ece_after == pytest.approx(alone.ece_after, abs=1e-12)
 
 
-@pytest.mark.parametrize("classes", [2, 10, 100])
-@pytest.mark.parametrize("temperature", [0.01, 0.1, 0.5, 1.0, 2.5, 10.0, 100.0])
+@pytest.mark.parametrize(
+    ("temperature", "classes"),
+    [*((t, 10) for t in (0.01, 0.1, 0.5, 1.0, 2.5, 10.0, 100.0)), (0.5, 2), (2.5, 2), (1.0, 100)],
+)
 def test_likelihood_takes_eight_passes_at_most(rng, monkeypatch, temperature, classes):
     logits, labels = sample(rng, temperature, classes=classes)
     passes, read = [], Data.at

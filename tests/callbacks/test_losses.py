@@ -5,11 +5,13 @@ The model is one weight w = logit on the input 1 with the label 1. After trainin
 """
 
 import warnings
+from functools import partial
 
 import keras
 import numpy as np
 import pytest
 import reference
+from backends import FEW_STEPS_EAGERLY
 from keras import ops
 
 from keras_focal.callbacks import GammaScheduler, attach
@@ -45,10 +47,14 @@ def in_function(focal):
     return compound
 
 
-def model_with(loss):
+def model_with(loss, run_eagerly=False):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
-    model.compile(keras.optimizers.SGD(0.5), loss)
+    model.compile(keras.optimizers.SGD(0.5), loss, run_eagerly=run_eagerly)
     return model
+
+
+# Where the matter is what a callback finds or says.
+eager_model_with = partial(model_with, run_eagerly=FEW_STEPS_EAGERLY)
 
 
 def fit(model, *callbacks, epochs=2):
@@ -72,7 +78,7 @@ def assert_uses(model, gamma, squares=0.0):
     ids=["class", "list of a class", "list"],
 )
 def test_loss_that_keras_makes_an_object_of_is_found(loss, is_attached):
-    model = model_with(loss)
+    model = eager_model_with(loss)
     if is_attached:
         attach(model)
     fit(model, GammaScheduler(SCHEDULE))
@@ -90,7 +96,7 @@ def test_loss_inside_another_is_found():
 @pytest.mark.parametrize("name", [lambda f: f, lambda f: [f.gamma_state]], ids=["loss", "state"])
 def test_loss_called_by_a_function_is_named(name):
     focal = FocalOfLogits()
-    model = model_with(in_function(focal))
+    model = eager_model_with(in_function(focal))
     with pytest.raises(ValueError, match=r"needs a focal loss in the model.*losses=\[focal\]"):
         fit(model, GammaScheduler(SCHEDULE))
     fit(model, GammaScheduler(SCHEDULE, losses=name(focal)))
@@ -102,7 +108,7 @@ def test_losses_of_two_outputs_have_a_schedule_each():
     outputs = {name: keras.layers.Dense(1, name=name)(inputs) for name in "ab"}
     focal = {name: FocalOfLogits() for name in "ab"}
     model = keras.Model(inputs, outputs)
-    model.compile("sgd", focal)
+    model.compile("sgd", focal, run_eagerly=FEW_STEPS_EAGERLY)
     schedulers = [
         GammaScheduler({0: 1.0}, losses=focal["a"]),
         GammaScheduler({0: 4.0}, losses=focal["b"]),
@@ -182,11 +188,11 @@ def test_scheduled_loss_trained_without_its_callback_warns_once():
 
 
 def test_scheduled_loss_with_its_callback_or_with_a_gamma_of_ones_own_does_not_warn():
-    model = model_with(get("FLSc-531", labels="binary", from_logits=True))
+    model = eager_model_with(get("FLSc-531", labels="binary", from_logits=True))
     assert warnings_of(model, GammaScheduler("FLSc-531")) == []
     loss = get("FLSc-531", labels="binary", from_logits=True)
     loss.gamma = 5.0
-    assert warnings_of(model_with(loss)) == []
+    assert warnings_of(eager_model_with(loss)) == []
 
 
 @pytest.mark.parametrize(
@@ -209,5 +215,5 @@ def test_schedule_in_place_of_gamma_names_the_callback(gamma):
 
 
 def test_gamma_that_float32_rounds_is_no_change(capsys):
-    fit(model_with(FocalOfLogits()), GammaScheduler({0: 0.7}, verbose=1), epochs=3)
+    fit(eager_model_with(FocalOfLogits()), GammaScheduler({0: 0.7}, verbose=1), epochs=3)
     assert capsys.readouterr().out.count("gamma is now") == 1

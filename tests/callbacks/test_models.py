@@ -278,8 +278,8 @@ CASES = [
         pytest.param(kind, scheduled, marks=[] if kind in USUAL else pytest.mark.nightly)
         for kind in KINDS
     ),
-    # Compiled as slowly as it is, AdaECE is left to a model that takes state and one that does not.
-    *((kind, adaptive) for kind in (functional, NoHost)),
+    # AdaECE compiles slowly; `test_adaptive` holds it for a model that takes state and another.
+    *(pytest.param(kind, adaptive, marks=pytest.mark.nightly) for kind in (functional, NoHost)),
 ]
 
 

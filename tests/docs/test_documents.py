@@ -1,6 +1,7 @@
 """The code of the documents runs, and what they say is what it printed."""
 
 import re
+import runpy
 import subprocess
 import sys
 from configparser import ConfigParser
@@ -45,10 +46,6 @@ WITH_CODE = [
 ]
 
 
-def in_own_process(*arguments):
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
-
-
 @pytest.mark.parametrize("document", WITH_CODE)
 def test_code_of_documents_runs(document, tmp_path, monkeypatch):
     if document in EXTRA:
@@ -56,7 +53,8 @@ def test_code_of_documents_runs(document, tmp_path, monkeypatch):
     code = "\n".join(documents.blocks(document, BACKEND))
     monkeypatch.chdir(tmp_path)
     if document in OWN_PROCESS:
-        answer = in_own_process("-c", code)
+        command = [sys.executable, "-c", code]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
         assert answer.returncode == 0, answer.stderr
         return
     documents.run(code)
@@ -83,9 +81,12 @@ def test_ten_lines_of_the_readme_print_what_it_shows(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="guides run on the default backend")
-def test_guide_of_pictures_draws_what_it_shows(tmp_path):
-    answer = in_own_process(ROOT / "docs/images/draw.py", tmp_path)
-    assert answer.returncode == 0, answer.stderr
+def test_guide_of_pictures_draws_what_it_shows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["draw.py", f"{tmp_path}"])
+    with pyplot.rc_context():
+        runpy.run_path(f"{ROOT / 'docs/images/draw.py'}", run_name="__main__")
+    pyplot.close("all")
     guide = (ROOT / "docs/guides/pictures.md").read_text()
     shown = re.findall(r"!\[.+\]\(\.\./images/(\S+)\)", guide)
     assert sorted(shown) == sorted(path.name for path in tmp_path.iterdir())

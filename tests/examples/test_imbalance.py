@@ -73,11 +73,14 @@ def test_figures_of_weighted_rows_are_those_of_repeated_rows(imbalance, rng):
     repeated = imbalance.measure(
         np.repeat(logits, weights, axis=0), np.repeat(y, weights), np.ones(weights.sum()), 1.0
     )
-    for name in ("auprc", "ece", "nll"):
-        assert found[name] == pytest.approx(repeated[name], rel=1e-5)
+    # The softmax of two copies of a row may differ in the last bit: then their ranks do too.
+    for name, rel in (("auprc", 2e-3), ("ece", 1e-5), ("nll", 1e-5)):
+        assert found[name] == pytest.approx(repeated[name], rel=rel)
 
 
-def test_it_compares_remedies_on_digits(imbalance, run_example, monkeypatch, tmp_path, capsys):
+def test_it_compares_remedies_on_digits(
+    imbalance, run_example, few_steps, monkeypatch, tmp_path, capsys
+):
     kept = ("cross-entropy", "SMOTE", "focal, balanced")
     every = imbalance.remedies
     monkeypatch.setattr(imbalance, "remedies", lambda *a: {name: every(*a)[name] for name in kept})

@@ -67,7 +67,7 @@ def test_a_platt_map_of_each_label_mends_its_own_shift(multi_label, rng):
 
 # After two epochs the logits of a label may all lie in [0, 1], and a temperature at its bound.
 @pytest.mark.filterwarnings("ignore:.from_logits. must say", "ignore:.*bound")
-def test_quick_form_measures_and_draws(multi_label, real_data, monkeypatch, tmp_path):
+def test_quick_form_measures_and_draws(multi_label, real_data, monkeypatch, few_steps, tmp_path):
     words = f"--data-dir {real_data / 'newsgroups20'} --quick --out {tmp_path}"
     monkeypatch.setattr("sys.argv", ["multi_label.py", *words.split()])
     kept = {"asymmetric": multi_label.SETTINGS["asymmetric"]}

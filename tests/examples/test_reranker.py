@@ -35,7 +35,7 @@ def test_no_article_of_the_thread_is_taken_for_irrelevant(reranker, rng):
 
 
 def test_it_ranks_articles_by_what_they_share_with_the_subject(
-    reranker, run_example, written, tmp_path, rng, monkeypatch
+    reranker, run_example, few_steps, written, tmp_path, rng, monkeypatch
 ):
     kept = {name: reranker.LOSSES[name] for name in ("focal", "pairwise")}
     monkeypatch.setattr(reranker, "LOSSES", kept)

@@ -134,7 +134,7 @@ def test_scenes_have_void_borders_and_digits_of_their_own(example):
 
 
 @pytest.mark.filterwarnings("ignore:The temperature lies at its")
-def test_quick_form_trains_measures_and_draws(run_example, tmp_path):
+def test_quick_form_trains_measures_and_draws(run_example, few_steps, tmp_path):
     module = run_example("segmentation", "--quick", "--epochs", 1, "--out", tmp_path)
     runs = json.loads((tmp_path / "runs.json").read_text())["runs"]
     assert [run["setting"] for run in runs] == [*module.SHOWN]

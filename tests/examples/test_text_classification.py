@@ -17,7 +17,7 @@ def study(example):
 
 
 def test_it_serves_strings_and_measures_rare_topics(
-    example, run_example, written, tmp_path, rng, capfd, monkeypatch
+    example, run_example, few_steps, written, tmp_path, rng, capfd, monkeypatch
 ):
     kept = ("cross-entropy", "class-balanced")
     topics, words = rng.integers(0, 4, 600), rng.integers(0, 9, (600, 2))

@@ -171,7 +171,9 @@ def test_sentences_without_an_entity_have_f1_0_and_no_calibration(tagger):
     assert entities.f1(["O", "B-X", "I-X"]) == 0
 
 
-def test_quick_form_measures_draws_and_resumes(tagger, real_data, monkeypatch, tmp_path, capsys):
+def test_quick_form_measures_draws_and_resumes(
+    tagger, real_data, monkeypatch, few_steps, tmp_path, capsys
+):
     words = f"--data-dir {real_data / 'sst'} --quick --out {tmp_path}"
     monkeypatch.setattr("sys.argv", ["token_classification.py", *words.split()])
     name = "focal, class-balanced alpha"

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import reference
-from backends import BACKEND, to_numpy
+from backends import BACKEND, FEW_STEPS_EAGERLY, to_numpy
 from keras import ops
 from predictions import CASES, PUBLISHED, SIZE, example, published_test_set
 
@@ -344,7 +344,7 @@ def unchanging():
     it; its history, its data in two parts, its callbacks and its last learning rate."""
     rng = np.random.default_rng(0)
     model, x, y = model_and_data(rng, size=120)
-    compile_with_metrics(model, learning_rate=1e-30)
+    compile_with_metrics(model, learning_rate=1e-30, run_eagerly=FEW_STEPS_EAGERLY)
     watched = [
         ("val_ece", "min"),
         ("val_ece", "auto"),

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from backends import FEW_STEPS_EAGERLY
 
 from keras_focal import metrics
 
@@ -36,7 +37,7 @@ UNKNOWN = ["confident", "logit_norm", "by_entropy_wrong", f"cal_{BRIER[2]}", "ca
 def model():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("sgd", loss, metrics=NAMED)
+    model.compile("sgd", loss, metrics=NAMED, run_eagerly=FEW_STEPS_EAGERLY)
     model.fit(X, Y, verbose=0)
     return model
 

@@ -1,6 +1,7 @@
 """The treebank: its sizes, and trees as arrays."""
 
 import gzip
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -14,10 +15,15 @@ VOCABULARY = ("", "<unknown>", "a", "but", "good", "so")
 
 
 @pytest.fixture(scope="module")
-def treebank(real_data):
+def folder(real_data):
     if not (real_data / "sst").is_dir():
         pytest.skip(f"no treebank in {real_data}")
-    return load_sst(real_data)
+    return real_data
+
+
+@pytest.fixture(scope="module")
+def treebank(folder):
+    return load_sst(folder)
 
 
 def test_sizes_are_those_of_the_paper(treebank):
@@ -84,15 +90,22 @@ def test_absent_treebank_is_named(tmp_path):
         load_sst(tmp_path)
 
 
-def test_prepared_trees_are_those_of_the_local_copy(treebank, real_data, tmp_path, monkeypatch):
-    def prepared(builder, splits, data_dir):
-        parts = []
-        for part in ("train", "dev", "test"):
-            with gzip.open(real_data / "sst" / f"sst_trees_{part}.txt.gz") as lines:
-                parts.append({"tree": [line.strip(b" \n") for line in lines]})
-        return parts, ("negative", "positive")
+def test_prepared_trees_are_those_of_the_local_copy(folder, tmp_path, monkeypatch):
+    lines = {}
+    local = tmp_path / "local/sst"
+    local.mkdir(parents=True)
+    for part in ("train", "dev", "test"):
+        name = f"sst_trees_{part}.txt.gz"
+        with gzip.open(folder / "sst" / name) as file:
+            lines[part] = list(islice(file, 100))
+        (local / name).write_bytes(gzip.compress(b"".join(lines[part])))
 
+    def prepared(builder, splits, data_dir):
+        trees = [[line.strip(b" \n") for line in of_part] for of_part in lines.values()]
+        return [{"tree": of_part} for of_part in trees], ("negative", "positive")
+
+    expected = load_sst(local.parent)
     monkeypatch.setattr(sst, "prepared", prepared)
     again = load_sst(tmp_path)
-    assert again.vocabulary == treebank.vocabulary
-    np.testing.assert_array_equal(again.test.x["word"], treebank.test.x["word"])
+    assert again.vocabulary == expected.vocabulary
+    np.testing.assert_array_equal(again.test.x["word"], expected.test.x["word"])

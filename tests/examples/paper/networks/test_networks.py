@@ -81,7 +81,7 @@ def test_networks_of_documents_have_the_numbers_of_parameters_of_their_layers():
 
 @pytest.mark.parametrize("network", SMALL)
 def test_a_network_trains_in_mixed_precision_and_gives_finite_float32_logits(
-    network, mixed_bfloat16
+    network, mixed_bfloat16, few_steps
 ):
     data = data_of(network)
     model = build(network, data)

@@ -180,7 +180,7 @@ def test_compiled_equals_eager(model, data):
     ],
 )
 @pytest.mark.filterwarnings("ignore:The loss 'FLSc-531' is being trained with gamma 5")
-def test_every_loss_takes_labels_and_weights_of_nodes(data, loss, options):
+def test_every_loss_takes_labels_and_weights_of_nodes(data, loss, options, few_steps):
     keras.utils.set_random_seed(0)
     model = tree_lstm(data, units=3, embedding=4)
     model.compile("sgd", keras_focal.losses.get(loss, from_logits=True, **options))

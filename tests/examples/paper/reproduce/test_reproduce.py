@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -27,16 +28,17 @@ PARSERS = {
 COLUMNS = {"epochs": 2, "batch_size": 8, "backend": "numpy 1", "commit": "abc", "seconds": 3.0}
 
 
-@pytest.fixture
-def runs(tmp_path):
-    """Return a directory of runs of three losses and two seeds, and how sharp each loss is."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder of runs of three losses and two seeds, and of what was published of them."""
+    root = tmp_path_factory.mktemp("published")
     sharpness = {"CE": 6.0, "FLSD-53": 1.5, "FLSc-531": 2.5}
     for seed in (1, 2):
         rng = np.random.default_rng(seed)
         labels = rng.integers(CLASSES, size=400).astype("int32")
         z = rng.normal(size=(400, CLASSES)) + 1.5 * np.eye(CLASSES)[labels]
         for loss, scale in sharpness.items():
-            folder = tmp_path / "runs" / f"cifar10_resnet8_{loss}_seed{seed}"
+            folder = root / "runs" / f"cifar10_resnet8_{loss}_seed{seed}"
             folder.mkdir(parents=True)
             logits = (scale * z).astype("float32")
             Logits(logits[:200], labels[:200], logits[200:], labels[200:]).save(
@@ -44,14 +46,24 @@ def runs(tmp_path):
             )
             settings = {"dataset": "cifar10", "network": "resnet8", "loss": loss, "seed": seed}
             (folder / "run.json").write_text(json.dumps({**settings, **COLUMNS, "finished": True}))
-    return tmp_path / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(results, "FILE", root / "reproduction.json")
+        assert results.publish(root / "runs") == 6
+    return root
 
 
 @pytest.fixture
-def published(runs, tmp_path, monkeypatch):
+def runs(folder, tmp_path):
+    """Return a directory of the runs."""
+    return shutil.copytree(folder / "runs", tmp_path / "runs")
+
+
+@pytest.fixture
+def published(folder, tmp_path, monkeypatch):
     """Return what was published of the runs."""
-    monkeypatch.setattr(results, "FILE", tmp_path / "reproduction.json")
-    assert results.publish(runs) == 6
+    file = tmp_path / "reproduction.json"
+    shutil.copy(folder / file.name, file)
+    monkeypatch.setattr(results, "FILE", file)
     return results.load()
 
 
