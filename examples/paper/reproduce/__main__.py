@@ -2,10 +2,12 @@
 
 python -m examples.paper.reproduce run --data-dir DATA     train what is not trained yet
 python -m examples.paper.reproduce publish                 write docs/results/reproduction.json
+python -m examples.paper.reproduce beyond --data-dir DATA  write docs/results/beyond_the_paper.json
 python -m examples.paper.reproduce page                    write docs/reproduction.md
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from examples.paper.arguments import positive
@@ -30,13 +32,17 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True)
     run = commands.add_parser("run", help="train what is not trained yet")
-    run.add_argument("--data-dir", type=Path, help="folder of local copies (default: download)")
     run.add_argument("--jobs", type=positive, default=1, help="runs at a time")
     run.add_argument("--dataset", nargs="+", help="data sets (default: all)")
     run.set_defaults(do=_run)
     publish = commands.add_parser("publish", help="write docs/results/reproduction.json")
     publish.set_defaults(do=_publish)
-    for command in (run, publish):
+    beyond = commands.add_parser("beyond", help="write docs/results/beyond_the_paper.json")
+    beyond.set_defaults(do=_beyond)
+    for command in (run, beyond):
+        help_ = "folder of local copies (default: download)"
+        command.add_argument("--data-dir", type=Path, help=help_)
+    for command in (run, publish, beyond):
         command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
     commands.add_parser("page", help="write docs/reproduction.md").set_defaults(do=_page)
     return parser
@@ -52,6 +58,16 @@ def _publish(options: argparse.Namespace) -> None:
     from examples.paper.reproduce.results import FILE, publish
 
     print(f"{publish(options.runs)} runs written to {FILE}")
+
+
+def _beyond(options: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.progress import track
+
+    from examples.paper.reproduce.beyond import FILE, publish
+
+    progress = partial(track, description="measuring", console=Console(stderr=True))
+    print(f"{publish(options.runs, options.data_dir, progress)} runs written to {FILE}")
 
 
 def _page(options: argparse.Namespace) -> None:

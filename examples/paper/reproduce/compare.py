@@ -1,6 +1,7 @@
 """The figures of runs and of the paper beside each other."""
 
 from collections.abc import Iterable
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -80,21 +81,31 @@ def summary(found: list[Measured]) -> str:
 
 
 def draw_summary(found: list[Measured], file: Path) -> None:
-    """Draw the ECE before T of cross-entropy and FLSD-53 in each experiment."""
+    """Draw by how much FLSD-53 lowers the ECE against the temperature of cross-entropy.
+
+    A point is a seed, with its own temperature.
+    """
     from matplotlib.figure import Figure
 
-    rows = summary_rows(found)
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
     ax = figure.subplots()
-    for shift, name, ece, t in ((-0.2, "CE", 5, 2), (0.2, "FLSD-53", 7, 6)):
-        places = [number + shift for number in range(len(rows))]
-        bars = ax.barh(places, [row[ece] for row in rows], 0.4, label=name)
-        ax.bar_label(bars, [f"T = {row[t]:.2f}" for row in rows], padding=3, fontsize="small")
-    ax.set_yticks(range(len(rows)), [f"{row[0]}\n{row[1]}" for row in rows], fontsize="small")
-    ax.invert_yaxis()
-    ax.margins(x=0.15)
-    ax.set_xlabel("ECE before temperature scaling, per cent")
-    ax.legend()
+    for marker, ((dataset, network), items) in zip(
+        cycle("osD^vPX"), by_experiment(found).items(), strict=False
+    ):
+        by_seed: dict[int, list[Measured]] = {}
+        for item in items:
+            by_seed.setdefault(item.run.seed, []).append(item)
+        of_seeds = [means(of_seed) for of_seed in by_seed.values()]
+        pairs = [of for of in of_seeds if {"CE", "FLSD-53"} <= of.keys()]
+        if pairs:
+            x = [of["CE"]["T"] for of in pairs]
+            y = [of["CE"]["pre"] - of["FLSD-53"]["pre"] for of in pairs]
+            ax.plot(x, y, marker, linestyle="none", label=f"{dataset}, {network}")
+    ax.axhline(0.0, color="0.5", linewidth=0.8)
+    ax.axvline(1.0, color="0.5", linewidth=0.8)
+    ax.set_xlabel("temperature that cross-entropy takes")
+    ax.set_ylabel("ECE of cross-entropy less that\nof FLSD-53, per cent points")
+    ax.legend(fontsize="small")
     figure.savefig(file, dpi=110)
 
 

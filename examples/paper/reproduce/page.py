@@ -6,6 +6,7 @@ from typing import Any
 
 from examples.paper.files import read_json
 from examples.paper.recipes import IMAGES
+from examples.paper.reproduce import beyond
 from examples.paper.reproduce.claims import CLAIMS, TRANSLATION_CLAIMS, Claim
 from examples.paper.reproduce.compare import draw_summary, grid, means, objectives, paper, summary
 from examples.paper.reproduce.remarks import REMARKS
@@ -54,9 +55,10 @@ def sections() -> Iterator[str]:
     others = _classified(found)
     yield "## In short\n"
     yield (
-        "The ECE before a temperature is fitted, and the temperature that it takes: above 1 the "
-        "network was over-confident, below 1 under-confident.\n\n![ECE of cross-entropy and of "
-        f"FLSD-53](images/{PICTURE.name})\n"
+        "The temperature that a network takes says how confident it was: above 1 too much, below "
+        "1 too little. The more cross-entropy is over-confident, the more FLSD-53 lowers the ECE "
+        "before a temperature is fitted. A point is a seed.\n\n![The gain of FLSD-53 against the "
+        f"temperature of cross-entropy](images/{PICTURE.name})\n"
     )
     yield summary(others)
     yield REMARKS["summary"]
@@ -71,6 +73,8 @@ def sections() -> Iterator[str]:
     yield _claims(TRANSLATION_CLAIMS, translations, "3")
     yield grid_of(build("3", found))
     yield REMARKS["translation"]
+    if rows := beyond.load():
+        yield from beyond.sections(rows)
     yield from _published_logits(read_json(RESULTS / "published_logits.json"))
     yield from _linear_model(read_json(RESULTS / "linear_model.json"))
     yield "## Pictures of these runs\n"

@@ -56,6 +56,8 @@ best is not seen: the BLEU of two seeds of one loss differs by as much as that o
 label smoothing and T above 1, one of the two models ends many sentences before the first word:
 the end has its share of the smoothed mass, and a short sentence multiplies few probabilities.
 """,
+    "maps": "",
+    "shift": "",
     "published logits": """
 Table 13 does not say which "Focal Loss" it is of. Among as many of the surest predictions of
 FLSD-53 as it counts, fewer are wrong than it says: no threshold gives its figures, so they are

@@ -26,7 +26,7 @@ def publish(directory: Path) -> int:
     found = measured(read(directory), CRITERIA)
     if not found:
         raise FileNotFoundError(f"`--runs` must hold finished runs. Received: {directory}")
-    rounded = [Measured(item.run, _rounded(item.figures)) for item in found]
+    rounded = [Measured(item.run, rounded(item.figures)) for item in found]
     rows = {_key(item): item for item in (*(load() if FILE.is_file() else ()), *rounded)}
     check_alike([*rows.values()])
     items = (rows[key] for key in sorted(rows))
@@ -54,10 +54,10 @@ def by_experiment(found: Iterable[Measured]) -> dict[tuple[str, str], list[Measu
     return groups
 
 
-def _rounded(figures: Any) -> Any:
+def rounded(figures: Any) -> Any:
     """Return figures to 4 decimals, without translated sentences, which are others' data."""
     if isinstance(figures, dict):
-        return {name: _rounded(value) for name, value in figures.items() if name != "examples"}
+        return {name: rounded(value) for name, value in figures.items() if name != "examples"}
     if isinstance(figures, list):
-        return [_rounded(value) for value in figures]
+        return [rounded(value) for value in figures]
     return round(figures, 4) if isinstance(figures, float) else figures
