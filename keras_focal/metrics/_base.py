@@ -170,7 +170,7 @@ class PredictionMetric(Monitored, keras.metrics.Metric):
             "ignore_class": self.ignore_class,
             "axis": self.axis,
             "skip_invalid": self.skip_invalid,
-            "name": self.name,
+            "name": self._name,
             "dtype": self.dtype,
         }
 

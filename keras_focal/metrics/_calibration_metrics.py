@@ -97,7 +97,7 @@ class CalibrationMetrics(BinnedMetric):
     @property
     def _reading(self) -> Kernel:
         kinds = tuple(type(partition) for partition in self._table.partitions)
-        return Kernel(_read_each, (self.name, tuple(self.readings), kinds))
+        return Kernel(_read_each, (self._name, tuple(self.readings), kinds))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "readings": self.readings}

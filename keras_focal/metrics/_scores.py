@@ -246,7 +246,7 @@ class ConfidentCoverage(TotalsMetric):
     def _reading(self, *totals: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         weight, covered, right = totals
         results = {
-            self.name: ops.divide_no_nan(covered, weight),
+            self._name: ops.divide_no_nan(covered, weight),
             f"{self.name}_accuracy": ops.divide_no_nan(right, covered),
         }
         return results, weight
