@@ -27,6 +27,8 @@ from keras_focal.functional.losses._linear_parts import Form, Head, LinearHeadSt
 from keras_focal.functional.losses._terms import checked, masked
 
 MOST_PARTS = 64
+MOST_PARTS_OF_SUM = 16
+"""Each part of a sum is added to the gradient of the kernel, which takes time."""
 SMALLEST_PART = 2**20
 """Number of logits in a part below which more parts save no memory."""
 
@@ -76,8 +78,8 @@ def linear_sparse_focal_crossentropy(
         return_statistics: Whether to return `LinearHeadStatistics` too. Weights do not change them.
         reduction: None for the loss of each row; "sum" for the sum of weight times loss; "mean" for
             that divided by the sum of the weights, of which rows of `ignore_class` have none.
-        num_parts: Number of parts in which the logits are computed, >= 1; by default 64, or fewer
-            for less than 2**26 logits.
+        num_parts: Number of parts in which the logits are computed, >= 1; by default 64, 16 with a
+            reduction, and fewer for less than 2**20 logits a part.
 
     Returns:
         Tensor of shape (...), or () with a reduction, >= 0, in nats, float32 or float64; with
@@ -117,7 +119,9 @@ def linear_sparse_focal_crossentropy(
     else:
         bias = floating(bias)
         check_same_shape("bias", bias.shape, (num_classes,), "Give one entry per class.")
-    num_parts = _parts(ids.shape, num_classes) if num_parts is None else num_parts
+    if num_parts is None:
+        most = MOST_PARTS if reduction is None else MOST_PARTS_OF_SUM
+        num_parts = _parts(ids.shape, num_classes, most)
     num_parts = check_count("num_parts", num_parts)
     gamma = read_gamma(gamma, ids)
     alpha = read_alpha(alpha, num_classes=num_classes)
@@ -177,11 +181,11 @@ def _read_form(
     return Form(smoothing, z_loss, softcap, bool(statistics))
 
 
-def _parts(shape: tuple, num_classes: int) -> int:
+def _parts(shape: tuple, num_classes: int, most: int) -> int:
     """Return the number of parts, such that no part is smaller than necessary."""
     if None in shape:
-        return MOST_PARTS
+        return most
     entries = num_classes
     for length in shape:
         entries *= length
-    return max(1, min(MOST_PARTS, entries // SMALLEST_PART))
+    return max(1, min(most, entries // SMALLEST_PART))

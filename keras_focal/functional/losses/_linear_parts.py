@@ -6,6 +6,7 @@ each block of the gradient of the kernel is written once (docs/decisions/linear-
 evaluation needs of the logits is computed from the same blocks (docs/maths.md, H1 to H5).
 """
 
+import math
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -27,6 +28,9 @@ from keras_focal.functional.losses._focal import (
 )
 
 NAME = "linear_sparse_focal_crossentropy"
+MOST_BLOCKS = 16
+SMALLEST_BLOCK = 2**18
+"""Number of logits in a block of a part; smaller ones fit in a cache no better."""
 
 
 class LinearHeadStatistics(NamedTuple):
@@ -157,21 +161,13 @@ class Head:
         return [*gradients, ops.cast(slope, alpha.dtype)]
 
     def _logits(self, features: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-        z = matmul_float32(features, kernel) + to_float(bias)
+        return self._of_product(matmul_float32(features, kernel), bias)
+
+    def _of_product(self, product: Tensor, bias: Tensor) -> Tensor:
+        """Return the logits of features @ kernel."""
+        z = product + to_float(bias)
         cap = self.form.softcap
         return z if cap is None else cap * ops.tanh(z / cap)
-
-    def _in_parts(self, *rows: Tensor) -> tuple[Tensor, ...]:
-        """Return tensors (N, ...) as (parts, rows of a part, ...), filled up with rows of zeros."""
-        count = ops.shape(rows[0])[0]
-        length = -(-count // self.num_parts)
-        extra = length * self.num_parts - count
-
-        def part(x: Tensor) -> Tensor:
-            padding = [[0, extra], *[[0, 0]] * (len(x.shape) - 1)]
-            return ops.reshape(ops.pad(x, padding), (self.num_parts, length, *x.shape[1:]))
-
-        return tuple(map(part, rows))
 
     def _terms(self, features: Tensor, kernel: Tensor, bias: Tensor, *others: Tensor) -> tuple:
         """Return the terms of all rows, computed in parts of the rows: those of `_terms_of`."""
@@ -182,7 +178,7 @@ class Head:
             features, *rows = arrays
             return self._terms_of(self._logits(features, kernel, bias), *rows, *shared)
 
-        terms = ops.map(terms_of, self._in_parts(features, *rows))
+        terms = ops.map(terms_of, _in_parts((self.num_parts,), features, *rows))
         return tuple(ops.reshape(term, (-1,))[: ops.shape(features)[0]] for term in terms)
 
     def _terms_of(self, z: Tensor, ids: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
@@ -219,71 +215,86 @@ class Head:
         """
         number = len(self.gamma.rows)
         of_rows, shared = others[:number], others[number:]
-        number = 1 + self._num_statistics
-        parts = self._in_parts(features, ids, weights, *of_rows)
-        length, dtype = ops.shape(parts[1])[1], to_float(features).dtype
+        parts = (self.num_parts, self._num_blocks(features.shape[0], kernel.shape[1]))
+        rows_of = _in_parts(parts, ids, weights, *of_rows)
+        all_features, depth = _filled_up(features, math.prod(parts)), kernel.shape[0]
+        length = ops.shape(all_features)[0] // self.num_parts
+        dtype = to_float(features).dtype
 
         def step(index: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             total, of_kernel, of_bias, of_features, found = state
-            features, ids, weights, *of_rows = (x[index] for x in parts)
-            z = self._logits(features, kernel, bias)
-            terms = self._terms_of(z, ids, *of_rows, *shared)
-            reference, *slopes, of_gamma, of_alpha = terms[number:]
-            slope = self._slope(ids, z, reference, *(x * weights for x in slopes))
-            gradients = self._products(features, kernel, slope, of_kernel)
-            new = ops.stack([*terms[1:number], of_gamma, of_alpha], axis=-1)
+            features = ops.slice(all_features, (index * length, 0), (length, depth))
+            rows = tuple(x[index] for x in rows_of)
+            product = matmul_float32(features, kernel)
+            slope, new_total, new = self._slope_of_part(product, bias, rows, shared)
+            gradient = matmul_float32(slope, ops.transpose(kernel))
             return (
-                total + ops.sum(terms[0] * weights),
-                gradients[1],
+                total + new_total,
+                _with_product(of_kernel, features, slope),
                 of_bias + ops.sum(slope, axis=0),
-                ops.slice_update(of_features, (index, 0, 0), gradients[0][None]),
-                ops.slice_update(found, (index, 0, 0), new[None]),
+                ops.slice_update(of_features, (index * length, 0), gradient),
+                ops.slice_update(found, (index, 0, 0, 0), new[None]),
             )
 
         start = (
             ops.zeros((), dtype=dtype),
             ops.zeros_like(to_float(kernel)),
             ops.zeros_like(to_float(bias)),
-            ops.zeros_like(to_float(parts[0])),
-            ops.zeros((self.num_parts, length, number + 1), dtype=dtype),
+            ops.zeros_like(to_float(all_features)),
+            ops.zeros((*ops.shape(rows_of[0]), self._num_statistics + 2), dtype=dtype),
         )
         total, *of_weights, of_features, found = ops.fori_loop(0, self.num_parts, step, start)
         count = ops.shape(features)[0]
-        of_features, found = (
-            ops.reshape(x, (-1, x.shape[-1]))[:count] for x in (of_features, found)
-        )
-        *statistics, of_gamma, of_alpha = (found[:, i] for i in range(number + 1))
-        return total, *statistics, of_features, *of_weights, of_gamma, of_alpha
+        found = ops.reshape(found, (-1, found.shape[-1]))[:count]
+        *statistics, of_gamma, of_alpha = (found[:, i] for i in range(found.shape[-1]))
+        return total, *statistics, of_features[:count], *of_weights, of_gamma, of_alpha
 
-    def _products(
-        self, features: Tensor, kernel: Tensor, slope: Tensor, of_kernel: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the gradient of rows of features, and `of_kernel` plus that of the kernel.
+    def _num_blocks(self, count: int | None, num_classes: int) -> int:
+        """Return in how many blocks the rows of a part are taken by `_slope_of_part`."""
+        if count is None:
+            return MOST_BLOCKS
+        of_part = -(-count // self.num_parts) * num_classes
+        # A power of two, of which numbers of rows are multiples: then nothing is filled up.
+        return 1 << (min(MOST_BLOCKS, max(1, of_part // SMALLEST_BLOCK)).bit_length() - 1)
 
-        The classes are taken in parts, so that the product that is added to `of_kernel` is no
-        larger than the slope.
+    def _slope_of_part(
+        self, product: Tensor, bias: Tensor, rows: tuple[Tensor, ...], shared: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the gradient of the logits, the sum of the losses, and what is kept of each row.
+
+        The gradient takes the place of the logits, block by block of the rows: what is computed in
+        between is no larger than a block.
+
+        Args:
+            product: Features times kernel, shape (blocks * n, K).
+            bias: Float tensor, shape (K,).
+            rows: Ids, weights and values of gamma, shape (blocks, n).
+            shared: Tensors of gamma and alpha that all rows have in common.
         """
-        depth, num_classes = kernel.shape
-        rows = slope.shape[0]
-        blocks = 1 if rows is None else min(-(-depth // rows), num_classes)
-        width = -(-num_classes // blocks)
+        number = 1 + self._num_statistics
+        shape = ops.shape(rows[0])
 
         def step(index: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            of_features, of_kernel = state
-            start = ops.minimum(index * width, num_classes - width)
-            is_new = ops.arange(width, dtype="int32") + start >= index * width
-            part = ops.slice(slope, (0, start), (ops.shape(slope)[0], width))
-            part = ops.where(is_new, part, 0.0)
-            columns = ops.slice(kernel, (0, start), (depth, width))
-            before = ops.slice(of_kernel, (0, start), (depth, width))
-            added = before + matmul_float32(ops.transpose(features), part)
+            total, slopes, found = state
+            ids, weights, *of_rows = (x[index] for x in rows)
+            z = self._of_product(slopes[index], bias)
+            terms = self._terms_of(z, ids, *of_rows, *shared)
+            reference, *scales, of_gamma, of_alpha = terms[number:]
+            slope = self._slope(ids, z, reference, *(x * weights for x in scales))
+            new = ops.stack([*terms[1:number], of_gamma, of_alpha], axis=-1)
             return (
-                of_features + matmul_float32(part, ops.transpose(columns)),
-                ops.slice_update(of_kernel, (0, start), ops.cast(added, of_kernel.dtype)),
+                total + ops.sum(terms[0] * weights),
+                ops.slice_update(slopes, (index, 0, 0), slope[None]),
+                ops.slice_update(found, (index, 0, 0), new[None]),
             )
 
-        start = (ops.zeros_like(to_float(features)), of_kernel)
-        return ops.fori_loop(0, -(-num_classes // width), step, start)
+        start = (
+            ops.zeros((), dtype=product.dtype),
+            ops.reshape(product, (*shape, product.shape[-1])),
+            ops.zeros((*shape, number + 1), dtype=product.dtype),
+        )
+        total, slopes, found = ops.fori_loop(0, shape[0], step, start)
+        return ops.reshape(slopes, (-1, product.shape[-1])), total, found
 
     def _with_form(self, z: Tensor, focal: SparseTerms) -> tuple[Tensor, ...]:
         """Return the loss with smoothing and z-loss, and the slopes that its gradient is made of.
@@ -348,6 +359,44 @@ class Head:
         blocks = -(-num_classes // width)
         of_features, of_kernel, of_bias = ops.fori_loop(0, blocks, step, start)
         return ops.cast(of_features, features.dtype), of_kernel, of_bias
+
+
+def _in_parts(parts: tuple[int, ...], *rows: Tensor) -> tuple[Tensor, ...]:
+    """Return tensors (N, ...) as (*parts, rows of a part, ...), filled up with rows of zeros."""
+    full = (_filled_up(x, math.prod(parts)) for x in rows)
+    return tuple(ops.reshape(x, (*parts, -1, *x.shape[1:])) for x in full)
+
+
+def _filled_up(x: Tensor, multiple: int) -> Tensor:
+    """Return a tensor (N, ...) with rows of zeros added, such that N is a multiple."""
+    extra = -ops.shape(x)[0] % multiple
+    return ops.pad(x, [[0, extra], *[[0, 0]] * (len(x.shape) - 1)])
+
+
+def _with_product(total: Tensor, features: Tensor, slope: Tensor) -> Tensor:
+    """Return total + features^T slope, in parts of the classes, each smaller than the slope.
+
+    Args:
+        total: Float tensor, shape (D, K).
+        features: Float tensor, shape (n, D).
+        slope: Float tensor, shape (n, K).
+    """
+    depth, num_classes = total.shape
+    rows = slope.shape[0]
+    blocks = 1 if rows is None else min(-(-4 * depth // rows), num_classes)
+    width = -(-num_classes // blocks)
+
+    def step(index: Any, total: Tensor) -> Tensor:
+        # The last block ends at the last class. Classes that it shares with the previous block
+        # are not added again.
+        start = ops.minimum(index * width, num_classes - width)
+        is_new = ops.arange(width, dtype="int32") + start >= index * width
+        part = ops.slice(slope, (0, start), (ops.shape(slope)[0], width))
+        added = matmul_float32(ops.transpose(features), ops.where(is_new, part, 0.0))
+        before = ops.slice(total, (0, start), (depth, width))
+        return ops.slice_update(total, (0, start), ops.cast(before + added, total.dtype))
+
+    return ops.fori_loop(0, -(-num_classes // width), step, total)
 
 
 def _statistics(ids: Tensor, z: Tensor, focal: SparseTerms) -> LinearHeadStatistics:
