@@ -20,6 +20,7 @@ from keras_focal.functional._inputs.class_labels import INVALID
 from keras_focal.functional._inputs.gamma import Parameter, Parameters
 from keras_focal.functional._inputs.labels import label_factor
 from keras_focal.functional._inputs.probabilities import first_largest, nan_unless
+from keras_focal.functional.losses._class_blocks import ClassBlocks
 from keras_focal.functional.losses._focal import (
     SparseTerms,
     log_base,
@@ -328,27 +329,20 @@ class Head:
         self, features: Tensor, kernel: Tensor, bias: Tensor, ids: Tensor, *terms: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradients, computed in parts of the classes."""
-        depth, num_classes = kernel.shape
-        width = -(-num_classes // self.num_parts)
+        blocks = ClassBlocks(kernel.shape[1], self.num_parts)
         kernel, bias = recomputed(kernel), recomputed(bias)
 
         def step(index: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             of_features, of_kernel, of_bias = state
-            # The last block ends at the last class. Classes that it shares with the previous block
-            # are written again, but not added again.
-            start = ops.minimum(index * width, num_classes - width)
-            columns = ops.slice(kernel, (0, start), (depth, width))
-            z = self._logits(features, columns, ops.slice(bias, (start,), (width,)))
-            slope = self._slope(ids - start, z, *terms)
-            is_new = ops.arange(width, dtype="int32") + start >= index * width
+            columns = blocks.taken(kernel, index)
+            z = self._logits(features, columns, blocks.taken(bias, index))
+            slope = self._slope(blocks.place(ids, index), z, *terms)
             of_columns = matmul_float32(ops.transpose(features), slope)
-            new_slope = ops.where(is_new, slope, 0.0)
+            new_slope = ops.where(blocks.is_new(index), slope, 0.0)
             return (
                 of_features + matmul_float32(new_slope, ops.transpose(columns)),
-                ops.slice_update(of_kernel, (0, start), ops.cast(of_columns, of_kernel.dtype)),
-                ops.slice_update(
-                    of_bias, (start,), ops.cast(ops.sum(slope, axis=0), of_bias.dtype)
-                ),
+                blocks.replaced(of_kernel, index, of_columns),
+                blocks.replaced(of_bias, index, ops.sum(slope, axis=0)),
             )
 
         start = (
@@ -356,8 +350,7 @@ class Head:
             ops.zeros_like(kernel),
             ops.zeros_like(bias),
         )
-        blocks = -(-num_classes // width)
-        of_features, of_kernel, of_bias = ops.fori_loop(0, blocks, step, start)
+        of_features, of_kernel, of_bias = ops.fori_loop(0, blocks.count, step, start)
         return ops.cast(of_features, features.dtype), of_kernel, of_bias
 
 
@@ -383,20 +376,14 @@ def _with_product(total: Tensor, features: Tensor, slope: Tensor) -> Tensor:
     """
     depth, num_classes = total.shape
     rows = slope.shape[0]
-    blocks = 1 if rows is None else min(-(-4 * depth // rows), num_classes)
-    width = -(-num_classes // blocks)
+    blocks = ClassBlocks(num_classes, 1 if rows is None else -(-4 * depth // rows))
 
     def step(index: Any, total: Tensor) -> Tensor:
-        # The last block ends at the last class. Classes that it shares with the previous block
-        # are not added again.
-        start = ops.minimum(index * width, num_classes - width)
-        is_new = ops.arange(width, dtype="int32") + start >= index * width
-        part = ops.slice(slope, (0, start), (ops.shape(slope)[0], width))
-        added = matmul_float32(ops.transpose(features), ops.where(is_new, part, 0.0))
-        before = ops.slice(total, (0, start), (depth, width))
-        return ops.slice_update(total, (0, start), ops.cast(before + added, total.dtype))
+        part = ops.where(blocks.is_new(index), blocks.taken(slope, index), 0.0)
+        added = matmul_float32(ops.transpose(features), part)
+        return blocks.replaced(total, index, blocks.taken(total, index) + added)
 
-    return ops.fori_loop(0, -(-num_classes // width), step, total)
+    return ops.fori_loop(0, blocks.count, step, total)
 
 
 def _statistics(ids: Tensor, z: Tensor, focal: SparseTerms) -> LinearHeadStatistics:
