@@ -1,4 +1,4 @@
-"""The linear head with its classes divided over a JAX mesh: that of one device, and no gathering."""
+"""The linear head with classes or rows divided over a JAX mesh: exact, and nothing is gathered."""
 
 import numpy as np
 import pytest
@@ -45,22 +45,27 @@ def step_of(reduction):
     return jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True))
 
 
+DIVIDED = {
+    "classes": (P(), P(None, "devices"), P("devices"), P()),
+    "rows": (P("devices"), P(), P(), P("devices")),
+}
+"""How features, kernel, bias and labels are divided."""
+
+
 @pytest.mark.parametrize("reduction", [None, "mean"])
-def test_divided_classes_give_what_one_device_gives_and_are_not_gathered(reduction):
-    devices = jax.devices()
-    if len(devices) < 2:
-        pytest.skip("needs two devices")
-    mesh = Mesh(np.array(devices[:2]), ("model",))
+@pytest.mark.parametrize("name", DIVIDED)
+def test_devices_give_what_one_gives_and_gather_nothing(name, reduction):
+    mesh = Mesh(np.array(jax.devices()[:2]), ("devices",))
     arrays, step = sample(), step_of(reduction)
     expected = step(*arrays)
-    specs = P(), P(None, "model"), P("model"), P()
+    specs = DIVIDED[name]
     divided = [
         jax.device_put(x, NamedSharding(mesh, spec)) for x, spec in zip(arrays, specs, strict=True)
     ]
     compiled = step.lower(*divided).compile()
     found = compiled(*divided)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 2e-5, 1e-6), found, expected)
-    assert found[1][1].sharding.spec == P(None, "model")
+    assert found[1][1].sharding.spec == specs[1]
     program = compiled.as_text()
     assert "all-reduce" in program
     assert "all-gather" not in program

@@ -6,7 +6,6 @@ each block of the gradient of the kernel is written once (docs/decisions/linear-
 evaluation needs of the logits is computed from the same blocks (docs/maths.md, H1 to H5).
 """
 
-import math
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -20,7 +19,7 @@ from keras_focal.functional._inputs.class_labels import INVALID
 from keras_focal.functional._inputs.gamma import Parameter, Parameters
 from keras_focal.functional._inputs.labels import label_factor
 from keras_focal.functional._inputs.probabilities import first_largest, nan_unless
-from keras_focal.functional.losses._class_blocks import ClassBlocks
+from keras_focal.functional.losses._blocks import ClassBlocks, RowBlocks, row_shares
 from keras_focal.functional.losses._focal import (
     SparseTerms,
     log_base,
@@ -179,8 +178,11 @@ class Head:
             features, *rows = arrays
             return self._terms_of(self._logits(features, kernel, bias), *rows, *shared)
 
-        terms = ops.map(terms_of, _in_parts((self.num_parts,), features, *rows))
-        return tuple(ops.reshape(term, (-1,))[: ops.shape(features)[0]] for term in terms)
+        count = ops.shape(features)[0]
+        parts = RowBlocks(row_shares(features.shape[0]), self.num_parts)
+        given = (parts.stacked(parts.filled(x, self.num_parts)) for x in (features, *rows))
+        terms = ops.map(terms_of, tuple(given))
+        return tuple(parts.emptied(parts.unstacked(term), count) for term in terms)
 
     def _terms_of(self, z: Tensor, ids: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
         """Return the terms of rows of logits.
@@ -216,39 +218,39 @@ class Head:
         """
         number = len(self.gamma.rows)
         of_rows, shared = others[:number], others[number:]
-        parts = (self.num_parts, self._num_blocks(features.shape[0], kernel.shape[1]))
-        rows_of = _in_parts(parts, ids, weights, *of_rows)
-        all_features, depth = _filled_up(features, math.prod(parts)), kernel.shape[0]
-        length = ops.shape(all_features)[0] // self.num_parts
+        num_blocks = self._num_blocks(features.shape[0], kernel.shape[1])
+        shares = row_shares(features.shape[0])
+        parts, blocks = RowBlocks(shares, self.num_parts), RowBlocks(shares, num_blocks)
+        multiple = self.num_parts * num_blocks
+        given = tuple(parts.filled(x, multiple) for x in (features, ids, weights, *of_rows))
         dtype = to_float(features).dtype
 
         def step(index: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             total, of_kernel, of_bias, of_features, found = state
-            features = ops.slice(all_features, (index * length, 0), (length, depth))
-            rows = tuple(x[index] for x in rows_of)
+            features, *rows = (parts.taken(x, index) for x in given)
             product = matmul_float32(features, kernel)
-            slope, new_total, new = self._slope_of_part(product, bias, rows, shared)
+            slope, new_total, new = self._slope_of_part(blocks, product, bias, rows, shared)
             gradient = matmul_float32(slope, ops.transpose(kernel))
             return (
                 total + new_total,
                 _with_product(of_kernel, features, slope),
                 of_bias + ops.sum(slope, axis=0),
-                ops.slice_update(of_features, (index * length, 0), gradient),
-                ops.slice_update(found, (index, 0, 0, 0), new[None]),
+                parts.replaced(of_features, index, gradient),
+                parts.replaced(found, index, new),
             )
 
         start = (
             ops.zeros((), dtype=dtype),
             ops.zeros_like(to_float(kernel)),
             ops.zeros_like(to_float(bias)),
-            ops.zeros_like(to_float(all_features)),
-            ops.zeros((*ops.shape(rows_of[0]), self._num_statistics + 2), dtype=dtype),
+            ops.zeros_like(to_float(given[0])),
+            ops.zeros((ops.shape(given[0])[0], self._num_statistics + 2), dtype=dtype),
         )
         total, *of_weights, of_features, found = ops.fori_loop(0, self.num_parts, step, start)
         count = ops.shape(features)[0]
-        found = ops.reshape(found, (-1, found.shape[-1]))[:count]
+        of_features, found = parts.emptied(of_features, count), parts.emptied(found, count)
         *statistics, of_gamma, of_alpha = (found[:, i] for i in range(found.shape[-1]))
-        return total, *statistics, of_features[:count], *of_weights, of_gamma, of_alpha
+        return total, *statistics, of_features, *of_weights, of_gamma, of_alpha
 
     def _num_blocks(self, count: int | None, num_classes: int) -> int:
         """Return in how many blocks the rows of a part are taken by `_slope_of_part`."""
@@ -259,7 +261,12 @@ class Head:
         return 1 << (min(MOST_BLOCKS, max(1, of_part // SMALLEST_BLOCK)).bit_length() - 1)
 
     def _slope_of_part(
-        self, product: Tensor, bias: Tensor, rows: tuple[Tensor, ...], shared: tuple[Tensor, ...]
+        self,
+        blocks: RowBlocks,
+        product: Tensor,
+        bias: Tensor,
+        rows: list[Tensor],
+        shared: tuple[Tensor, ...],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradient of the logits, the sum of the losses, and what is kept of each row.
 
@@ -267,35 +274,35 @@ class Head:
         between is no larger than a block.
 
         Args:
-            product: Features times kernel, shape (blocks * n, K).
+            blocks: Blocks of the n rows of the part.
+            product: Features times kernel, shape (n, K).
             bias: Float tensor, shape (K,).
-            rows: Ids, weights and values of gamma, shape (blocks, n).
+            rows: Ids, weights and values of gamma, shape (n,).
             shared: Tensors of gamma and alpha that all rows have in common.
         """
         number = 1 + self._num_statistics
-        shape = ops.shape(rows[0])
 
         def step(index: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             total, slopes, found = state
-            ids, weights, *of_rows = (x[index] for x in rows)
-            z = self._of_product(slopes[index], bias)
+            ids, weights, *of_rows = (blocks.taken(x, index) for x in rows)
+            z = self._of_product(blocks.taken(slopes, index), bias)
             terms = self._terms_of(z, ids, *of_rows, *shared)
             reference, *scales, of_gamma, of_alpha = terms[number:]
             slope = self._slope(ids, z, reference, *(x * weights for x in scales))
             new = ops.stack([*terms[1:number], of_gamma, of_alpha], axis=-1)
             return (
                 total + ops.sum(terms[0] * weights),
-                ops.slice_update(slopes, (index, 0, 0), slope[None]),
-                ops.slice_update(found, (index, 0, 0), new[None]),
+                blocks.replaced(slopes, index, slope),
+                blocks.replaced(found, index, new),
             )
 
         start = (
             ops.zeros((), dtype=product.dtype),
-            ops.reshape(product, (*shape, product.shape[-1])),
-            ops.zeros((*shape, number + 1), dtype=product.dtype),
+            product,
+            ops.zeros((ops.shape(product)[0], number + 1), dtype=product.dtype),
         )
-        total, slopes, found = ops.fori_loop(0, shape[0], step, start)
-        return ops.reshape(slopes, (-1, product.shape[-1])), total, found
+        total, slopes, found = ops.fori_loop(0, blocks.count, step, start)
+        return slopes, total, found
 
     def _with_form(self, z: Tensor, focal: SparseTerms) -> tuple[Tensor, ...]:
         """Return the loss with smoothing and z-loss, and the slopes that its gradient is made of.
@@ -352,18 +359,6 @@ class Head:
         )
         of_features, of_kernel, of_bias = ops.fori_loop(0, blocks.count, step, start)
         return ops.cast(of_features, features.dtype), of_kernel, of_bias
-
-
-def _in_parts(parts: tuple[int, ...], *rows: Tensor) -> tuple[Tensor, ...]:
-    """Return tensors (N, ...) as (*parts, rows of a part, ...), filled up with rows of zeros."""
-    full = (_filled_up(x, math.prod(parts)) for x in rows)
-    return tuple(ops.reshape(x, (*parts, -1, *x.shape[1:])) for x in full)
-
-
-def _filled_up(x: Tensor, multiple: int) -> Tensor:
-    """Return a tensor (N, ...) with rows of zeros added, such that N is a multiple."""
-    extra = -ops.shape(x)[0] % multiple
-    return ops.pad(x, [[0, extra], *[[0, 0]] * (len(x.shape) - 1)])
 
 
 def _with_product(total: Tensor, features: Tensor, slope: Tensor) -> Tensor:
