@@ -1,6 +1,7 @@
 """Parquet: a column of lists, or a column for each class."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,14 @@ from keras_focal.cli.readers._columns import LABELS, PREDICTIONS, Choice, array_
 from keras_focal.cli.readers._families import CONFIDENCE
 from keras_focal.cli.readers._rows import MOST_CLASSES, Ask, Classes, Rows, Source
 
-_DAMAGED = "the file is truncated or no .parquet file. Write it again."
-
 
 def source(path: Path, ask: Ask) -> Source:
     """Return the reader of a file."""
-    with extra("keras-focal[parquet]"):
-        from pyarrow import ArrowException, parquet
-    try:
-        with parquet.ParquetFile(path) as file:
-            schema, num_rows = file.schema_arrow, file.metadata.num_rows
-    except (ArrowException, OSError) as error:
-        raise CommandError(_DAMAGED) from error
+    with _opened(path) as file:
+        schema, num_rows = file.schema_arrow, file.metadata.num_rows
 
     def words_of(label: str) -> set[str]:
-        with parquet.ParquetFile(path) as file:
+        with _opened(path) as file:
             first = next(file.iter_batches(2**14, columns=[label]), None)
         values = _plain(first.column(label)) if first is not None else np.array([])
         return {str(each) for each in values} - {""} if values.dtype.kind == "U" else set()
@@ -36,20 +30,32 @@ def source(path: Path, ask: Ask) -> Source:
 
     def read() -> Iterator[Rows]:
         start = 0
-        try:
-            with parquet.ParquetFile(path) as file:
-                for batch in file.iter_batches(size, columns=choice.read):
-                    done = (start + len(batch)) / max(num_rows, 1)
-                    top = None if choice.predicted is None else _plain(batch[choice.predicted])
-                    x = _predictions(batch, choice.columns)
-                    yield Rows(start, x, _plain(batch[choice.label]), done, predicted=top)
-                    start += len(batch)
-        except (ArrowException, OSError) as error:
-            raise CommandError("the file is truncated or damaged. Write it again.") from error
+        with _opened(path) as file:
+            for batch in file.iter_batches(size, columns=choice.read):
+                done = (start + len(batch)) / max(num_rows, 1)
+                top = None if choice.predicted is None else _plain(batch[choice.predicted])
+                x = _predictions(batch, choice.columns)
+                yield Rows(start, x, _plain(batch[choice.label]), done, predicted=top)
+                start += len(batch)
 
     return Source(
         path, choice.columns, choice.label, choice.classes, read, choice.predicted, choice.ignored
     )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Give an open file. Whatever cannot be read of it is a CommandError.
+
+    Checksums are compared where the file has them: those who write it decide.
+    """
+    with extra("keras-focal[parquet]"):
+        from pyarrow import ArrowException, parquet
+    try:
+        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+            yield file
+    except (ArrowException, OSError) as error:
+        raise CommandError("the file is damaged or no .parquet file. Write it again.") from error
 
 
 def _choice(schema: Any, ask: Ask, words_of: Any) -> Choice:

@@ -1,0 +1,210 @@
+"""docs/promises.md: what the package promises, and the tests that hold it to it.
+
+python tests/promises.py
+"""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FILE = ROOT / "docs" / "promises.md"
+HEAD = """# Promises
+
+What the package promises, and the tests that hold it to it on TensorFlow, JAX and PyTorch. Made by
+`python tests/promises.py`. To run the tests of a promise, give their names to pytest:
+
+```bash
+.venv/bin/python -m pytest tests/laws/test_losses.py
+```
+
+`bash .ci/nightly` runs all tests, and 10,000 random examples of each law.
+"""
+
+PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
+    "Never wrong in silence": [
+        (
+            "Every finite logit gives a finite loss >= 0 and a finite gradient.",
+            (
+                "laws/test_losses.py::test_value_is_finite_and_not_negative_for_finite_logits",
+                "laws/test_losses.py::test_gradient_is_finite_for_finite_logits",
+                "functional/test_focal.py::test_no_finite_logits_give_nan_or_inf",
+            ),
+        ),
+        (
+            "NaN, infinite logits and labels of no class raise an error where they can be read, "
+            "and make the result NaN in a compiled step.",
+            (
+                "laws/test_losses.py::test_logit_that_is_no_number_is_never_silent",
+                "laws/test_losses.py::test_label_of_no_class_is_never_silent",
+                "laws/test_metrics.py::test_prediction_that_is_no_number_is_never_silent",
+                "laws/test_metrics.py::test_label_of_no_class_is_never_silent",
+            ),
+        ),
+        (
+            "An entry of weight 0 or under a mask changes nothing, NaN too.",
+            (
+                "losses/test_family.py::test_masked_steps_count_for_nothing",
+                "losses/test_family.py::test_a_weight_of_zero_is_as_if_the_sample_had_not_come",
+            ),
+        ),
+        (
+            "A model whose predictions are NaN is never taken for the best one.",
+            ("metrics/test_invalid.py::test_model_of_nan_is_never_the_best",),
+        ),
+    ],
+    "Right to the last digit": [
+        (
+            "Values and gradients of the focal losses agree with an oracle of 50 digits, eager and "
+            "compiled.",
+            (
+                "functional/test_focal.py::test_value_is_accurate",
+                "functional/test_focal.py::test_gradient_is_accurate",
+                "functional/test_focal.py::test_second_derivative_is_that_of_the_oracle",
+            ),
+        ),
+        (
+            "ECE and AdaECE of the paper's published logits are met to the last digit, from arrays "
+            "and from a stream.",
+            (
+                "functional/test_calibration.py::test_published_ece_is_met_to_the_last_digit",
+                "metrics/test_calibration_error.py"
+                "::test_streamed_ece_meets_the_published_figure_to_the_last_digit",
+            ),
+        ),
+        (
+            "Counts do not stall at 2**24, and rounding errors of many batches do not add up.",
+            (
+                "functional/test_sums.py::test_ones_are_counted_beyond_2_to_the_24",
+                "functional/test_sums.py::test_rounding_errors_of_many_additions_do_not_add_up",
+            ),
+        ),
+        (
+            "The loss of a softmax does not change when a number is added to all logits, when "
+            "classes or rows are reordered; gradients of a row sum to zero.",
+            (
+                "laws/test_losses.py"
+                "::test_adding_a_number_to_all_logits_of_a_softmax_changes_nothing",
+                "laws/test_losses.py::test_classes_may_be_numbered_in_any_order",
+                "laws/test_losses.py::test_gradient_of_each_row_of_a_softmax_sums_to_zero",
+            ),
+        ),
+        (
+            "Half-precision logits count as their values in float32.",
+            ("laws/test_losses.py::test_half_precision_logits_count_as_their_values",),
+        ),
+    ],
+    "Batches, weights, replicas": [
+        (
+            "Batches, and merged metrics, give what one batch of all predictions gives, in any "
+            "order; weight k is k repetitions.",
+            (
+                "laws/test_metrics.py"
+                "::test_batches_and_merged_metrics_give_what_one_batch_of_all_gives",
+                "laws/test_metrics.py::test_order_of_predictions_does_not_matter",
+                "laws/test_metrics.py::test_weight_k_counts_a_prediction_k_times",
+                "laws/test_losses.py::test_weight_k_counts_a_row_k_times",
+            ),
+        ),
+        (
+            "Several devices and processes give the number of one.",
+            (
+                "metrics/test_replicas.py::test_workers_of_one_cluster_read_the_number_of_all_rows",
+                "metrics/test_replicas.py"
+                "::test_states_of_processes_written_to_files_merge_to_the_number_of_all_rows",
+            ),
+        ),
+    ],
+    "Saved, copied, resumed": [
+        (
+            "Every class is rebuilt by its config, copied, pickled, saved with a model, and "
+            "evaluates the same in a fresh process.",
+            (
+                "test_contract.py::test_config_holds_every_argument",
+                "test_contract.py::test_saved_model_evaluates_the_same_in_a_fresh_process",
+                "laws/test_losses.py::test_a_loss_made_from_its_config_is_the_same",
+            ),
+        ),
+        (
+            "A run that was killed goes on as an unbroken one: gamma schedules, adaptive gammas, "
+            "class multipliers, monitored files, early stopping.",
+            (
+                "callbacks/test_resuming.py"
+                "::test_run_killed_within_an_epoch_goes_on_in_any_order_of_callbacks",
+                "callbacks/test_resuming.py"
+                "::test_run_killed_at_any_epoch_stops_where_it_would_have",
+                "callbacks/test_adaptive.py"
+                "::test_run_restored_from_a_backup_goes_on_as_if_never_interrupted",
+                "callbacks/test_gamma.py"
+                "::test_new_model_restored_from_a_backup_resumes_the_schedule",
+            ),
+        ),
+    ],
+    "Files": [
+        (
+            "A file cut short or with flipped bits is refused in one line, or read rightly where "
+            "its format has a checksum.",
+            ("cli/test_damaged.py::test_damaged_file_is_refused_in_one_line_or_read_rightly",),
+        ),
+        (
+            "A full disk or a failed export leaves the old file, and nothing half written.",
+            (
+                "cli/test_report.py::test_full_disk_is_named",
+                "cli/test_calibrate.py::test_export_that_fails_leaves_nothing",
+            ),
+        ),
+        (
+            "A damaged record of a callback is named.",
+            ("callbacks/test_resuming.py::test_damaged_record_names_its_file",),
+        ),
+    ],
+    "Security": [
+        (
+            "Files and models run no code.",
+            (
+                "test_security.py::test_objects_in_a_file_of_predictions_are_never_unpickled",
+                "test_security.py::test_model_that_holds_code_is_refused",
+            ),
+        ),
+        (
+            "Headers and archives that lie about their size cost no memory.",
+            ("cli/test_files.py::test_header_never_decides_how_much_memory_is_taken",),
+        ),
+        (
+            "The report escapes every name and fetches nothing; nothing reaches for the network.",
+            (
+                "cli/test_report.py::test_names_are_escaped_on_the_page",
+                "test_security.py::test_report_and_calibrate_work_without_a_network",
+                "test_security.py::test_import_needs_no_network",
+            ),
+        ),
+    ],
+    "Speed and memory": [
+        (
+            "A kernel is compiled once in a process; a gamma that changes does not compile again.",
+            (
+                "functional/test_kernels.py::test_equal_kernels_are_traced_once_in_a_process",
+                "losses/test_base.py::test_a_traced_loss_follows_gamma_without_a_retrace",
+            ),
+        ),
+        (
+            "The linear head never makes the logits.",
+            ("functional/test_linear.py::test_memory_stays_a_tenth_of_the_logits",),
+        ),
+    ],
+}
+"""By topic: a promise, and its tests below `tests/`."""
+
+
+def page() -> str:
+    """Return the page."""
+    parts = [HEAD]
+    for topic, promises in PROMISES.items():
+        lines = []
+        for text, tests in promises:
+            lines += [f"- **{text}**", *(f"  - `tests/{test}`" for test in tests)]
+        parts.append(f"## {topic}\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    FILE.write_text(page(), encoding="utf-8")
+    print(FILE)
