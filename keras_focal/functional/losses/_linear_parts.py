@@ -371,7 +371,7 @@ def _with_product(total: Tensor, features: Tensor, slope: Tensor) -> Tensor:
     """
     depth, num_classes = total.shape
     rows = slope.shape[0]
-    blocks = ClassBlocks(num_classes, 1 if rows is None else -(-4 * depth // rows))
+    blocks = ClassBlocks(num_classes, 1 if rows is None else -(-6 * depth // rows))
 
     def step(index: Any, total: Tensor) -> Tensor:
         part = ops.where(blocks.is_new(index), blocks.taken(slope, index), 0.0)
