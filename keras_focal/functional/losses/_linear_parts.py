@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_focal._typing import Tensor
-from keras_focal.functional._backend.compilation import compiled
+from keras_focal.functional._backend.compilation import compiled, num_devices
 from keras_focal.functional._backend.derivative import differentiated_once, with_gradient
 from keras_focal.functional._backend.operations import matmul_float32, recomputed
 from keras_focal.functional._backend.precision import to_float
@@ -371,7 +371,9 @@ def _with_product(total: Tensor, features: Tensor, slope: Tensor) -> Tensor:
     """
     depth, num_classes = total.shape
     rows = slope.shape[0]
-    blocks = ClassBlocks(num_classes, 1 if rows is None else -(-6 * depth // rows))
+    # With several devices a block is copied out of their shares: it is made smaller for that.
+    of_slope = 4 if num_devices() == 1 else 6
+    blocks = ClassBlocks(num_classes, 1 if rows is None else -(-of_slope * depth // rows))
 
     def step(index: Any, total: Tensor) -> Tensor:
         part = ops.where(blocks.is_new(index), blocks.taken(slope, index), 0.0)
