@@ -54,10 +54,8 @@ from keras_focal.functional.losses._focal import (
     focal_crossentropy,
     sparse_categorical_focal_crossentropy,
 )
-from keras_focal.functional.losses._linear import (
-    LinearHeadStatistics,
-    linear_sparse_focal_crossentropy,
-)
+from keras_focal.functional.losses._linear import linear_sparse_focal_crossentropy
+from keras_focal.functional.losses._linear_parts import LinearHeadStatistics
 from keras_focal.functional.losses._mmce import maximum_mean_calibration_error
 from keras_focal.functional.losses._norms import focal_gradient_norm, logit_norm
 from keras_focal.functional.losses._outputs import (

@@ -2,7 +2,7 @@
 
 python tests/benchmarks/losses_jax.py [--quick] [--publish]
 
-On a machine with a CUDA device this fills docs/results/losses_gpu.json; TensorFlow is not needed.
+On a CUDA device `gpu.py` runs this with the others; TensorFlow is not needed.
 """
 
 import os
@@ -140,31 +140,14 @@ def traffic_rows(shapes, rounds):
     return rows
 
 
-def missing_rows():
-    return [
-        Row(
-            "JAX on a CUDA device, value and gradient step in place",
-            f"{list(shape)} float32",
-            "keras_focal",
-            "cross-entropy",
-            None,
-            target=1.0,
-            note="no CUDA device on this machine; this script measures it on one that has it",
-        )
-        for shape in (*GPU_SHAPES, GPU_DETECTOR)
-    ]
-
-
 def measure(quick):
     rounds = 1 if quick else 9
     shapes = [(128, 10), (64, 100)] if quick else GPU_SHAPES if ON_GPU else SHAPES
     rows = multi_class_rows(shapes, rounds)
     rows += binary_rows((2, 100, 80) if quick else GPU_DETECTOR if ON_GPU else DETECTOR, rounds)
     rows += traffic_rows(shapes, rounds)
-    if not ON_GPU:
-        rows += missing_rows()
     return rows, {**environment("jax"), "device": DEVICE}
 
 
 if __name__ == "__main__":
-    main("losses_gpu" if ON_GPU else "losses_jax", measure)
+    main("losses_jax", measure)

@@ -2,7 +2,7 @@
 
 python tests/benchmarks/metrics_jax.py [--quick] [--publish]
 
-On a machine with a CUDA device this fills docs/results/metrics_gpu.json; TensorFlow is not needed.
+On a CUDA device `gpu.py` runs this with the others; TensorFlow is not needed.
 """
 
 import os
@@ -11,7 +11,7 @@ os.environ["KERAS_BACKEND"] = "jax"
 
 import jax
 import jax.numpy as jnp
-from harness import Row, environment, interleaved, main, ratio_rows
+from harness import environment, interleaved, main, ratio_rows
 from metrics import predictions, step_rows
 
 from keras_focal import metrics
@@ -19,7 +19,6 @@ from keras_focal.functional.calibration._bins import contributions, equal_width_
 from keras_focal.functional.calibration._partitions import EqualMass, EqualWidth
 from keras_focal.functional.calibration._sums import Sums
 
-ON_GPU = jax.default_backend() == "gpu"
 DEVICE = jax.devices()[0].device_kind
 
 
@@ -97,20 +96,8 @@ def measure(quick):
     for size in (256,) if quick else (128, 4096, 65536):
         rows += update_rows(size, rounds)
     rows += result_rows(rounds)
-    if not ON_GPU:
-        rows.append(
-            Row(
-                "JAX on a CUDA device, adding predictions to bins",
-                "65536 predictions",
-                "keras_focal, 15 bins of equal width",
-                "compare and reduce, 15 bins",
-                None,
-                target=1.0,
-                note="no CUDA device on this machine; this script measures it on one that has it",
-            )
-        )
     return rows, {**environment("jax"), "device": DEVICE}
 
 
 if __name__ == "__main__":
-    main("metrics_gpu" if ON_GPU else "metrics_jax", measure)
+    main("metrics_jax", measure)

@@ -30,7 +30,7 @@ SCRIPTS = {
         "import_time",
         "command_line",
     ],
-    "jax": ["losses_jax", "metrics_jax"],
+    "jax": ["gpu", "passes"],
 }
 
 

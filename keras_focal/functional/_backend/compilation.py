@@ -161,6 +161,15 @@ def is_compiled() -> bool:
     return keras.backend.backend() == "jax"
 
 
+def num_devices() -> int:
+    """Return over how many devices one tensor may be divided: all of JAX, else one."""
+    if keras.backend.backend() != "jax":
+        return 1
+    import jax
+
+    return jax.device_count()
+
+
 @cache
 def _has_xla() -> bool:
     """Return whether this TensorFlow was built with XLA."""
