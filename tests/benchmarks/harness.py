@@ -156,14 +156,24 @@ def main(name: str, measure: Callable[[bool], tuple[list[Row], dict[str, str]]])
     for row in rows:
         print(line(row))
     if options.publish:
+        path = RESULTS / f"{name}.json"
+        _check_that_figures_stay(path, rows)
         result = {
             "command": f"python tests/benchmarks/{Path(sys.argv[0]).name} --publish",
             "environment": machine,
             "rows": [asdict(row) for row in rows],
         }
-        path = RESULTS / f"{name}.json"
         path.write_text(json.dumps(result, indent=1) + "\n")
         print(f"written: {path}")
+
+
+def _check_that_figures_stay(path: Path, rows: list[Row]) -> None:
+    """Exit if a run that measured nothing, for want of a device, would replace one that did."""
+    if path.exists() and all(row.median is None for row in rows):
+        before = json.loads(path.read_text())
+        if any(row["median"] is not None for row in before["rows"]):
+            machine = ", ".join(f"{name} {value}" for name, value in before["environment"].items())
+            raise SystemExit(f"{path} has figures of another machine ({machine}), and stays.")
 
 
 def line(row: Row) -> str:

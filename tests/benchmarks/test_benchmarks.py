@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import harness
 import maps
 import penalties
 import pytest
@@ -62,3 +63,18 @@ def test_page_of_maps_is_made_from_the_results():
 def test_page_of_penalties_is_made_from_the_results():
     result = json.loads((report.RESULTS / "penalties.json").read_text())
     assert penalties.PAGE.read_text() == penalties.page(result)
+
+
+def test_a_run_that_measured_nothing_replaces_no_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--publish"])
+
+    def publish(median):
+        row = harness.Row("a table", "a case", "ours", "theirs", median)
+        harness.main("gpu", lambda quick: ([row], {"device": "a card"}))
+        return json.loads((tmp_path / "gpu.json").read_text())
+
+    assert publish(None)["rows"][0]["median"] is None
+    assert publish(0.5)["rows"][0]["median"] == 0.5
+    with pytest.raises(SystemExit, match="figures of another machine .device a card."):
+        publish(None)
