@@ -42,8 +42,7 @@ def model():
 
 
 @pytest.fixture
-def runs(tmp_path, images, model, rng):
-    data, _ = images
+def runs(tmp_path, model, rng):
     for loss, scale in (("CE", 4.0), ("FLSD-53", 1.2)):
         folder = tmp_path / "runs" / loss
         folder.mkdir(parents=True)
