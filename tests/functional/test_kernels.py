@@ -285,3 +285,18 @@ def test_metric_of_another_model_is_compiled_no_more(build):
         update(y, x)
         counts.append(kept())
     assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("size", [1, 2, 64, 65, 4096, 4161, 300_000])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_running_sum_is_the_sum_of_the_first_entries(size, is_known):
+    x = np.random.default_rng(0).uniform(size=size).astype("float32")
+    run = operations.running_sum
+    if not is_known:
+        if BACKEND != "tensorflow":
+            pytest.skip("shapes are known on JAX and torch")
+        import tensorflow as tf
+
+        run = tf.function(operations.running_sum, input_signature=[tf.TensorSpec((None,))])
+    found = ops.convert_to_numpy(run(ops.convert_to_tensor(x)))
+    np.testing.assert_allclose(found, x.cumsum(dtype="float64"), rtol=1e-5)

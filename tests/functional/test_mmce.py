@@ -66,6 +66,24 @@ def test_gradient_is_that_of_finite_differences(form, compiled):
     np.testing.assert_allclose(gradient, expected, atol=2e-4 * np.abs(expected).max())
 
 
+def over_all_pairs(labels, logits):
+    """MMCE in float64, as a matrix of all pairs."""
+    p = reference.softmax64(logits)
+    confidence, error = p.max(axis=-1), (p.argmax(axis=-1) == labels) - p.max(axis=-1)
+    kernel = np.exp(-np.abs(confidence[:, None] - confidence) / 0.4)
+    return np.sqrt(error @ kernel @ error) / len(labels)
+
+
+@compiled_or_not
+def test_many_predictions_are_summed_as_few(compiled):
+    labels, logits = sample(641)
+    value, gradient = value_and_gradient(lambda z: mmce(labels, z), logits, compiled=compiled)
+    assert float(value) == pytest.approx(over_all_pairs(labels, logits), rel=1e-5)
+    direction = np.random.default_rng(1).normal(size=logits.shape)
+    above, below = (over_all_pairs(labels, logits + s * direction) for s in (1e-7, -1e-7))
+    assert (gradient * direction).sum() == pytest.approx((above - below) / 2e-7, rel=1e-3)
+
+
 @every_form
 def test_order_and_ties_do_not_matter(form):
     labels, logits = sample(12)

@@ -9,6 +9,12 @@ from keras_focal._typing import Tensor
 from keras_focal.functional._backend.compilation import is_compiled
 from keras_focal.functional._backend.precision import to_float
 
+BLOCK = 64
+"""Number of summands that are added in one cumulative sum."""
+
+LEVELS = 3
+"""Number of times that a row of unknown length is divided: up to 64**4 entries."""
+
 
 def value_now(x: Tensor) -> Any:
     """Return a tensor as a NumPy array, or None if it has no value yet, as in a compiled step."""
@@ -36,6 +42,26 @@ def scatter_add(x: Tensor, index: Tensor, rows: Tensor) -> Tensor:
     if keras.backend.backend() == "jax":
         return x.at[index].add(rows)
     return x.index_add(0, index, rows)
+
+
+def running_sum(x: Tensor) -> Tensor:
+    """Return the sums of the first 1, 2, ... N entries of a tensor of shape (N,).
+
+    In blocks, since XLA on TensorFlow computes a cumulative sum in quadratic time. An unknown N is
+    divided as the largest would be.
+    """
+    return _running_sum(x, LEVELS)
+
+
+def _running_sum(x: Tensor, levels: int) -> Tensor:
+    size = x.shape[0]
+    if levels == 0 or (size is not None and size <= BLOCK):
+        return ops.cumsum(x)
+    extra = -ops.shape(x)[0] % BLOCK
+    blocks = ops.reshape(ops.pad(x, [[0, extra]]), (-1, BLOCK))
+    within = ops.cumsum(blocks, axis=1)
+    before = ops.pad(_running_sum(within[:-1, -1], levels - 1), [[1, 0]])
+    return ops.reshape(within + ops.expand_dims(before, -1), (-1,))[: ops.shape(x)[0]]
 
 
 def matmul_float32(a: Tensor, b: Tensor) -> Tensor:

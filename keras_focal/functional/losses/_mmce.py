@@ -14,6 +14,7 @@ from keras import ops
 from keras_focal._typing import Tensor
 from keras_focal._validation.choices import check_choice
 from keras_focal.functional._backend.derivative import with_gradient
+from keras_focal.functional._backend.operations import running_sum, scatter_add
 from keras_focal.functional.losses._batch import Batch
 
 FORMS = ("published", "weighted", "repository")
@@ -58,8 +59,7 @@ def maximum_mean_calibration_error(
 
     Numerics:
         The gradient is exact for MMCE > 1e-5, and tends to 0 with MMCE below. O(N log N) time and
-        O(N) memory for N predictions; XLA on TensorFlow computes cumulative sums in quadratic
-        time.
+        O(N) memory for N predictions.
 
     Example:
         >>> from keras_focal import functional
@@ -123,19 +123,33 @@ def _kernel_sums(position: Tensor, mass: Tensor) -> tuple[Tensor, Tensor, Tensor
     """Return sum_j mass_j k_ij over all j below i, level with i, and above i."""
     order = ops.argsort(position)
     ordered, masses = ops.take(position, order), ops.take(mass, order)
-    first = ops.searchsorted(ordered, position, side="left")
-    end = ops.searchsorted(ordered, position, side="right")
+    first, end = _level(ordered)
     # Summed from both ends, so that no sum is a difference of two.
     rising = _running_sum(masses * ops.exp(ordered / WIDTH))
     falling = ops.flip(_running_sum(ops.flip(masses * ops.exp(-ordered / WIDTH))))
     at_place = _running_sum(masses)
-    return (
-        ops.exp(-position / WIDTH) * ops.take(rising, first),
+    sums = (
+        ops.exp(-ordered / WIDTH) * ops.take(rising, first),
         ops.take(at_place, end) - ops.take(at_place, first),
-        ops.exp(position / WIDTH) * ops.take(falling, end),
+        ops.exp(ordered / WIDTH) * ops.take(falling, end),
     )
+    place = ops.argsort(order)
+    below, same, above = (ops.take(x, place) for x in sums)
+    return below, same, above
+
+
+def _level(ordered: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where the entries that equal each entry of a sorted row begin, and where they end.
+
+    Not `searchsorted`, which XLA on TensorFlow computes by comparing all pairs.
+    """
+    is_new = ops.cast(ordered[1:] != ordered[:-1], "int32")
+    group = _running_sum(is_new)
+    sizes = scatter_add(ops.zeros_like(group), group, ops.ones_like(group))
+    ends = _running_sum(sizes)
+    return ops.take(ends, group), ops.take(ends, group + 1)
 
 
 def _running_sum(x: Tensor) -> Tensor:
     """Return the sums of the first 0, 1, ... N entries."""
-    return ops.concatenate([ops.zeros((1,), dtype=x.dtype), ops.cumsum(x)])
+    return ops.concatenate([ops.zeros((1,), dtype=x.dtype), running_sum(x)])
