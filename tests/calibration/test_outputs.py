@@ -195,7 +195,12 @@ def test_fit_says_what_the_model_does(rng):
     logits = predict(model, x)
     y = noisy_labels(logits, rng)
     calibrated, fit = calibrate(model, x, y, from_logits=True, return_fit=True, verbose=0)
-    assert fit == fit_temperature(logits, y)
+    # Predictions may differ by a rounding error where the size of a batch does.
+    expected = vars(fit_temperature(logits, y))
+    assert vars(fit) == {
+        name: value if isinstance(value, str | bool) else pytest.approx(value, rel=1e-6)
+        for name, value in expected.items()
+    }
     after = reference.nll(y, np.log(predict(calibrated, x).astype("float64")))
     assert fit.nll_after == pytest.approx(after, rel=1e-5)
 

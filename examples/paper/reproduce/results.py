@@ -26,8 +26,8 @@ def publish(directory: Path) -> int:
     found = measured(read(directory), CRITERIA)
     if not found:
         raise FileNotFoundError(f"`--runs` must hold finished runs. Received: {directory}")
-    rounded = [Measured(item.run, rounded(item.figures)) for item in found]
-    rows = {_key(item): item for item in (*(load() if FILE.is_file() else ()), *rounded)}
+    ours = [Measured(item.run, rounded(item.figures)) for item in found]
+    rows = {_key(item): item for item in (*(load() if FILE.is_file() else ()), *ours)}
     check_alike([*rows.values()])
     items = (rows[key] for key in sorted(rows))
     published = [{"settings": item.run.settings, "figures": item.figures} for item in items]

@@ -13,6 +13,8 @@ from keras_focal.cli.readers._columns import LABELS, PREDICTIONS, Choice, array_
 from keras_focal.cli.readers._families import CONFIDENCE
 from keras_focal.cli.readers._rows import MOST_CLASSES, Ask, Classes, Rows, Source
 
+_DAMAGED = "the file is truncated, damaged or no .parquet file. Write it again."
+
 
 def source(path: Path, ask: Ask) -> Source:
     """Return the reader of a file."""
@@ -55,7 +57,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
     except (ArrowException, OSError) as error:
-        raise CommandError("the file is damaged or no .parquet file. Write it again.") from error
+        raise CommandError(_DAMAGED) from error
 
 
 def _choice(schema: Any, ask: Ask, words_of: Any) -> Choice:

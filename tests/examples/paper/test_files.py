@@ -61,7 +61,7 @@ def test_a_damaged_file_is_named_in_one_line(folder, capsys, command, name, dama
     damage(folder / name)
     with pytest.raises(SystemExit) as stopped:
         COMMANDS[command](folder.parent)
-    said = capsys.readouterr().err or f"{stopped.value}"
+    said = f"{capsys.readouterr().err}\n{stopped.value}"
     (line,) = (line for line in said.splitlines() if "damaged" in line)
     assert f"{folder / name}" in line
     assert stopped.value.code not in (0, None)
