@@ -28,6 +28,7 @@ SCRIPTS = {
         "penalties",
         "streaming",
         "combine",
+        "first_fit",
         "import_time",
         "command_line",
     ],
