@@ -71,7 +71,7 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
             ),
         ),
         (
-            "Counts do not stall at 2**24, and rounding errors of many batches do not add up.",
+            "Counts do not stall at 2^24, and rounding errors of many batches do not add up.",
             (
                 "functional/test_sums.py::test_ones_are_counted_beyond_2_to_the_24",
                 "functional/test_sums.py::test_rounding_errors_of_many_additions_do_not_add_up",
