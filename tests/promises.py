@@ -9,14 +9,15 @@ ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "docs" / "promises.md"
 HEAD = """# Promises
 
-What the package promises, and the tests that hold it to it on TensorFlow, JAX and PyTorch. Made by
-`python tests/promises.py`. To run the tests of a promise, give their names to pytest:
+What the package promises, and the tests that hold it to it. Made by `python tests/promises.py`. To
+run the tests of a promise, give their names to pytest, with `KERAS_BACKEND` set to `tensorflow`,
+`jax` or `torch`:
 
 ```bash
 .venv/bin/python -m pytest tests/laws/test_losses.py
 ```
 
-`bash .ci/nightly` runs all tests, and 10,000 random examples of each law.
+`bash .ci/nightly` runs all tests on the three backends, and 10,000 random examples of each law.
 """
 
 PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
@@ -169,7 +170,12 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
             ("cli/test_files.py::test_header_never_decides_how_much_memory_is_taken",),
         ),
         (
-            "The report escapes every name and fetches nothing; nothing reaches for the network.",
+            "A target that is a link is written only if told so.",
+            ("cli/test_report.py::test_link_is_written_through_only_if_told",),
+        ),
+        (
+            "The report escapes every name, holds no script and fetches nothing; nothing reaches "
+            "for the network.",
             (
                 "cli/test_report.py::test_names_are_escaped_on_the_page",
                 "test_security.py::test_report_and_calibrate_work_without_a_network",

@@ -70,6 +70,7 @@ def test_report_and_calibrate_work_without_a_network(tmp_path, monkeypatch, caps
     assert main(["report", str(tmp_path / "p.npz"), "--out", str(tmp_path / "p.html")]) == 0
     page = (tmp_path / "p.html").read_text()
     assert "http://" not in page
+    assert "<script" not in page
     assert "src=" not in page.replace('src="data:', "")
 
 

@@ -247,7 +247,7 @@ class ConfidentCoverage(TotalsMetric):
         weight, covered, right = totals
         results = {
             self._name: ops.divide_no_nan(covered, weight),
-            f"{self.name}_accuracy": ops.divide_no_nan(right, covered),
+            f"{self._name}_accuracy": ops.divide_no_nan(right, covered),
         }
         return results, weight
 
@@ -313,6 +313,6 @@ class ScoresByCorrectness(TotalsMetric):
     def _reading(self, *totals: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         results = {}
         for group, (weight, nll, entropy) in (("right", totals[:3]), ("wrong", totals[3:])):
-            results[f"{self.name}_nll_{group}"] = ops.divide_no_nan(nll, weight)
-            results[f"{self.name}_entropy_{group}"] = ops.divide_no_nan(entropy, weight)
+            results[f"{self._name}_nll_{group}"] = ops.divide_no_nan(nll, weight)
+            results[f"{self._name}_entropy_{group}"] = ops.divide_no_nan(entropy, weight)
         return results, totals[0] + totals[3]

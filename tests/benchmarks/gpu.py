@@ -81,6 +81,8 @@ def missing_rows():
             ("against memory traffic", "float32", "three passes over the logits", 1.18),
         )
     ]
+    bins = "adding predictions to bins", "65536 predictions"
+    goals.append((*bins, metrics_jax.OWN, metrics_jax.COMPARED, 1.0))
     head = "linear head", head_case(HEAD), IN_ONE
     goals += [(*head, PRODUCTS, 1 / SHARE), (*head, BEYOND, GIGABYTES)]
     note = "no CUDA device on this machine; this script measures it on one that has it"

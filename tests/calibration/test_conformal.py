@@ -255,9 +255,16 @@ def test_exported_model_gives_the_sets(rng, tmp_path, method):
     with_sets.export(tmp_path / "served", verbose=False)
     served = tf.saved_model.load(tmp_path / "served")
     np.testing.assert_array_equal(served.serve(x)["sets"], expected)
-    # What the other two methods compute, the last computes too.
-    if method != METHODS[-1]:
-        return
+
+
+def test_sets_of_the_adaptive_method_are_those_of_litert_and_onnx(rng, tmp_path):
+    """The adaptive method computes what the other two compute, and more."""
+    tf = pytest.importorskip("tensorflow")
+    x, y = rng.normal(0, 2, (200, 4)).astype("float32"), rng.integers(0, 4, 200)
+    with_sets = conformalize(
+        network(True), x, y, 0.3, method=METHODS[-1], from_logits=True, verbose=0
+    )
+    expected = with_sets.predict(x, verbose=0)["sets"]
     with_sets.export(tmp_path / "m.tflite", format="litert", verbose=False)
     lite = tf.lite.Interpreter(str(tmp_path / "m.tflite"))
     found = lite.get_signature_runner("serving_default")(x=x)

@@ -278,7 +278,7 @@ CASES = [
         pytest.param(kind, scheduled, marks=[] if kind in USUAL else pytest.mark.nightly)
         for kind in KINDS
     ),
-    # AdaECE compiles slowly; `test_adaptive` holds it for a model that takes state and another.
+    # AdaECE compiles slowly; `test_adaptive` fits a functional model by day.
     *(pytest.param(kind, adaptive, marks=pytest.mark.nightly) for kind in (functional, NoHost)),
 ]
 

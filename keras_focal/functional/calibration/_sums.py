@@ -16,7 +16,7 @@ from keras_focal.functional._backend.operations import scatter_add
 from keras_focal.functional.calibration._bins import BinStatistics
 
 FEW = 512
-"""Number of amounts that are summed in float32, which leaves up to 4e-6 of their sum as its error.
+"""Number of amounts that are summed in float32, with an error of a few millionths of their sum.
 
 Whole numbers are exact all the same. The error of a batch does not grow with the batches after it.
 """
