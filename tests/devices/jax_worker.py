@@ -1,4 +1,4 @@
-"""One of two processes of a JAX program: python jax_worker.py ADDRESS INDEX RESULT."""
+"""One of two processes of a JAX program: python jax_worker.py ADDRESSES INDEX RESULT."""
 
 import json
 import sys
@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 
-def main(address, index, result):
+def main(addresses, index, result):
     # Before any computation.
-    keras.distribution.initialize(address, num_processes=2, process_id=index)
+    keras.distribution.initialize(addresses, num_processes=2, process_id=index)
     import jax
 
     # Each process makes its own share of a batch.

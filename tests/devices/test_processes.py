@@ -1,10 +1,11 @@
-"""Two processes, each with half of every batch: the numbers are those of one device."""
+"""Several processes or devices, each with a part of every batch: the numbers are those of one."""
 
 import json
 import os
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import job
@@ -20,11 +21,17 @@ SECONDS = 600
 pytestmark = pytest.mark.nightly
 
 
-def run(name, folder, devices=1):
-    """Return what the two processes of a script found."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
+def only(backend):
+    return pytest.mark.skipif(BACKEND != backend, reason=f"works with the {backend} backend alone")
+
+
+def run(name, folder, processes=2, devices=1):
+    """Return what the processes of a script found, each of which may have several devices."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(processes)]
+        for one in sockets:
+            one.bind(("localhost", 0))
+        addresses = ",".join(f"localhost:{one.getsockname()[1]}" for one in sockets)
     environment = {
         **os.environ,
         "CUDA_VISIBLE_DEVICES": "-1",
@@ -32,10 +39,10 @@ def run(name, folder, devices=1):
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
         "--xla_backend_optimization_level=0",
     }
-    results = [folder / f"{index}.json" for index in range(2)]
-    processes = [
+    results = [folder / f"{index}.json" for index in range(processes)]
+    started = [
         subprocess.Popen(
-            [sys.executable, FOLDER / name, address, str(index), result],
+            [sys.executable, FOLDER / name, addresses, str(index), result],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -44,60 +51,91 @@ def run(name, folder, devices=1):
         for index, result in enumerate(results)
     ]
     try:
-        said = [process.communicate(timeout=SECONDS)[0] for process in processes]
+        said = [process.communicate(timeout=SECONDS)[0] for process in started]
     finally:
-        for process in processes:
+        for process in started:
             process.kill()
-    for process, text in zip(processes, said, strict=True):
+    for process, text in zip(started, said, strict=True):
         assert process.returncode == 0, text
     return [json.loads(result.read_text()) for result in results]
 
 
 def check_losses(found, names=job.LOSSES):
-    """Compare values, and the gradients of each half of the rows."""
+    """Compare values, and the gradients of the rows of each process."""
     x, *rest = job.data()
     for name in names:
         loss = job.loss_of(name)
         value, gradient = value_and_gradient(lambda x, loss=loss: loss(x, *rest), x)
-        for one, half in zip(found, np.split(gradient, 2), strict=True):
+        for one, part in zip(found, np.split(gradient, len(found)), strict=True):
             np.testing.assert_allclose(one[name]["value"], value, 2e-6, err_msg=name)
-            np.testing.assert_allclose(one[name]["gradient"], half, 2e-5, 1e-8, err_msg=name)
+            np.testing.assert_allclose(one[name]["gradient"], part, 2e-5, 1e-8, err_msg=name)
 
 
-def check_equal(found, expected, rtol=1e-5):
+def check_loss_of_batches(found):
+    """A process sees the rows of its own share."""
+    name = job.LOSSES[-1]
+    halves = zip(*(np.split(array, 2) for array in job.data()), strict=True)
+    expected = np.mean([float(job.loss_of(name)(*half)) for half in halves])
     for one in found:
-        assert one.keys() == expected.keys()
-        for name, value in expected.items():
-            np.testing.assert_allclose(one[name], value, rtol, err_msg=name)
+        np.testing.assert_allclose(one[name]["value"], expected, 2e-6)
 
 
-def last_epoch(history):
-    return {name: values[-1] for name, values in history.items() if name not in ("loss", "gamma")}
+def check_equal(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, 1e-5, err_msg=name)
 
 
-@pytest.mark.skipif(BACKEND != "jax", reason="jax.distributed works with the JAX backend alone")
+def check_fit(found):
+    expected = job.trained()
+    for one in found:
+        check_equal(one["history"], expected["history"])
+        check_equal(one["evaluated"], expected["evaluated"])
+        np.testing.assert_allclose(one["kernel"], expected["kernel"], 1e-5)
+
+
+def check_loop(found):
+    """Compare a loop of one's own with `fit`."""
+    expected = job.trained()
+    history = expected["history"]
+    gammas, means = history.pop("gamma"), history.pop("loss")
+    for one in found:
+        check_equal(one["metrics"], {name: values[-1] for name, values in history.items()})
+        losses = np.reshape(one["losses"], (len(gammas), -1))
+        np.testing.assert_allclose(losses.mean(1), means, 1e-5)
+        np.testing.assert_allclose(one["kernel"], expected["kernel"], 1e-5)
+
+
+@only("jax")
 def test_two_jax_processes_train_evaluate_and_differentiate_as_one_device(tmp_path):
     found = run("jax_worker.py", tmp_path)
-    expected = job.trained()
-    for part in ("history", "evaluated"):
-        check_equal([one[part] for one in found], expected[part])
-    for one in found:
-        np.testing.assert_allclose(one["kernel"], expected["kernel"], 1e-5)
+    check_fit(found)
     check_losses(found)
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="DistributedDataParallel is torch's")
+@only("jax")
+def test_mesh_of_halved_rows_and_classes_gives_what_one_device_gives(tmp_path):
+    (found,) = run("mesh_worker.py", tmp_path, processes=1, devices=4)
+    check_fit([found])
+    check_losses([found])
+    whole = job.built_metrics()
+    x, y, weights = job.data()
+    for metric in whole:
+        metric.update_state(y, x, weights)
+    check_equal(found["metrics"], job.numbers(whole))
+
+
+@only("torch")
 def test_two_torch_processes_train_measure_and_differentiate_as_one_device(tmp_path):
-    found, expected = run("torch_worker.py", tmp_path), job.trained()
-    check_equal([one["metrics"] for one in found], last_epoch(expected["history"]))
-    for one in found:
-        means = np.reshape(one["losses"], (len(job.SCHEDULE), -1)).mean(1)
-        np.testing.assert_allclose(means, expected["history"]["loss"], 1e-5)
-        np.testing.assert_allclose(one["kernel"], expected["kernel"], 1e-5)
-    *of_rows, of_batches = job.LOSSES
-    check_losses(found, of_rows)
-    # A process sees the rows of its own share.
-    halves = zip(*(np.split(array, 2) for array in job.data()), strict=True)
-    expected = np.mean([float(job.loss_of(of_batches)(*half)) for half in halves])
-    for one in found:
-        np.testing.assert_allclose(one[of_batches]["value"], expected, 2e-6)
+    found = run("torch_worker.py", tmp_path)
+    check_loop(found)
+    check_losses(found, job.LOSSES[:-1])
+    check_loss_of_batches(found)
+
+
+@only("tensorflow")
+def test_two_tensorflow_workers_train_measure_and_differentiate_as_one_device(tmp_path):
+    found = run("tensorflow_worker.py", tmp_path)
+    check_loop(found)
+    check_losses(found, job.LOSSES[:-1])
+    check_loss_of_batches(found)

@@ -1,4 +1,4 @@
-"""One of two processes of a torch program: python torch_worker.py ADDRESS INDEX RESULT."""
+"""One of two processes of a torch program: python torch_worker.py ADDRESSES INDEX RESULT."""
 
 import json
 import sys
@@ -13,10 +13,9 @@ from torch.nn.parallel import DistributedDataParallel
 from keras_focal import losses
 
 
-def main(address, index, result):
-    distributed.init_process_group(
-        "gloo", init_method=f"tcp://{address}", rank=index, world_size=2
-    )
+def main(addresses, index, result):
+    first, _ = addresses.split(",")
+    distributed.init_process_group("gloo", init_method=f"tcp://{first}", rank=index, world_size=2)
     found = trained(index)
     x, *rest = (torch.from_numpy(np.split(array, 2)[index]) for array in job.data())
     for name in job.LOSSES:
