@@ -5,6 +5,7 @@ import io
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from keras import ops
 from keras_focal._validation.numbers import check_count
 from keras_focal.callbacks._events import Events
 from keras_focal.callbacks._metrics import metrics_of
-from keras_focal.callbacks._record import Recorder, Row
+from keras_focal.callbacks._record import Recorder, Row, write
 from keras_focal.functional import BinStatistics
 from keras_focal.metrics import BinnedMetric, PredictionMetric
 
@@ -190,7 +191,7 @@ class CalibrationMonitor(Recorder):
         for name, png in images.items():
             path = self.directory / "pictures" / f"{name}_{self._epoch:04d}.png"
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(png)
+            write(path, partial(Path.write_bytes, data=png))
         if self._events:
             self._events.add(row, images)
 

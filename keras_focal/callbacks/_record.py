@@ -98,10 +98,19 @@ def read_rows(path: Path, parse: Callable[[str], list[Row]]) -> list[Row]:
 
 
 def write(path: Path, write_to: Callable[[Path], Any]) -> None:
-    """Write a file atomically: an interrupted run leaves the old file unchanged."""
+    """Write a file atomically: a run that is interrupted or fails leaves the old file unchanged.
+
+    Raises:
+        OSError: If the file cannot be written; it is named, and nothing of it is left.
+    """
     part = path.with_suffix(".part")
-    write_to(part)
-    part.replace(path)
+    try:
+        write_to(part)
+        part.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def rows_before(rows: list[Row], epoch: int) -> list[Row]:

@@ -1,6 +1,7 @@
 """keras-focal calibrate: a model in, a calibrated model out, or a line that says why not."""
 
 import json
+import resource
 
 import json_schema
 import keras
@@ -221,3 +222,21 @@ def test_export_that_fails_leaves_nothing(capsys, folder, monkeypatch):
     monkeypatch.setattr(keras.Model, "export", broken)
     assert "no space left" in refused(capsys, "--export", "served")
     assert {path.name for path in folder.iterdir()} == {"m.keras", "v.npz"}
+
+
+@pytest.mark.parametrize(("method", "limit"), [("save", 100), ("export", 4_000)])
+def test_full_disk_leaves_the_old_model_and_no_export(capsys, folder, monkeypatch, method, limit):
+    (folder / "c.keras").write_text("old")
+    before, write = resource.getrlimit(resource.RLIMIT_FSIZE), getattr(keras.Model, method)
+
+    def on_full_disk(*args, **kwargs):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        try:
+            write(*args, **kwargs)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    monkeypatch.setattr(keras.Model, method, on_full_disk)
+    assert "too large" in refused(capsys, "--force", "--export", "served").lower()
+    assert (folder / "c.keras").read_text() == "old"
+    assert {path.name for path in folder.iterdir()} == {"c.keras", "m.keras", "v.npz"}
