@@ -3,10 +3,12 @@
 python tests/promises.py
 """
 
+import json
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "docs" / "promises.md"
+LEAKS = ROOT / "docs" / "results" / "leaks.json"
 HEAD = """# Promises
 
 What the package promises, and the tests that hold it to it. Made by `python tests/promises.py`. To
@@ -113,6 +115,26 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
                 "::test_states_of_processes_written_to_files_merge_to_the_number_of_all_rows",
             ),
         ),
+        (
+            "Two processes of TensorFlow, JAX or torch train, measure and differentiate as one "
+            "device does.",
+            (
+                "devices/test_processes.py"
+                "::test_two_tensorflow_workers_train_measure_and_differentiate_as_one_device",
+                "devices/test_processes.py"
+                "::test_two_jax_processes_train_evaluate_and_differentiate_as_one_device",
+                "devices/test_processes.py"
+                "::test_two_torch_processes_train_measure_and_differentiate_as_one_device",
+            ),
+        ),
+        (
+            "A JAX mesh that divides rows and classes gives what one device gives.",
+            (
+                "devices/test_processes.py"
+                "::test_mesh_of_halved_rows_and_classes_gives_what_one_device_gives",
+                "functional/test_linear_mesh.py::test_devices_give_what_one_gives_and_gather_nothing",
+            ),
+        ),
     ],
     "Saved, copied, resumed": [
         (
@@ -138,6 +160,11 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
                 "::test_new_model_restored_from_a_backup_resumes_the_schedule",
             ),
         ),
+        (
+            "A process killed in the middle of an epoch, or of a file of a callback, goes on as an "
+            "unbroken run.",
+            ("callbacks/test_killed.py::test_killed_process_goes_on_as_an_unbroken_run",),
+        ),
     ],
     "Files": [
         (
@@ -150,6 +177,8 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
             (
                 "cli/test_report.py::test_full_disk_is_named",
                 "cli/test_calibrate.py::test_export_that_fails_leaves_nothing",
+                "cli/test_calibrate.py::test_full_disk_leaves_the_old_model_and_no_export",
+                "callbacks/test_disk.py::test_full_disk_is_named_and_leaves_every_file_as_it_was",
             ),
         ),
         (
@@ -208,7 +237,34 @@ def page() -> str:
         for text, tests in promises:
             lines += [f"- **{text}**", *(f"  - `tests/{test}`" for test in tests)]
         parts.append(f"## {topic}\n\n" + "\n".join(lines) + "\n")
+    parts.append(leaks())
     return "\n".join(parts)
+
+
+def leaks() -> str:
+    """Return the section on memory in long runs, from what tests/leaks.py found."""
+    lines = [
+        "## Long runs",
+        "",
+        "Growth of the resident memory over the second half of a run, in MiB, and how often the "
+        "loss was traced in that half; beside it the same with a loss and a metric of Keras. Torch "
+        "runs eagerly and traces nothing. On JAX every size of batch is compiled once.",
+        "",
+        "| backend | run | growth, MiB | of Keras, MiB | traces | of Keras |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    found = json.loads(LEAKS.read_text(encoding="utf-8"))
+    for backend, result in found.items():
+        for task, pair in result["rows"].items():
+            ours, stock = pair["keras_focal"], pair["keras"]
+            growths = " | ".join(f"{one['growth_mib']:.2f}" for one in (ours, stock))
+            traces = " | ".join(
+                "" if backend == "torch" else str(one["traces_of_second_half"])
+                for one in (ours, stock)
+            )
+            lines.append(f"| {backend} | {ours['count']:,} {task} | {growths} | {traces} |")
+    commands = "\n".join(result["command"] for result in found.values())
+    return "\n".join([*lines, "", f"```bash\n{commands}\n```\n"])
 
 
 if __name__ == "__main__":

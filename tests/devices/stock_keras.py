@@ -9,20 +9,22 @@ import json
 import os
 import subprocess
 import sys
-from importlib.metadata import version
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+from harness import environment
 
 X = np.ones((9, 3), "float32")
 WORKER = "--worker"
 
 
 def fit(scope=None, batch_size=4, **compiled):
-    import contextlib
-
     import keras
 
-    with scope or contextlib.nullcontext():
+    with scope or nullcontext():
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
         model.compile("sgd", "mse", **compiled)
     model.fit(X, X[:, :1], batch_size=batch_size, verbose=0)
@@ -53,18 +55,10 @@ def uneven_batches():
     fit()
 
 
-def distributed_torch():
-    import keras
-
-    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=["cpu:0"]))
-    fit()
-
-
 ATTEMPTS = {
     "tensorflow, MirroredStrategy, steps_per_execution=2": several_steps,
     "tensorflow, MultiWorkerMirroredStrategy, fit": several_workers,
     "jax, DataParallel, a batch that the devices do not divide": uneven_batches,
-    "torch, keras.distribution": distributed_torch,
 }
 
 
@@ -72,9 +66,10 @@ def attempted(name):
     """Return how an attempt ends, in processes of its own."""
     backend = name.partition(",")[0]
     number = 2 if "MultiWorker" in name else 1
+    first = 20_000 + os.getpid() % 20_000
+    addresses = [f"localhost:{first + index}" for index in range(number)]
     started = []
     for index in range(number):
-        addresses = [f"localhost:{20000 + os.getpid() % 20000 + i}" for i in range(number)]
         cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         environment = {
             **os.environ,
@@ -103,7 +98,7 @@ def worker(name):
     try:
         ATTEMPTS[name]()
     except Exception as error:
-        print(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}", flush=True)
+        print(f"{type(error).__name__}: {str(error).splitlines()[0][:100]}", flush=True)
     else:
         print("works", flush=True)
     # The other worker may wait for this one for ever.
@@ -111,21 +106,10 @@ def worker(name):
 
 
 def main():
-    packages = {"tensorflow": ("tensorflow-cpu",), "keras": (), "jax": (), "torch": ()}
-    print(", ".join(f"{name} {version_of(name, *others)}" for name, others in packages.items()))
+    versions = environment("tensorflow", "jax", "torch")
+    print(", ".join(f"{name} {versions[name]}" for name in ("keras", "tensorflow", "jax", "torch")))
     for name in ATTEMPTS:
         print(f"- {name}: {attempted(name)}", flush=True)
-
-
-def version_of(*names):
-    from importlib.metadata import PackageNotFoundError
-
-    for name in names:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return "not installed"
 
 
 if __name__ == "__main__":

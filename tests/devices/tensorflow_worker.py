@@ -1,4 +1,4 @@
-"""One of two workers of a TensorFlow cluster: python tensorflow_worker.py ADDRESSES INDEX RESULT."""
+"""One of two TensorFlow workers: python tensorflow_worker.py ADDRESSES INDEX RESULT."""
 
 import json
 import os

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.nightly
 
 
 def only(backend):
-    return pytest.mark.skipif(BACKEND != backend, reason=f"works with the {backend} backend alone")
+    return pytest.mark.skipif(backend != BACKEND, reason=f"works with the {backend} backend alone")
 
 
 def run(name, folder, processes=2, devices=1):
