@@ -170,7 +170,10 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
         (
             "A file cut short or with flipped bits is refused in one line, or read rightly where "
             "its format has a checksum.",
-            ("cli/test_damaged.py::test_damaged_file_is_refused_in_one_line_or_read_rightly",),
+            (
+                "cli/test_damaged.py::test_damaged_file_is_refused_in_one_line_or_read_rightly",
+                "cli/test_damaged.py::test_damaged_model_is_refused_or_read_rightly",
+            ),
         ),
         (
             "A full disk or a failed export leaves the old file, and nothing half written.",

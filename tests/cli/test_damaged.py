@@ -5,10 +5,13 @@ import io
 import json
 import warnings
 
+import keras
 import numpy as np
 import pytest
 
 from keras_focal.cli import main
+from keras_focal.cli._errors import CommandError
+from keras_focal.cli._model import _model as read_model
 
 FEW, MANY = 12, 1000
 CHECKED = (".npz", ".csv.gz", ".parquet")
@@ -101,3 +104,33 @@ def test_damaged_file_is_refused_in_one_line_or_read_rightly(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_thousand_damaged_files_are_refused_or_read_rightly(tmp_path, suffix):
     check(tmp_path, suffix, MANY)
+
+
+def check_model(tmp_path, number):
+    whole, broken = tmp_path / "whole.keras", tmp_path / "broken.keras"
+    head = keras.layers.Dense(K, "softmax", name="head")
+    keras.Sequential([keras.Input((4,)), head]).save(whole)
+    saved = read_model(whole)
+    data, rng = whole.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for count in range(number):
+        broken.write_bytes(damaged(data, rng))
+        try:
+            model = read_model(broken)
+        except CommandError as error:
+            refused += 1
+            assert "broken.keras" in str(error), count
+            continue
+        assert model.get_config()["layers"] == saved.get_config()["layers"], count
+        for found, expected in zip(model.get_weights(), saved.get_weights(), strict=True):
+            np.testing.assert_array_equal(found, expected, err_msg=str(count))
+    assert refused
+
+
+def test_damaged_model_is_refused_or_read_rightly(tmp_path):
+    check_model(tmp_path, FEW)
+
+
+@pytest.mark.nightly
+def test_a_thousand_damaged_models_are_refused_or_read_rightly(tmp_path):
+    check_model(tmp_path, MANY)
