@@ -226,6 +226,8 @@ def test_export_that_fails_leaves_nothing(capsys, folder, monkeypatch):
 
 @pytest.mark.parametrize(("method", "limit"), [("save", 100), ("export", 4_000)])
 def test_full_disk_leaves_the_old_model_and_no_export(capsys, folder, monkeypatch, method, limit):
+    if method == "export" and keras.backend.backend() == "torch":
+        pytest.skip("Keras needs torch_xla to export from torch")
     (folder / "c.keras").write_text("old")
     before, write = resource.getrlimit(resource.RLIMIT_FSIZE), getattr(keras.Model, method)
 
