@@ -82,7 +82,8 @@ def run(task, count, is_stock, folder):
     elif task == "calibrations":
         for _ in range(count):
             if is_stock:
-                keras.Model(model.inputs, model.outputs).predict(X, verbose=0)
+                on_top = keras.layers.Dense(CLASSES)(model.outputs[0])
+                keras.Model(model.inputs, on_top).predict(X, verbose=0)
             else:
                 calibration.calibrate(model, X, Y, from_logits=True, verbose=0)
             yield
