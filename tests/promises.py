@@ -255,7 +255,7 @@ def leaks() -> str:
         "",
         "Growth of the resident memory over the second half of a run, in MiB, and how often the "
         "loss was traced in that half; beside it the same with a loss and a metric of Keras. Torch "
-        "runs eagerly and traces nothing. On JAX every size of batch is compiled once. A calibration "
+        "runs eagerly and traces nothing. On JAX every size of batch is compiled once. Calibrating "
         "makes a model with a new layer, for which TensorFlow keeps some memory for ever.",
         "",
         "| backend | run | growth, MiB | of Keras, MiB | traces | of Keras |",
