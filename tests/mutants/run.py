@@ -1,0 +1,262 @@
+"""Mutants of the package: small changes of its code, each of which a test must notice.
+
+python tests/mutants/run.py --sample 400 --seed 0 --publish
+
+Runs what is left of a session, or begins one. cosmic-ray makes the mutants that `cosmic-ray.toml`
+names and keeps the session; each runs in a fork of this process that has imported Keras, pytest and
+the backend, and nothing of the package. No file of the package is written.
+"""
+
+import argparse
+import importlib
+import importlib.metadata
+import json
+import math
+import os
+import random
+import re
+import signal
+import sys
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PACKAGE = ROOT / "keras_focal"
+CONFIG = tomllib.loads((HERE / "cosmic-ray.toml").read_text())
+RESULTS = ROOT / "docs" / "results" / "mutants.json"
+
+
+def tests_of(module: str) -> list[str]:
+    """Return the files of tests of a module of the package, below `tests/`."""
+    tests, path = CONFIG["tests"], Path(module)
+    return next(tests[str(name)] for name in (path, *path.parents) if str(name) in tests)
+
+
+def all_mutants() -> Iterator:
+    """Yield every mutant as a cosmic-ray MutationSpec, in a fixed order."""
+    from cosmic_ray.commands.init import _all_work_items
+    from cosmic_ray.modules import filter_paths, find_modules
+
+    settings = CONFIG["cosmic-ray"]
+    left_out = settings["filters"]["operators-filter"]["exclude-operators"]
+    is_left_out = re.compile("|".join(left_out)).match
+    modules = find_modules([PACKAGE / name for name in settings["module-path"]])
+    excluded = [f"{PACKAGE}/{name}" for name in settings["excluded-modules"]]
+    for item in _all_work_items(sorted(filter_paths(modules, excluded)), {}):
+        mutation = item.mutations[0]
+        if not is_left_out(mutation.operator_name) and not _is_in_signature(mutation):
+            yield item
+
+
+def _is_in_signature(mutation) -> bool:
+    """Return whether a mutant changes the `*` or `/` of a signature, no operator at all."""
+    lines = mutation.module_path.read_text().splitlines()
+    (row, start), (_, end) = mutation.start_pos, mutation.end_pos
+    line = lines[row - 1]
+    return line[start:end] in "*/" and line[end:].lstrip().startswith((",", ")"))
+
+
+def begin(database, seed: int, size: int | None) -> None:
+    """Write the mutants of a new session; those that are not in the sample are skipped."""
+    from cosmic_ray.work_item import WorkerOutcome, WorkResult
+
+    items = list(all_mutants())
+    database.add_work_items(items)
+    if size is not None:
+        kept = {item.job_id for item in random.Random(seed).sample(items, min(size, len(items)))}
+        skipped = [item.job_id for item in items if item.job_id not in kept]
+        database.set_multiple_results(skipped, WorkResult(WorkerOutcome.SKIPPED))
+
+
+def mutated(mutation) -> tuple[str, str]:
+    """Return the source of the module of a mutant, and that with the change."""
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator
+
+    source = mutation.module_path.read_text()
+    operator = get_operator(mutation.operator_name)(**mutation.operator_args)
+    return source, mutate_code(source, operator, mutation.occurrence)
+
+
+def import_as(path: Path, source: str) -> None:
+    """Make this process import other source than a file holds."""
+    of_file = SourceFileLoader.get_code
+
+    def get_code(loader: SourceFileLoader, name: str):
+        if Path(loader.path) == path:
+            return compile(source, path, "exec")
+        return of_file(loader, name)
+
+    SourceFileLoader.get_code = get_code
+
+
+def is_killed(path: Path, source: str, options: list[str], limit: float) -> bool:
+    """Return whether a test fails, or takes too long, with a file of the package changed."""
+    import pytest
+
+    module = str(path.relative_to(PACKAGE))
+    files = [str(ROOT / "tests" / name) for name in tests_of(module)]
+    child = os.fork()
+    if not child:
+        os.setpgid(0, 0)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        import_as(path, source)
+        code = 1
+        try:
+            code = int(pytest.main(["-x", "-q", "-n", "0", *options, *files]))
+        finally:
+            os._exit(code)
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return status != 0
+        time.sleep(0.02)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return True
+
+
+def check_unchanged(modules: set[Path], options: list[str], limit: float) -> None:
+    """Stop unless the tests pass with the package as it is."""
+    checked = {}
+    for path in sorted(modules):
+        tests = tuple(tests_of(str(path.relative_to(PACKAGE))))
+        if tests not in checked:
+            began = time.monotonic()
+            checked[tests] = is_killed(path, path.read_text(), options, limit)
+            print(f"unchanged, {time.monotonic() - began:.0f} s: {', '.join(tests)}", flush=True)
+        if checked[tests]:
+            sys.exit(f"the tests of {path} fail without any change: {', '.join(tests)}")
+
+
+def execute(database, waiting: Iterable, options: list[str], until: float) -> None:
+    """Run mutants, as many as there is time for, in an order of chance."""
+    from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
+
+    limit = CONFIG["cosmic-ray"]["timeout"]
+    waiting = list(waiting)
+    check_unchanged({item.mutations[0].module_path for item in waiting}, options, limit)
+    for done, item in enumerate(waiting, 1):
+        if time.monotonic() > until:
+            return
+        mutation, began = item.mutations[0], time.monotonic()
+        source, changed = mutated(mutation)
+        killed = is_killed(mutation.module_path, changed, options, limit)
+        outcome = TestOutcome.KILLED if killed else TestOutcome.SURVIVED
+        change = change_of(source, changed)
+        result = WorkResult(WorkerOutcome.NORMAL, keras_backend(), outcome, change)
+        database.set_result(item.job_id, result)
+        place = f"{mutation.module_path.relative_to(PACKAGE)}:{mutation.start_pos[0]}"
+        took = f"{time.monotonic() - began:.0f} s"
+        print(f"{done} of {len(waiting)}, {took}, {outcome.value}: {place} {change}", flush=True)
+
+
+def keras_backend() -> str:
+    """Return the name of the backend."""
+    import keras
+
+    return keras.backend.backend()
+
+
+def change_of(source: str, changed: str) -> str:
+    """Return the one change of a mutant as `before -> after`."""
+    before, after = source.splitlines(), changed.splitlines()
+    same = zip(before, after, strict=False)
+    first = next(i for i, (a, b) in enumerate(same) if a != b)
+    last = next(
+        i for i, (a, b) in enumerate(zip(before[::-1], after[::-1], strict=False)) if a != b
+    )
+    old = " ".join(map(str.strip, before[first : len(before) - last]))
+    new = " ".join(map(str.strip, after[first : len(after) - last]))
+    return f"{old} -> {new}"
+
+
+def survivors_of(database) -> list:
+    """Return the mutants that no test noticed."""
+    completed = database.completed_work_items
+    return [item for item, result in completed if result.test_outcome == "survived"]
+
+
+def results_of(database, seed: int) -> dict:
+    """Return the table of `docs/results/mutants.json`."""
+    completed = database.completed_work_items
+    run = [(item.mutations[0], result) for item, result in completed if result.test_outcome]
+    tried, killed, survivors = Counter(), Counter(), []
+    for mutation, result in run:
+        module = str(mutation.module_path.relative_to(PACKAGE))
+        tried[module] += 1
+        killed[module] += result.is_killed
+        if not result.is_killed:
+            row = {
+                "file": module,
+                "function": mutation.definition_name or "",
+                "change": result.diff,
+            }
+            survivors.append(row | verdict_on(row))
+    return {
+        "tool": f"cosmic-ray {importlib.metadata.version('cosmic-ray')}",
+        "backends": sorted({result.output for _, result in run}),
+        "seed": seed,
+        "mutants": database.num_work_items,
+        "left": database.num_work_items - len(completed),
+        "modules": {name: {"tried": tried[name], "killed": killed[name]} for name in sorted(tried)},
+        "survivors": sorted(survivors, key=lambda row: (row["file"], row["change"])),
+    }
+
+
+def verdict_on(row: dict[str, str]) -> dict[str, str]:
+    """Return the kind of a survivor, and the reason, of `survivors.toml`."""
+    for verdict in tomllib.loads((HERE / "survivors.toml").read_text())["survivor"]:
+        if all(verdict[key] == row[key] for key in row):
+            return {"kind": verdict["kind"], "reason": verdict["reason"]}
+    return {"kind": "gap", "reason": ""}
+
+
+def main() -> None:
+    """Run, run again or publish a session."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--sample", type=int, metavar="N", help="N random mutants, not all")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--cases", type=int, metavar="N", help="at most N cases of each test")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many")
+    parser.add_argument("--retry", action="store_true", help="run those again that survived")
+    parser.add_argument("--publish", action="store_true", help=f"write {RESULTS.relative_to(ROOT)}")
+    given = parser.parse_args()
+    until = time.monotonic() + 60 * given.minutes
+
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    os.environ["OMP_NUM_THREADS"] = "1"  # A fork has the threads of its parent no more.
+    for name in ("hypothesis", "keras", "mpmath", "pytest", "scipy.optimize", "scipy.special"):
+        importlib.import_module(name)
+    from cosmic_ray.work_db import use_db
+
+    name = "all" if given.sample is None else f"{given.sample}_of_seed_{given.seed}"
+    session = ROOT / "runs" / f"mutants_{name}.sqlite"
+    session.parent.mkdir(exist_ok=True)
+    with use_db(session) as database:
+        if not database.num_work_items:
+            begin(database, given.seed, given.sample)
+        waiting = survivors_of(database) if given.retry else database.pending_work_items
+        options = [] if given.cases is None else ["--cases", str(given.cases)]
+        execute(database, waiting, options, until)
+        table = results_of(database, given.seed)
+    totals = {
+        key: sum(row[key] for row in table["modules"].values()) for key in ("tried", "killed")
+    }
+    print(f"{totals['killed']} of {totals['tried']} killed, {table['left']} left: {session}")
+    if given.publish:
+        RESULTS.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
