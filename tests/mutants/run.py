@@ -21,6 +21,7 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from difflib import SequenceMatcher
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
@@ -29,6 +30,7 @@ ROOT = HERE.parents[1]
 PACKAGE = ROOT / "keras_focal"
 CONFIG = tomllib.loads((HERE / "cosmic-ray.toml").read_text())
 RESULTS = ROOT / "docs" / "results" / "mutants.json"
+TOTALS = ("tried", "killed")
 
 
 def tests_of(module: str) -> list[str]:
@@ -169,14 +171,10 @@ def keras_backend() -> str:
 def change_of(source: str, changed: str) -> str:
     """Return the one change of a mutant as `before -> after`."""
     before, after = source.splitlines(), changed.splitlines()
-    same = zip(before, after, strict=False)
-    first = next(i for i, (a, b) in enumerate(same) if a != b)
-    last = next(
-        i for i, (a, b) in enumerate(zip(before[::-1], after[::-1], strict=False)) if a != b
-    )
-    old = " ".join(map(str.strip, before[first : len(before) - last]))
-    new = " ".join(map(str.strip, after[first : len(after) - last]))
-    return f"{old} -> {new}"
+    changes = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+    (_, *old, start, end) = next(code for code in changes if code[0] != "equal")
+    texts = before[slice(*old)], after[start:end]
+    return " -> ".join(" ".join(map(str.strip, text)) for text in texts)
 
 
 def survivors_of(database) -> list:
@@ -236,7 +234,7 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     os.environ.setdefault("KERAS_BACKEND", "torch")
     os.environ["OMP_NUM_THREADS"] = "1"  # A fork has the threads of its parent no more.
-    for name in ("hypothesis", "keras", "mpmath", "pytest", "scipy.optimize", "scipy.special"):
+    for name in ("keras", "mpmath", "pytest", "scipy.optimize", "scipy.special"):
         importlib.import_module(name)
     from cosmic_ray.work_db import use_db
 
