@@ -30,6 +30,8 @@ ROOT = HERE.parents[1]
 PACKAGE = ROOT / "keras_focal"
 CONFIG = tomllib.loads((HERE / "cosmic-ray.toml").read_text())
 RESULTS = ROOT / "docs" / "results" / "mutants.json"
+PRELOADED = ("hypothesis", "keras", "mpmath", "pytest", "scipy.stats", "tensorflow")
+PYTEST = ("-x", "-q", "-n", "0", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 TOTALS = ("tried", "killed")
 
 
@@ -112,7 +114,7 @@ def is_killed(path: Path, source: str, options: list[str], limit: float) -> bool
         import_as(path, source)
         code = 1
         try:
-            code = int(pytest.main(["-x", "-q", "-n", "0", *options, *files]))
+            code = int(pytest.main([*PYTEST, *options, *files]))
         finally:
             os._exit(code)
     deadline = time.monotonic() + limit
@@ -234,7 +236,7 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     os.environ.setdefault("KERAS_BACKEND", "torch")
     os.environ["OMP_NUM_THREADS"] = "1"  # A fork has the threads of its parent no more.
-    for name in ("keras", "mpmath", "pytest", "scipy.optimize", "scipy.special"):
+    for name in PRELOADED:
         importlib.import_module(name)
     from cosmic_ray.work_db import use_db
 
