@@ -244,8 +244,12 @@ def test_model_of_several_outputs_or_of_labels_is_refused(rng):
         conformalize(labels, x, y, verbose=0)
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="Keras exports these formats from TensorFlow")
-@pytest.mark.filterwarnings("ignore")
+exported = pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="Keras exports these formats from TensorFlow"
+)
+
+
+@exported
 @pytest.mark.parametrize("method", METHODS)
 def test_exported_model_gives_the_sets(rng, tmp_path, method):
     tf = pytest.importorskip("tensorflow")
@@ -257,6 +261,8 @@ def test_exported_model_gives_the_sets(rng, tmp_path, method):
     np.testing.assert_array_equal(served.serve(x)["sets"], expected)
 
 
+@exported
+@pytest.mark.filterwarnings("ignore")
 def test_sets_of_the_adaptive_method_are_those_of_litert_and_onnx(rng, tmp_path):
     """The adaptive method computes what the other two compute, and more."""
     tf = pytest.importorskip("tensorflow")
