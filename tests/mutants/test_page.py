@@ -4,7 +4,6 @@ import json
 import tomllib
 
 import pytest
-
 from mutants.page import FILE, KINDS, RESULTS, ROOT, page
 
 CONFIG = tomllib.loads((ROOT / "tests/mutants/cosmic-ray.toml").read_text())
@@ -22,11 +21,5 @@ def test_every_survivor_has_a_kind_and_a_reason():
 @pytest.mark.parametrize("name", CONFIG["tests"])
 def test_named_module_and_its_tests_exist(name):
     assert (ROOT / "keras_focal" / name).exists()
-    assert all((ROOT / "tests" / file).is_file() for file in CONFIG["tests"][name])
-
-
-@pytest.mark.parametrize("name", CONFIG["cosmic-ray"]["module-path"])
-def test_module_that_is_mutated_has_tests(name):
-    assert any(known == name or known.startswith(f"{name}/") for known in CONFIG["tests"]) or any(
-        name.startswith(f"{known}/") for known in CONFIG["tests"]
-    )
+    files = [test.partition("::")[0] for test in CONFIG["tests"][name]]
+    assert all((ROOT / "tests" / file).is_file() for file in files)
