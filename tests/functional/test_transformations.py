@@ -125,6 +125,16 @@ def test_gamma_of_each_entry_has_its_gradient(name):
     np.testing.assert_allclose(found, expected, rtol=2e-2, atol=2e-4)
 
 
+@every_focal_loss
+def test_gradient_of_gamma_is_zero_where_the_loss_vanishes(name):
+    _, labels, _ = LOSSES[name]
+    logits = 400.0 * ROWS - 200.0
+    (found,) = gradient_of(
+        lambda g: total(name)(ops.convert_to_tensor(logits), labels, g), np.float32(1.5)
+    )
+    np.testing.assert_allclose(found, 0.0, atol=1e-6)
+
+
 @pytest.mark.parametrize("alpha", [0.3, [0.2, 0.5, 0.9]], ids=["number", "vector"])
 @pytest.mark.parametrize("name", ["sparse", "categorical", "binary", "linear"])
 def test_alpha_of_a_tensor_has_its_gradient(name, alpha):
