@@ -62,6 +62,13 @@ def test_value_of_a_batch_is_that_of_its_equation(name, scale):
 
 
 @every_batch
+def test_batch_of_one_has_the_value_of_its_equation(name):
+    found, expected = BATCH[name]
+    labels, logits = sample(1)
+    assert float(found(labels, logits)) == pytest.approx(expected(labels, logits), rel=2e-5)
+
+
+@every_batch
 def test_weights_scale_what_a_prediction_counts(name):
     found, expected = BATCH[name]
     labels, logits = sample()

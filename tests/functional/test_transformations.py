@@ -104,6 +104,17 @@ def gradient_of(function, *arguments):
     return [g.numpy() for g in tape.gradient(value, tensors)]
 
 
+@pytest.mark.parametrize("name", [n for n in LOSSES if n != "nacl"])  # Its rows are neighbours.
+def test_one_row_has_the_loss_that_it_has_among_others(name):
+    loss, labels, _ = LOSSES[name]
+    alone = to_numpy(loss(labels[:1], Z[:1]))
+    if name in OF_A_BATCH:
+        assert alone > 0
+    else:
+        among = to_numpy(loss(labels, Z))
+        np.testing.assert_allclose(alone, among[:1], rtol=1e-6)
+
+
 @every_focal_loss
 @pytest.mark.parametrize("gamma", [0.7, 2.0])
 def test_gamma_of_one_tensor_has_its_gradient(name, gamma):
