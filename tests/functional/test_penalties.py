@@ -90,6 +90,13 @@ def test_gradient_of_a_batch_is_that_of_differences(name, compiled):
 
 
 @every_batch
+@pytest.mark.parametrize(("size", "shape"), [(1, (3,)), (1, (1, 3)), (4, (2,)), (4, (4, 4))])
+def test_weights_that_do_not_fit_are_an_error(name, size, shape):
+    with pytest.raises(ValueError, match=r"`sample_weight` must have shape \(\d,\)"):
+        BATCH[name][0](*sample(size), sample_weight=np.ones(shape, "float32"))
+
+
+@every_batch
 def test_what_weighs_nothing_may_be_anything(name):
     found = BATCH[name][0]
     labels, logits = sample(10)

@@ -34,6 +34,7 @@ def targets_of(cls):
 def value_of(loss):
     return to_numpy(loss(targets_of(type(loss)), LOGITS))
 
+
 @every_class
 def test_call_gives_the_loss_of_each_prediction(cls):
     targets = targets_of(cls)

@@ -171,9 +171,16 @@ def change_of(source: str, changed: str) -> str:
 
 
 def survivors_of(database) -> list:
-    """Return the mutants that no test noticed."""
-    completed = database.completed_work_items
-    return [item for item, result in completed if result.test_outcome == "survived"]
+    """Return the mutants that no test noticed, but those of which `survivors.toml` says why."""
+    survived = [row for row in database.completed_work_items if row[1].test_outcome == "survived"]
+    return [item for item, result in survived if verdict_on(row_of(item, result))["kind"] == "gap"]
+
+
+def row_of(item, result) -> dict[str, str]:
+    """Return the place of a mutant, and its change."""
+    mutation = item.mutations[0]
+    module, function = mutation.module_path.relative_to(PACKAGE), mutation.definition_name or ""
+    return {"file": str(module), "function": function, "change": result.diff}
 
 
 def results_of(database, seed: int) -> dict:
@@ -197,7 +204,7 @@ def results_of(database, seed: int) -> dict:
         "backends": sorted({result.output for _, result in run}),
         "seed": seed,
         "mutants": database.num_work_items,
-        "left": database.num_work_items - len(completed),
+        "drawn": database.num_work_items - len(completed) + len(run),
         "modules": {name: {"tried": tried[name], "killed": killed[name]} for name in sorted(tried)},
         "survivors": sorted(survivors, key=lambda row: (row["file"], row["change"])),
     }
@@ -218,7 +225,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--cases", type=int, metavar="N", help="at most N cases of each test")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many")
-    parser.add_argument("--retry", action="store_true", help="run those again that survived")
+    parser.add_argument("--retry", action="store_true", help="run unexplained survivors again")
     parser.add_argument("--only", default="", metavar="PATH", help="a folder or module, of those")
     parser.add_argument("--publish", action="store_true", help=f"write {RESULTS.relative_to(ROOT)}")
     given = parser.parse_args()
