@@ -251,10 +251,8 @@ def main() -> None:
         options = [] if given.cases is None else ["--cases", str(given.cases)]
         execute(database, waiting, options, until)
         table = results_of(database, given.seed)
-    totals = {
-        key: sum(row[key] for row in table["modules"].values()) for key in ("tried", "killed")
-    }
-    print(f"{totals['killed']} of {totals['tried']} killed, {table['left']} left: {session}")
+    tried, killed = (sum(row[key] for row in table["modules"].values()) for key in TOTALS)
+    print(f"{killed} of {tried} killed, {table['drawn'] - tried} left: {session}")
     if given.publish:
         RESULTS.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
