@@ -447,12 +447,12 @@ def test_minimum_does_not_depend_on_where_the_search_begins(rng, kind):
 
 
 @pytest.mark.parametrize("kind", [_softmax.Diagonal, _softmax.Full])
-@pytest.mark.parametrize("tolerance", [1e-2, 1e-5])
-def test_search_ends_at_a_gradient_below_its_tolerance(rng, kind, tolerance):
+def test_search_ends_at_a_gradient_below_its_tolerance(rng, kind):
     logits, labels = sample(rng, 200, 5)
-    shape = (2, 5) if kind is _softmax.Diagonal else (5, 6)
-    problem = kind(logits, labels, np.ones(200), np.full(shape, 1e-3))
-    at = problem.solve(problem.start + rng.normal(size=shape), tolerance).parameters
+    shape, tolerance = (2, 5) if kind is _softmax.Diagonal else (5, 6), 1e-5
+    # The curvature of small logits is small.
+    problem = kind(0.01 * logits, labels, np.ones(200), np.full(shape, 1e-6))
+    at = problem.solve(None, tolerance).parameters
     place = problem.value(at)[1]
     gradient, curvature = problem.gradient(at, place), problem.curvature(place, "float64")
     assert np.sqrt(np.sum(gradient**2 / curvature.diagonal)) <= 1.01 * tolerance
