@@ -489,6 +489,14 @@ def test_mixture_is_the_best_of_a_fine_grid(rng):
             assert np.log(likelihoods @ [a, b, 1 - a - b]).mean() <= best + 1e-8
 
 
+def test_mixture_of_likelihoods_far_apart_is_found(rng):
+    for _ in range(10):
+        likelihoods = np.exp(rng.normal(0, 20, (25, 3)))
+        found = _solvers.mixture(likelihoods, rng.uniform(size=25) ** 8)
+        assert found.converged
+        assert found.parameters.min() >= 0
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_weights_equal_repetition(rng, method):
     if method == "cross_venn_abers":
