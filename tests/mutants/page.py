@@ -27,8 +27,9 @@ if a test fails, and survives if all pass. {tool} makes the mutants of the maths
 the bases of losses and metrics, and the solvers of the calibration fits; each runs with the tests
 of its module, which `tests/mutants/cosmic-ray.toml` names.
 
-Of {mutants:,} mutants, {tried:,} {were_drawn}. **{killed:,} were killed, {share:.1%}**; {lived}
-survived: {counts}. Each ran on {backends}.
+Of {mutants:,} mutants, {drawn} **{killed:,} of {tried:,} were killed, {share:.1%}**; {lived}
+survived: {counts}. Without the equivalent ones, which no test can notice, {share_of_others:.1%}
+were killed. They ran on {backends}.
 
 ```bash
 .venv/bin/pip install -e ".[mutants]"
@@ -36,9 +37,10 @@ survived: {counts}. Each ran on {backends}.
 .venv/bin/python tests/mutants/page.py
 ```
 
-Without `--sample` all mutants run. A run that is stopped goes on where it was. `--retry` runs those
-again that survived; on another backend, with `KERAS_BACKEND`, it reaches code that is only for that
-one. The page is made from `docs/results/mutants.json`.
+Without `--sample` all mutants run. A run that is stopped goes on where it was. `--retry` runs again
+those that survived and have no reason in `tests/mutants/survivors.toml`; with `KERAS_BACKEND` set
+to another backend it reaches code that is only for that one. The page is made from
+`docs/results/mutants.json`.
 """
 
 
@@ -59,19 +61,22 @@ def page(table: dict) -> str:
 def head(table: dict, counts: dict[str, int]) -> str:
     """Return the beginning of the page."""
     tried, killed = (sum(row[key] for row in table["modules"].values()) for key in TOTALS)
-    is_sample = tried < table["mutants"]
-    options = f" --sample {tried} --seed {table['seed']}" if is_sample else ""
+    drawn, seed = table["drawn"], table["seed"]
+    is_sample = drawn < table["mutants"]
+    how = f"{drawn:,} were drawn at random (seed {seed})" if is_sample else "all were to be run"
+    rest = "and run." if tried == drawn else f"and {tried:,} of these, a random part, were run."
     return HEAD.format(
         tool=table["tool"],
         mutants=table["mutants"],
+        drawn=f"{how} {rest}",
         tried=tried,
-        were_drawn=f"were drawn at random (seed {table['seed']})" if is_sample else "were run",
         killed=killed,
         share=killed / tried,
+        share_of_others=killed / (tried - counts.get("equivalent", 0)),
         lived=tried - killed,
         counts=", ".join(f"{number} {kind}" for kind, number in counts.items()) or "none",
-        backends=" or ".join(table["backends"]),
-        options=options,
+        backends=", ".join(table["backends"]),
+        options=f" --sample {drawn} --seed {seed}" if is_sample else "",
     )
 
 
