@@ -46,10 +46,17 @@ def test_weights_and_ignored_classes_are_those_of_each_part(reduction):
         keras.losses.SparseCategoricalCrossentropy(**arguments),
     ]
     weights = np.array([[0.0, 2.0, 1.0], [0.5, 1.0, 1.0]], "float32")
-    logits = np.concatenate([Z, Z[..., :1]], axis=-1)  # Not as many classes as steps.
-    found = to_numpy(losses.CompoundLoss(parts, [1.0, 2.0, 3.0])(IDS, logits, weights))
-    each = [to_numpy(part(IDS, logits, weights)) for part in parts]
+    found = to_numpy(losses.CompoundLoss(parts, [1.0, 2.0, 3.0])(IDS, Z, weights))
+    each = [to_numpy(part(IDS, Z, weights)) for part in parts]
     np.testing.assert_allclose(found, each[0] + 2.0 * each[1] + 3.0 * each[2], rtol=1e-6)
+
+
+def test_weights_of_a_loss_without_an_axis_are_those_of_its_values(rng):
+    targets, predictions = rng.normal(size=(2, 2, 5, 4)).astype("float32")
+    weights = rng.uniform(size=(2, 5)).astype("float32")
+    part = keras.losses.MeanSquaredError()
+    found = losses.CompoundLoss([part])(targets, predictions, weights)
+    assert float(found) == pytest.approx(float(part(targets, predictions, weights)), rel=1e-6)
 
 
 def test_a_mask_of_the_model_reaches_each_part():
