@@ -51,14 +51,6 @@ def test_weights_and_ignored_classes_are_those_of_each_part(reduction):
     np.testing.assert_allclose(found, each[0] + 2.0 * each[1] + 3.0 * each[2], rtol=1e-6)
 
 
-def test_weights_of_a_loss_without_an_axis_are_those_of_its_values(rng):
-    targets, predictions = rng.normal(size=(2, 2, 5, 4)).astype("float32")
-    weights = rng.uniform(size=(2, 5)).astype("float32")
-    part = keras.losses.MeanSquaredError()
-    found = losses.CompoundLoss([part])(targets, predictions, weights)
-    assert float(found) == pytest.approx(float(part(targets, predictions, weights)), rel=1e-6)
-
-
 def test_a_mask_of_the_model_reaches_each_part():
     steps = np.array([[1, 2, 0], [3, 0, 0]], "int32")
     model = keras.Sequential(
