@@ -16,6 +16,7 @@ TOTALS = ("tried", "killed")
 KINDS = {
     "equivalent": "Equivalent: no result differs",
     "accepted": "Accepted: what differs is no promise of the package",
+    "untried": "Untried: code of another backend, on which it has not run",
     "gap": "Gaps: a test is missing",
 }
 
