@@ -17,13 +17,12 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from backends import BACKEND, FEW_STEPS_EAGERLY
 from keras import ops
 
 import keras_focal
 from keras_focal import gammas, layers, losses, metrics, testing
 from keras_focal.testing._subjects import LossSubject, MapSubject, MetricSubject
-
-BACKEND = keras.backend.backend()
 
 LOGITS = np.array(
     [[2.0, -1.0, 0.5], [0.0, 3.0, -2.0], [-1.5, 0.25, 1.0], [4.0, 0.0, 0.0]], "float32"
@@ -551,11 +550,10 @@ def test_class_passes_the_public_checks(check, case):
 # --- saved models
 
 
-def compiled(case: Case, **kwargs) -> keras.Model:
-    """Return a model of 3 inputs and 3 logits that uses an object of the case."""
+def used(case: Case, inputs: Any, name: str = "logits") -> tuple[Any, Any, list[Any]]:
+    """Return logits of some inputs, a loss and metrics; one of them uses the object of a case."""
     obj = case.build()
-    inputs = keras.Input(case.x.shape[1:])
-    outputs = keras.layers.Dense(3, name="logits")(inputs)
+    outputs = keras.layers.Dense(3, name=name)(inputs)
     loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     weighted_metrics: list[Any] = []
     if isinstance(obj, keras.losses.Loss):
@@ -573,6 +571,13 @@ def compiled(case: Case, **kwargs) -> keras.Model:
         # Sets are no logits: what is in one adds 1 to its logit.
         is_set = isinstance(obj, layers.ConformalSets)
         outputs = outputs + ops.cast(found, outputs.dtype) if is_set else found
+    return outputs, loss, weighted_metrics
+
+
+def compiled(case: Case, **kwargs) -> keras.Model:
+    """Return a model of 3 inputs and 3 logits that uses an object of the case."""
+    inputs = keras.Input(case.x.shape[1:])
+    outputs, loss, weighted_metrics = used(case, inputs)
     model = keras.Model(inputs, outputs)
     model.compile("sgd", loss, weighted_metrics=weighted_metrics, **kwargs)
     return model
@@ -692,28 +697,54 @@ def policy(request):
     keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        case
-        for case in CASES
-        if issubclass(case.cls, keras.losses.Loss | keras.layers.Layer)
-        # Constant pieces have no gradient.
-        and case.cls not in (layers.HistogramBinning, layers.VennAbersCalibration)
-    ],
-    ids=str,
-)
-def test_half_precision_model_trains_with_a_finite_loss(case, policy):
-    # One loss and one map in compiled steps: the others are sooner done than compiled.
-    is_compiled = str(case) in ("SparseCategoricalFocalCrossentropy", "TemperatureScaling")
-    model = compiled(case, run_eagerly=not is_compiled)
-    layer = model.get_layer("logits")
-    assert layer.compute_dtype == policy.removeprefix("mixed_")
-    before = ops.convert_to_numpy(layer.kernel)
+TRAINED = [
+    case
+    for case in CASES
+    if issubclass(case.cls, keras.losses.Loss | keras.layers.Layer)
+    # Constant pieces have no gradient.
+    and case.cls not in (layers.HistogramBinning, layers.VennAbersCalibration)
+]
+SHAPES = {case.x.shape: case.x for case in TRAINED}
+
+
+@pytest.fixture
+def some(pytestconfig):
+    """Every fifth of some cases on JAX, which compiles each for a second, else or nightly all."""
+    is_all = BACKEND != "jax" or pytestconfig.getoption("--nightly")
+    return lambda cases: cases if is_all else cases[::5]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_half_precision_model_trains_with_every_loss_and_map(shape, policy, some):
+    of_shape = some([case for case in TRAINED if case.x.shape == shape])
+    cases = {f"head_{i}": case for i, case in enumerate(of_shape)}
+    x, inputs = SHAPES[shape], keras.Input(shape[1:])
+    heads = {name: used(case, inputs, name) for name, case in cases.items()}
+    model = keras.Model(inputs, [outputs for outputs, *_ in heads.values()])
+    of_heads = [loss for _, loss, _ in heads.values()]
+    # Loss scaling would leave out the first steps of float16.
+    model.compile("sgd", of_heads, run_eagerly=True, auto_scale_loss=False)
+    kernels = {name: model.get_layer(name).kernel for name in cases}
+    before = {name: ops.convert_to_numpy(kernel) for name, kernel in kernels.items()}
+    labels = [labels_of(case) for case in cases.values()]
+    history = model.fit(x, labels, verbose=0).history
+    assert all(np.isfinite(values).all() for values in history.values())
+    for name, case in cases.items():
+        assert model.get_layer(name).compute_dtype == policy.removeprefix("mixed_")
+        after = ops.convert_to_numpy(kernels[name])
+        assert np.isfinite(after).all(), case
+        assert not np.array_equal(before[name], after), case
+
+
+@pytest.mark.parametrize("name", ["SparseCategoricalFocalCrossentropy", "TemperatureScaling"])
+def test_half_precision_model_trains_in_compiled_steps(name, policy):
+    case = next(case for case in TRAINED if str(case) == name)
+    model = compiled(case)
+    before = ops.convert_to_numpy(model.get_layer("logits").kernel)
     # Loss scaling in float16 begins too high and leaves out the first steps that overflow.
     epochs = 8 if policy == "mixed_float16" else 1
     history = model.fit(case.x, labels_of(case), epochs=epochs, verbose=0).history
-    after = ops.convert_to_numpy(layer.kernel)
+    after = ops.convert_to_numpy(model.get_layer("logits").kernel)
     assert all(np.isfinite(values).all() for values in (*history.values(), after))
     assert not np.array_equal(before, after)
 
@@ -723,10 +754,11 @@ def test_half_precision_model_trains_with_a_finite_loss(case, policy):
     ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.nightly)],
     indirect=True,
 )
-def test_half_precision_model_measures_its_predictions_with_every_metric(policy):
-    cases = [case for case in CASES if issubclass(case.cls, metrics.PredictionMetric)]
+def test_half_precision_model_measures_its_predictions_with_every_metric(policy, some):
+    cases = some([case for case in CASES if issubclass(case.cls, metrics.PredictionMetric)])
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
-    model.compile("sgd", "mse", weighted_metrics=[case.build() for case in cases])
+    measured = [case.build() for case in cases]
+    model.compile("sgd", "mse", weighted_metrics=measured, run_eagerly=FEW_STEPS_EAGERLY)
     predictions = ops.cast(model(LOGITS), "float32")
     values = model.evaluate(LOGITS, ROWS, verbose=0, return_dict=True)
     for case in cases:
@@ -745,7 +777,18 @@ def half_floatx():
     keras.config.set_floatx("float32")
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.labels is not None], ids=str)
+USUAL = {"SparseCategoricalFocalCrossentropy", "BinaryFocalCrossentropy", "CalibrationMetrics"}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=[] if str(case) in USUAL else pytest.mark.nightly)
+        for case in CASES
+        if case.labels is not None
+    ],
+    ids=str,
+)
 def test_half_floatx_does_not_change_a_loss_or_metric(case, half_floatx):
     obj = case.build()
     assert obj.dtype == "float32"

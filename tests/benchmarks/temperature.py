@@ -202,7 +202,7 @@ def measure(quick):
         logits, labels = sample(*size)
         case = f"{list(size)} float32"
         fits = likelihood_fits(logits, labels)
-        targets = {"probmetrics, bisection": 1 / 3, "scikit-learn, temperature": 1 / 6}
+        targets = {"probmetrics, bisection": 1 / 3, "scikit-learn, temperature": 0.15}
         rows += rows_of("Fit by likelihood, time", case, fits, targets, rounds)
         best = best_temperature(logits, labels)
         errors += [
@@ -218,7 +218,7 @@ def measure(quick):
             if call
         ]
         grid = grid_fits(logits, labels)
-        targets = dict.fromkeys(grid, 0.1)
+        targets = dict.fromkeys(grid, 0.05)
         rows += rows_of("Fit by ECE on the grid, time", case, grid, targets, min(rounds, 3))
         temperatures += [
             Row("Fit by ECE on the grid, T", case, name, "T", call())

@@ -93,8 +93,15 @@ FORMATS = {"onnx": from_onnx, "litert": from_litert, "openvino": from_openvino}
 
 
 @needs_tensorflow
-@pytest.mark.parametrize("inputs", ["logits", "probabilities"])
-@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize(
+    ("classes", "inputs"),
+    [
+        (1, "probabilities"),
+        (3, "logits"),
+        pytest.param(1, "logits", marks=pytest.mark.nightly),
+        pytest.param(3, "probabilities", marks=pytest.mark.nightly),
+    ],
+)
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_map_is_served_alike_as_one_of_several_outputs(format, classes, inputs, tmp_path):
     x, model, expected = shipped(classes, inputs)

@@ -324,6 +324,7 @@ def test_as_many_ids_as_classes_are_ids(classes):
     np.testing.assert_allclose(nll, np.full(classes, np.log(classes)), rtol=1e-6)
 
 
+@pytest.mark.nightly
 def test_bins_count_every_one_of_many_predictions():
     """A float32 count of 2**24 + 2**20 ones would stop at 2**24."""
     size = 2**24 + 2**20

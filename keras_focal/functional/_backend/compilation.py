@@ -9,7 +9,7 @@ uncompiled graph (docs/decisions/kernels.md).
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import keras
@@ -19,6 +19,9 @@ from keras_focal._typing import Tensor
 
 SMALLEST_ISLAND = 2**10
 """Size of the widest array below which starting compiled code costs more than it saves."""
+
+MOST_ENTRIES = 2**13
+"""Number of entries from which on compiled code is faster than a few operations."""
 
 _SMALL = {1 << octave for octave in range(11)}
 _LARGE = {step << octave for octave in range(8, 29) for step in range(4, 8)}
@@ -45,7 +48,13 @@ class Kernel:
         return self.function(*self.values, *tensors)
 
 
-def over_rows(kernel: Callable, *arrays: Tensor, axes: int, shared: tuple[Tensor, ...] = ()) -> Any:
+def over_rows(
+    kernel: Callable,
+    *arrays: Tensor,
+    axes: int,
+    shared: tuple[Tensor, ...] = (),
+    few: Callable | None = None,
+) -> Any:
     """Return kernel(*arrays, *shared), compiled if that is faster.
 
     Args:
@@ -54,19 +63,58 @@ def over_rows(kernel: Callable, *arrays: Tensor, axes: int, shared: tuple[Tensor
         arrays: Tensors of shapes (...) or (..., K).
         axes: Number of axes before K.
         shared: Tensors that all rows have in common.
+        few: The same function in few operations, faster for less than `MOST_ENTRIES` entries.
     """
     if keras.backend.backend() != "tensorflow":
         return kernel(*arrays, *shared)
     import tensorflow as tf
 
+    if not tf.inside_function():
+        return kernel(*arrays, *shared)
     leading = arrays[0].shape[:axes]
     width = max(math.prod(array.shape[axes:]) for array in arrays)
     is_known = None not in leading
-    is_small = is_known and math.prod(leading) * width < SMALLEST_ISLAND
-    if is_small or not tf.inside_function() or not _has_xla():
-        return kernel(*arrays, *shared)
+    operations, limit = (kernel, SMALLEST_ISLAND) if few is None else (few, MOST_ENTRIES)
+    if (is_known and math.prod(leading) * width < limit) or not _has_xla():
+        return operations(*arrays, *shared)
     island = _island(kernel)
-    return island(*arrays, *shared) if is_known else _padded(island, arrays, axes, shared)
+    if is_known:
+        return island(*arrays, *shared)
+    if few is None:
+        return _padded(island, arrays, axes, shared)
+
+    # As one node, the branch that is not taken costs nothing.
+    @partial(tf.function, experimental_attributes={"_noinline": True}, autograph=False)
+    def padded(*tensors: Tensor) -> Any:
+        return _padded(island, tensors[: len(arrays)], axes, tensors[len(arrays) :])
+
+    entries = tf.size(arrays[0]) * (width // math.prod(arrays[0].shape[axes:]))
+    return tf.cond(
+        entries < MOST_ENTRIES,
+        lambda: operations(*arrays, *shared),
+        lambda: padded(*arrays, *shared),
+    )
+
+
+def are_operations_graphed() -> bool:
+    """Return whether operations become those of a TensorFlow graph that is not compiled."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return tf.inside_function() and not _is_in_xla(tf.compat.v1.get_default_graph())
+
+
+def _is_in_xla(graph: Any) -> bool:
+    """Return whether a TensorFlow graph, or one around it, is traced to be compiled."""
+    while graph is not None:
+        context = graph._get_control_flow_context()
+        while context is not None:
+            if context.IsXLAContext():
+                return True
+            context = context.outer_context
+        graph = getattr(graph, "outer_graph", None)
+    return False
 
 
 def _padded(

@@ -51,6 +51,14 @@ class Labels(NamedTuple):
         """Whether they are class ids."""
         return keras.backend.standardize_dtype(self.values.dtype) == "int32"
 
+    @property
+    def ids_as_given(self) -> Tensor:
+        """Class ids of shape (...), integers: `values` before ids out of range were replaced."""
+        if self.given is None or self.given.shape != self.values.shape:
+            return self.values
+        dtype = keras.backend.standardize_dtype(self.given.dtype)
+        return self.given if dtype in ("int32", "int64") else self.values
+
 
 def read_ids(labels: Any, logits_shape: tuple, name: str = "labels") -> Labels:
     """Return class ids of shape (...) for logits (..., K), from ids of shape (...) or (..., 1).

@@ -118,8 +118,9 @@ def stable_probability(margin: Margin) -> StableProbability:
     total = own + rest
     # Near p = 1, -log p is log(1 + rest) with a small `rest`, which 1 + rest would round away.
     is_sure = ops.logical_and(gap <= 0, rest <= 1)
+    log_total = ops.log(ops.where(total > 0, total, float("nan")))
     neg_log_p = ops.where(
-        is_sure, log_of_one_plus(ops.where(is_sure, rest, 0.0)), gap + (gap_error + ops.log(total))
+        is_sure, log_of_one_plus(ops.where(is_sure, rest, 0.0)), gap + (gap_error + log_total)
     )
     return StableProbability(own / total, rest / total, neg_log_p)
 

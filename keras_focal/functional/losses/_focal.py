@@ -6,7 +6,8 @@ the power gives 0 * inf = NaN for gamma < 1 on a saturated sample, and different
 log-sum-exp loses 1 - p_t. A gamma that depends on p_t counts as a constant in the derivative.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -16,8 +17,23 @@ from keras_focal.functional._backend.compilation import Kernel, over_rows
 from keras_focal.functional._backend.derivative import with_gradient
 from keras_focal.functional._backend.operations import recomputed
 from keras_focal.functional._backend.precision import TINY, floating, to_float
-from keras_focal.functional._inputs.gamma import Gamma, power, read_alpha, read_gamma, resolve
-from keras_focal.functional._inputs.labels import read_ids, read_labels, read_rows
+from keras_focal.functional._inputs.class_labels import ids_in_range
+from keras_focal.functional._inputs.gamma import (
+    Gamma,
+    Parameter,
+    Parameters,
+    power,
+    read_alpha,
+    read_gamma,
+    resolve,
+)
+from keras_focal.functional._inputs.labels import (
+    Labels,
+    label_factor,
+    read_ids,
+    read_labels,
+    read_rows,
+)
 from keras_focal.functional._stable.margin import (
     StableProbability,
     chosen_class,
@@ -25,7 +41,8 @@ from keras_focal.functional._stable.margin import (
     stable_probabilities,
     stable_probability,
 )
-from keras_focal.functional.losses._terms import Arguments, Terms, checked, loss_of_rows
+from keras_focal.functional.losses._few_classes import are_few_classes, terms_of_few_classes
+from keras_focal.functional.losses._terms import Arguments, Terms, checked, loss_of_rows, masked
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -70,6 +87,8 @@ def sparse_categorical_focal_crossentropy(
     alpha = read_alpha(alpha, num_classes=logits.shape[-1])
     if 0 in logits.shape:
         return ops.sum(to_float(logits), axis=-1)
+    if are_few_classes(logits, gamma, alpha):
+        return checked(_loss_of_few_classes(labels, logits, gamma, alpha), labels, logits.shape)
     arguments = Arguments(labels, logits, gamma, alpha)
     number, axes = len(arguments.arrays), len(labels.values.shape)
 
@@ -165,6 +184,45 @@ def categorical_focal_crossentropy(
         return Terms(ops.sum(value, axis=-1), gradient, tuple(slopes))
 
     return loss_of_rows(kernel, labels, logits, gamma, alpha)
+
+
+def _loss_of_few_classes(
+    labels: Labels, logits: Tensor, gamma: Parameter, alpha: Parameter
+) -> Tensor:
+    """Return the loss of each row of logits, whose gradient is computed together with it."""
+    parameters = Parameters(gamma, alpha)
+    marks = () if labels.counts is None else (labels.counts,)
+    rows = labels.ids_as_given, logits, *marks
+
+    def with_terms(terms_of: Callable) -> Callable:
+        def terms(ids: Tensor, z: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+            counts = others[0] if marks else None
+            results = terms_of(ids, z, *parameters.values(*others[len(marks) :]))
+            return tuple(masked(result, counts) for result in results)
+
+        return terms
+
+    def compiled_terms(ids: Tensor, z: Tensor, *values: Any) -> tuple[Tensor, Tensor]:
+        ids, z = ids_in_range(ids, z.shape[-1]), to_float(z)
+        terms = sparse_terms(ids, z, *values)
+        factor = label_factor(ids)
+        at_true, at_others = factor * terms.at_true, factor * terms.at_others
+        return factor * terms.value, sparse_gradient(ids, z, terms.reference, at_true, at_others)
+
+    def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
+        return over_rows(
+            with_terms(compiled_terms),
+            *tensors[: len(rows)],
+            axes=1,
+            shared=tensors[len(rows) :],
+            few=with_terms(terms_of_few_classes),
+        )
+
+    def backward(tensors: tuple, terms: tuple, upstream: Tensor) -> list[Tensor | None]:
+        gradient = ops.cast(terms[1] * ops.expand_dims(upstream, -1), tensors[1].dtype)
+        return [None, gradient] + [None] * (len(tensors) - 2)
+
+    return with_gradient(forward, backward)(*rows, *parameters.shared)
 
 
 class SparseTerms(NamedTuple):
