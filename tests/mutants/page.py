@@ -34,14 +34,15 @@ were killed. They ran on {backends}.
 
 ```bash
 .venv/bin/pip install -e ".[mutants]"
-.venv/bin/python tests/mutants/run.py{options} --publish
+.venv/bin/python tests/mutants/run.py{options} --cases 8
+.venv/bin/python tests/mutants/run.py{options} --retry --publish
 .venv/bin/python tests/mutants/page.py
 ```
 
-Without `--sample` all mutants run. A run that is stopped goes on where it was. `--retry` runs again
-those that survived and have no reason in `tests/mutants/survivors.toml`; with `KERAS_BACKEND` set
-to another backend it reaches code that is only for that one. The page is made from
-`docs/results/mutants.json`.
+Without `--sample` all mutants run. A run that is stopped goes on where it was. `--cases` takes a few
+cases of each test; `--retry` runs again, with all cases, those that survived and that
+`tests/mutants/survivors.toml` does not explain, with `KERAS_BACKEND` set on another backend. The
+page is made from `docs/results/mutants.json`.
 """
 
 
@@ -52,7 +53,7 @@ def page(table: dict) -> str:
     for row in survivors:
         by_kind[row["kind"]].append(row)
     parts = [head(table, {kind: len(by_kind[kind]) for kind in KINDS if by_kind[kind]})]
-    parts.append("## By folder\n\n" + by_folder(modules))
+    parts.append("## By module\n\n" + by_module(modules))
     for kind, title in KINDS.items():
         if by_kind[kind]:
             parts.append(f"## {title}\n\n" + of_kind(by_kind[kind]))
@@ -81,8 +82,8 @@ def head(table: dict, counts: dict[str, int]) -> str:
     )
 
 
-def by_folder(modules: dict[str, dict[str, int]]) -> str:
-    """Return the table of folders and modules."""
+def by_module(modules: dict[str, dict[str, int]]) -> str:
+    """Return the table of modules."""
     lines = ["| module | mutants | killed |", "|---|---:|---:|"]
     for name, row in modules.items():
         lines.append(f"| `{name}` | {row['tried']} | {row['killed']} |")
