@@ -39,7 +39,7 @@ were killed. They ran on {backends}.
 .venv/bin/python tests/mutants/page.py
 ```
 
-Without `--sample` all mutants run. A run that is stopped goes on where it was. `--cases` takes a few
+Without `--sample` all mutants run. A run that is stopped goes on where it was. `--cases` takes few
 cases of each test; `--retry` runs again, with all cases, those that survived and that
 `tests/mutants/survivors.toml` does not explain, with `KERAS_BACKEND` set on another backend. The
 page is made from `docs/results/mutants.json`.
