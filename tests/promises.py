@@ -20,6 +20,7 @@ run the tests of a promise, give their names to pytest, with `KERAS_BACKEND` set
 ```
 
 `bash .ci/nightly` runs all tests on the three backends, and 10,000 random examples of each law.
+[Mutants](mutants.md) measures how many small mistakes in the code the tests notice.
 """
 
 PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {

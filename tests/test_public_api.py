@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import keras
 import pytest
@@ -281,58 +280,6 @@ def test_exempt_names_exist():
         for name in names
     }
     assert exempt <= set(CODE)
-
-
-# --- Keras's registry
-
-
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [
-        (module, name)
-        for module, name in CODE
-        if hasattr(getattr(MODULES[module], name), "get_config")
-        # Bases are never built, so never saved.
-        and name
-        not in (
-            "ClassificationLoss",
-            "FocalLoss",
-            "OutputLoss",
-            "Penalty",
-            "GammaRule",
-            *WITHOUT_EXAMPLE["metrics"],
-        )
-    ],
-)
-def test_class_with_a_config_is_registered_in_the_package(module, name):
-    member = getattr(MODULES[module], name)
-    registered = f"keras_focal>{member.__name__}"
-    assert keras.saving.get_registered_name(member) == registered
-    assert keras.saving.get_registered_object(registered) is member
-
-
-def is_for_compile(function):
-    """Return whether a function takes labels and predictions alone, and returns a tensor."""
-    signature = inspect.signature(function)
-    needed = [p.name for p in signature.parameters.values() if p.default is p.empty]
-    first = needed[:1] in (["labels"], ["targets"])
-    pair = first and needed[1:] in (["logits"], ["predictions"])
-    return pair and signature.return_annotation is Any
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        name
-        for module, name in CODE
-        if module == "functional"
-        and inspect.isfunction(getattr(MODULES[module], name))
-        and is_for_compile(getattr(MODULES[module], name))
-    ],
-)
-def test_function_that_a_model_may_be_compiled_with_is_registered(name):
-    function = getattr(MODULES["functional"], name)
-    assert keras.saving.get_registered_object(f"keras_focal>{name}") is function
 
 
 # --- imports

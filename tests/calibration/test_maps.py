@@ -446,6 +446,18 @@ def test_minimum_does_not_depend_on_where_the_search_begins(rng, kind):
     np.testing.assert_allclose(found.parameters, again.parameters, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [_softmax.Diagonal, _softmax.Full])
+def test_search_ends_at_a_gradient_below_its_tolerance(rng, kind):
+    logits, labels = sample(rng, 200, 5)
+    shape, tolerance = (2, 5) if kind is _softmax.Diagonal else (5, 6), 1e-5
+    # The curvature of small logits is small.
+    problem = kind(0.01 * logits, labels, np.ones(200), np.full(shape, 1e-6))
+    at = problem.solve(None, tolerance).parameters
+    place = problem.value(at)[1]
+    gradient, curvature = problem.gradient(at, place), problem.curvature(place, "float64")
+    assert np.sqrt(np.sum(gradient**2 / curvature.diagonal)) <= 1.01 * tolerance
+
+
 def test_very_many_classes_are_solved_without_blocks(rng, monkeypatch):
     monkeypatch.setattr(_softmax, "_MOST_BLOCKS", 0)
     logits, labels = sample(rng, 300, 6)
@@ -475,6 +487,14 @@ def test_mixture_is_the_best_of_a_fine_grid(rng):
     for a in np.linspace(0, 1, 41):
         for b in np.linspace(0, 1 - a, 21):
             assert np.log(likelihoods @ [a, b, 1 - a - b]).mean() <= best + 1e-8
+
+
+def test_mixture_of_likelihoods_far_apart_is_found(rng):
+    for _ in range(10):
+        likelihoods = np.exp(rng.normal(0, 50, (25, 3)))
+        found = _solvers.mixture(likelihoods, rng.uniform(size=25))
+        assert found.converged
+        assert found.parameters.min() >= 0
 
 
 @pytest.mark.parametrize("method", METHODS)

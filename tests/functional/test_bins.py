@@ -17,6 +17,7 @@ from keras_focal.functional.calibration._bins import (
     contributions,
     equal_width_bins,
     logit_cells,
+    one_class,
     top_label,
 )
 
@@ -307,3 +308,13 @@ def test_compiled_bin_statistics_equal_eager_ones(rng):
 def test_number_of_bins_below_one_or_broken_raises(num_bins):
     with pytest.raises(ValueError, match="`num_bins` must be a whole number >= 1"):
         functional.bin_statistics([0], [[0.9, 0.1]], num_bins=num_bins)
+
+
+@pytest.mark.parametrize("class_id", [0, 3])
+def test_one_class_of_logits_is_that_of_their_probabilities(rng, class_id):
+    labels, logits = rng.integers(0, 4, 64), rng.normal(0, 2, (64, 4)).astype("float32")
+    found = one_class(labels, logits, class_id, from_logits=True)
+    p = reference.softmax64(logits)[:, class_id]
+    np.testing.assert_allclose(to_numpy(found.confidence), p, rtol=1e-5)
+    np.testing.assert_allclose(to_numpy(found.complement), 1 - p, rtol=1e-5)
+    np.testing.assert_array_equal(to_numpy(found.wrong), labels != class_id)

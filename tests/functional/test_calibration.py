@@ -278,6 +278,13 @@ def test_weights_with_paper_binning_raise():
         )
 
 
+def test_ignore_class_with_paper_binning_raises():
+    with pytest.raises(ValueError, match=r"`ignore_class` must be None .*ignore_class=0\."):
+        functional.adaptive_expected_calibration_error(
+            [0], [[0.9, 0.1]], ignore_class=0, binning="paper"
+        )
+
+
 # On the published logits
 
 

@@ -49,6 +49,12 @@ def every(table):
     return pytest.mark.parametrize("name", table)
 
 
+@pytest.mark.parametrize("labels", [[7], [[7]], [[0], [7]]], ids=str)
+def test_an_id_is_named_as_a_number_whatever_the_shape_of_the_labels(labels):
+    with pytest.raises(ValueError, match="Received: 7 at"):
+        functional.focal_crossentropy(np.array(labels), LOGITS[: len(labels)])
+
+
 @pytest.mark.parametrize("wrong", [-1, 3, 255, 2**31 - 1, 0.5, np.nan])
 @every(IDS)
 def test_an_id_that_names_no_class_is_an_error(name, wrong):

@@ -62,6 +62,13 @@ def test_value_of_a_batch_is_that_of_its_equation(name, scale):
 
 
 @every_batch
+def test_batch_of_one_has_the_value_of_its_equation(name):
+    found, expected = BATCH[name]
+    labels, logits = sample(1)
+    assert float(found(labels, logits)) == pytest.approx(expected(labels, logits), rel=2e-5)
+
+
+@every_batch
 def test_weights_scale_what_a_prediction_counts(name):
     found, expected = BATCH[name]
     labels, logits = sample()
@@ -80,6 +87,13 @@ def test_gradient_of_a_batch_is_that_of_differences(name, compiled):
     np.testing.assert_allclose(
         gradient, by_differences(lambda z: expected(labels, z), logits), rtol=1e-3, atol=1e-5
     )
+
+
+@every_batch
+@pytest.mark.parametrize(("size", "shape"), [(1, (3,)), (1, (1, 3)), (4, (2,)), (4, (4, 4))])
+def test_weights_that_do_not_fit_are_an_error(name, size, shape):
+    with pytest.raises(ValueError, match=r"`sample_weight` must have shape \(\d,\)"):
+        BATCH[name][0](*sample(size), sample_weight=np.ones(shape, "float32"))
 
 
 @every_batch

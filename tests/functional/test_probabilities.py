@@ -6,8 +6,18 @@ from backends import to_numpy, value_and_gradient
 from keras import ops
 
 from keras_focal.functional import logits_from_binary_probabilities, logits_from_probabilities
+from keras_focal.functional._inputs.probabilities import are_distributions
 
 TINY = np.finfo("float32").tiny
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [([1.0], True), ([1.5], False), ([-0.5], False), ([0.5, 0.5], True), ([0.5, 0.75], False)],
+    ids=str,
+)
+def test_rows_are_told_from_other_numbers(row, expected):
+    assert bool(are_distributions(ops.convert_to_tensor([row]))[0]) is expected
 
 
 def test_softmax_of_the_logits_gives_the_probabilities_back():

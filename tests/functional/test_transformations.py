@@ -53,6 +53,9 @@ LOSSES = {
     "nacl": (lambda labels, z: functional.nacl_penalty(labels[None], z[None])[0], IDS, False),
 }
 OF_A_BATCH = {"focal tversky", "unified focal", "mmce", "mdca", "dca", "soft ece", "soft ace"}
+BY_ROW = [name for name in LOSSES if name not in OF_A_BATCH and name != "nacl"]
+"""The rows of NACL are pixels, neighbours of each other."""
+
 every_loss = pytest.mark.parametrize("name", LOSSES)
 every_focal_loss = pytest.mark.parametrize("name", [n for n, row in LOSSES.items() if row[2]])
 on_jax = pytest.mark.skipif(BACKEND != "jax", reason="a transformation of JAX")
@@ -105,6 +108,17 @@ def gradient_of(function, *arguments):
     return [g.numpy() for g in tape.gradient(value, tensors)]
 
 
+@every_loss
+def test_one_row_has_the_loss_that_it_has_among_others(name):
+    loss, labels, _ = LOSSES[name]
+    alone = to_numpy(loss(labels[:1], Z[:1]))
+    if name in BY_ROW:
+        among = to_numpy(loss(labels, Z))
+        np.testing.assert_allclose(alone, among[:1], rtol=1e-6)
+    else:
+        assert np.sum(alone) > 0
+
+
 @every_focal_loss
 @pytest.mark.parametrize("gamma", [0.7, 2.0])
 def test_gamma_of_one_tensor_has_its_gradient(name, gamma):
@@ -124,6 +138,16 @@ def test_gamma_of_each_entry_has_its_gradient(name):
     (found,) = gradient_of(lambda g: total(name)(ops.convert_to_tensor(Z), labels, g), each)
     expected = by_differences(lambda g: total(name)(Z, labels, ops.convert_to_tensor(g)), each)
     np.testing.assert_allclose(found, expected, rtol=2e-2, atol=2e-4)
+
+
+@every_focal_loss
+def test_gradient_of_gamma_is_zero_where_the_loss_vanishes(name):
+    _, labels, _ = LOSSES[name]
+    logits = 400.0 * ROWS - 200.0
+    (found,) = gradient_of(
+        lambda g: total(name)(ops.convert_to_tensor(logits), labels, g), np.float32(1.5)
+    )
+    np.testing.assert_allclose(found, 0.0, atol=1e-6)
 
 
 @pytest.mark.parametrize("alpha", [0.3, [0.2, 0.5, 0.9]], ids=["number", "vector"])
@@ -209,7 +233,7 @@ def test_torch_transforms_a_loss(name, how):
     _, labels, _ = LOSSES[name]
     if name == "linear" and how == "vmap of grad":
         pytest.skip("the linear head loops: that has no batching rule")
-    if name in OF_A_BATCH and how == "vmap of grad":
+    if name not in BY_ROW and how == "vmap of grad":
         pytest.skip("a batch of one is another batch")
     function = partial(total(name), labels=torch.tensor(labels), gamma=2.0)
     z = torch.tensor(Z, requires_grad=True)

@@ -42,7 +42,7 @@ def test_bin_between_equal_edges_is_empty():
 
 def test_assigned_gammas_and_edges_are_used_at_once(rule):
     rule.assign([5.0, 6.0, 7.0, 8.0], [0.1, 0.2, 0.3])
-    np.testing.assert_array_equal(to_numpy(rule([0.15, 0.25, 0.6])), [6, 7, 8])
+    np.testing.assert_array_equal(to_numpy(rule([0.05, 0.15, 0.25, 0.6])), [5, 6, 7, 8])
 
 
 def test_loss_of_a_constant_rule_is_that_of_its_gamma(rng):

@@ -35,6 +35,14 @@ def value_of(loss):
     return to_numpy(loss(targets_of(type(loss)), LOGITS))
 
 
+@every_class
+def test_call_gives_the_loss_of_each_prediction(cls):
+    targets = targets_of(cls)
+    each = cls(from_logits=True, reduction="none")(targets, LOGITS)
+    called = cls(from_logits=True).call(targets, LOGITS)
+    np.testing.assert_array_equal(to_numpy(called), to_numpy(each))
+
+
 def copies(loss):
     config = keras.losses.serialize(loss)
     return {

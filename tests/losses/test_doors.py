@@ -150,6 +150,14 @@ def test_the_miner_of_everything_keeps_everything():
     assert int(ops.sum(mined(np.zeros(number, "int32"), z) > 0)) == number
 
 
+def test_the_miner_weighs_a_loss_without_an_axis_as_keras_does(rng):
+    targets, predictions = rng.normal(size=(2, 2, 5, 4)).astype("float32")
+    weights = rng.uniform(size=(2, 5)).astype("float32")
+    part = keras.losses.MeanSquaredError()
+    found = losses.HardExampleMining(part, 1.0)(targets, predictions, weights)
+    assert float(found) == pytest.approx(float(part(targets, predictions, weights)), rel=1e-6)
+
+
 def test_a_ragged_label_is_refused_in_a_sentence():
     if BACKEND != "tensorflow":
         pytest.skip("TensorFlow alone has ragged tensors")

@@ -55,6 +55,12 @@ def test_rows_that_are_no_distribution_raise_and_add_nothing(build, row, message
     assert not any(ops.convert_to_numpy(variable).any() for variable in metric.variables)
 
 
+@pytest.mark.parametrize("row", [[0.5, 0.25], [1.5]], ids=["classes", "column"])
+def test_batch_of_nothing_but_wrong_rows_raises(row):
+    with pytest.raises(ValueError, match=r"must hold probabilities.*in row \[0\]"):
+        metrics.ECE().update_state([0, 0], [row, row])
+
+
 @pytest.mark.parametrize("value", [-0.5, 1.5])
 def test_column_outside_zero_to_one_raises(value):
     with pytest.raises(ValueError, match=r"Received: -?\d.5 in row \[2\].*a sigmoid layer"):

@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_focal._typing import Tensor
+from keras_focal._validation.shapes import check_weights_fit
 from keras_focal.functional._backend.precision import to_float
 from keras_focal.functional._inputs.labels import Labels, label_factor, read_class
 from keras_focal.functional._inputs.weights import weights_like
@@ -23,6 +24,9 @@ class Batch:
     def __init__(self, labels: Tensor, logits: Tensor, sample_weight: Tensor | None):
         logits = to_float(logits)
         read = read_class(labels, logits.shape)
+        if sample_weight is not None:
+            sample_weight = ops.convert_to_tensor(sample_weight, dtype=logits.dtype)
+            check_weights_fit("sample_weight", sample_weight.shape, logits.shape)
         weights = weights_like(ops.zeros_like(read.values, dtype=logits.dtype), sample_weight)
         counts = weights != 0
         if read.counts is not None:
