@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = commands.parse_args(arguments)
     try:
         options.do(options)
-    except (FileNotFoundError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         commands.error(str(error))
 
 

@@ -14,7 +14,7 @@ import pytest
 from examples.paper import train as classifiers
 from examples.paper.data import Data, Split
 from examples.paper.reproduce import __main__ as reproduce
-from examples.paper.reproduce import page, plan, results
+from examples.paper.reproduce import beyond, page, plan, results
 from examples.paper.reproduce.claims import CLAIMS, TRANSLATION_CLAIMS
 from examples.paper.reproduce.results import by_experiment
 from examples.paper.runs import Logits
@@ -132,6 +132,16 @@ def test_a_data_set_that_the_plan_lacks_is_refused_before_any_run(monkeypatch, t
         SystemExit, match=r"`--dataset` must be of cifar10, .*Received: \['mnist'\]"
     ):
         plan.run(None, tmp_path, ["mnist"], jobs=1)
+
+
+def test_data_that_cannot_be_downloaded_is_one_line(monkeypatch, capsys):
+    def fail(*_):
+        raise OSError("cifar10 could not be downloaded; `data_dir` may name a local copy.")
+
+    monkeypatch.setattr(beyond, "publish", fail)
+    with pytest.raises(SystemExit):
+        reproduce.main(["beyond"])
+    assert "error: cifar10 could not be downloaded" in capsys.readouterr().err
 
 
 def test_no_jobs_at_a_time_are_refused(capsys):
