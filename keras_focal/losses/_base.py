@@ -12,6 +12,7 @@ from keras_focal._validation.entries import probability_error
 from keras_focal._validation.gamma import check_gamma
 from keras_focal._validation.numbers import check_that
 from keras_focal._validation.shapes import can_be_equal, check_axis, check_class_axis
+from keras_focal.functional._backend.compilation import without_autograph
 from keras_focal.functional._backend.operations import value_now
 from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional._inputs.gamma import Parameter, held
@@ -72,6 +73,7 @@ class ModelLoss(keras.losses.Loss):
         """Return the logits of probabilities."""
         raise NotImplementedError
 
+    @without_autograph
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
@@ -79,6 +81,7 @@ class ModelLoss(keras.losses.Loss):
             values, weighting = self.measured(y_true, y_pred, sample_weight)
             return weighting.reduced(values, self.reduction, self.dtype)
 
+    @without_autograph
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return the loss of each prediction, without weights."""
         return self.measured(y_true, y_pred)[0]

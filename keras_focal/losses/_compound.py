@@ -9,6 +9,7 @@ from keras import ops
 from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_at_least, check_that
 from keras_focal._validation.shapes import check_same_shape
+from keras_focal.functional._backend.compilation import without_autograph
 from keras_focal.functional._inputs.weights import ones_and_mask
 from keras_focal.losses._base import check_loss, no_values, within
 
@@ -78,6 +79,7 @@ class CompoundLoss(keras.losses.Loss):
         self.losses = losses
         self.weights = [check_at_least("weights", weight, 0.0) for weight in weights]
 
+    @without_autograph
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
@@ -95,6 +97,7 @@ class CompoundLoss(keras.losses.Loss):
             weighted = zip(self.weights, parts, strict=True)
             return sum(weight * ops.cast(part, self.dtype) for weight, part in weighted)
 
+    @without_autograph
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         raise no_values(self)
 

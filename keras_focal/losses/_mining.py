@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_part
+from keras_focal.functional._backend.compilation import without_autograph
 from keras_focal.losses._base import check_loss, measured
 
 
@@ -62,6 +63,7 @@ class HardExampleMining(keras.losses.Loss):
         self.loss = loss
         self.fraction = check_part("fraction", fraction)
 
+    @without_autograph
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
@@ -74,6 +76,7 @@ class HardExampleMining(keras.losses.Loss):
             weighting = weighting._replace(mask=kept)
             return weighting.reduced(values, self.reduction, self.dtype)
 
+    @without_autograph
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return self.loss.call(y_true, y_pred)
 

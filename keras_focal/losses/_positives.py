@@ -8,6 +8,7 @@ from keras import ops
 from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_that
 from keras_focal._validation.shapes import check_same_shape
+from keras_focal.functional._backend.compilation import without_autograph
 from keras_focal.losses._base import OF_OUTPUTS, check_loss, measured, no_values
 
 
@@ -65,6 +66,7 @@ class NormalizedByPositives(keras.losses.Loss):
         super().__init__(name=name, reduction="mean_with_sample_weight", dtype=dtype or base.dtype)
         self.base = base
 
+    @without_autograph
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
@@ -83,6 +85,7 @@ class NormalizedByPositives(keras.losses.Loss):
             values = values * (total / ops.where(positives > 0, positives, 1.0))
             return weighting.reduced(values, self.reduction, self.dtype)
 
+    @without_autograph
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         raise no_values(self)
 

@@ -10,6 +10,7 @@ from keras import ops
 from keras_focal._typing import DType, Tensor
 from keras_focal._validation.classes import check_class_id
 from keras_focal._validation.shapes import check_axis, check_labels_fit, check_weights_fit
+from keras_focal.functional._backend.compilation import without_autograph
 from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional._inputs.class_labels import as_labels
 from keras_focal.functional._inputs.entries import Entries, as_predictions, is_counted, read_entries
@@ -43,6 +44,7 @@ class PredictionMetric(Monitored, keras.metrics.Metric):
         self.skip_invalid = bool(skip_invalid)
         self._invalid = self.add_variable((), "zeros", dtype="int32", name="invalid")
 
+    @without_autograph
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:
@@ -122,6 +124,7 @@ class PredictionMetric(Monitored, keras.metrics.Metric):
     def _merge(self, other: Any) -> None:
         """Add the state of a metric of the same layout."""
 
+    @without_autograph
     def result(self) -> Tensor | dict[str, Tensor]:
         """Return the result: 0.0 before any prediction, NaN if an entry was invalid.
 

@@ -12,7 +12,7 @@ from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_count
 from keras_focal._validation.shapes import check_weights_fit
 from keras_focal.functional import BinStatistics, ece_from_bins
-from keras_focal.functional._backend.compilation import Kernel, compiled
+from keras_focal.functional._backend.compilation import Kernel, compiled, without_autograph
 from keras_focal.functional._inputs.probabilities import warn_if_activated
 from keras_focal.functional._inputs.weights import effective_weights
 from keras_focal.functional.calibration._detections import (
@@ -144,6 +144,7 @@ class DetectionCalibrationError(_DetectionMetric):
         groups = math.prod(self.box_bins)
         super().__init__(groups, num_bins, from_logits, name, dtype, skip_invalid)
 
+    @without_autograph
     def update_state(
         self,
         y_true: Tensor,
@@ -237,6 +238,7 @@ class LocalizationAwareCalibrationError(_DetectionMetric):
         self.num_classes = check_count("num_classes", num_classes)
         super().__init__(self.num_classes, num_bins, from_logits, name, dtype, skip_invalid)
 
+    @without_autograph
     def update_state(
         self,
         y_true: Tensor,

@@ -11,7 +11,7 @@ from keras import ops
 from keras_focal._temperature import LikelihoodSums, grid_betas, least_nll
 from keras_focal._typing import DType, Tensor
 from keras_focal._validation.maps import check_temperature_bounds
-from keras_focal.functional._backend.compilation import jitted
+from keras_focal.functional._backend.compilation import jitted, without_autograph
 from keras_focal.functional._inputs.entries import Entries
 from keras_focal.functional._inputs.weights import align_weights, effective_weights
 from keras_focal.functional.calibration._tempered import (
@@ -85,6 +85,7 @@ class RefinementError(Totalled):
         num_totals = 2 + 3 * len(self._betas)
         super().__init__(num_totals, from_logits, ignore_class, name, dtype, axis, skip_invalid)
 
+    @without_autograph
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:

@@ -2,13 +2,14 @@
 
 from functools import partial
 from itertools import product
+from traceback import extract_stack
 
 import numpy as np
 import pytest
 from backends import BACKEND, as_usual, to_numpy
 from keras import ops
 
-from keras_focal import functional, gammas
+from keras_focal import functional, gammas, losses, metrics
 from keras_focal.functional.gammas._adaptive import BinnedGamma
 
 Z = np.random.default_rng(1).normal(size=(5, 3)).astype("float32")
@@ -280,6 +281,46 @@ def test_tensorflow_transforms_a_loss(name, how):
     with tf.GradientTape() as tape:
         value = transformed(z if how == "variable" else tf.convert_to_tensor(z))
     np.testing.assert_allclose(tape.gradient(value, z), expected, rtol=1e-4, atol=1e-6)
+
+
+@on_tensorflow
+@pytest.mark.parametrize("entrance", ["function", "loss", "metric"])
+def test_autograph_leaves_the_package_as_it_is(entrance):
+    """It would take seconds to rewrite a loss that is traced in hundredths of one."""
+    import tensorflow as tf
+
+    rewritten = set()
+
+    def noted():
+        rewritten.update(frame.name for frame in extract_stack() if frame.name.startswith("tf__"))
+
+    def rule(p):
+        noted()
+        return 2.0 + 0.0 * p
+
+    class Loss(losses.SparseCategoricalFocalCrossentropy):
+        def values(self, labels, logits):
+            noted()
+            return super().values(labels, logits)
+
+    class Metric(metrics.NegativeLogLikelihood):
+        def _amounts(self, entries):
+            noted()
+            return super()._amounts(entries)
+
+    measure = {
+        "function": partial(functional.sparse_categorical_focal_crossentropy, gamma=rule),
+        "loss": Loss(from_logits=True),
+        "metric": Metric(from_logits=True).update_state,
+    }[entrance]
+
+    @tf.function
+    def step(labels, logits):
+        return measure(labels, logits)
+
+    step(tf.constant(IDS), tf.constant(Z))
+    # Of a loss, an object that is called, the wrapper that stops AutoGraph is rewritten itself.
+    assert {"tf__step"} <= rewritten <= {"tf__step", "tf__wrapper"}
 
 
 def hessian_diagonal(name, z):

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import keras
 import numpy as np
@@ -30,6 +30,22 @@ SIZES = np.array(sorted(_SMALL | _LARGE), "int32")
 
 Powers of two up to 1,024, then four sizes per octave.
 """
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def without_autograph(function: Function) -> Function:
+    """Return the function such that AutoGraph of TensorFlow does not rewrite it.
+
+    Nothing here branches on a tensor, and rewriting takes many times as long as tracing. `fit` of
+    Keras rewrites nothing; `tf.function` does unless it gets `autograph=False`.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return function
+    import tensorflow as tf
+
+    return cast(Function, tf.autograph.experimental.do_not_convert(function))
 
 
 @dataclass(frozen=True)
@@ -178,14 +194,14 @@ def _island(kernel: Callable) -> Callable:
 
     if isinstance(kernel, Kernel):
         return _kept_island(kernel, keras.config.floatx())
-    return tf.function(kernel, jit_compile=True)
+    return tf.function(kernel, jit_compile=True, autograph=False)
 
 
 @lru_cache(maxsize=128)
 def _kept_island(kernel: Kernel, floatx: str) -> Callable:
     import tensorflow as tf
 
-    return tf.function(kernel, jit_compile=True)
+    return tf.function(kernel, jit_compile=True, autograph=False)
 
 
 def jitted(kernel: Callable) -> Callable:

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
+from keras_focal.functional._backend.compilation import without_autograph
 
 Backward = Callable[[tuple[Tensor, ...], tuple[Tensor, ...], Tensor], Sequence[Tensor | None]]
 
@@ -62,9 +63,11 @@ def _on_tensorflow(forward: Callable, backward: Backward, number: int) -> Callab
     import tensorflow as tf
 
     @tf.custom_gradient
+    @without_autograph
     def results_of(*arguments: Tensor) -> tuple[tuple[Tensor, ...], Callable]:
         terms = forward(*arguments)
 
+        @without_autograph
         def differentiate(upstream: Tensor, *_: Tensor) -> list[Tensor | None]:
             return list(backward(arguments, terms, upstream))
 

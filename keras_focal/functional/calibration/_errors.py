@@ -6,6 +6,7 @@ from keras import ops
 from keras_focal._typing import Tensor
 from keras_focal._validation.choices import check_choice
 from keras_focal._validation.numbers import check_count
+from keras_focal.functional._backend.compilation import without_autograph
 from keras_focal.functional._inputs.entries import Entries, is_counted, read_entries
 from keras_focal.functional._inputs.probabilities import nan_unless
 from keras_focal.functional.calibration._bins import (
@@ -181,6 +182,7 @@ def error_from_bins(bins: BinStatistics) -> Tensor:
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def expected_calibration_error(
     labels: Tensor,
     predictions: Tensor,
@@ -231,6 +233,7 @@ def expected_calibration_error(
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def maximum_calibration_error(
     labels: Tensor,
     predictions: Tensor,
@@ -281,6 +284,7 @@ def maximum_calibration_error(
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def adaptive_expected_calibration_error(
     labels: Tensor,
     predictions: Tensor,

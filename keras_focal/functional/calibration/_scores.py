@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
-from keras_focal.functional._backend.compilation import Kernel, over_rows
+from keras_focal.functional._backend.compilation import Kernel, over_rows, without_autograph
 from keras_focal.functional._backend.precision import to_float
 from keras_focal.functional._inputs.class_labels import INVALID, are_rows, as_labels, class_of_each
 from keras_focal.functional._inputs.entries import as_predictions
@@ -99,6 +99,7 @@ def class_targets(labels: Tensor, predictions_shape: tuple) -> Tensor:
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def negative_log_likelihood(
     labels: Tensor, predictions: Tensor, *, from_logits: bool = False
 ) -> Tensor:
@@ -145,6 +146,7 @@ def _nll_of_rows(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def brier_score(labels: Tensor, predictions: Tensor, *, from_logits: bool = False) -> Tensor:
     """Return sum_c (p_c - q_c)^2 of each prediction.
 

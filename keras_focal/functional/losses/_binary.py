@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
-from keras_focal.functional._backend.compilation import over_rows
+from keras_focal.functional._backend.compilation import over_rows, without_autograph
 from keras_focal.functional._backend.derivative import with_gradient
 from keras_focal.functional._backend.operations import log_of_one_plus, recomputed
 from keras_focal.functional._backend.precision import floating, to_float
@@ -29,6 +29,7 @@ from keras_focal.functional.losses._terms import Arguments, Given, checked
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def binary_focal_crossentropy(
     targets: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, alpha: Tensor | None = None
 ) -> Tensor:

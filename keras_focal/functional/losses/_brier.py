@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
+from keras_focal.functional._backend.compilation import without_autograph
 from keras_focal.functional._backend.precision import floating
 from keras_focal.functional._inputs.gamma import Gamma
 from keras_focal.functional._inputs.labels import read_labels, targets_like
@@ -13,6 +14,7 @@ from keras_focal.functional.losses._terms import Terms, loss_of_rows
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def brier_loss(labels: Tensor, logits: Tensor) -> Tensor:
     """Return the Brier loss sum_c (p_c - q_c)^2 of each row of logits, without reduction.
 
@@ -64,6 +66,7 @@ def brier_loss(labels: Tensor, logits: Tensor) -> Tensor:
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def focal_calibration_loss(
     labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, weight: float = 1.0
 ) -> Tensor:

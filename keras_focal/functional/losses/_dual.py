@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
+from keras_focal.functional._backend.compilation import without_autograph
 from keras_focal.functional._backend.precision import TINY, floating
 from keras_focal.functional._inputs.gamma import Gamma, power, read_gamma, resolve
 from keras_focal.functional._inputs.labels import read_class
@@ -16,6 +17,7 @@ from keras_focal.functional.losses._terms import Terms, loss_of_rows
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def dual_focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0) -> Tensor:
     """Return the dual focal loss -(1 - p_t + p_j)^gamma log p_t of each row of logits.
 

@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
-from keras_focal.functional._backend.compilation import Kernel, over_rows
+from keras_focal.functional._backend.compilation import Kernel, over_rows, without_autograph
 from keras_focal.functional._backend.derivative import with_gradient
 from keras_focal.functional._backend.operations import recomputed
 from keras_focal.functional._backend.precision import TINY, floating, to_float
@@ -46,6 +46,7 @@ from keras_focal.functional.losses._terms import Arguments, Terms, checked, loss
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def sparse_categorical_focal_crossentropy(
     labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, alpha: Tensor | None = None
 ) -> Tensor:
@@ -125,6 +126,7 @@ def sparse_categorical_focal_crossentropy(
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def categorical_focal_crossentropy(
     targets: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, alpha: Tensor | None = None
 ) -> Tensor:
@@ -311,6 +313,7 @@ def focal_terms(
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0) -> Tensor:
     """Return the focal loss of each row of logits, for class ids or rows of targets.
 

@@ -13,6 +13,7 @@ from keras import ops
 
 from keras_focal._typing import Tensor
 from keras_focal._validation.choices import check_choice
+from keras_focal.functional._backend.compilation import without_autograph
 from keras_focal.functional._backend.derivative import with_gradient
 from keras_focal.functional._backend.operations import running_sum, scatter_add
 from keras_focal.functional.losses._batch import Batch
@@ -27,6 +28,7 @@ FLOOR = 1e-10
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def maximum_mean_calibration_error(
     labels: Tensor,
     logits: Tensor,

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_focal._typing import Tensor
 from keras_focal._validation.shapes import check_same_shape
+from keras_focal.functional._backend.compilation import without_autograph
 from keras_focal.functional._backend.precision import LOWEST, TINY, to_float
 from keras_focal.functional._inputs.gamma import Gamma, Parameters, read_alpha, read_gamma
 from keras_focal.functional._inputs.labels import label_factor, read_ids
@@ -44,6 +45,7 @@ def logit_norm(logits: Tensor) -> Tensor:
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def focal_gradient_norm(
     labels: Tensor,
     logits: Tensor,

@@ -9,6 +9,7 @@ from keras import ops
 from keras_focal._typing import Tensor
 from keras_focal._validation.gamma import check_gamma
 from keras_focal._validation.numbers import check_at_least
+from keras_focal.functional._backend.compilation import without_autograph
 from keras_focal.functional._backend.operations import log_of_one_plus
 from keras_focal.functional._backend.precision import TINY, floating
 from keras_focal.functional._inputs.gamma import Gamma, power, read_gamma, resolve
@@ -21,6 +22,7 @@ FIX = "Give one target in [0, 1] for each output."
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def asymmetric_loss(
     targets: Tensor,
     logits: Tensor,
@@ -73,6 +75,7 @@ def asymmetric_loss(
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def quality_focal_crossentropy(targets: Tensor, logits: Tensor, *, gamma: Gamma = 2.0) -> Tensor:
     """Return the quality focal loss of each independent binary output, without reduction.
 
@@ -125,6 +128,7 @@ def quality_focal_crossentropy(targets: Tensor, logits: Tensor, *, gamma: Gamma 
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def varifocal_crossentropy(
     targets: Tensor, logits: Tensor, *, gamma: Gamma = 2.0, alpha: float = 0.75
 ) -> Tensor:

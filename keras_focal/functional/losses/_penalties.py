@@ -10,6 +10,7 @@ from keras import ops
 from keras_focal._typing import Tensor
 from keras_focal._validation.choices import check_choice
 from keras_focal._validation.numbers import check_positive, check_soft_bins, check_window
+from keras_focal.functional._backend.compilation import without_autograph
 from keras_focal.functional._backend.precision import to_float
 from keras_focal.functional._inputs.probabilities import first_largest
 from keras_focal.functional._stable.margin import chosen_class
@@ -30,6 +31,7 @@ LARGEST_GAP = 2.0**60
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def mdca_penalty(labels: Tensor, logits: Tensor, *, sample_weight: Tensor | None = None) -> Tensor:
     """Return MDCA = 1/K sum_k |mean of p_k - frequency of class k| of a batch.
 
@@ -60,6 +62,7 @@ def mdca_penalty(labels: Tensor, logits: Tensor, *, sample_weight: Tensor | None
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def dca_penalty(labels: Tensor, logits: Tensor, *, sample_weight: Tensor | None = None) -> Tensor:
     """Return DCA = |mean confidence - accuracy| of a batch.
 
@@ -88,6 +91,7 @@ def dca_penalty(labels: Tensor, logits: Tensor, *, sample_weight: Tensor | None 
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def soft_binned_ece_penalty(
     labels: Tensor,
     logits: Tensor,
@@ -154,6 +158,7 @@ def _root(square: Tensor) -> Tensor:
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def soft_binned_ace_penalty(
     labels: Tensor,
     logits: Tensor,
@@ -240,6 +245,7 @@ def soft_binned_ace_penalty(
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def acls_penalty(
     logits: Tensor, *, margin: float = 10.0, positive: float = 1.0, negative: float = 0.1
 ) -> Tensor:
@@ -281,6 +287,7 @@ def acls_penalty(
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def cals_penalty(
     logits: Tensor,
     *,
@@ -328,6 +335,7 @@ def cals_penalty(
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def nacl_penalty(
     labels: Tensor,
     logits: Tensor,

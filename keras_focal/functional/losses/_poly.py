@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
+from keras_focal.functional._backend.compilation import without_autograph
 from keras_focal.functional._backend.precision import floating
 from keras_focal.functional._inputs.gamma import Gamma, power, read_gamma, resolve
 from keras_focal.functional._inputs.labels import read_labels, targets_like
@@ -21,6 +22,7 @@ from keras_focal.functional.losses._terms import Terms, loss_of_rows
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def poly_focal_crossentropy(
     labels: Tensor, logits: Tensor, *, gamma: Gamma = 0.0, epsilon: float = 1.0
 ) -> Tensor:

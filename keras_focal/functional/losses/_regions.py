@@ -11,6 +11,7 @@ from keras_focal._typing import Tensor
 from keras_focal._validation.choices import check_choice
 from keras_focal._validation.classes import check_one_class
 from keras_focal._validation.numbers import check_fraction, check_positive, check_real
+from keras_focal.functional._backend.compilation import without_autograph
 from keras_focal.functional._backend.precision import TINY
 from keras_focal.functional._inputs.gamma import Gamma
 from keras_focal.functional._stable.margin import chosen_class
@@ -21,6 +22,7 @@ FORMS = ("asymmetric", "symmetric")
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def focal_tversky_loss(
     labels: Tensor,
     logits: Tensor,
@@ -81,6 +83,7 @@ def focal_tversky_loss(
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def unified_focal_loss(
     labels: Tensor,
     logits: Tensor,

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
+from keras_focal.functional._backend.compilation import without_autograph
 from keras_focal.functional._backend.precision import floating
 from keras_focal.functional._inputs.labels import read_labels, targets_like
 from keras_focal.functional._stable.margin import LARGEST_GAP, stable_probabilities
@@ -14,6 +15,7 @@ from keras_focal.functional.losses._terms import Terms, crossentropy_terms, loss
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def label_smoothing_crossentropy(
     labels: Tensor, logits: Tensor, *, label_smoothing: float = 0.05
 ) -> Tensor:
@@ -52,6 +54,7 @@ def label_smoothing_crossentropy(
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def entropy_regularized_crossentropy(
     labels: Tensor, logits: Tensor, *, weight: float = 0.1
 ) -> Tensor:
@@ -91,6 +94,7 @@ def entropy_regularized_crossentropy(
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
+@without_autograph
 def margin_smoothing_crossentropy(
     labels: Tensor, logits: Tensor, *, weight: float = 0.1, margin: float = 10.0
 ) -> Tensor:
