@@ -286,7 +286,7 @@ def test_tensorflow_transforms_a_loss(name, how):
 @on_tensorflow
 @pytest.mark.parametrize("entrance", ["function", "loss", "metric"])
 def test_autograph_leaves_the_package_as_it_is(entrance):
-    """It would take seconds to rewrite a loss that is traced in hundredths of one."""
+    """Rewriting a loss takes many times as long as tracing it."""
     import tensorflow as tf
 
     rewritten = set()

@@ -189,18 +189,13 @@ def row_of(item, result) -> dict[str, str]:
 def results_of(database, seed: int) -> dict:
     """Return the table of `docs/results/mutants.json`."""
     completed = database.completed_work_items
-    run = [(item.mutations[0], result) for item, result in completed if result.test_outcome]
+    run = [(item, result) for item, result in completed if result.test_outcome]
     tried, killed, survivors = Counter(), Counter(), []
-    for mutation, result in run:
-        module = str(mutation.module_path.relative_to(PACKAGE))
-        tried[module] += 1
-        killed[module] += result.is_killed
+    for item, result in run:
+        row = row_of(item, result)
+        tried[row["file"]] += 1
+        killed[row["file"]] += result.is_killed
         if not result.is_killed:
-            row = {
-                "file": module,
-                "function": mutation.definition_name or "",
-                "change": result.diff,
-            }
             survivors.append(row | verdict_on(row))
     return {
         "tool": f"cosmic-ray {importlib.metadata.version('cosmic-ray')}",

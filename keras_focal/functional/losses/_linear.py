@@ -19,6 +19,7 @@ from keras_focal._validation.numbers import (
     is_number,
 )
 from keras_focal._validation.shapes import check_same_shape
+from keras_focal.functional._backend.compilation import without_autograph
 from keras_focal.functional._backend.precision import floating, to_float
 from keras_focal.functional._inputs.gamma import Gamma, read_alpha, read_gamma
 from keras_focal.functional._inputs.labels import is_left_out, read_ids
@@ -33,6 +34,7 @@ SMALLEST_PART = 2**20
 """Number of logits in a part below which more parts save no memory."""
 
 
+@without_autograph
 def linear_sparse_focal_crossentropy(
     features: Tensor,
     kernel: Tensor,
