@@ -14,8 +14,13 @@ mpmath.mp.dps = 50
 Rule = Callable[[mpmath.mpf], float]
 
 
+def exact(z) -> mpmath.mpf:
+    """A float, or a number that already has all digits."""
+    return z if isinstance(z, mpmath.mpf) else mpmath.mpf(float(z))
+
+
 def softmax(row) -> list[mpmath.mpf]:
-    exponentials = [mpmath.e ** mpmath.mpf(float(z)) for z in row]
+    exponentials = [mpmath.e ** exact(z) for z in row]
     total = mpmath.fsum(exponentials)
     return [e / total for e in exponentials]
 
@@ -308,7 +313,7 @@ def gradient_of(value: Callable[[list], mpmath.mpf], row) -> np.ndarray:
     """Central differences of a function of logits, in 80 digits."""
     with mpmath.workdps(80):
         step = mpmath.mpf(10) ** -20
-        row = [mpmath.mpf(float(z)) for z in row]
+        row = [exact(z) for z in row]
         slopes = []
         for k in range(len(row)):
             above, below = list(row), list(row)
@@ -318,9 +323,25 @@ def gradient_of(value: Callable[[list], mpmath.mpf], row) -> np.ndarray:
         return np.array([float(slope) for slope in slopes])
 
 
+def of_probabilities(value: Callable[[list], mpmath.mpf], row) -> tuple[float, np.ndarray]:
+    """A function of logits at probabilities p, whose logits are log p, and its gradient by them."""
+    with mpmath.workdps(80):
+        logs = [mpmath.log(exact(p)) for p in row]
+        return value_of(value, logs), gradient_of(value, logs) / np.asarray(row, "float64")
+
+
+def of_output(value: Callable[[list], mpmath.mpf], p) -> tuple[float, float]:
+    """The same at the probability of one output, whose logit is log p - log(1 - p)."""
+    with mpmath.workdps(80):
+        p, other = exact(p), 1 - exact(p)
+        row = [mpmath.log(p) - mpmath.log(other)]
+        slope = gradient_of(value, row)[0] / (float(p) * float(other))
+        return value_of(value, row), float(slope)
+
+
 def value_of(value: Callable[[list], mpmath.mpf], row) -> float:
     with mpmath.workdps(80):
-        return float(value([mpmath.mpf(float(z)) for z in row]))
+        return float(value([exact(z) for z in row]))
 
 
 def _shares(row) -> list[mpmath.mpf]:

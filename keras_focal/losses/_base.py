@@ -18,10 +18,13 @@ from keras_focal.functional._backend.precision import compute_dtype
 from keras_focal.functional._inputs.gamma import Parameter, held
 from keras_focal.functional._inputs.labels import Labels, as_labels, read_labels, read_targets
 from keras_focal.functional._inputs.probabilities import (
+    LARGEST_PROBABILITY,
+    clipped,
     logits_from_binary_probabilities,
     logits_from_probabilities,
     warn_if_activated,
 )
+from keras_focal.functional._stable.predicted import Predicted, Probabilities, read_predicted
 from keras_focal.functional.losses._terms import masked
 from keras_focal.gammas import GammaRule, HeldState, sample_dependent
 from keras_focal.losses._weighting import Weighting, read_weighting
@@ -42,6 +45,9 @@ class ModelLoss(keras.losses.Loss):
 
     own_arguments: ClassVar[tuple[str, ...]] = ()
 
+    takes_probabilities: ClassVar[bool] = False
+    """Whether `values` takes probabilities as they were given, as all of `functional` does."""
+
     def __init__(
         self,
         *,
@@ -56,17 +62,22 @@ class ModelLoss(keras.losses.Loss):
         self.from_logits = bool(from_logits)
         self.axis = int(axis)
 
-    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+    def values(self, labels: Labels, logits: Tensor | Predicted) -> Tensor:
         """Return the loss of each prediction, without reduction.
 
         Args:
             labels: Labels with the mask and the weights of the predictions.
-            logits: Float tensor with the class axis at the end.
+            logits: Float tensor with the class axis at the end; `Probabilities` under
+                `from_logits=False` if the loss has `takes_probabilities`.
         """
         raise NotImplementedError
 
     def labels(self, y_true: Tensor, y_pred: Tensor) -> Labels:
         """Return labels, checked against `y_pred`, both with the class axis at the end."""
+        raise NotImplementedError
+
+    def clipped(self, predictions: Tensor) -> Tensor:
+        """Return probabilities within the range in which they have logits."""
         raise NotImplementedError
 
     def logits(self, predictions: Tensor) -> Tensor:
@@ -98,13 +109,14 @@ class ModelLoss(keras.losses.Loss):
         labels = self.labels(y_true, predictions)
         weighting = self._without_ignored(labels, weighting)
         labels = labels._replace(counts=weighting.counts, weights=weighting.of_each)
-        logits = predictions
+        logits: Tensor | Predicted = predictions
         if self.from_logits:
             warn_if_activated(y_pred)
         else:
             if labels.counts is not None:
                 predictions = masked(predictions, labels.counts)
-            logits = self.logits(predictions) + _nan_unless_probability(predictions)
+            valid = self.clipped(predictions) + _nan_unless_probability(predictions)
+            logits = Probabilities(valid) if self.takes_probabilities else self.logits(valid)
         values = self.values(labels, logits)
         if not self.from_logits:
             _check_probabilities(values, predictions)
@@ -161,6 +173,9 @@ class ClassificationLoss(ModelLoss):
         """Return labels of a form that the loss accepts."""
         return read_labels(y_true, shape, "y_true")
 
+    def clipped(self, predictions: Tensor) -> Tensor:
+        return clipped(predictions)
+
     def logits(self, predictions: Tensor) -> Tensor:
         return logits_from_probabilities(predictions)
 
@@ -185,16 +200,20 @@ class OutputLoss(ModelLoss):
         fix = "Give one label in [0, 1] for each output."
         return read_targets(y_true, y_pred.shape, fix, "y_true")
 
+    def clipped(self, predictions: Tensor) -> Tensor:
+        return clipped(predictions, LARGEST_PROBABILITY)
+
     def logits(self, predictions: Tensor) -> Tensor:
         return logits_from_binary_probabilities(predictions)
 
-    def of_outputs(self, targets: Labels, logits: Tensor) -> Tensor:
+    def of_outputs(self, targets: Labels, logits: Tensor | Predicted) -> Tensor:
         """Return the loss of each output."""
         raise NotImplementedError
 
-    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+    def values(self, labels: Labels, logits: Tensor | Predicted) -> Tensor:
         if labels.counts is not None:
-            counts = ops.broadcast_to(ops.expand_dims(labels.counts, -1), ops.shape(logits))
+            shape = ops.shape(read_predicted(logits).values)
+            counts = ops.broadcast_to(ops.expand_dims(labels.counts, -1), shape)
             labels = labels._replace(counts=counts)
         values = self.of_outputs(labels, logits)
         # Not ops.mean, which converts float64 to float32 on torch.

@@ -7,6 +7,7 @@ from keras_focal._typing import DType, Tensor
 from keras_focal._validation.choices import check_choice
 from keras_focal._validation.numbers import check_at_least
 from keras_focal.functional._inputs.labels import Labels
+from keras_focal.functional._stable.predicted import Predicted
 from keras_focal.functional.losses._mmce import FORMS
 from keras_focal.losses._base import ClassificationLoss
 
@@ -50,6 +51,7 @@ class BrierLoss(ClassificationLoss):
     """
 
     own_arguments = ("ignore_class",)
+    takes_probabilities = True
 
     def __init__(
         self,
@@ -69,7 +71,7 @@ class BrierLoss(ClassificationLoss):
             dtype=dtype,
         )
 
-    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+    def values(self, labels: Labels, logits: Tensor | Predicted) -> Tensor:
         return functional.brier_loss(labels, logits)
 
 
@@ -119,6 +121,7 @@ class MMCELoss(ClassificationLoss):
     """
 
     own_arguments = ("weight", "form", "ignore_class")
+    takes_probabilities = True
 
     def __init__(
         self,
@@ -143,7 +146,7 @@ class MMCELoss(ClassificationLoss):
         check_choice("form", form, FORMS)
         self.form = form
 
-    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+    def values(self, labels: Labels, logits: Tensor | Predicted) -> Tensor:
         distance = functional.maximum_mean_calibration_error(
             labels, logits, sample_weight=labels.weights, form=self.form
         )

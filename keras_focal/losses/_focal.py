@@ -7,6 +7,7 @@ from keras_focal._typing import ClassWeights, DType, Tensor
 from keras_focal._validation.classes import check_alpha, check_alpha_length
 from keras_focal._validation.numbers import check_fraction
 from keras_focal.functional._inputs.labels import Labels, read_ids, read_rows, smoothed
+from keras_focal.functional._stable.predicted import Predicted
 from keras_focal.losses._base import ClassificationLoss, FocalLoss, Gamma, OutputLoss
 
 
@@ -58,6 +59,7 @@ class SparseCategoricalFocalCrossentropy(FocalLoss, ClassificationLoss):
     """
 
     own_arguments = ("gamma", "alpha", "ignore_class")
+    takes_probabilities = True
 
     def __init__(
         self,
@@ -84,7 +86,7 @@ class SparseCategoricalFocalCrossentropy(FocalLoss, ClassificationLoss):
     def read(self, y_true: Tensor, shape: tuple) -> Labels:
         return read_ids(y_true, shape, "y_true")
 
-    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+    def values(self, labels: Labels, logits: Tensor | Predicted) -> Tensor:
         return functional.sparse_categorical_focal_crossentropy(
             labels, logits, gamma=self._traced_gamma(), alpha=self.alpha
         )
@@ -135,6 +137,7 @@ class CategoricalFocalCrossentropy(FocalLoss, ClassificationLoss):
     """
 
     own_arguments = ("gamma", "alpha", "label_smoothing")
+    takes_probabilities = True
 
     def __init__(
         self,
@@ -164,7 +167,7 @@ class CategoricalFocalCrossentropy(FocalLoss, ClassificationLoss):
             return labels
         return smoothed(labels, self.label_smoothing, 1.0 / shape[-1])
 
-    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+    def values(self, labels: Labels, logits: Tensor | Predicted) -> Tensor:
         return functional.categorical_focal_crossentropy(
             labels, logits, gamma=self._traced_gamma(), alpha=self.alpha
         )
@@ -218,6 +221,7 @@ class BinaryFocalCrossentropy(FocalLoss, OutputLoss):
     """
 
     own_arguments = ("gamma", "alpha", "label_smoothing")
+    takes_probabilities = True
 
     def __init__(
         self,
@@ -241,7 +245,7 @@ class BinaryFocalCrossentropy(FocalLoss, OutputLoss):
         self.alpha = check_alpha(alpha, 1.0)
         self.label_smoothing = check_fraction("label_smoothing", label_smoothing)
 
-    def of_outputs(self, targets: Labels, logits: Tensor) -> Tensor:
+    def of_outputs(self, targets: Labels, logits: Tensor | Predicted) -> Tensor:
         check_alpha_length(self.alpha, logits.shape[-1])
         if self.label_smoothing:
             targets = smoothed(targets, self.label_smoothing, 0.5, are_outputs=True)

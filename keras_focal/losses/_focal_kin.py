@@ -6,6 +6,7 @@ from keras_focal import functional
 from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_at_least
 from keras_focal.functional._inputs.labels import Labels
+from keras_focal.functional._stable.predicted import Predicted
 from keras_focal.losses._base import ClassificationLoss, FocalLoss, Gamma
 
 
@@ -52,6 +53,7 @@ class DualFocalCrossentropy(FocalLoss, ClassificationLoss):
     """
 
     own_arguments = ("gamma", "ignore_class")
+    takes_probabilities = True
 
     def __init__(
         self,
@@ -73,7 +75,7 @@ class DualFocalCrossentropy(FocalLoss, ClassificationLoss):
             dtype=dtype,
         )
 
-    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+    def values(self, labels: Labels, logits: Tensor | Predicted) -> Tensor:
         return functional.dual_focal_crossentropy(labels, logits, gamma=self._traced_gamma())
 
 
@@ -121,6 +123,7 @@ class PolyLoss(FocalLoss, ClassificationLoss):
     """
 
     own_arguments = ("gamma", "epsilon", "ignore_class")
+    takes_probabilities = True
 
     def __init__(
         self,
@@ -144,7 +147,7 @@ class PolyLoss(FocalLoss, ClassificationLoss):
         )
         self.epsilon = check_at_least("epsilon", epsilon, -1)
 
-    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+    def values(self, labels: Labels, logits: Tensor | Predicted) -> Tensor:
         return functional.poly_focal_crossentropy(
             labels, logits, gamma=self._traced_gamma(), epsilon=self.epsilon
         )
@@ -192,6 +195,7 @@ class FocalCalibrationLoss(FocalLoss, ClassificationLoss):
     """
 
     own_arguments = ("gamma", "weight", "ignore_class")
+    takes_probabilities = True
 
     def __init__(
         self,
@@ -215,7 +219,7 @@ class FocalCalibrationLoss(FocalLoss, ClassificationLoss):
         )
         self.weight = check_at_least("weight", weight, 0)
 
-    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+    def values(self, labels: Labels, logits: Tensor | Predicted) -> Tensor:
         return functional.focal_calibration_loss(
             labels, logits, gamma=self._traced_gamma(), weight=self.weight
         )

@@ -7,6 +7,7 @@ from keras_focal._typing import DType, Tensor
 from keras_focal._validation.gamma import check_gamma
 from keras_focal._validation.numbers import check_at_least, check_fraction
 from keras_focal.functional._inputs.labels import Labels
+from keras_focal.functional._stable.predicted import Predicted
 from keras_focal.losses._base import FocalLoss, Gamma, OutputLoss
 
 
@@ -51,6 +52,7 @@ class AsymmetricLoss(OutputLoss):
     """
 
     own_arguments = ("gamma_pos", "gamma_neg", "shift")
+    takes_probabilities = True
 
     def __init__(
         self,
@@ -70,7 +72,7 @@ class AsymmetricLoss(OutputLoss):
         self.gamma_neg = check_gamma("gamma_neg", gamma_neg)
         self.shift = check_fraction("shift", shift)
 
-    def of_outputs(self, targets: Labels, logits: Tensor) -> Tensor:
+    def of_outputs(self, targets: Labels, logits: Tensor | Predicted) -> Tensor:
         return functional.asymmetric_loss(
             targets,
             logits,
@@ -120,6 +122,7 @@ class QualityFocalCrossentropy(FocalLoss, OutputLoss):
     """
 
     own_arguments = ("gamma",)
+    takes_probabilities = True
 
     def __init__(
         self,
@@ -139,7 +142,7 @@ class QualityFocalCrossentropy(FocalLoss, OutputLoss):
             dtype=dtype,
         )
 
-    def of_outputs(self, targets: Labels, logits: Tensor) -> Tensor:
+    def of_outputs(self, targets: Labels, logits: Tensor | Predicted) -> Tensor:
         return functional.quality_focal_crossentropy(targets, logits, gamma=self._traced_gamma())
 
 
@@ -185,6 +188,7 @@ class VarifocalLoss(FocalLoss, OutputLoss):
     """
 
     own_arguments = ("gamma", "alpha")
+    takes_probabilities = True
 
     def __init__(
         self,
@@ -206,7 +210,7 @@ class VarifocalLoss(FocalLoss, OutputLoss):
         )
         self.alpha = check_at_least("alpha", alpha, 0.0)
 
-    def of_outputs(self, targets: Labels, logits: Tensor) -> Tensor:
+    def of_outputs(self, targets: Labels, logits: Tensor | Predicted) -> Tensor:
         return functional.varifocal_crossentropy(
             targets, logits, gamma=self._traced_gamma(), alpha=self.alpha
         )

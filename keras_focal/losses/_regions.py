@@ -7,6 +7,7 @@ from keras_focal._typing import DType, Tensor
 from keras_focal._validation.classes import check_one_class
 from keras_focal._validation.numbers import check_positive
 from keras_focal.functional._inputs.labels import Labels
+from keras_focal.functional._stable.predicted import Predicted
 from keras_focal.functional.losses._regions import at_each, check_unified
 from keras_focal.losses._base import ClassificationLoss
 
@@ -68,6 +69,7 @@ class FocalTversky(ClassificationLoss):
     """
 
     own_arguments = ("alpha", "beta", "gamma", "per_sample", "ignore_class")
+    takes_probabilities = True
 
     def __init__(
         self,
@@ -95,7 +97,7 @@ class FocalTversky(ClassificationLoss):
         self.gamma = check_positive("gamma", gamma)
         self.per_sample = bool(per_sample)
 
-    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+    def values(self, labels: Labels, logits: Tensor | Predicted) -> Tensor:
         loss = functional.focal_tversky_loss(
             labels,
             logits,
@@ -172,6 +174,7 @@ class UnifiedFocalLoss(ClassificationLoss):
         "per_sample",
         "ignore_class",
     )
+    takes_probabilities = True
 
     def __init__(
         self,
@@ -201,7 +204,7 @@ class UnifiedFocalLoss(ClassificationLoss):
         self.background = check_one_class("background", background)
         self.per_sample = bool(per_sample)
 
-    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+    def values(self, labels: Labels, logits: Tensor | Predicted) -> Tensor:
         return functional.unified_focal_loss(
             labels,
             logits,

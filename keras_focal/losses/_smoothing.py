@@ -6,6 +6,7 @@ from keras_focal import functional
 from keras_focal._typing import DType, Tensor
 from keras_focal._validation.numbers import check_at_least, check_fraction
 from keras_focal.functional._inputs.labels import Labels
+from keras_focal.functional._stable.predicted import Predicted
 from keras_focal.losses._base import ClassificationLoss
 
 
@@ -49,6 +50,7 @@ class LabelSmoothingCrossentropy(ClassificationLoss):
     """
 
     own_arguments = ("label_smoothing", "ignore_class")
+    takes_probabilities = True
 
     def __init__(
         self,
@@ -70,7 +72,7 @@ class LabelSmoothingCrossentropy(ClassificationLoss):
         )
         self.label_smoothing = check_fraction("label_smoothing", label_smoothing)
 
-    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+    def values(self, labels: Labels, logits: Tensor | Predicted) -> Tensor:
         return functional.label_smoothing_crossentropy(
             labels, logits, label_smoothing=self.label_smoothing
         )
@@ -116,6 +118,7 @@ class EntropyRegularizedCrossentropy(ClassificationLoss):
     """
 
     own_arguments = ("weight", "ignore_class")
+    takes_probabilities = True
 
     def __init__(
         self,
@@ -137,7 +140,7 @@ class EntropyRegularizedCrossentropy(ClassificationLoss):
         )
         self.weight = check_at_least("weight", weight, 0)
 
-    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+    def values(self, labels: Labels, logits: Tensor | Predicted) -> Tensor:
         return functional.entropy_regularized_crossentropy(labels, logits, weight=self.weight)
 
 
@@ -185,6 +188,7 @@ class MarginLabelSmoothingCrossentropy(ClassificationLoss):
     """
 
     own_arguments = ("weight", "margin", "ignore_class")
+    takes_probabilities = True
 
     def __init__(
         self,
@@ -208,7 +212,7 @@ class MarginLabelSmoothingCrossentropy(ClassificationLoss):
         self.weight = check_at_least("weight", weight, 0)
         self.margin = check_at_least("margin", margin, 0)
 
-    def values(self, labels: Labels, logits: Tensor) -> Tensor:
+    def values(self, labels: Labels, logits: Tensor | Predicted) -> Tensor:
         return functional.margin_smoothing_crossentropy(
             labels, logits, weight=self.weight, margin=self.margin
         )

@@ -7,7 +7,7 @@ uncompiled graph (docs/decisions/kernels.md).
 """
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from typing import Any, TypeVar, cast
@@ -54,11 +54,11 @@ class Kernel:
 
     Attributes:
         function: Function of the values, then of tensors.
-        values: Its first arguments, which are no tensors.
+        values: Its first arguments, which are no tensors and have a hash.
     """
 
     function: Callable[..., Any]
-    values: tuple[Hashable, ...] = ()
+    values: tuple[Any, ...] = ()
 
     def __call__(self, *tensors: Tensor) -> Any:
         return self.function(*self.values, *tensors)

@@ -1,8 +1,9 @@
-"""Probabilities are converted to logits here. This is the only place that clips.
+"""Probabilities are checked, clipped and converted to logits here, the only place that clips.
 
-softmax(log p) = p / sum(p) and sigmoid(log p - log(1 - p)) = p, so every loss is written for
-logits alone. Precision lost in a softmax cannot be recovered: a probability of exactly 0 has no
-gradient, and a sigmoid of exactly 1 counts as 1 - 2**-24. Prefer logits.
+softmax(log p) = p / sum(p) and sigmoid(log p - log(1 - p)) = p. A logit of a small probability is
+rounded by up to 4e-6, so losses take probabilities as they are (`_stable/predicted.py`). Precision
+lost in a softmax cannot be recovered: a probability of exactly 0 has no gradient, and a sigmoid of
+exactly 1 counts as 1 - 2**-24. Prefer logits.
 """
 
 import math
@@ -120,7 +121,7 @@ def logits_from_probabilities(probabilities: Tensor) -> Tensor:
         >>> [round(float(p), 4) for p in ops.softmax(logits)[0]]
         [0.25, 0.75]
     """
-    return ops.log(ops.clip(to_float(probabilities), TINY, float("inf")))
+    return ops.log(clipped(probabilities))
 
 
 def logits_from_binary_probabilities(probabilities: Tensor) -> Tensor:
@@ -138,8 +139,16 @@ def logits_from_binary_probabilities(probabilities: Tensor) -> Tensor:
         >>> [round(float(z), 4) for z in logits]
         [0.0, 1.0986]
     """
-    p = ops.clip(to_float(probabilities), TINY, LARGEST_PROBABILITY)
+    p = clipped(probabilities, LARGEST_PROBABILITY)
     return ops.log(p) - ops.log1p(-p)
+
+
+def clipped(probabilities: Tensor, largest: float = float("inf")) -> Tensor:
+    """Return probabilities in [2**-126, largest], float32 or float64; those outside, such as 0,
+    have no gradient."""
+    p = to_float(probabilities)
+    # Not clip, which on JAX halves the gradient at the limits themselves.
+    return ops.where(p < TINY, TINY, ops.where(p > largest, largest, p))
 
 
 def two_classes(predictions: Tensor, from_logits: bool) -> Tensor:

@@ -12,8 +12,8 @@ from keras import ops
 from keras_focal._typing import Tensor
 from keras_focal.functional._backend.compilation import over_rows, without_autograph
 from keras_focal.functional._backend.derivative import with_gradient
-from keras_focal.functional._backend.operations import log_of_one_plus, recomputed
-from keras_focal.functional._backend.precision import floating, to_float
+from keras_focal.functional._backend.operations import recomputed
+from keras_focal.functional._backend.precision import to_float
 from keras_focal.functional._inputs.gamma import (
     Gamma,
     is_product,
@@ -23,7 +23,8 @@ from keras_focal.functional._inputs.gamma import (
     resolve,
 )
 from keras_focal.functional._inputs.labels import read_targets
-from keras_focal.functional._stable.margin import LARGEST_GAP, StableProbability
+from keras_focal.functional._stable.margin import StableProbability
+from keras_focal.functional._stable.predicted import Logits, Predicted, read_predicted
 from keras_focal.functional.losses._focal import focal_terms, log_base
 from keras_focal.functional.losses._terms import Arguments, Given, checked
 
@@ -63,22 +64,23 @@ def binary_focal_crossentropy(
     Source:
         Lin et al., 2017, eq. 5; Mukhoti et al., 2020, eq. 5.
     """
-    logits = floating(logits)
-    labels = read_targets(targets, logits.shape, "Give one target in [0, 1] for each output.")
-    gamma = read_gamma(gamma, logits)
-    alpha = read_alpha(alpha, like=logits)
-    arguments = Arguments(labels, logits, gamma, alpha)
-    number, axes = len(arguments.arrays), len(logits.shape)
+    predicted = read_predicted(logits)
+    labels = read_targets(targets, predicted.shape, "Give one target in [0, 1] for each output.")
+    gamma = read_gamma(gamma, predicted.values)
+    alpha = read_alpha(alpha, like=predicted.values)
+    arguments = Arguments(labels, predicted, gamma, alpha)
+    number, axes = len(arguments.arrays), len(predicted.shape)
 
     def sides(given: Given) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[_Outcome, _Outcome]]:
         """Return q, 1 - q, their weights, and both outcomes."""
         exponent, weight = given.parameters
-        q = ops.cast(given.labels, given.z.dtype)
+        q = ops.cast(given.labels, given.predicted.dtype)
         one, other = 1.0, 1.0
         if weight is not None:
-            one = ops.cast(weight, given.z.dtype)
+            one = ops.cast(weight, given.predicted.dtype)
             other = 1.0 - one
-        return q, 1.0 - q, one, other, _outcomes(given.z, exponent, signed=gamma.is_signed)
+        outcomes = _outcomes(given.predicted, exponent, signed=gamma.is_signed)
+        return q, 1.0 - q, one, other, outcomes
 
     def value(*tensors: Tensor) -> Tensor:
         given = arguments.given(*tensors, are_outputs=True)
@@ -88,28 +90,28 @@ def binary_focal_crossentropy(
     def gradients(upstream: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         given = arguments.given(*tensors, are_outputs=True)
         positive, negative, one, other, (yes, no) = sides(given)
-        of_logits = (negative * other * no.slope - positive * one * yes.slope) * upstream
+        of_outputs = (negative * other * no.slope - positive * one * yes.slope) * upstream
         slopes = []
         if gamma.is_learned:
             of_yes = positive * one * yes.value * log_base(no.p)
             slopes.append(of_yes + negative * other * no.value * log_base(yes.p))
         if alpha.is_learned:
             slopes.append(positive * yes.value - negative * no.value)
-        of_logits, *slopes = map(given.masked, (of_logits, *slopes))
-        return ops.cast(of_logits, logits.dtype), *slopes
+        of_outputs, *slopes = map(given.masked, (of_outputs, *slopes))
+        return ops.cast(of_outputs, tensors[1].dtype), *slopes
 
     def forward(*tensors: Tensor) -> tuple[Tensor]:
         return (over_rows(value, *tensors[:number], axes=axes, shared=tensors[number:]),)
 
     def backward(tensors: tuple, _: tuple, upstream: Tensor) -> list[Tensor | None]:
         arrays = (upstream, tensors[0], recomputed(tensors[1]), *tensors[2:number])
-        of_logits, *slopes = over_rows(gradients, *arrays, axes=axes, shared=tensors[number:])
-        return arguments.gradients(of_logits, upstream, slopes)
+        of_outputs, *slopes = over_rows(gradients, *arrays, axes=axes, shared=tensors[number:])
+        return arguments.gradients(of_outputs, upstream, slopes)
 
-    if 0 in logits.shape:
-        return to_float(logits)
+    if 0 in predicted.shape:
+        return to_float(predicted.values)
     values = with_gradient(forward, backward)(*arguments.arrays, *arguments.shared)
-    return checked(values, labels, logits.shape, are_outputs=True)
+    return checked(values, labels, predicted.shape, are_outputs=True)
 
 
 class _Outcome(NamedTuple):
@@ -117,7 +119,8 @@ class _Outcome(NamedTuple):
 
     Attributes:
         value: Its focal loss (1 - p)^gamma (-log p).
-        slope: (1 - p) g(p, gamma) = (1 - p)^gamma (1 - p - gamma p log p).
+        slope: (1 - p) g(p, gamma) = (1 - p)^gamma (1 - p - gamma p log p) for logits; for
+            probabilities the derivative by them.
         p: Its probability.
     """
 
@@ -126,36 +129,33 @@ class _Outcome(NamedTuple):
     p: Tensor
 
 
-def _outcomes(z: Tensor, gamma: Gamma, *, signed: bool) -> tuple[_Outcome, _Outcome]:
-    """Return the positive outcome, with logit z, and the negative one."""
-    # Not the absolute value: its derivative at 0 would be 0.
-    size = ops.clip(ops.where(z >= 0, z, -z), -1.0, LARGEST_GAP)
-    small = ops.exp(-size)
-    likely = 1.0 / (1.0 + small)
-    unlikely = small * likely
-    neg_log_p_of_likely = log_of_one_plus(small)
-    is_yes_likely = z >= 0
+def _outcomes(predicted: Predicted, gamma: Gamma, *, signed: bool) -> tuple[_Outcome, _Outcome]:
+    """Return the positive outcome and the negative one."""
 
-    def outcome(is_likely: Tensor) -> _Outcome:
-        p = ops.where(is_likely, likely, unlikely)
-        complement = ops.where(is_likely, unlikely, likely)
-        neg_log_p = neg_log_p_of_likely + ops.where(is_likely, 0.0, size)
+    def outcome(of_outcome: StableProbability, *, is_yes: bool) -> _Outcome:
+        p, complement, neg_log_p = of_outcome
         exponent = resolve(gamma, p)
         if signed:
-            value, slope = focal_terms(
-                StableProbability(p, complement, neg_log_p), exponent, signed=True
-            )
-            return _Outcome(value, complement * slope, p)
-        if is_product(exponent):
-            modulation = power(complement, exponent)
+            value, slope = focal_terms(of_outcome, exponent, signed=True)
+            return _Outcome(value, predicted.by_logit(of_outcome, complement) * slope, p)
+        if isinstance(predicted, Logits) and not is_product(exponent):
+            modulation = _power_of_complement(predicted, exponent, is_yes=is_yes)
         else:
-            # (1 / (1 + e))^gamma and (e / (1 + e))^gamma.
-            modulation = ops.exp(-exponent * neg_log_p_of_likely)
-            modulation = modulation * ops.where(is_likely, _power_of_small(size, exponent), 1.0)
-        slope = modulation * (complement + exponent * (p * neg_log_p))
-        return _Outcome(modulation * neg_log_p, slope, p)
+            modulation = power(complement, exponent)
+        of_complement = predicted.by_logit(of_outcome, complement)
+        slope = of_complement + exponent * predicted.by_logit(of_outcome, p * neg_log_p)
+        return _Outcome(modulation * neg_log_p, modulation * slope, p)
 
-    return outcome(is_yes_likely), outcome(ops.logical_not(is_yes_likely))
+    yes, no = predicted.outcomes()
+    return outcome(yes, is_yes=True), outcome(no, is_yes=False)
+
+
+def _power_of_complement(logits: Logits, gamma: Tensor, *, is_yes: bool) -> Tensor:
+    """Return (1 / (1 + e))^gamma or (e / (1 + e))^gamma, with e = exp(-|z|)."""
+    is_yes_likely = logits.values >= 0
+    is_likely = is_yes_likely if is_yes else ops.logical_not(is_yes_likely)
+    of_small = ops.where(is_likely, _power_of_small(logits.size, gamma), 1.0)
+    return ops.exp(-gamma * logits.neg_log_likely) * of_small
 
 
 def _power_of_small(size: Tensor, gamma: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ from keras import ops
 
 from keras_focal._typing import Tensor
 from keras_focal.functional._backend.compilation import without_autograph
-from keras_focal.functional._backend.precision import floating
 from keras_focal.functional._inputs.gamma import Gamma
 from keras_focal.functional._inputs.labels import read_labels, targets_like
-from keras_focal.functional._stable.margin import chosen_class, stable_probabilities
+from keras_focal.functional._stable.margin import chosen_class
+from keras_focal.functional._stable.predicted import Predicted, read_predicted
 from keras_focal.functional.losses._focal import focal_crossentropy
 from keras_focal.functional.losses._terms import Terms, loss_of_rows
 
@@ -42,27 +42,27 @@ def brier_loss(labels: Tensor, logits: Tensor) -> Tensor:
         Brier, 1950; Mukhoti et al., 2020, section 5.1.
     """
 
-    def kernel(labels: Tensor, z: Tensor) -> Terms:
-        of_each = stable_probabilities(z)
-        targets = targets_like(labels, z)
+    def kernel(labels: Tensor, predicted: Predicted) -> Terms:
+        of_each = predicted.of_each()
+        targets = targets_like(labels, predicted)
         # p - q, computed without cancellation.
         difference = ops.where(
             targets > 0.5, (1.0 - targets) - of_each.complement, of_each.p - targets
         )
         value = ops.sum(difference * difference, axis=-1)
         mean = ops.sum(of_each.p * difference, axis=-1, keepdims=True)
-        gradient = 2.0 * of_each.p * (difference - mean)
-        # The gradient of a row sums to 0, so that of the top class, where `difference - mean` may
-        # cancel, is computed from the others.
-        top = ops.cast(ops.argmax(z, axis=-1), "int32")
-        others = ops.where(chosen_class(top, z.shape[-1]), 0.0, gradient)
-        gradient = ops.where(
-            chosen_class(top, z.shape[-1]), -ops.sum(others, axis=-1, keepdims=True), others
-        )
+        slope = 2.0 * (difference - mean)
+        # The derivatives of a row by log p sum to 0, so that of the top class, where
+        # `difference - mean` may cancel, is computed from the others.
+        top = ops.cast(ops.argmax(predicted.values, axis=-1), "int32")
+        is_top = chosen_class(top, predicted.shape[-1])
+        others = ops.where(is_top, 0.0, of_each.p * slope)
+        of_top = -ops.sum(others, axis=-1, keepdims=True)
+        gradient = ops.where(is_top, predicted.by_log(of_top), predicted.by_share(of_each.p, slope))
         return Terms(value, gradient)
 
-    logits = floating(logits)
-    return loss_of_rows(kernel, read_labels(labels, logits.shape), logits)
+    predicted = read_predicted(logits)
+    return loss_of_rows(kernel, read_labels(labels, predicted.shape), predicted)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -93,7 +93,7 @@ def focal_calibration_loss(
     Source:
         Liang et al., 2024.
     """
-    logits = floating(logits)
-    labels = read_labels(labels, logits.shape)
-    focal = focal_crossentropy(labels, logits, gamma=gamma)
-    return focal + weight * brier_loss(labels, logits)
+    predicted = read_predicted(logits)
+    labels = read_labels(labels, predicted.shape)
+    focal = focal_crossentropy(labels, predicted, gamma=gamma)
+    return focal + weight * brier_loss(labels, predicted)

@@ -8,10 +8,11 @@ from keras import ops
 
 from keras_focal._typing import Tensor
 from keras_focal.functional._backend.compilation import without_autograph
-from keras_focal.functional._backend.precision import TINY, floating
+from keras_focal.functional._backend.precision import TINY
 from keras_focal.functional._inputs.gamma import Gamma, power, read_gamma, resolve
 from keras_focal.functional._inputs.labels import read_class
-from keras_focal.functional._stable.margin import chosen_class, class_margin, stable_probability
+from keras_focal.functional._stable.margin import chosen_class
+from keras_focal.functional._stable.predicted import Predicted, read_predicted
 from keras_focal.functional.losses._focal import log_base
 from keras_focal.functional.losses._terms import Terms, loss_of_rows
 
@@ -48,19 +49,15 @@ def dual_focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.
     Source:
         Tao et al., 2023, "Dual Focal Loss for Calibration".
     """
-    logits = floating(logits)
-    labels = read_class(labels, logits.shape)
+    predicted = read_predicted(logits)
+    labels = read_class(labels, predicted.shape)
     gamma = read_gamma(gamma, labels.values, signed=False)
 
-    def kernel(labels: Tensor, z: Tensor, given: Gamma) -> Terms:
-        num_classes = z.shape[-1]
-        is_true = chosen_class(labels, num_classes)
-        margin, others = class_margin(labels, z)
-        p, complement, neg_log_p = stable_probability(margin)
-        reference = ops.expand_dims(others.reference, -1)
-        share = ops.exp(ops.where(is_true, 0.0, z - reference)) * ops.expand_dims(others.factor, -1)
-        p_others = ops.expand_dims(complement, -1) * share
-        is_next = _next_below(z, is_true)
+    def kernel(labels: Tensor, predicted: Predicted, given: Gamma) -> Terms:
+        is_true = chosen_class(labels, predicted.shape[-1])
+        (p, complement, neg_log_p), reference, of_others = predicted.of_class(labels)
+        p_others = predicted.p_of_others(is_true, reference, of_others)
+        is_next = _next_below(predicted.values, is_true)
         p_next = ops.sum(ops.where(is_next, p_others, 0.0), axis=-1)
 
         exponent = resolve(given, p)
@@ -72,14 +69,16 @@ def dual_focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.
         at_true = -modulation * ((1.0 + ratio * p) * complement + ratio * p * p_next)
         at_others = modulation * (1.0 + ratio * (p - p_next))
         at_next = modulation * (1.0 + ratio * (p + (1.0 - p_next)))
-        gradient = p_others * ops.where(
-            is_next, ops.expand_dims(at_next, -1), ops.expand_dims(at_others, -1)
+        slope = ops.where(is_next, ops.expand_dims(at_next, -1), ops.expand_dims(at_others, -1))
+        gradient = ops.where(
+            is_true,
+            predicted.by_log(ops.expand_dims(at_true, -1)),
+            predicted.by_share(p_others, slope),
         )
-        gradient = ops.where(is_true, ops.expand_dims(at_true, -1), gradient)
         value = modulation * neg_log_p
         return Terms(value, gradient, (value * log_base(base),) if gamma.is_learned else ())
 
-    return loss_of_rows(kernel, labels, logits, gamma)
+    return loss_of_rows(kernel, labels, predicted, gamma)
 
 
 def _next_below(z: Tensor, is_true: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from keras_focal._typing import Tensor
 from keras_focal.functional._backend.compilation import Kernel, over_rows, without_autograph
 from keras_focal.functional._backend.derivative import with_gradient
 from keras_focal.functional._backend.operations import recomputed
-from keras_focal.functional._backend.precision import TINY, floating, to_float
+from keras_focal.functional._backend.precision import TINY, to_float
 from keras_focal.functional._inputs.class_labels import ids_in_range
 from keras_focal.functional._inputs.gamma import (
     Gamma,
@@ -34,15 +34,17 @@ from keras_focal.functional._inputs.labels import (
     read_labels,
     read_rows,
 )
-from keras_focal.functional._stable.margin import (
-    StableProbability,
-    chosen_class,
-    class_margin,
-    stable_probabilities,
-    stable_probability,
-)
+from keras_focal.functional._stable.margin import StableProbability, chosen_class
+from keras_focal.functional._stable.predicted import Predicted, read_predicted
 from keras_focal.functional.losses._few_classes import are_few_classes, terms_of_few_classes
-from keras_focal.functional.losses._terms import Arguments, Terms, checked, loss_of_rows, masked
+from keras_focal.functional.losses._terms import (
+    Arguments,
+    Terms,
+    checked,
+    loss_of_rows,
+    masked,
+    pulled_back,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -82,35 +84,37 @@ def sparse_categorical_focal_crossentropy(
     Source:
         Lin et al., 2017, eq. 5; Mukhoti et al., 2020, section 4 and Proposition 1.
     """
-    logits = floating(logits)
-    labels = read_ids(labels, logits.shape)
+    predicted = read_predicted(logits)
+    labels = read_ids(labels, predicted.shape)
     gamma = read_gamma(gamma, labels.values)
-    alpha = read_alpha(alpha, num_classes=logits.shape[-1])
-    if 0 in logits.shape:
-        return ops.sum(to_float(logits), axis=-1)
-    if are_few_classes(logits, gamma, alpha):
-        return checked(_loss_of_few_classes(labels, logits, gamma, alpha), labels, logits.shape)
-    arguments = Arguments(labels, logits, gamma, alpha)
+    alpha = read_alpha(alpha, num_classes=predicted.shape[-1])
+    if 0 in predicted.shape:
+        return ops.sum(to_float(predicted.values), axis=-1)
+    if are_few_classes(predicted, gamma, alpha):
+        values = _loss_of_few_classes(labels, predicted, gamma, alpha)
+        return checked(values, labels, predicted.shape)
+    arguments = Arguments(labels, predicted, gamma, alpha)
     number, axes = len(arguments.arrays), len(labels.values.shape)
 
-    def rows(*tensors: Tensor) -> tuple[Tensor, ...]:
+    def terms_of_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
         given = arguments.given(*tensors)
-        ids, z, (exponent, weights) = given.labels, given.z, given.parameters
-        terms = sparse_terms(ids, z, exponent, weights, signed=gamma.is_signed)
+        ids, rows, (exponent, weights) = given.labels, given.predicted, given.parameters
+        terms = sparse_terms(ids, rows, exponent, weights, signed=gamma.is_signed)
         value, reference, at_true, at_others, of_true = terms
         slopes = []
         if gamma.is_learned:
             slopes.append(value * log_base(of_true.complement))
         if alpha.is_learned:
-            unweighted = sparse_terms(ids, z, exponent, None, signed=gamma.is_signed).value
+            unweighted = sparse_terms(ids, rows, exponent, None, signed=gamma.is_signed).value
             is_vector = len(weights.shape) == 1
-            is_true = ops.cast(chosen_class(ids, z.shape[-1]), z.dtype)
+            is_true = ops.cast(chosen_class(ids, rows.shape[-1]), rows.dtype)
             slopes.append(unweighted[..., None] * is_true if is_vector else unweighted)
         value, at_true, at_others, *slopes = map(given.masked, (value, at_true, at_others, *slopes))
         return value, reference, at_true, at_others, *slopes
 
     def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
-        return over_rows(rows, *tensors[:number], axes=axes, shared=tensors[number:])
+        shared = tensors[number:]
+        return over_rows(terms_of_rows, *tensors[:number], axes=axes, shared=shared)
 
     def backward(tensors: tuple, terms: tuple, upstream: Tensor) -> list[Tensor | None]:
         _, reference, at_true, at_others, *slopes = terms
@@ -118,11 +122,12 @@ def sparse_categorical_focal_crossentropy(
         counts = arguments.counts(tensors)
         of_rows = scaled if counts is None else (*scaled, counts)
         given = tensors[0], recomputed(tensors[1]), *of_rows
-        of_logits = over_rows(Kernel(sparse_gradient), *given, axes=axes)
-        return arguments.gradients(of_logits, upstream, slopes)
+        gradient = Kernel(sparse_gradient, (type(predicted),))
+        of_predictions = over_rows(gradient, *given, axes=axes)
+        return arguments.gradients(of_predictions, upstream, slopes)
 
     values = with_gradient(forward, backward)(*arguments.arrays, *arguments.shared)
-    return checked(values, labels, logits.shape)
+    return checked(values, labels, predicted.shape)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -158,17 +163,19 @@ def categorical_focal_crossentropy(
     Source:
         Mukhoti et al., 2020, Appendix A.
     """
-    logits = floating(logits)
-    labels = read_rows(targets, logits.shape, "targets")
-    gamma = read_gamma(gamma, logits)
-    alpha = read_alpha(alpha, num_classes=logits.shape[-1])
+    predicted = read_predicted(logits)
+    labels = read_rows(targets, predicted.shape, "targets")
+    gamma = read_gamma(gamma, predicted.values)
+    alpha = read_alpha(alpha, num_classes=predicted.shape[-1])
 
-    def kernel(values: Tensor, z: Tensor, exponent: Gamma, weights: Tensor | None) -> Terms:
-        unweighted = ops.cast(values, z.dtype)
+    def kernel(
+        values: Tensor, predicted: Predicted, exponent: Gamma, weights: Tensor | None
+    ) -> Terms:
+        unweighted = ops.cast(values, predicted.dtype)
         q = unweighted
         if weights is not None:
-            q = q * ops.convert_to_tensor(weights, dtype=z.dtype)
-        of_each = stable_probabilities(z)
+            q = q * ops.convert_to_tensor(weights, dtype=predicted.dtype)
+        of_each = predicted.of_each()
         exponents = resolve(exponent, of_each.p)
         value, slope = focal_terms(of_each, exponents, signed=gamma.is_signed)
         slopes = []
@@ -179,37 +186,36 @@ def categorical_focal_crossentropy(
             slopes.append(ops.where(unweighted > 0, unweighted * value, 0.0))
         # A class of weight 0 adds nothing, even if its -log p is infinite (logit -inf).
         value = ops.where(q > 0, q * value, 0.0)
-        weighted = q * slope
-        # dL/dz_k = p_k sum_c w_c - w_k, grouped such that nothing cancels near p = 1.
-        others = ops.sum(weighted, axis=-1, keepdims=True) - weighted
-        gradient = of_each.p * others - of_each.complement * weighted
+        gradient = pulled_back(predicted, of_each, q * slope)
         return Terms(ops.sum(value, axis=-1), gradient, tuple(slopes))
 
-    return loss_of_rows(kernel, labels, logits, gamma, alpha)
+    return loss_of_rows(kernel, labels, predicted, gamma, alpha)
 
 
 def _loss_of_few_classes(
-    labels: Labels, logits: Tensor, gamma: Parameter, alpha: Parameter
+    labels: Labels, predicted: Predicted, gamma: Parameter, alpha: Parameter
 ) -> Tensor:
-    """Return the loss of each row of logits, whose gradient is computed together with it."""
-    parameters = Parameters(gamma, alpha)
+    """Return the loss of each row of predictions, whose gradient is computed together with it."""
+    parameters, kind = Parameters(gamma, alpha), type(predicted)
     marks = () if labels.counts is None else (labels.counts,)
-    rows = labels.ids_as_given, logits, *marks
+    rows = labels.ids_as_given, predicted.values, *marks
 
     def with_terms(terms_of: Callable) -> Callable:
-        def terms(ids: Tensor, z: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        def terms(ids: Tensor, values: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
             counts = others[0] if marks else None
-            results = terms_of(ids, z, *parameters.values(*others[len(marks) :]))
+            given = parameters.values(*others[len(marks) :])
+            results = terms_of(ids, kind(to_float(values)), *given)
             return tuple(masked(result, counts) for result in results)
 
         return terms
 
-    def compiled_terms(ids: Tensor, z: Tensor, *values: Any) -> tuple[Tensor, Tensor]:
-        ids, z = ids_in_range(ids, z.shape[-1]), to_float(z)
-        terms = sparse_terms(ids, z, *values)
+    def compiled_terms(ids: Tensor, predicted: Predicted, *values: Any) -> tuple[Tensor, Tensor]:
+        ids = ids_in_range(ids, predicted.shape[-1])
+        terms = sparse_terms(ids, predicted, *values)
         factor = label_factor(ids)
-        at_true, at_others = factor * terms.at_true, factor * terms.at_others
-        return factor * terms.value, sparse_gradient(ids, z, terms.reference, at_true, at_others)
+        slopes = factor * terms.at_true, factor * terms.at_others
+        gradient = sparse_gradient(kind, ids, predicted.values, terms.reference, *slopes)
+        return factor * terms.value, gradient
 
     def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
         return over_rows(
@@ -232,9 +238,9 @@ class SparseTerms(NamedTuple):
 
     Attributes:
         value: The loss.
-        reference: logsumexp of the other logits, rounded.
-        at_true: Minus the gradient of the true logit, alpha_t (1 - p_t) g.
-        at_others: The gradient of any other logit, divided by exp(logit - reference).
+        reference: What the shares of the other classes are relative to.
+        at_true: Minus the derivative by log p_t, alpha_t (1 - p_t) g.
+        at_others: The derivative by any other prediction, divided by its share.
         of_true: p_t, 1 - p_t and -log p_t.
     """
 
@@ -246,25 +252,23 @@ class SparseTerms(NamedTuple):
 
 
 def sparse_terms(
-    ids: Tensor, z: Tensor, gamma: Gamma, alpha: Tensor | None, *, signed: bool = False
+    ids: Tensor, predicted: Predicted, gamma: Gamma, alpha: Tensor | None, *, signed: bool = False
 ) -> SparseTerms:
-    """Return the loss of each row of float32 logits, and the terms of its gradient."""
-    margin, others = class_margin(ids, z)
-    of_true = stable_probability(margin)
+    """Return the loss of each row of predictions, and the terms of its gradient."""
+    of_true, reference, of_others = predicted.of_class(ids)
     value, slope = focal_terms(of_true, resolve(gamma, of_true.p), signed=signed)
-    at_true = slope * of_true.complement
     if alpha is not None:
-        weight = ops.convert_to_tensor(alpha, dtype=z.dtype)
+        weight = ops.convert_to_tensor(alpha, dtype=predicted.dtype)
         if len(weight.shape) == 1:
-            weight = ops.take(weight, ops.clip(ids, 0, z.shape[-1] - 1))
-        value, at_true = weight * value, weight * at_true
-    at_others = at_true * others.factor
-    return SparseTerms(value, others.reference, at_true, at_others, of_true)
+            weight = ops.take(weight, ops.clip(ids, 0, predicted.shape[-1] - 1))
+        value, slope = weight * value, weight * slope
+    return SparseTerms(value, reference, slope * of_true.complement, slope * of_others, of_true)
 
 
 def sparse_gradient(
+    kind: type[Predicted],
     ids: Tensor,
-    z: Tensor,
+    values: Tensor,
     reference: Tensor,
     at_true: Tensor,
     at_others: Tensor,
@@ -272,18 +276,26 @@ def sparse_gradient(
 ) -> Tensor:
     """Return dL/dz: -(1 - p_t) g for the true class, (1 - p_t) share_j g for any other class j.
 
-    It is 0 where a row does not count: there `at_true` is 0.
+    From probabilities it is the derivative by them. It is 0 where a row does not count: there
+    `at_true` is 0.
+
+    Args:
+        kind: `Logits` or `Probabilities`: what the values are.
+        ids: Class ids, shape (...).
+        values: Float tensor, shape (..., K).
+        reference: As in `SparseTerms`, shape (...).
+        at_true: As in `SparseTerms`, shape (...).
+        at_others: As in `SparseTerms`, shape (...).
+        counts: Bool tensor, shape (...): which rows count. None if all do.
     """
-    is_true = chosen_class(ids, z.shape[-1])
+    predicted = kind(to_float(values))
+    is_true = chosen_class(ids, values.shape[-1])
     if counts is not None:
-        # No logit of such a row is looked at.
+        # No prediction of such a row is looked at.
         is_true = ops.logical_or(is_true, ops.logical_not(ops.expand_dims(counts, -1)))
-    below = to_float(z) - ops.expand_dims(reference, -1)
-    share = ops.exp(ops.where(is_true, 0.0, below))
-    gradient = ops.where(
-        is_true, -ops.expand_dims(at_true, -1), share * ops.expand_dims(at_others, -1)
-    )
-    return ops.cast(gradient, z.dtype)
+    of_others = predicted.shares(is_true, reference) * ops.expand_dims(at_others, -1)
+    of_true = predicted.by_log(ops.expand_dims(-at_true, -1))
+    return ops.cast(ops.where(is_true, of_true, of_others), values.dtype)
 
 
 def log_base(base: Tensor) -> Tensor:
@@ -332,8 +344,8 @@ def focal_crossentropy(labels: Tensor, logits: Tensor, *, gamma: Gamma = 2.0) ->
         >>> [round(float(value), 4) for value in loss]
         [0.1733, 0.1733]
     """
-    logits = floating(logits)
-    labels = read_labels(labels, logits.shape)
+    predicted = read_predicted(logits)
+    labels = read_labels(labels, predicted.shape)
     if labels.are_ids:
-        return sparse_categorical_focal_crossentropy(labels, logits, gamma=gamma)
-    return categorical_focal_crossentropy(labels, logits, gamma=gamma)
+        return sparse_categorical_focal_crossentropy(labels, predicted, gamma=gamma)
+    return categorical_focal_crossentropy(labels, predicted, gamma=gamma)

@@ -19,6 +19,7 @@ from keras_focal.functional._inputs.class_labels import INVALID
 from keras_focal.functional._inputs.gamma import Parameter, Parameters
 from keras_focal.functional._inputs.labels import label_factor
 from keras_focal.functional._inputs.probabilities import first_largest, nan_unless
+from keras_focal.functional._stable.predicted import Logits
 from keras_focal.functional.losses._blocks import ClassBlocks, RowBlocks, row_shares
 from keras_focal.functional.losses._focal import (
     SparseTerms,
@@ -192,12 +193,12 @@ class Head:
         """
         gamma, alpha = self.parameters.values(*others)
         factor = ops.cast(label_factor(ids), z.dtype)
-        focal = sparse_terms(ids, z, gamma, alpha, signed=self.gamma.is_signed)
+        focal = sparse_terms(ids, Logits(z), gamma, alpha, signed=self.gamma.is_signed)
         of_gamma = of_alpha = factor * focal.value
         if self.gamma.is_learned:
             of_gamma = of_gamma * log_base(focal.of_true.complement)
         if self.alpha.is_learned:
-            of_alpha = factor * sparse_terms(ids, z, gamma, None).value
+            of_alpha = factor * sparse_terms(ids, Logits(z), gamma, None).value
         statistics = _statistics(ids, z, focal) if self.form.statistics else ()
         value, *slopes = (x * factor for x in self._with_form(z, focal))
         return value, *statistics, focal.reference, *slopes, of_gamma, of_alpha
@@ -326,7 +327,7 @@ class Head:
         self, ids: Tensor, z: Tensor, reference: Tensor, at_true: Tensor, at_others: Tensor, *b: Any
     ) -> Tensor:
         """Return the gradient with respect to features @ kernel + bias."""
-        slope = sparse_gradient(ids, z, reference, at_true, at_others)
+        slope = sparse_gradient(Logits, ids, z, reference, at_true, at_others)
         for share in b:
             slope = slope - ops.expand_dims(share, -1)
         cap = self.form.softcap

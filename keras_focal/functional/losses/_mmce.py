@@ -75,8 +75,8 @@ def maximum_mean_calibration_error(
     """
     check_choice("form", form, FORMS)
     batch = Batch(labels, logits, sample_weight)
-    if 0 in batch.z.shape:
-        return ops.sum(batch.z)
+    if 0 in batch.predicted.shape:
+        return ops.sum(batch.predicted.values)
     complement, is_wrong = batch.top_label()
     is_right, weights = 1.0 - is_wrong, ops.reshape(batch.weights, (-1,))
     scale, has_both = (ops.stop_gradient(x) for x in _scale(is_right, weights, form))

@@ -14,6 +14,7 @@ from keras_focal.functional._inputs.gamma import Gamma, Parameters, read_alpha, 
 from keras_focal.functional._inputs.labels import label_factor, read_ids
 from keras_focal.functional._inputs.probabilities import two_classes
 from keras_focal.functional._stable.margin import chosen_class
+from keras_focal.functional._stable.predicted import Logits
 from keras_focal.functional.losses._focal import sparse_terms
 from keras_focal.functional.losses._terms import checked
 
@@ -97,7 +98,7 @@ def focal_gradient_norm(
     exponent, weights = read_gamma(gamma, labels), read_alpha(alpha, num_classes=z.shape[-1])
     parameters = Parameters(exponent, weights)
     values = parameters.values(*parameters.rows, *parameters.shared)
-    terms = sparse_terms(labels, z, *values, signed=exponent.is_signed)
+    terms = sparse_terms(labels, Logits(z), *values, signed=exponent.is_signed)
     reference, at_true, at_others = terms.reference, terms.at_true, terms.at_others
     norm = checked(at_true * ops.cast(label_factor(labels), z.dtype), read, z.shape)
     if logits.shape[-1] > 1:

@@ -10,11 +10,11 @@ from keras_focal._typing import Tensor
 from keras_focal._validation.gamma import check_gamma
 from keras_focal._validation.numbers import check_at_least
 from keras_focal.functional._backend.compilation import without_autograph
-from keras_focal.functional._backend.operations import log_of_one_plus
-from keras_focal.functional._backend.precision import TINY, floating
+from keras_focal.functional._backend.precision import TINY
 from keras_focal.functional._inputs.gamma import Gamma, power, read_gamma, resolve
 from keras_focal.functional._inputs.labels import read_targets
-from keras_focal.functional._stable.margin import LARGEST_GAP, StableProbability
+from keras_focal.functional._stable.margin import StableProbability
+from keras_focal.functional._stable.predicted import Predicted, read_predicted
 from keras_focal.functional.losses._focal import log_base
 from keras_focal.functional.losses._terms import Terms, loss_of_outputs
 
@@ -59,19 +59,22 @@ def asymmetric_loss(
 
     gamma_pos, gamma_neg = check_gamma("gamma_pos", gamma_pos), check_gamma("gamma_neg", gamma_neg)
 
-    def kernel(targets: Tensor, z: Tensor) -> Terms:
-        positive = ops.cast(targets, z.dtype)
+    def kernel(targets: Tensor, predicted: Predicted) -> Terms:
+        positive = ops.cast(targets, predicted.dtype)
         negative = 1.0 - positive
-        of_yes, of_no = _outcomes(z)
-        yes = _focal(of_yes, gamma_pos)
-        no = _focal(of_no, gamma_neg) if shift == 0 else _shifted(of_no, gamma_neg, shift)
+        of_yes, of_no = predicted.outcomes()
+        yes = _focal(predicted, of_yes, gamma_pos)
+        if shift == 0:
+            no = _focal(predicted, of_no, gamma_neg)
+        else:
+            no = _shifted(predicted, of_no, gamma_neg, shift)
         return Terms(
             positive * yes.value + negative * no.value,
             negative * no.gradient - positive * yes.gradient,
         )
 
-    logits = floating(logits)
-    return loss_of_outputs(kernel, read_targets(targets, logits.shape, FIX), logits)
+    predicted = read_predicted(logits)
+    return loss_of_outputs(kernel, read_targets(targets, predicted.shape, FIX), predicted)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -104,13 +107,13 @@ def quality_focal_crossentropy(targets: Tensor, logits: Tensor, *, gamma: Gamma 
     Source:
         Li et al., 2020, "Generalized Focal Loss", eq. 2.
     """
-    logits = floating(logits)
-    labels = read_targets(targets, logits.shape, FIX)
-    gamma = read_gamma(gamma, logits, signed=False)
+    predicted = read_predicted(logits)
+    labels = read_targets(targets, predicted.shape, FIX)
+    gamma = read_gamma(gamma, predicted.values, signed=False)
 
-    def kernel(targets: Tensor, z: Tensor, given: Gamma) -> Terms:
-        targets = ops.cast(targets, z.dtype)
-        yes, no = _outcomes(z)
+    def kernel(targets: Tensor, predicted: Predicted, given: Gamma) -> Terms:
+        targets = ops.cast(targets, predicted.dtype)
+        yes, no = predicted.outcomes()
         gap = _gap(targets, yes)
         size = ops.abs(gap)
         exponent = resolve(given, 1.0 - size)
@@ -119,12 +122,13 @@ def quality_focal_crossentropy(targets: Tensor, logits: Tensor, *, gamma: Gamma 
         vanished = size < TINY
         ratio = ops.where(vanished, 0.0, entropy / ops.where(vanished, 1.0, size))
         # The derivative of |gap|^gamma entropy, with p' = p (1 - p), is -sign(gap) steepness.
-        steepness = modulation * (size + exponent * (yes.p * yes.complement * ratio))
+        of_p = predicted.by_logit(yes, yes.p * yes.complement)
+        steepness = modulation * (predicted.by_logit(yes, size) + exponent * (of_p * ratio))
         value = modulation * entropy
         slopes = (value * log_base(size),) if gamma.is_learned else ()
         return Terms(value, -ops.sign(gap) * steepness, slopes)
 
-    return loss_of_outputs(kernel, labels, logits, gamma)
+    return loss_of_outputs(kernel, labels, predicted, gamma)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -161,22 +165,23 @@ def varifocal_crossentropy(
         Zhang et al., 2021, "VarifocalNet: An IoU-aware Dense Object Detector", eq. 2.
     """
     alpha = check_at_least("alpha", alpha, 0.0)
-    logits = floating(logits)
-    labels = read_targets(targets, logits.shape, FIX)
-    gamma = read_gamma(gamma, logits, signed=False)
+    predicted = read_predicted(logits)
+    labels = read_targets(targets, predicted.shape, FIX)
+    gamma = read_gamma(gamma, predicted.values, signed=False)
 
-    def kernel(targets: Tensor, z: Tensor, given: Gamma) -> Terms:
-        targets = ops.cast(targets, z.dtype)
-        yes, no = _outcomes(z)
-        focal = _focal(no, resolve(given, no.p))
+    def kernel(targets: Tensor, predicted: Predicted, given: Gamma) -> Terms:
+        targets = ops.cast(targets, predicted.dtype)
+        yes, no = predicted.outcomes()
+        focal = _focal(predicted, no, resolve(given, no.p))
         is_negative = targets == 0
         entropy = targets * yes.neg_log_p + (1.0 - targets) * no.neg_log_p
         value = ops.where(is_negative, alpha * focal.value, targets * entropy)
-        gradient = ops.where(is_negative, alpha * focal.gradient, -targets * _gap(targets, yes))
+        slope = predicted.by_logit(yes, -targets * _gap(targets, yes))
+        gradient = ops.where(is_negative, alpha * focal.gradient, slope)
         slope = ops.where(is_negative, value * log_base(no.complement), 0.0)
         return Terms(value, gradient, (slope,) if gamma.is_learned else ())
 
-    return loss_of_outputs(kernel, labels, logits, gamma)
+    return loss_of_outputs(kernel, labels, predicted, gamma)
 
 
 def _gap(targets: Tensor, yes: StableProbability) -> Tensor:
@@ -184,29 +189,16 @@ def _gap(targets: Tensor, yes: StableProbability) -> Tensor:
     return ops.where(targets > 0.5, yes.complement - (1.0 - targets), targets - yes.p)
 
 
-def _outcomes(z: Tensor) -> tuple[StableProbability, StableProbability]:
-    """Return the probabilities of the positive outcome, with logit z, and of the negative one."""
-    # Not the absolute value: its derivative at 0 would be 0.
-    size = ops.clip(ops.where(z >= 0, z, -z), -1.0, LARGEST_GAP)
-    small = ops.exp(-size)
-    likely = 1.0 / (1.0 + small)
-    unlikely = small * likely
-    neg_log_p = log_of_one_plus(small)
-    is_yes_likely = z >= 0
-    p = ops.where(is_yes_likely, likely, unlikely)
-    complement = ops.where(is_yes_likely, unlikely, likely)
-    yes = StableProbability(p, complement, neg_log_p + ops.where(is_yes_likely, 0.0, size))
-    return yes, StableProbability(complement, p, neg_log_p + ops.where(is_yes_likely, size, 0.0))
-
-
-def _focal(outcome: StableProbability, gamma: Gamma) -> Terms:
-    """Return the focal loss of an outcome, and minus its derivative with respect to its logit."""
+def _focal(predicted: Predicted, outcome: StableProbability, gamma: Gamma) -> Terms:
+    """Return the focal loss of an outcome, and minus the derivative that lowers it."""
     p, complement, neg_log_p = outcome
     modulation = power(complement, gamma)
-    return Terms(modulation * neg_log_p, modulation * (complement + gamma * (p * neg_log_p)))
+    of_complement = predicted.by_logit(outcome, complement)
+    slope = of_complement + gamma * predicted.by_logit(outcome, p * neg_log_p)
+    return Terms(modulation * neg_log_p, modulation * slope)
 
 
-def _shifted(no: StableProbability, gamma: float, shift: float) -> Terms:
+def _shifted(predicted: Predicted, no: StableProbability, gamma: float, shift: float) -> Terms:
     """Return the loss of a negative with its probability shifted down, and its derivative.
 
     1 - p_m = min((1 - p) + shift, 1) >= shift, so its logarithm is finite.
@@ -218,5 +210,6 @@ def _shifted(no: StableProbability, gamma: float, shift: float) -> Terms:
     vanished = probability < TINY
     ratio = ops.where(vanished, 1.0, neg_log_p / ops.where(vanished, 1.0, probability))
     modulation = power(probability, float(gamma))
-    slope = modulation * (gamma * ratio + 1.0 / rest) * (no.p * no.complement)
+    slope = modulation * (gamma * ratio + 1.0 / rest)
+    slope = slope * predicted.by_logit(no, no.p * no.complement)
     return Terms(modulation * neg_log_p, ops.where(no.complement > shift, slope, 0.0))

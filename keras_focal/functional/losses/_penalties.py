@@ -56,9 +56,9 @@ def mdca_penalty(labels: Tensor, logits: Tensor, *, sample_weight: Tensor | None
         Hebbalaguppe et al., 2022, "A Stitch in Time Saves Nine", section 3.
     """
     batch = Batch(labels, logits, sample_weight)
-    gaps = ops.reshape(batch.gaps(), (-1, batch.z.shape[-1]))
+    gaps = ops.reshape(batch.gaps(), (-1, batch.predicted.shape[-1]))
     mean = ops.sum(ops.expand_dims(batch.shares(), -1) * gaps, axis=0)
-    return batch.checked(ops.sum(ops.abs(mean)) / batch.z.shape[-1])
+    return batch.checked(ops.sum(ops.abs(mean)) / batch.predicted.shape[-1])
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -204,14 +204,14 @@ def soft_binned_ace_penalty(
     """
     num_bins = check_soft_bins("num_bins", num_bins)
     batch = Batch(labels, logits, sample_weight)
-    shape, num_classes = ops.shape(batch.z), batch.z.shape[-1]
+    shape, num_classes = ops.shape(batch.predicted.values), batch.predicted.shape[-1]
     if per_sample and len(shape) < 3:
         raise ValueError(
             "`per_sample` must be False for one prediction per sample. Received: per_sample=True "
-            f"for logits of shape {tuple(batch.z.shape)}. It is meant for pixels or tokens."
+            f"for logits of shape {tuple(batch.predicted.shape)}. It is meant for pixels or tokens."
         )
-    if 0 in batch.z.shape:
-        return ops.sum(batch.z)
+    if 0 in batch.predicted.shape:
+        return ops.sum(batch.predicted.values)
     samples = shape[0] if per_sample else 1
     gaps = ops.reshape(batch.gaps(), (samples, -1, num_classes))
     weights = ops.reshape(batch.weights, (samples, -1, 1))
@@ -389,7 +389,8 @@ def nacl_penalty(
     kernel_size = check_window("kernel_size", kernel_size)
     check_choice("norm", norm, (1, 2))
     batch = Batch(labels, logits, sample_weight)
-    z, num_classes = batch.z, batch.z.shape[-1]
+    z = batch.predicted.values
+    num_classes = z.shape[-1]
     if not 3 <= len(z.shape) <= 5:
         raise ValueError(
             "`logits` must have one to three axes between the batch and the classes, as for "

@@ -8,17 +8,12 @@ from keras import ops
 
 from keras_focal._typing import Tensor
 from keras_focal.functional._backend.compilation import without_autograph
-from keras_focal.functional._backend.precision import floating
 from keras_focal.functional._inputs.gamma import Gamma, power, read_gamma, resolve
 from keras_focal.functional._inputs.labels import read_labels, targets_like
-from keras_focal.functional._stable.margin import (
-    StableProbability,
-    class_margin,
-    stable_probabilities,
-    stable_probability,
-)
+from keras_focal.functional._stable.margin import StableProbability
+from keras_focal.functional._stable.predicted import Predicted, read_predicted
 from keras_focal.functional.losses._focal import focal_terms, log_base, sparse_gradient
-from keras_focal.functional.losses._terms import Terms, loss_of_rows
+from keras_focal.functional.losses._terms import Terms, loss_of_rows, pulled_back
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -52,9 +47,10 @@ def poly_focal_crossentropy(
     Source:
         Leng et al., 2022, "PolyLoss", Poly-1.
     """
-    logits = floating(logits)
-    labels = read_labels(labels, logits.shape)
-    gamma = read_gamma(gamma, labels.values if labels.are_ids else logits, signed=False)
+    predicted = read_predicted(logits)
+    labels = read_labels(labels, predicted.shape)
+    of_each_row = labels.values if labels.are_ids else predicted.values
+    gamma = read_gamma(gamma, of_each_row, signed=False)
 
     def terms_at(of_class: StableProbability, given: Gamma) -> tuple[Tensor, Tensor, Tensor]:
         """Return the loss of a class, and its derivatives with respect to -log p and gamma."""
@@ -65,23 +61,20 @@ def poly_focal_crossentropy(
         slope = slope + first * (1.0 + exponent) * of_class.p
         return value, slope, value * log_base(of_class.complement)
 
-    def of_ids(ids: Tensor, z: Tensor, given: Gamma) -> Terms:
-        margin, others = class_margin(ids, z)
-        of_true = stable_probability(margin)
+    def of_ids(ids: Tensor, predicted: Predicted, given: Gamma) -> Terms:
+        of_true, reference, of_others = predicted.of_class(ids)
         value, slope, of_gamma = terms_at(of_true, given)
-        at_true = slope * of_true.complement
-        at_others = at_true * others.factor
-        gradient = sparse_gradient(ids, z, others.reference, at_true, at_others)
+        slopes = slope * of_true.complement, slope * of_others
+        gradient = sparse_gradient(type(predicted), ids, predicted.values, reference, *slopes)
         return Terms(value, gradient, (of_gamma,) if gamma.is_learned else ())
 
-    def of_targets(values: Tensor, z: Tensor, given: Gamma) -> Terms:
-        q = targets_like(values, z)
-        of_each = stable_probabilities(z)
+    def of_targets(values: Tensor, predicted: Predicted, given: Gamma) -> Terms:
+        q = targets_like(values, predicted)
+        of_each = predicted.of_each()
         value, slope, of_gamma = terms_at(of_each, given)
-        weighted = q * slope
-        others = ops.sum(weighted, axis=-1, keepdims=True) - weighted
         value = ops.sum(ops.where(q > 0, q * value, 0.0), axis=-1)
-        gradient = of_each.p * others - of_each.complement * weighted
+        gradient = pulled_back(predicted, of_each, q * slope)
         return Terms(value, gradient, (q * of_gamma,) if gamma.is_learned else ())
 
-    return loss_of_rows(of_ids if labels.are_ids else of_targets, labels, logits, gamma)
+    kernel = of_ids if labels.are_ids else of_targets
+    return loss_of_rows(kernel, labels, predicted, gamma)

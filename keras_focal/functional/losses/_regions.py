@@ -15,6 +15,7 @@ from keras_focal.functional._backend.compilation import without_autograph
 from keras_focal.functional._backend.precision import TINY
 from keras_focal.functional._inputs.gamma import Gamma
 from keras_focal.functional._stable.margin import chosen_class
+from keras_focal.functional._stable.predicted import Predicted, read_predicted
 from keras_focal.functional.losses._batch import Batch
 from keras_focal.functional.losses._focal import sparse_categorical_focal_crossentropy
 
@@ -79,7 +80,7 @@ def focal_tversky_loss(
     rates = check_positive("alpha", alpha), check_positive("beta", beta)
     exponent = 1.0 / check_positive("gamma", gamma)
     batch = Batch(labels, logits, sample_weight)
-    return _of_regions(batch, rates, [exponent] * batch.z.shape[-1], per_sample)
+    return _of_regions(batch, rates, [exponent] * batch.predicted.shape[-1], per_sample)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -144,7 +145,7 @@ def unified_focal_loss(
     """
     weight, delta, gamma = check_unified(weight, delta, gamma, form)
     batch = Batch(labels, logits, sample_weight)
-    num_classes = batch.z.shape[-1]
+    num_classes = batch.predicted.shape[-1]
     background = check_one_class("background", background, num_classes)
     focusing: Gamma = gamma
     exponents = [1.0 - gamma] * num_classes
@@ -154,10 +155,10 @@ def unified_focal_loss(
     alpha = [delta] * num_classes
     alpha[background] = 1.0 - delta
     focal = sparse_categorical_focal_crossentropy(
-        batch.labels, batch.z, gamma=focusing, alpha=alpha
+        batch.labels, batch.predicted, gamma=focusing, alpha=alpha
     )
     overlap = _of_regions(batch, (delta, 1.0 - delta), exponents, per_sample)
-    return weight * focal + (1.0 - weight) * at_each(overlap, batch.z)
+    return weight * focal + (1.0 - weight) * at_each(overlap, batch.predicted)
 
 
 def check_unified(
@@ -172,28 +173,27 @@ def check_unified(
     return weight, delta, check_fraction("gamma", gamma, "0 focuses nothing, 0.5 is usual.")
 
 
-def at_each(loss: Tensor, logits: Tensor) -> Tensor:
+def at_each(loss: Tensor, logits: Tensor | Predicted) -> Tensor:
     """Return a loss of a batch, or one of each sample, at every prediction."""
     loss = ops.reshape(loss, (-1, *([1] * (len(logits.shape) - 2))))
-    return ops.broadcast_to(loss, ops.shape(logits)[:-1])
+    return ops.broadcast_to(loss, ops.shape(read_predicted(logits).values)[:-1])
 
 
 def _of_regions(
     batch: Batch, rates: tuple[float, float], exponents: list[float], per_sample: bool
 ) -> Tensor:
     """Return the mean of (1 - TI_c)^exponents_c over the classes with a label."""
-    shape, num_classes = ops.shape(batch.z), batch.z.shape[-1]
+    shape, num_classes = ops.shape(batch.predicted.values), batch.predicted.shape[-1]
     if per_sample and len(shape) < 3:
         raise ValueError(
             "`per_sample` must be False for one prediction per sample. Received: per_sample=True "
-            f"for logits of shape {tuple(batch.z.shape)}. It is meant for pixels or tokens."
+            f"for logits of shape {tuple(batch.predicted.shape)}. It is meant for pixels or tokens."
         )
-    if 0 in batch.z.shape:
-        return (
-            ops.sum(batch.z, axis=tuple(range(1, len(shape)))) if per_sample else ops.sum(batch.z)
-        )
+    if 0 in batch.predicted.shape:
+        axes = tuple(range(1, len(shape))) if per_sample else None
+        return ops.sum(batch.predicted.values, axis=axes)
     samples = shape[0] if per_sample else 1
-    p = ops.reshape(ops.softmax(batch.z, axis=-1), (samples, -1, num_classes))
+    p = ops.reshape(batch.predicted.probabilities(), (samples, -1, num_classes))
     weights = ops.reshape(batch.weights, (samples, -1, 1))
     is_class = chosen_class(ops.reshape(batch.ids, (samples, -1)), num_classes)
     is_class = ops.cast(is_class, p.dtype)

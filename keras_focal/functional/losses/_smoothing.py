@@ -8,9 +8,8 @@ from keras import ops
 
 from keras_focal._typing import Tensor
 from keras_focal.functional._backend.compilation import without_autograph
-from keras_focal.functional._backend.precision import floating
 from keras_focal.functional._inputs.labels import read_labels, targets_like
-from keras_focal.functional._stable.margin import LARGEST_GAP, stable_probabilities
+from keras_focal.functional._stable.predicted import Predicted, read_predicted
 from keras_focal.functional.losses._terms import Terms, crossentropy_terms, loss_of_rows
 
 
@@ -43,14 +42,14 @@ def label_smoothing_crossentropy(
         Mukhoti et al., 2020, section 5.1; Szegedy et al., 2016.
     """
 
-    def kernel(labels: Tensor, z: Tensor) -> Terms:
-        targets = targets_like(labels, z)
-        share = label_smoothing / (z.shape[-1] - 1)
+    def kernel(labels: Tensor, predicted: Predicted) -> Terms:
+        targets = targets_like(labels, predicted)
+        share = label_smoothing / (predicted.shape[-1] - 1)
         smoothed = (1.0 - label_smoothing) * targets + share * (1.0 - targets)
-        return crossentropy_terms(smoothed, stable_probabilities(z))
+        return crossentropy_terms(smoothed, predicted, predicted.of_each())
 
-    logits = floating(logits)
-    return loss_of_rows(kernel, read_labels(labels, logits.shape), logits)
+    predicted = read_predicted(logits)
+    return loss_of_rows(kernel, read_labels(labels, predicted.shape), predicted)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -82,15 +81,17 @@ def entropy_regularized_crossentropy(
         Pereyra et al., 2017, section 3; Mukhoti et al., 2020, eq. 4.
     """
 
-    def kernel(labels: Tensor, z: Tensor) -> Terms:
-        of_each = stable_probabilities(z)
-        value, gradient, _ = crossentropy_terms(targets_like(labels, z), of_each)
+    def kernel(labels: Tensor, predicted: Predicted) -> Terms:
+        of_each = predicted.of_each()
+        targets = targets_like(labels, predicted)
+        value, gradient, _ = crossentropy_terms(targets, predicted, of_each)
         entropy = ops.sum(of_each.p * of_each.neg_log_p, axis=-1)
         excess = ops.expand_dims(entropy, -1) - of_each.neg_log_p
-        return Terms(value - weight * entropy, gradient + weight * (of_each.p * excess))
+        gradient = gradient + weight * predicted.by_share(of_each.p, excess)
+        return Terms(value - weight * entropy, gradient)
 
-    logits = floating(logits)
-    return loss_of_rows(kernel, read_labels(labels, logits.shape), logits)
+    predicted = read_predicted(logits)
+    return loss_of_rows(kernel, read_labels(labels, predicted.shape), predicted)
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -123,17 +124,19 @@ def margin_smoothing_crossentropy(
         Liu et al., 2022. The sum over classes follows that paper; its code uses the mean.
     """
 
-    def kernel(labels: Tensor, z: Tensor) -> Terms:
-        value, gradient, _ = crossentropy_terms(targets_like(labels, z), stable_probabilities(z))
-        behind = ops.clip(ops.max(z, axis=-1, keepdims=True) - z, 0.0, LARGEST_GAP)
+    def kernel(labels: Tensor, predicted: Predicted) -> Terms:
+        targets = targets_like(labels, predicted)
+        value, gradient, _ = crossentropy_terms(targets, predicted, predicted.of_each())
+        behind = predicted.behind()
         is_behind = behind > margin
         value = value + weight * ops.sum(ops.where(is_behind, behind - margin, 0.0), axis=-1)
-        slope = weight * ops.cast(is_behind, z.dtype)
+        slope = weight * ops.cast(is_behind, behind.dtype)
         # Equal largest logits share the gradient of the maximum.
-        is_largest = ops.cast(behind <= 0, z.dtype)
+        given = predicted.values
+        is_largest = ops.cast(given >= ops.max(given, axis=-1, keepdims=True), behind.dtype)
         is_largest = is_largest / ops.sum(is_largest, axis=-1, keepdims=True)
-        gradient = gradient + is_largest * ops.sum(slope, axis=-1, keepdims=True) - slope
-        return Terms(value, gradient)
+        pull = is_largest * ops.sum(slope, axis=-1, keepdims=True) - slope
+        return Terms(value, gradient + predicted.by_log(pull))
 
-    logits = floating(logits)
-    return loss_of_rows(kernel, read_labels(labels, logits.shape), logits)
+    predicted = read_predicted(logits)
+    return loss_of_rows(kernel, read_labels(labels, predicted.shape), predicted)

@@ -14,7 +14,7 @@ from keras_focal._typing import Tensor
 from keras_focal.functional._backend.compilation import over_rows
 from keras_focal.functional._backend.derivative import with_gradient
 from keras_focal.functional._backend.operations import value_now
-from keras_focal.functional._backend.precision import floating, to_float
+from keras_focal.functional._backend.precision import to_float
 from keras_focal.functional._inputs.gamma import Parameter, Parameters
 from keras_focal.functional._inputs.labels import (
     Labels,
@@ -23,14 +23,15 @@ from keras_focal.functional._inputs.labels import (
     nan_unless_target,
 )
 from keras_focal.functional._stable.margin import StableProbability
+from keras_focal.functional._stable.predicted import Predicted
 
 
 class Terms(NamedTuple):
     """The result of a kernel.
 
     Attributes:
-        value: The loss of each row of logits, shape (...), or of each logit.
-        gradient: The gradient of the loss, of the shape of the logits.
+        value: The loss of each row of predictions, shape (...), or of each output.
+        gradient: The gradient of the loss, of the shape of the predictions.
         slopes: The derivative with respect to each learned parameter, of the shape of the value or
             with one axis more.
     """
@@ -45,14 +46,14 @@ class Given(NamedTuple):
 
     Attributes:
         labels: Class ids or targets; NaN in place of an invalid target of an output.
-        z: Float32 logits.
+        predicted: Logits or probabilities, float32 or better.
         parameters: gamma, alpha.
         factor: 1, 0 for an unlabelled row, NaN for an invalid label; None for outputs.
         counts: Bool tensor that marks the entries that count; None if all do.
     """
 
     labels: Tensor
-    z: Tensor
+    predicted: Predicted
     parameters: list[Any]
     factor: Tensor | None
     counts: Tensor | None
@@ -71,36 +72,37 @@ class Arguments:
     """The arguments of a kernel, flattened to tensors and rebuilt from them.
 
     Attributes:
-        arrays: Labels, logits, and other tensors with an entry for each row.
+        arrays: Labels, predictions, and other tensors with an entry for each row.
         shared: Tensors that all rows have in common.
     """
 
-    def __init__(self, labels: Labels, logits: Tensor, *parameters: Parameter):
+    def __init__(self, labels: Labels, predicted: Predicted, *parameters: Parameter):
+        self._kind = type(predicted)
         self._parameters = Parameters(*parameters)
         self._counts = () if labels.counts is None else (labels.counts,)
-        self.arrays = (labels.values, logits, *self._counts, *self._parameters.rows)
+        self.arrays = (labels.values, predicted.values, *self._counts, *self._parameters.rows)
         self.shared = self._parameters.shared
 
     def given(self, *tensors: Tensor, are_outputs: bool = False) -> Given:
         """Return the inputs of the kernel from all tensors, or from some rows of them."""
-        labels, z = tensors[0], to_float(tensors[1])
+        labels, predicted = tensors[0], self._kind(to_float(tensors[1]))
         parameters = self._parameters.values(*tensors[2 + len(self._counts) :])
         factor = None
         if are_outputs:
             labels = nan_unless_target(labels)
         else:
-            factor = ops.cast(label_factor(labels), z.dtype)
-        return Given(labels, z, parameters, factor, self.counts(tensors))
+            factor = ops.cast(label_factor(labels), predicted.dtype)
+        return Given(labels, predicted, parameters, factor, self.counts(tensors))
 
     def counts(self, tensors: tuple[Tensor, ...]) -> Tensor | None:
         """Return the tensor that marks where labels count, from all tensors; None if all do."""
         return tensors[2] if self._counts else None
 
     def gradients(
-        self, of_logits: Tensor, upstream: Tensor, slopes: Sequence[Tensor]
+        self, of_predictions: Tensor, upstream: Tensor, slopes: Sequence[Tensor]
     ) -> list[Tensor | None]:
         """Return the gradient with respect to each argument."""
-        before = [None, of_logits, *([None] * len(self._counts))]
+        before = [None, of_predictions, *([None] * len(self._counts))]
         return before + self._parameters.gradients(upstream, slopes)
 
 
@@ -113,16 +115,16 @@ def masked(x: Tensor, counts: Tensor | None) -> Tensor:
 
 
 def loss_of_rows(
-    kernel: Callable, labels: Labels, logits: Tensor, *parameters: Parameter
+    kernel: Callable, labels: Labels, predicted: Predicted, *parameters: Parameter
 ) -> Tensor:
-    """Return the value of a kernel for each row of logits, with the gradient of the kernel.
+    """Return the value of a kernel for each row of predictions, with the gradient of the kernel.
 
     Args:
-        kernel: Function (labels, z, *parameters) -> Terms that treats rows independently. Its
-            labels are class ids, -1 if invalid, or rows of targets; its logits are float32 or
-            better.
+        kernel: Function (labels, predicted, *parameters) -> Terms that treats rows independently.
+            Its labels are class ids, -1 if invalid, or rows of targets; its predictions are
+            float32 or better.
         labels: Labels of shape (...) or (..., K).
-        logits: Float tensor, shape (..., K).
+        predicted: Predictions, shape (..., K).
         parameters: Further arguments of the kernel: gamma, alpha.
 
     Returns:
@@ -131,42 +133,47 @@ def loss_of_rows(
     Raises:
         ValueError: If a label that counts is invalid and can be read.
     """
-    return _loss(kernel, labels, logits, parameters, len(logits.shape) - 1)
+    return _loss(kernel, labels, predicted, parameters, len(predicted.shape) - 1)
 
 
 def loss_of_outputs(
-    kernel: Callable, targets: Labels, logits: Tensor, *parameters: Parameter
+    kernel: Callable, targets: Labels, predicted: Predicted, *parameters: Parameter
 ) -> Tensor:
-    """Return the value of a kernel for each independent logit, with the gradient of the kernel.
+    """Return the value of a kernel for each independent output, with the gradient of the kernel.
 
     Args:
-        kernel: Function (targets, z, *parameters) -> Terms that treats entries independently.
-        targets: Labels of the shape of `logits`.
-        logits: Float tensor of any shape; those of the kernel are float32 or better.
+        kernel: Function (targets, predicted, *parameters) -> Terms that treats entries
+            independently.
+        targets: Labels of the shape of `predicted`.
+        predicted: Predictions of any shape; those of the kernel are float32 or better.
         parameters: Further arguments of the kernel: gamma, alpha.
 
     Returns:
-        Tensor of the shape of `logits`: 0 where a target does not count, NaN where it is invalid.
+        Tensor of that shape: 0 where a target does not count, NaN where it is invalid.
 
     Raises:
         ValueError: If a target that counts is invalid and can be read.
     """
-    return _loss(kernel, targets, logits, parameters, len(logits.shape))
+    return _loss(kernel, targets, predicted, parameters, len(predicted.shape))
 
 
 def _loss(
-    kernel: Callable, labels: Labels, logits: Tensor, parameters: tuple[Parameter, ...], axes: int
+    kernel: Callable,
+    labels: Labels,
+    predicted: Predicted,
+    parameters: tuple[Parameter, ...],
+    axes: int,
 ) -> Tensor:
-    logits = floating(logits)
-    are_outputs = axes == len(logits.shape)
-    if 0 in logits.shape:
-        return to_float(logits) if are_outputs else ops.sum(to_float(logits), axis=-1)
-    arguments = Arguments(labels, logits, *parameters)
+    are_outputs = axes == len(predicted.shape)
+    if 0 in predicted.shape:
+        values = to_float(predicted.values)
+        return values if are_outputs else ops.sum(values, axis=-1)
+    arguments = Arguments(labels, predicted, *parameters)
     number = len(arguments.arrays)
 
     def rows(*tensors: Tensor) -> tuple[Tensor, ...]:
         given = arguments.given(*tensors, are_outputs=are_outputs)
-        value, gradient, slopes = kernel(given.labels, given.z, *given.parameters)
+        value, gradient, slopes = kernel(given.labels, given.predicted, *given.parameters)
         return tuple(map(given.masked, (value, gradient, *slopes)))
 
     def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -178,7 +185,7 @@ def _loss(
         return arguments.gradients(gradient, upstream, slopes)
 
     values = with_gradient(forward, backward)(*arguments.arrays, *arguments.shared)
-    return checked(values, labels, logits.shape, are_outputs=are_outputs)
+    return checked(values, labels, predicted.shape, are_outputs=are_outputs)
 
 
 def checked(
@@ -199,9 +206,15 @@ def _like(x: Tensor, other: Tensor) -> Tensor:
     return x if len(x.shape) == len(other.shape) else ops.expand_dims(x, -1)
 
 
-def crossentropy_terms(targets: Tensor, of_each: StableProbability) -> Terms:
+def pulled_back(predicted: Predicted, of_each: StableProbability, weights: Tensor) -> Tensor:
+    """Return the gradient of -sum_c w_c log p_c, grouped such that nothing cancels near p = 1."""
+    others = ops.sum(weights, axis=-1, keepdims=True) - weights
+    own = predicted.by_log(of_each.complement * weights)
+    return predicted.by_share(of_each.p, others) - own
+
+
+def crossentropy_terms(targets: Tensor, predicted: Predicted, of_each: StableProbability) -> Terms:
     """Return -sum_c q_c log p_c and its gradient."""
     # A class of weight 0 adds nothing, even if its -log p is infinite (logit -inf).
     value = ops.sum(ops.where(targets > 0, targets * of_each.neg_log_p, 0.0), axis=-1)
-    others = ops.sum(targets, axis=-1, keepdims=True) - targets
-    return Terms(value, of_each.p * others - of_each.complement * targets)
+    return Terms(value, pulled_back(predicted, of_each, targets))
