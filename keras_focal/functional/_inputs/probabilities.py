@@ -144,8 +144,10 @@ def logits_from_binary_probabilities(probabilities: Tensor) -> Tensor:
 
 
 def clipped(probabilities: Tensor, largest: float = float("inf")) -> Tensor:
-    """Return probabilities in [2**-126, largest], float32 or float64; those outside, such as 0,
-    have no gradient."""
+    """Return probabilities in [2**-126, largest], float32 or float64.
+
+    Those outside, such as 0, have no gradient.
+    """
     p = to_float(probabilities)
     # Not clip, which on JAX halves the gradient at the limits themselves.
     return ops.where(p < TINY, TINY, ops.where(p > largest, largest, p))

@@ -19,6 +19,7 @@ from keras import ops
 from keras_focal._typing import Tensor
 from keras_focal.functional._backend.operations import log_of_one_plus
 from keras_focal.functional._backend.precision import LOWEST, TINY
+from keras_focal.functional._stable.exact import exact_difference
 
 LARGEST_GAP = 2.0**100
 """Larger gaps are clipped to this, so that the sum over a batch of extreme samples is finite."""
@@ -92,8 +93,8 @@ def class_margin(index: Tensor, logits: Tensor) -> tuple[Margin, Others]:
     # The floor avoids -inf - (-inf) where all logits are -inf.
     largest = ops.max(logits, axis=-1, initial=LOWEST)
     # Exponentials are scaled by 2**64, so that tiny ones do not underflow before they are summed.
-    reference, reference_error = _difference(largest, LOG_SCALE)
-    below, error = _difference(logits, ops.expand_dims(reference, -1))
+    reference, reference_error = exact_difference(largest, LOG_SCALE)
+    below, error = exact_difference(logits, ops.expand_dims(reference, -1))
     # The error of an overflowed difference is meaningless. The comparison is also false for NaN.
     error = ops.where(ops.abs(error) < 1.0, error, 0.0)
     weights = ops.exp(below)
@@ -101,12 +102,12 @@ def class_margin(index: Tensor, logits: Tensor) -> tuple[Margin, Others]:
     rest = ops.sum(weights, axis=-1) * ops.exp(LOG_SCALE_ERROR - reference_error) * 2.0**-64
     nearest = ops.expand_dims(ops.clip(index, 0, num_classes - 1), -1)
     logit = ops.squeeze(ops.take_along_axis(logits, nearest, axis=-1), axis=-1)
-    gap, gap_error = _difference(largest, logit)
+    gap, gap_error = exact_difference(largest, logit)
     gap_error = ops.where(ops.abs(gap_error) < 1.0, gap_error, 0.0)
     margin = Margin(ops.clip(gap, -1.0, LARGEST_GAP), gap_error, rest)
     positive = ops.clip(rest, TINY, float("inf"))
     log_rest = ops.log(positive)
-    reference, reference_error = _difference(largest, -log_rest)
+    reference, reference_error = exact_difference(largest, -log_rest)
     return margin, Others(reference, ops.exp(log_rest) / positive * ops.exp(-reference_error))
 
 
@@ -143,11 +144,3 @@ def stable_probabilities(logits: Tensor) -> StableProbability:
         complement=ops.where(is_top, of_top.complement, 1.0 - p),
         neg_log_p=ops.clip(behind, -1.0, LARGEST_GAP) + of_top.neg_log_p,
     )
-
-
-def _difference(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a - b and the error of its rounding (Knuth's TwoSum)."""
-    difference = a - b
-    b_part = a - difference
-    error = (a - (difference + b_part)) + (b_part - b)
-    return difference, error

@@ -14,6 +14,7 @@ from keras import ops
 from keras_focal._typing import Tensor
 from keras_focal.functional._backend.operations import log_of_one_plus
 from keras_focal.functional._backend.precision import floating, to_float
+from keras_focal.functional._stable.exact import Sum, exact_sum
 from keras_focal.functional._stable.margin import (
     LARGEST_GAP,
     StableProbability,
@@ -205,28 +206,39 @@ class Probabilities(Predicted):
     neutral = 1.0
 
     @cached_property
+    def scaled(self) -> Tensor:
+        """The probabilities times 2**64: rounding errors of the smallest are normal numbers too."""
+        return self.values / SMALL
+
+    @cached_property
     def total(self) -> Tensor:
         """The sum of each row, shape (..., 1)."""
         return ops.sum(self.values, axis=-1, keepdims=True)
 
     def of_class(self, ids: Tensor) -> ClassTerms:
         is_class = chosen_class(ids, self.shape[-1])
-        own = ops.sum(ops.where(is_class, self.values, 0.0), axis=-1)
-        rest = ops.sum(ops.where(is_class, 0.0, self.values), axis=-1)
-        total = own + rest
-        return ClassTerms(_part(own, rest, total), total, 1.0 / total)
+        own = ops.sum(ops.where(is_class, self.scaled, 0.0), axis=-1)
+        rest = exact_sum(ops.where(is_class, 0.0, self.scaled))
+        total = rest.plus(own)
+        of_others = 1.0 / (SMALL * total.high)
+        return ClassTerms(_part(own, rest, total), total.high, of_others)
 
     def of_each(self) -> StableProbability:
-        p = self.values
-        is_top = chosen_class(ops.cast(ops.argmax(p, axis=-1), "int32"), self.shape[-1])
+        top = ops.cast(ops.argmax(self.values, axis=-1), "int32")
+        is_top = chosen_class(top, self.shape[-1])
         # Only the largest can be close to 1, so only for it the others are summed.
-        below = ops.sum(ops.where(is_top, 0.0, p), axis=-1, keepdims=True)
-        return _part(p, ops.where(is_top, below, self.total - p), self.total)
+        below = exact_sum(ops.where(is_top, 0.0, self.scaled)).of_rows()
+        total = below.plus(ops.max(self.scaled, axis=-1, keepdims=True))
+        rest = total.plus(-self.scaled)
+        rest = Sum(*(ops.where(is_top, a, b) for a, b in zip(below, rest, strict=True)))
+        return _part(self.scaled, rest, total)
 
     def outcomes(self) -> tuple[StableProbability, StableProbability]:
-        p = self.values
-        yes, no = _part(p, 1.0 - p, 1.0), _part(1.0 - p, p, 1.0)
-        return yes, no
+        p, other = self.values, 1.0 - self.values
+        return (
+            StableProbability(p, other, _neg_log(p, other, 1.0)),
+            StableProbability(other, p, _neg_log(other, p, 1.0)),
+        )
 
     def shares(self, is_class: Tensor, reference: Tensor) -> float:
         return 1.0
@@ -262,13 +274,21 @@ def read_predicted(predictions: Tensor | Predicted) -> Predicted:
     return predictions if isinstance(predictions, Predicted) else Logits(floating(predictions))
 
 
-def _part(own: Tensor, rest: Tensor, total: Tensor | float) -> StableProbability:
+def _part(own: Tensor, rest: Sum, total: Sum) -> StableProbability:
     """Return p, 1 - p and -log p of a class from what it has, the others have, and all have."""
+    correction = rest.low - rest.high * (total.low / total.high)
+    return StableProbability(
+        p=own / total.high,
+        complement=(rest.high + correction) / total.high,
+        neg_log_p=_neg_log(own, rest.high, total.high),
+    )
+
+
+def _neg_log(own: Tensor, rest: Tensor, total: Tensor | float) -> Tensor:
     is_likely = own > rest
     odds = ops.where(is_likely, rest / ops.where(is_likely, own, 1.0), 0.0)
     unlikely = ops.where(is_likely, total, own)
-    neg_log_p = ops.where(is_likely, log_of_one_plus(odds), -_log_share(unlikely, total))
-    return StableProbability(own / total, rest / total, neg_log_p)
+    return ops.where(is_likely, log_of_one_plus(odds), -_log_share(unlikely, total))
 
 
 def _log_share(own: Tensor, total: Tensor | float) -> Tensor:
