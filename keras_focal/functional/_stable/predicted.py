@@ -107,7 +107,7 @@ class Predicted:
         """Return the derivative by a prediction from the one by log p of its class, over p."""
         raise NotImplementedError
 
-    def by_logit(self, outcome: StableProbability, slope: Tensor) -> Tensor:
+    def by_logit(self, slope: Tensor) -> Tensor:
         """Return the derivative by the prediction of an output from the one by its logit."""
         raise NotImplementedError
 
@@ -183,7 +183,7 @@ class Logits(Predicted):
     def by_share(self, p: Tensor, slope: Tensor) -> Tensor:
         return p * slope
 
-    def by_logit(self, outcome: StableProbability, slope: Tensor) -> Tensor:
+    def by_logit(self, slope: Tensor) -> Tensor:
         return slope
 
     def logits(self) -> Tensor:
@@ -235,10 +235,12 @@ class Probabilities(Predicted):
 
     def outcomes(self) -> tuple[StableProbability, StableProbability]:
         p, other = self.values, 1.0 - self.values
-        return (
-            StableProbability(p, other, _neg_log(p, other, 1.0)),
-            StableProbability(other, p, _neg_log(other, p, 1.0)),
-        )
+        likely, unlikely = ops.maximum(p, other), ops.minimum(p, other)
+        of_likely, of_unlikely = log_of_one_plus(unlikely / likely), -ops.log(unlikely)
+        is_yes_likely = p > other
+        of_yes = ops.where(is_yes_likely, of_likely, of_unlikely)
+        of_no = ops.where(is_yes_likely, of_unlikely, of_likely)
+        return StableProbability(p, other, of_yes), StableProbability(other, p, of_no)
 
     def shares(self, is_class: Tensor, reference: Tensor) -> float:
         return 1.0
@@ -252,8 +254,13 @@ class Probabilities(Predicted):
     def by_share(self, p: Tensor, slope: Tensor) -> Tensor:
         return slope / self.total
 
-    def by_logit(self, outcome: StableProbability, slope: Tensor) -> Tensor:
-        return slope / (outcome.p * outcome.complement)
+    @cached_property
+    def logit_slope(self) -> Tensor:
+        """The derivative of the logit of an output by its probability."""
+        return 1.0 / (self.values * (1.0 - self.values))
+
+    def by_logit(self, slope: Tensor) -> Tensor:
+        return slope * self.logit_slope
 
     def logits(self) -> Tensor:
         return ops.log(self.values)
@@ -277,21 +284,16 @@ def read_predicted(predictions: Tensor | Predicted) -> Predicted:
 def _part(own: Tensor, rest: Sum, total: Sum) -> StableProbability:
     """Return p, 1 - p and -log p of a class from what it has, the others have, and all have."""
     correction = rest.low - rest.high * (total.low / total.high)
+    is_likely = own > rest.high
+    odds = ops.where(is_likely, rest.high / ops.where(is_likely, own, 1.0), 0.0)
     return StableProbability(
         p=own / total.high,
         complement=(rest.high + correction) / total.high,
-        neg_log_p=_neg_log(own, rest.high, total.high),
+        neg_log_p=ops.where(is_likely, log_of_one_plus(odds), -_log_share(own, total.high)),
     )
 
 
-def _neg_log(own: Tensor, rest: Tensor, total: Tensor | float) -> Tensor:
-    is_likely = own > rest
-    odds = ops.where(is_likely, rest / ops.where(is_likely, own, 1.0), 0.0)
-    unlikely = ops.where(is_likely, total, own)
-    return ops.where(is_likely, log_of_one_plus(odds), -_log_share(unlikely, total))
-
-
-def _log_share(own: Tensor, total: Tensor | float) -> Tensor:
+def _log_share(own: Tensor, total: Tensor) -> Tensor:
     """Return log(own / total), rounded once."""
     is_small = own < SMALL * total
     share = ops.where(is_small, own / SMALL, own) / total

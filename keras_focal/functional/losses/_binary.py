@@ -137,13 +137,13 @@ def _outcomes(predicted: Predicted, gamma: Gamma, *, signed: bool) -> tuple[_Out
         exponent = resolve(gamma, p)
         if signed:
             value, slope = focal_terms(of_outcome, exponent, signed=True)
-            return _Outcome(value, predicted.by_logit(of_outcome, complement) * slope, p)
+            return _Outcome(value, predicted.by_logit(complement) * slope, p)
         if isinstance(predicted, Logits) and not is_product(exponent):
             modulation = _power_of_complement(predicted, exponent, is_yes=is_yes)
         else:
             modulation = power(complement, exponent)
-        of_complement = predicted.by_logit(of_outcome, complement)
-        slope = of_complement + exponent * predicted.by_logit(of_outcome, p * neg_log_p)
+        of_complement = predicted.by_logit(complement)
+        slope = of_complement + exponent * predicted.by_logit(p * neg_log_p)
         return _Outcome(modulation * neg_log_p, modulation * slope, p)
 
     yes, no = predicted.outcomes()

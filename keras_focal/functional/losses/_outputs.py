@@ -122,8 +122,8 @@ def quality_focal_crossentropy(targets: Tensor, logits: Tensor, *, gamma: Gamma 
         vanished = size < TINY
         ratio = ops.where(vanished, 0.0, entropy / ops.where(vanished, 1.0, size))
         # The derivative of |gap|^gamma entropy, with p' = p (1 - p), is -sign(gap) steepness.
-        of_p = predicted.by_logit(yes, yes.p * yes.complement)
-        steepness = modulation * (predicted.by_logit(yes, size) + exponent * (of_p * ratio))
+        of_p = predicted.by_logit(yes.p * yes.complement)
+        steepness = modulation * (predicted.by_logit(size) + exponent * (of_p * ratio))
         value = modulation * entropy
         slopes = (value * log_base(size),) if gamma.is_learned else ()
         return Terms(value, -ops.sign(gap) * steepness, slopes)
@@ -176,7 +176,7 @@ def varifocal_crossentropy(
         is_negative = targets == 0
         entropy = targets * yes.neg_log_p + (1.0 - targets) * no.neg_log_p
         value = ops.where(is_negative, alpha * focal.value, targets * entropy)
-        slope = predicted.by_logit(yes, -targets * _gap(targets, yes))
+        slope = predicted.by_logit(-targets * _gap(targets, yes))
         gradient = ops.where(is_negative, alpha * focal.gradient, slope)
         slope = ops.where(is_negative, value * log_base(no.complement), 0.0)
         return Terms(value, gradient, (slope,) if gamma.is_learned else ())
@@ -193,8 +193,8 @@ def _focal(predicted: Predicted, outcome: StableProbability, gamma: Gamma) -> Te
     """Return the focal loss of an outcome, and minus the derivative that lowers it."""
     p, complement, neg_log_p = outcome
     modulation = power(complement, gamma)
-    of_complement = predicted.by_logit(outcome, complement)
-    slope = of_complement + gamma * predicted.by_logit(outcome, p * neg_log_p)
+    of_complement = predicted.by_logit(complement)
+    slope = of_complement + gamma * predicted.by_logit(p * neg_log_p)
     return Terms(modulation * neg_log_p, modulation * slope)
 
 
@@ -211,5 +211,5 @@ def _shifted(predicted: Predicted, no: StableProbability, gamma: float, shift: f
     ratio = ops.where(vanished, 1.0, neg_log_p / ops.where(vanished, 1.0, probability))
     modulation = power(probability, float(gamma))
     slope = modulation * (gamma * ratio + 1.0 / rest)
-    slope = slope * predicted.by_logit(no, no.p * no.complement)
+    slope = slope * predicted.by_logit(no.p * no.complement)
     return Terms(modulation * neg_log_p, ops.where(no.complement > shift, slope, 0.0))
