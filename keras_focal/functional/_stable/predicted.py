@@ -159,8 +159,8 @@ class Logits(Predicted):
         return log_of_one_plus(self.odds)
 
     def outcomes(self) -> tuple[StableProbability, StableProbability]:
-        likely = 1.0 / (1.0 + self.odds)
-        unlikely = self.odds * likely
+        unlikely = self.odds / (1.0 + self.odds)
+        likely = 1.0 - unlikely
         is_yes_likely = self.values >= 0
         p = ops.where(is_yes_likely, likely, unlikely)
         complement = ops.where(is_yes_likely, unlikely, likely)
