@@ -139,20 +139,20 @@ def _torch(loss: Callable, mode: str) -> Callable:
 class Worst:
     """The largest errors so far, of value and gradient, for each mode and gamma."""
 
-    def __init__(self, table: dict | None = None):
+    def __init__(self, table: dict | None = None, modes: tuple[str, ...] = MODES):
         self.table: dict[str, dict] = table or {}
-        self.runs = {(mode, gamma): run_of(gamma, mode) for mode in MODES for gamma in GAMMAS}
+        self.runs = {(mode, gamma): run_of(gamma, mode) for mode in modes for gamma in GAMMAS}
 
     def add(self, margins: np.ndarray) -> None:
-        for gamma, true in zip(GAMMAS, oracle(margins), strict=True):
-            for mode in MODES:
-                found = self.runs[mode, gamma](margins)
-                for what, a, b in zip(GOALS, found, true, strict=True):
-                    errors = ulps(a, b)
-                    i = int(errors.argmax())
-                    row = self.table.setdefault(f"{mode} {gamma:g} {what}", {"ulp": -1.0})
-                    if not errors[i] <= row["ulp"]:  # also for NaN
-                        row.update(ulp=float(errors[i]), margin=float(margins[i]))
+        true_of = dict(zip(GAMMAS, oracle(margins), strict=True))
+        for (mode, gamma), run in self.runs.items():
+            found = run(margins)
+            for what, a, b in zip(GOALS, found, true_of[gamma], strict=True):
+                errors = ulps(a, b)
+                i = int(errors.argmax())
+                row = self.table.setdefault(f"{mode} {gamma:g} {what}", {"ulp": -1.0})
+                if not errors[i] <= row["ulp"]:  # also for NaN
+                    row.update(ulp=float(errors[i]), margin=float(margins[i]))
 
     def rows(self) -> list[dict]:
         rows = []
@@ -163,9 +163,9 @@ class Worst:
         return sorted(rows, key=lambda row: (row["mode"], row["gamma"], row["what"] != "value"))
 
 
-def float32_margins(first: int, stride: int) -> np.ndarray:
-    """Return a chunk of float32 numbers; 0 in place of those that are not finite or beyond all."""
-    index = np.arange(first, first + CHUNK, dtype="uint64") * np.uint64(stride)
+def float32_margins(first: int, stride: int, number: int = CHUNK) -> np.ndarray:
+    """Return some float32 numbers; 0 in place of those that are not finite or beyond all."""
+    index = np.arange(first, first + number, dtype="uint64") * np.uint64(stride)
     bits = np.where(index < FLOATS, index, 0).astype("uint32")
     margins = bits.view("float32")
     return np.where(np.isfinite(margins), margins, np.float32(0.0))
@@ -192,13 +192,16 @@ def _seconds(state: Path) -> dict:
     return {"processor_seconds": round(json.loads(state.read_text())["seconds"])}
 
 
-def half_precision(name: str) -> list[dict]:
-    """Return how many results of half-precision margins are not the rounded float32 ones."""
+def half_precision(name: str, modes: tuple[str, ...] = MODES) -> list[dict]:
+    """Return how many results of half-precision margins are not the rounded float32 ones.
+
+    Values are float32 for half-precision logits too; gradients are rounded to their dtype.
+    """
     dtype = HALVES[name]
     margins = np.arange(2**16, dtype="uint16").view(dtype)
     margins = margins[np.isfinite(margins.astype("float32"))]
     rows = []
-    for mode in MODES:
+    for mode in modes:
         for gamma in GAMMAS:
             run = run_of(gamma, mode)
             value, gradient = run(margins)
