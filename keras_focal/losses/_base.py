@@ -46,7 +46,16 @@ class ModelLoss(keras.losses.Loss):
     own_arguments: ClassVar[tuple[str, ...]] = ()
 
     takes_probabilities: ClassVar[bool] = False
-    """Whether `values` takes probabilities as they were given, as all of `functional` does."""
+    """Whether `values` takes probabilities as they were given, as the losses of `functional` do.
+
+    A subclass with `values` or `of_outputs` of its own is given logits unless it says otherwise.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        if ("values" in own or "of_outputs" in own) and "takes_probabilities" not in own:
+            cls.takes_probabilities = False
 
     def __init__(
         self,

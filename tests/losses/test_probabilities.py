@@ -175,6 +175,12 @@ class OwnLoss(losses.ClassificationLoss):
         return -ops.sum(ops.log_softmax(logits) * targets_like(labels.values, logits), axis=-1)
 
 
-def test_own_loss_is_given_logits():
+class DerivedLoss(losses.SparseCategoricalFocalCrossentropy):
+    def values(self, labels, logits):
+        return 2.0 * super().values(labels, 1.0 * logits)
+
+
+def test_loss_with_values_of_its_own_is_given_logits():
     p = np.array([[0.25, 0.75], [0.5, 0.5]], "float32")
     assert float(OwnLoss()([0, 1], p)) == pytest.approx(np.log(8) / 2)
+    assert float(DerivedLoss(gamma=0.0)([0, 1], p)) == pytest.approx(np.log(8))

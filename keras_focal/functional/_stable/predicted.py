@@ -296,5 +296,6 @@ def _part(own: Tensor, rest: Sum, total: Sum) -> StableProbability:
 def _log_share(own: Tensor, total: Tensor) -> Tensor:
     """Return log(own / total), rounded once."""
     is_small = own < SMALL * total
-    share = ops.where(is_small, own / SMALL, own) / total
+    # The total is scaled: a compiler would merge two factors of `own` to one that overflows.
+    share = own / ops.where(is_small, SMALL * total, total)
     return ops.log(share) - ops.where(is_small, LOG_SMALL, 0.0)
