@@ -26,9 +26,10 @@ no normal float32 and counts as right if what is found lies below it too. A marg
 counts as 2^100, as the loss documents. `compiled` is XLA on TensorFlow and jit on JAX. The goals
 are at most 4 ULP of the value and 8 ULP of the gradient.
 """
-CAUSE = """Where a goal is missed, the exponential is the cause: those of the frameworks are off by
-up to one ULP, and (1 - p)^gamma multiplies that error by gamma. A second exponential per entry, of
-gamma times the margin, would avoid it, but the loss would be slower.
+CAUSE = """Where a goal is missed, the roundings of 1 - p are the cause: an exponential, a sum and
+a quotient each make one, and (1 - p)^gamma multiplies them by gamma. A second exponential per
+entry, of gamma times the margin, or a correction of the power would avoid it, but the loss would be
+slower.
 """
 HALF = """## Half precision
 
@@ -63,7 +64,7 @@ def how(result: dict) -> str:
 
 
 def of_margins(backend: str, result: dict) -> str:
-    every = "all" if result["stride"] == 1 else f"every {result['stride']}th of the"
+    every = "all finite ones" if result["stride"] == 1 else f"one in {result['stride']}"
     by_case: dict[tuple, dict] = {}
     for row in result["rows"]:
         by_case.setdefault((row["mode"], row["gamma"]), {})[row["what"]] = row
@@ -73,7 +74,7 @@ def of_margins(backend: str, result: dict) -> str:
     ]
     heads = ["mode", "gamma", "value, ULP", "at margin", "gradient, ULP", "at margin"]
     tried = (
-        f"{result['margins']:,} float32 margins, {every} 2^32, in {result['processor_seconds']} "
+        f"{result['margins']:,} float32 margins, {every}, in {result['processor_seconds']} "
         "processor seconds.\n"
     )
     return "\n".join([f"### {backend}\n", how(result), tried, table(heads, rows)])

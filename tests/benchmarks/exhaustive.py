@@ -192,7 +192,9 @@ def _seconds(state: Path) -> dict:
     return {"processor_seconds": round(json.loads(state.read_text())["seconds"])}
 
 
-def half_precision(name: str, modes: tuple[str, ...] = MODES) -> list[dict]:
+def half_precision(
+    name: str, modes: tuple[str, ...] = MODES, gammas: tuple[float, ...] = GAMMAS
+) -> list[dict]:
     """Return how many results of half-precision margins are not the rounded float32 ones.
 
     Values are float32 for half-precision logits too; gradients are rounded to their dtype.
@@ -202,7 +204,7 @@ def half_precision(name: str, modes: tuple[str, ...] = MODES) -> list[dict]:
     margins = margins[np.isfinite(margins.astype("float32"))]
     rows = []
     for mode in modes:
-        for gamma in GAMMAS:
+        for gamma in gammas:
             run = run_of(gamma, mode)
             value, gradient = run(margins)
             exact, slope = run(margins.astype("float32"))

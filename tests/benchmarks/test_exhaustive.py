@@ -50,7 +50,7 @@ def test_margins_of_all_chunks_are_all_finite_floats():
 
 
 def test_error_of_some_margins_is_within_what_is_published():
-    stride = PUBLISHED["stride"] * 397
+    stride = PUBLISHED["stride"] * 1597
     worst = exhaustive.Worst(modes=ONE_MODE)
     worst.add(exhaustive.float32_margins(0, stride, -(-exhaustive.FLOATS // stride)))
     published = {(row["mode"], row["gamma"], row["what"]): row["ulp"] for row in PUBLISHED["rows"]}
@@ -62,7 +62,7 @@ def test_error_of_some_margins_is_within_what_is_published():
 
 @pytest.mark.parametrize("dtype", exhaustive.HALVES)
 def test_half_precision_results_are_the_rounded_float32_ones(dtype):
-    for row in exhaustive.half_precision(dtype, ONE_MODE):
+    for row in exhaustive.half_precision(dtype, ONE_MODE, gammas=(3.0,)):
         assert row["value"] == row["gradient"] == 0
 
 
