@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from examples.paper import train as classifiers
+from examples.paper import train as training
 from examples.paper.data import Data, Split
 from examples.paper.reproduce import __main__ as reproduce
 from examples.paper.reproduce import beyond, page, plan, results
@@ -22,7 +22,7 @@ from examples.paper.translation.__main__ import parser as translation_parser
 
 CLASSES = 4
 PARSERS = {
-    "examples.paper.train": classifiers.parser(),
+    "examples.paper.train": training.parser(),
     "examples.paper.translation": translation_parser(),
 }
 COLUMNS = {"epochs": 2, "batch_size": 8, "backend": "numpy 1", "commit": "abc", "seconds": 3.0}
@@ -98,20 +98,19 @@ def test_the_plan_says_in_which_folder_a_run_is(monkeypatch, tmp_path):
 
     empty = Split(np.zeros((0, 1)), np.zeros(0))
     toy = Data("newsgroups20", empty, empty, empty, class_names=())
-    monkeypatch.setattr(classifiers, "load", lambda options: toy)
-    monkeypatch.setattr(classifiers.networks, "check", lambda *_: None)
-    monkeypatch.setattr(classifiers, "train", train)
+    monkeypatch.setattr(training, "load", lambda options: toy)
+    monkeypatch.setattr(training, "task_of", lambda *_: None)
+    monkeypatch.setattr(training, "fit_run", train)
     job = next(plan.PLAN[0].jobs(tmp_path))
-    classifiers.main(job.commands[0][1:])
+    training.main(job.commands[0][1:])
     assert made == [job.folder]
 
 
 def test_translations_are_trained_and_then_measured_once():
-    (experiment,) = (entry for entry in plan.PLAN if isinstance(entry, plan.Translation))
+    (experiment,) = (entry for entry in plan.PLAN if entry.dataset == "multi30k")
     for job in experiment.jobs(Path("runs")):
         _, (module, *words) = job.commands
         options = PARSERS[module].parse_args(words)
-        assert options.command == "evaluate"
         assert options.folders == [job.folder]
         assert options.missing
 
@@ -136,7 +135,7 @@ def test_a_data_set_that_the_plan_lacks_is_refused_before_any_run(monkeypatch, t
 
 def test_data_that_cannot_be_downloaded_is_one_line(monkeypatch, capsys):
     def fail(*_):
-        raise OSError("cifar10 could not be downloaded; `data_dir` may name a local copy.")
+        raise OSError("cifar10 could not be downloaded; `--data-dir` may name a local copy.")
 
     monkeypatch.setattr(beyond, "publish", fail)
     with pytest.raises(SystemExit):
@@ -151,18 +150,18 @@ def test_no_jobs_at_a_time_are_refused(capsys):
 
 
 def test_what_failed_to_train_is_not_measured(monkeypatch, tmp_path, capsys):
-    experiment = plan.Translation("multi30k", "small", 1, losses=("CE",), seeds=(1,))
+    experiment = plan.Experiment("multi30k", "transformer", 1, losses=("CE",), seeds=(1,))
     monkeypatch.setattr(plan, "PLAN", (experiment,))
     called = []
 
     def fail(words, **_):
-        called.append(words[3])
+        called.append(words[2])
         return subprocess.CompletedProcess(words, 3)
 
     monkeypatch.setattr(plan.subprocess, "run", fail)
     with pytest.raises(SystemExit, match="1 of 1 runs failed"):
         plan.run(None, tmp_path, None, jobs=1)
-    assert called == ["train"]
+    assert called == ["examples.paper.train"]
     assert "FAILED with exit status 3" in capsys.readouterr().out
 
 
