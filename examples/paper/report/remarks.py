@@ -1,6 +1,6 @@
 """What the figures of the page do not say by themselves."""
 
-from examples.paper.reproduce.recipes import RECIPE_TABLE
+from examples.paper.report.recipe_table import RECIPE_TABLE
 
 REMARKS = {
     "summary": """
