@@ -78,9 +78,7 @@ def cifar10(tmp_path):
     """A folder with CIFAR-10 in little, as Keras gives it."""
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 10
-    images = (20 * labels[:, None, None, None] + rng.integers(0, 50, (60, 32, 32, 3))).astype(
-        "uint8"
-    )
+    images = rng.integers(0, 256, (60, 32, 32, 3), "uint8")
     parts = {"x_train": images, "y_train": labels, "x_test": images[:20], "y_test": labels[:20]}
     np.savez(tmp_path / "cifar10.npz", **parts)
     return tmp_path
@@ -106,9 +104,8 @@ def test_quickstart_fails_where_what_is_served_differs(quickstart):
             quickstart.told("served", difference)
 
 
-@pytest.mark.parametrize("form", [["examples/quickstart.py"], ["-m", "examples.quickstart"]])
-def test_an_example_runs_as_a_file_and_as_a_module(form):
-    answer = run(*form, "--help", cwd=ROOT)
+def test_an_example_runs_as_a_module_too():
+    answer = run("-m", "examples.quickstart", "--help", cwd=ROOT)
     assert answer.returncode == 0, answer.stderr
     assert "--data-dir" in answer.stdout
 
