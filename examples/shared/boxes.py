@@ -15,8 +15,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-from paper.files import read_json
 from PIL import Image
+
+from examples.paper.files import read_json
 
 LAYOUTS = (
     "`bccd.npz`, the blood cells of github.com/Shenggan/BCCD_Dataset; or a data set in the layout "

@@ -75,7 +75,7 @@ def load(
             f"`--dataset` must be one of {', '.join(sorted(LOADERS))}. Received: {name!r}"
         )
     if limit is not None and limit < 1:
-        raise ValueError(f"`limit` must be None or at least 1. Received: {limit}")
+        raise ValueError(f"`--limit` must be at least 1. Received: {limit}")
     data = _load(name, None if data_dir is None else Path(data_dir), **options)
     return data if limit is None else replace(data, train=data.train.take(slice(limit)))
 

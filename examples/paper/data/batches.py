@@ -22,11 +22,6 @@ class Batches(keras.utils.PyDataset):
         batch_size: Samples in a batch; the last batch may have fewer.
         seed: Seed of the order and of the augmentation.
         augment: None, or a function of a batch of `x` and a generator of random numbers.
-        shuffle: Whether the order changes each epoch, or stays that of the samples.
-        drop_last: Whether a last smaller batch is left out: XLA then compiles one shape only.
-
-    Raises:
-        ValueError: If `drop_last` leaves no batch.
     """
 
     def __init__(
@@ -36,21 +31,12 @@ class Batches(keras.utils.PyDataset):
         *,
         seed: int = 0,
         augment: Callable[[Any, np.random.Generator], Any] | None = None,
-        shuffle: bool = True,
-        drop_last: bool = False,
     ):
         super().__init__()
-        if drop_last and len(split) < batch_size:
-            raise ValueError(
-                "`batch_size` must be at most the number of samples where `drop_last` is set. "
-                f"Received: batch_size={batch_size}, {len(split)} samples"
-            )
         self.split = split
         self.batch_size = batch_size
         self.seed = seed
         self.augment = augment
-        self.shuffle = shuffle
-        self.drop_last = drop_last
         self.epoch = 0
 
     @property
@@ -61,13 +47,11 @@ class Batches(keras.utils.PyDataset):
     @epoch.setter
     def epoch(self, epoch: int) -> None:
         self._epoch = epoch
-        rows = np.arange(len(self.split))
-        self._rows = self._rng(0).permutation(rows) if self.shuffle else rows
+        self._rows = self._rng(0).permutation(len(self.split))
 
     def __len__(self) -> int:
         """Return the number of batches."""
-        whole, rest = divmod(len(self.split), self.batch_size)
-        return whole + (rest > 0 and not self.drop_last)
+        return -(-len(self.split) // self.batch_size)
 
     def __getitem__(self, index: int) -> tuple:
         """Return a batch."""
