@@ -192,7 +192,7 @@ def _voc(folder: Path) -> tuple[list[Picture], list[Picture], list[str]]:
         boxes = []
         for each in root.iter("object"):
             corners = [
-                float(each.findtext(f"bndbox/{c}")) for c in ("xmin", "ymin", "xmax", "ymax")
+                float(each.findtext(f"bndbox/{c}")) for c in CORNERS
             ]
             boxes.append((corners, each.findtext("name")))
         image = folder / "JPEGImages" / (root.findtext("filename") or f"{name}.jpg")

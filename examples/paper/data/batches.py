@@ -51,7 +51,8 @@ class Batches(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         """Return the number of batches."""
-        return -(-len(self.split) // self.batch_size)
+        whole, rest = divmod(len(self.split), self.batch_size)
+        return whole + (rest > 0)
 
     def __getitem__(self, index: int) -> tuple:
         """Return a batch."""

@@ -242,5 +242,5 @@ def test_a_damaged_copy_is_named(tmp_path):
 
 
 def test_a_limit_below_1_is_refused():
-    with pytest.raises(ValueError, match=r"`limit`.*Received: 0"):
+    with pytest.raises(ValueError, match=r"`--limit`.*Received: 0"):
         load("cifar10", limit=0)
