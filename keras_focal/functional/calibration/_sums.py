@@ -101,12 +101,12 @@ class Sums(NamedTuple):
         units = scale / parts, scale / parts / parts
 
         def all_cells() -> tuple[Tensor, ...]:
-            filled = tables if completed is None else map(completed, tables)
-            return tuple(self._plus_parts(*filled, *units))
+            filled = tables if completed is None else tuple(map(completed, tables))
+            return tuple(self._plus_parts(filled, units))
 
         def touched_cells() -> tuple[Tensor, ...]:
-            touched = (ops.take(table, index, axis=0) for table in tables)
-            return tuple(self._written(index, self.at(index)._plus_parts(*touched, *units)))
+            touched = tuple(ops.take(table, index, axis=0) for table in tables)
+            return tuple(self._written(index, self.at(index)._plus_parts(touched, units)))
 
         cells = self.high.shape[0]
         if size is None:  # XLA knows the size, and compiles only one of the two
@@ -118,16 +118,17 @@ class Sums(NamedTuple):
         zeros = ops.zeros(self.high.shape, dtype=amounts.dtype)
         return scatter_add(zeros, index, ops.reshape(amounts, (-1, self.high.shape[-1])))
 
-    def _plus_parts(
-        self, coarse: Tensor, fine: Tensor, rest: Tensor, unit: Tensor, small: Tensor
-    ) -> "Sums":
-        """Return self + coarse * unit + (fine + rest) * small, each of the shape of the sums."""
-        shape = ops.shape(self.high)
-        high, low, coarse, fine, rest = (
-            ops.reshape(part, (-1,)) for part in (*self, coarse, fine, rest)
-        )
+    def _plus_parts(self, tables: tuple[Tensor, ...], units: tuple[Tensor, Tensor]) -> "Sums":
+        """Return the sums after adding coarse * unit + (fine + rest) * small_unit.
+
+        Args:
+            tables: The coarse, fine and other parts of what is added, of the shape of the sums.
+            units: The unit of the coarse part, and of the other two.
+        """
+        shape, (unit, small_unit) = ops.shape(self.high), units
+        high, low, coarse, fine, rest = (ops.reshape(part, (-1,)) for part in (*self, *tables))
         batch = Sums.of_integers(coarse, unit)
-        fine = ops.cast(fine, "float32") * small + rest * small
+        fine = ops.cast(fine, "float32") * small_unit + rest * small_unit
         sums = Sums(high, low).plus(Sums(batch.high, batch.low + fine))
         return Sums(*(ops.reshape(part, shape) for part in sums))
 
