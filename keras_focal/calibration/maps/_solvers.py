@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_focal._host import weighted_sum
+
 RIDGE = 1e-9
 """Half the curvature that every problem gets towards its start, so that it has one finite solution:
 where a class has no label or the data are separable, likelihood alone has its optimum at infinity.
@@ -127,7 +129,11 @@ class Logistic(Problem):
         e = np.exp(-np.abs(predictors))
         p = np.where(predictors >= 0, 1.0, e) / (1 + e)
         costs = np.maximum(predictors, 0) + np.log1p(e) - self.targets * predictors
-        return float(self.weights @ costs), self.weights * (p - self.targets), e / (1 + e) ** 2
+        return (
+            weighted_sum(self.weights, costs),
+            self.weights * (p - self.targets),
+            e / (1 + e) ** 2,
+        )
 
     def curvature(self, probabilities: np.ndarray, direction: np.ndarray) -> np.ndarray:
         return self.weights * probabilities * direction
@@ -184,7 +190,7 @@ def mixture(likelihoods: np.ndarray, weights: np.ndarray) -> Solution:
     count = likelihoods.shape[1]
 
     def value(shares: np.ndarray) -> float:
-        return float(shares.sum() - weights @ np.log(likelihoods @ shares))
+        return float(shares.sum()) - weighted_sum(weights, np.log(likelihoods @ shares))
 
     shares = np.full(count, 1.0 / count)
     for iterations in range(101):

@@ -12,7 +12,7 @@ from keras import ops
 from keras_focal._typing import Tensor
 from keras_focal.functional._backend.compilation import over_rows, without_autograph
 from keras_focal.functional._backend.derivative import with_gradient
-from keras_focal.functional._backend.operations import log_of_one_plus, recomputed
+from keras_focal.functional._backend.operations import log_of_one_plus, recomputed_outputs
 from keras_focal.functional._backend.precision import floating, to_float
 from keras_focal.functional._inputs.gamma import (
     Gamma,
@@ -102,7 +102,7 @@ def binary_focal_crossentropy(
         return (over_rows(value, *tensors[:number], axes=axes, shared=tensors[number:]),)
 
     def backward(tensors: tuple, _: tuple, upstream: Tensor) -> list[Tensor | None]:
-        arrays = (upstream, tensors[0], recomputed(tensors[1]), *tensors[2:number])
+        arrays = (upstream, tensors[0], recomputed_outputs(tensors[1]), *tensors[2:number])
         of_logits, *slopes = over_rows(gradients, *arrays, axes=axes, shared=tensors[number:])
         return arguments.gradients(of_logits, upstream, slopes)
 
