@@ -24,8 +24,10 @@ import keras
 import numpy as np
 
 import keras_focal
-from examples.paper.files import read_arrays, read_json, write_json
+from examples.paper.files import DamagedFileError, read_arrays, read_json, write_json
 
+IDENTITY = ("dataset", "network", "loss", "seed")
+"""What tells a run from others of a directory."""
 SETTINGS = (
     "epochs",
     "batch_size",
@@ -183,12 +185,17 @@ class Run:
         """
         if not (self.folder / "log.csv").exists():
             return {}
-        with open(self.folder / "log.csv", newline="") as file:
-            rows = {row["epoch"]: row for row in csv.DictReader(file)}.values()
-        return {
-            name: np.array([float(row[name].replace("NA", "nan")) for row in rows])
-            for name in next(iter(rows), {})
-        }
+        try:
+            with open(self.folder / "log.csv", newline="") as file:
+                rows = {row["epoch"]: row for row in csv.DictReader(file)}.values()
+            return {
+                name: np.array([float(row[name].replace("NA", "nan")) for row in rows])
+                for name in next(iter(rows), {})
+            }
+        except (AttributeError, KeyError, OSError, ValueError) as error:
+            raise DamagedFileError(
+                self.folder / "log.csv", "numbers under names, a row for each epoch", error
+            ) from error
 
     def snapshots(self) -> list[Snapshot]:
         """Return the snapshots in the order of their epochs."""
@@ -218,7 +225,20 @@ def read(directory: Path) -> list[Run]:
             f"`--runs` must hold folders with a run.json, as `python -m examples.paper.train` "
             f"writes them. Received: {directory}"
         )
-    return [Run(file.parent, read_json(file)) for file in files]
+    return [_read(file) for file in files]
+
+
+def _read(file: Path) -> Run:
+    """Return the run of a run.json.
+
+    Raises:
+        DamagedFileError: If it does not say of what data, network, loss and seed the run is.
+    """
+    settings = read_json(file)
+    missing = [name for name in IDENTITY if name not in settings]
+    if missing:
+        raise DamagedFileError(file, "the settings of a run", KeyError(*missing))
+    return Run(file.parent, settings)
 
 
 def start(folder: Path, settings: dict[str, Any]) -> Run:
@@ -230,7 +250,7 @@ def start(folder: Path, settings: dict[str, Any]) -> Run:
     file = folder / "run.json"
     if not file.exists():
         return Run(folder, {**settings, "seconds": 0.0, "finished": False, **environment()})
-    run = Run(folder, read_json(file))
+    run = _read(file)
     known = {**run.settings, **run.trained_with}
     other = {name for name, value in settings.items() if known.get(name) != value}
     if other:

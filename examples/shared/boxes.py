@@ -191,9 +191,7 @@ def _voc(folder: Path) -> tuple[list[Picture], list[Picture], list[str]]:
         root = ElementTree.parse(folder / "Annotations" / f"{name}.xml").getroot()
         boxes = []
         for each in root.iter("object"):
-            corners = [
-                float(each.findtext(f"bndbox/{c}")) for c in CORNERS
-            ]
+            corners = [float(each.findtext(f"bndbox/{c}")) for c in CORNERS]
             boxes.append((corners, each.findtext("name")))
         image = folder / "JPEGImages" / (root.findtext("filename") or f"{name}.jpg")
         return Picture(image.name, image.read_bytes, boxes)

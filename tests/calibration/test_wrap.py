@@ -251,6 +251,25 @@ def test_arguments_that_do_not_go_together_are_refused_before_any_work(rng, argu
         calibrate(network(), x, y, from_logits=True, **arguments)
 
 
+class Flip(layers.Layer):
+    """A layer that acts unless it is told not to, as the augmentation layers of Keras do."""
+
+    def call(self, x, training=True):
+        return -x if training else x
+
+
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_layers_that_act_as_in_training_when_served_are_named(rng, is_nested):
+    augmentation = Flip(name="flip")
+    if is_nested:
+        augmentation = keras.Sequential([keras.Input((3,)), augmentation])
+    model = keras.Sequential([keras.Input((3,)), augmentation, layers.Dense(3)])
+    x, y = data(rng)
+    with pytest.warns(UserWarning, match="serve other probabilities.*Received: flip$") as caught:
+        calibrate(model, x, y, from_logits=True, verbose=0)
+    assert caught[0].filename == __file__
+
+
 @pytest.mark.parametrize("limit", [{"max_seconds": 0}, {"keep_top_class": True}])
 def test_limits_of_auto_are_those_of_fit_map(rng, limit):
     pytest.importorskip("sklearn", reason="needs the extra `maps`")

@@ -11,10 +11,10 @@ from keras import ops
 
 from examples.paper import data
 from examples.paper.data.tokens import PAD, TokenBatches, encode, load_tokenizer
-from examples.paper.files import load_weights, read_json, write_json
+from examples.paper.files import load_weights, write_json
 from examples.paper.networks.transformer import SIZES, transformer
 from examples.paper.recipes import RECIPES
-from examples.paper.runs import Run
+from examples.paper.runs import Run, read
 from examples.paper.translation.search import Translator
 from keras_focal import metrics
 
@@ -148,13 +148,12 @@ def evaluate(
 
     check(temperatures=temperatures, bleu_temperatures=bleu_temperatures)
     start = time.perf_counter()
-    settings = Path(folder) / "run.json"
-    if not settings.is_file():
+    if not (folder / "run.json").is_file():
         raise FileNotFoundError(
             f"RUN must be the folder of a run, with the run.json that training writes. "
             f"Received: {folder}"
         )
-    run = Run(settings.parent, read_json(settings))
+    (run,) = read(folder)
     model, tokenizer = load(run)
     corpus = data.load(run.dataset, data_dir)
     temperatures = temperatures or RECIPES[run.dataset].translation.temperatures

@@ -144,6 +144,7 @@ def test_a_damaged_model_is_named(runs, images):
 
 
 def test_no_finished_run_is_a_clear_error(tmp_path):
-    (tmp_path / "run.json").write_text('{"finished": false, "network": "tiny"}')
+    settings = {"dataset": "cifar10", "network": "tiny", "loss": "CE", "seed": 1}
+    (tmp_path / "run.json").write_text(json.dumps(settings))
     with pytest.raises(FileNotFoundError, match="finished runs of images or texts"):
         beyond.publish(tmp_path, None)

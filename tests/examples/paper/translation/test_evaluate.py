@@ -108,7 +108,8 @@ def test_a_folder_without_a_run_is_a_clear_error(tmp_path):
 
 
 def test_a_run_that_is_no_translation_is_refused(tmp_path):
-    (tmp_path / "run.json").write_text('{"dataset": "sst", "network": "tree-lstm"}')
+    settings = {"dataset": "sst", "network": "tree-lstm", "loss": "CE", "seed": 1}
+    (tmp_path / "run.json").write_text(json.dumps(settings))
     with pytest.raises(ValueError, match=r"RUN must be a run of translation.*Received"):
         evaluate(tmp_path)
 
