@@ -217,10 +217,8 @@ LOSSES = (*(row.name for row in losses.list()), "LS-0.1", *BESIDE_THE_PAPER)
 
 def make_loss(name: str, recipe: Recipe) -> keras.losses.Loss:
     """Return a loss for logits and class ids by its name in `LOSSES`."""
-    given = {
-        "from_logits": True,
-        "reduction": OBJECTIVES["mean" if name == "Brier" else recipe.objective],
-    }
+    objective = "mean" if name == "Brier" and recipe.objective == "sum" else recipe.objective
+    given = {"from_logits": True, "reduction": OBJECTIVES[objective]}
     if name == "LS-0.1":
         return losses.LabelSmoothingCrossentropy(0.1, **given)
     if name == "AdaFocal":

@@ -13,6 +13,7 @@ import numpy as np
 from examples.paper import networks
 from examples.paper.callbacks import PREDICT_BATCH, first, predict
 from examples.paper.data import Batches, Corpus, Data, crop_and_flip, tokens
+from examples.paper.data.batches import EpochBatches
 from examples.paper.recipes import Recipe
 from examples.paper.runs import Logits, Run
 
@@ -25,7 +26,7 @@ class Task(Protocol):
         validation: Arguments of `fit`: what is validated.
     """
 
-    batches: keras.utils.PyDataset
+    batches: EpochBatches
     validation: dict[str, Any]
 
     def prepare(self, folder: Path) -> None:

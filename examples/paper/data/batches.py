@@ -9,7 +9,25 @@ import numpy as np
 from examples.paper.data._types import Split
 
 
-class Batches(keras.utils.PyDataset):
+class EpochBatches(keras.utils.PyDataset):
+    """Batches that are drawn anew when `epoch` is set: see `FollowEpochs`."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, 0 the first, whose batches are given."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw the batches of the epoch."""
+        raise NotImplementedError
+
+
+class Batches(EpochBatches):
     """Batches (x, y), or (x, y, weight) where the samples have weights, for `model.fit`.
 
     Batch i of epoch e depends on the seed, e and i alone, so a resumed run sees what an unbroken
@@ -39,14 +57,8 @@ class Batches(keras.utils.PyDataset):
         self.augment = augment
         self.epoch = 0
 
-    @property
-    def epoch(self) -> int:
-        """The epoch, 0 the first, whose batches are given."""
-        return self._epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self._epoch = epoch
+    def draw(self) -> None:
+        """Draw the order of the samples."""
         self._rows = self._rng(0).permutation(len(self.split))
 
     def __len__(self) -> int:
@@ -72,7 +84,7 @@ class Batches(keras.utils.PyDataset):
 class FollowEpochs(keras.callbacks.Callback):
     """Sets the `epoch` of batches to that of `fit`, which a resumed run does not begin at 0."""
 
-    def __init__(self, batches: keras.utils.PyDataset):
+    def __init__(self, batches: EpochBatches):
         super().__init__()
         self.batches = batches
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
+from examples.paper.data.batches import EpochBatches
 from examples.paper.data.pairs import Pairs
 from examples.paper.files import DamagedFileError
 
@@ -77,7 +77,7 @@ def encode(tokenizer: Any, sentences: Sequence[str], longest: int) -> list[list[
     return [[*ids[: longest - 1], END] for ids in tokenizer.encode(list(sentences))]
 
 
-class TokenBatches(keras.utils.PyDataset):
+class TokenBatches(EpochBatches):
     """Batches of pairs of like length, each with about the same number of positions.
 
     A batch is ({"source", "target"}, labels, weights), each int32 (weights float32), shape
@@ -112,15 +112,9 @@ class TokenBatches(keras.utils.PyDataset):
         self.order: list[tuple[int, np.ndarray]] = []
         self.epoch = 0
 
-    @property
-    def epoch(self) -> int:
-        """The epoch, 0 the first, whose batches are given."""
-        return self._epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self._epoch = epoch
-        rng = None if self._seed is None else np.random.default_rng([self._seed, epoch])
+    def draw(self) -> None:
+        """Draw which pairs are in a batch, and the order of the batches."""
+        rng = None if self._seed is None else np.random.default_rng([self._seed, self.epoch])
         self.order = []
         for index, length in enumerate(self._lengths):
             rows = np.flatnonzero(self._length_of == index)
