@@ -176,10 +176,11 @@ def test_loss_is_the_mean_over_tokens_without_padding(rng):
     logits = rng.normal(size=(2, 3, 5)).astype("float32")
     labels, weights = rng.integers(0, 5, (2, 3)), np.array([[1, 1, 0], [1, 0, 0]], "float32")
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    wanted = -np.log(np.take_along_axis(p, labels[..., None], -1))[weights > 0].mean()
-    assert float(make_loss("CE", RECIPES["multi30k"])(labels, logits, weights)) == pytest.approx(
-        wanted, 1e-5
-    )
+    nll = -np.log(np.take_along_axis(p, labels[..., None], -1))[weights > 0].mean()
+    brier = ((p - np.eye(5)[labels]) ** 2).sum(-1)[weights > 0].mean()
+    for name, wanted in (("CE", nll), ("Brier", brier)):
+        loss = make_loss(name, RECIPES["multi30k"])
+        assert float(loss(labels, logits, weights)) == pytest.approx(wanted, 1e-5)
 
 
 def test_batches_hold_each_pair_once_and_change_by_epoch(toy_data, finished):
