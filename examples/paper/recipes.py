@@ -99,13 +99,15 @@ class Recipe:
 
     def fewest_epochs(self, loss: str) -> int:
         """Return the epochs that a loss needs for each of its gammas to have one."""
-        if not loss.startswith("FLSc") or self.gamma_switches is None:
+        if not loss.startswith("FLSc"):
             return 1
+        shares = gammas.SCHEDULED[loss].switches
+        switches = self.gamma_switches or tuple(float(share * self.epochs) for share in shares)
         counts = range(1, self.epochs + 1)
-        marks = ((count, self._marks(self.gamma_switches, count)) for count in counts)
+        marks = ((count, self._marks(switches, count)) for count in counts)
         return next(count for count, (first, last) in marks if 0 < first < last < count)
 
-    def _marks(self, of_the_paper: tuple[int, ...], epochs: int) -> tuple[int, ...]:
+    def _marks(self, of_the_paper: tuple[float, ...], epochs: int) -> tuple[int, ...]:
         return tuple(round(mark * epochs / self.epochs) for mark in of_the_paper)
 
     def learning_rate_at(self, epoch: int) -> float:

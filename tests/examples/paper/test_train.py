@@ -181,6 +181,10 @@ def test_a_finished_run_without_the_snapshots_that_are_asked_for_is_trained_agai
             "--dataset tiny_imagenet --network resnet8 --loss FLSc-531 --epochs 1",
             "`--epochs` .* 3 for FLSc-531",
         ),
+        (
+            "--dataset sst --network tree-lstm --loss FLSc-532 --epochs 2",
+            "`--epochs` .* 3 for FLSc-532",
+        ),
         ("--dataset cifar10 --network resnet8 --loss CE --length 9", "`--length` .* texts"),
         ("--dataset sst --network tree-lstm --loss CE --crop 4", "`--crop` .* images"),
         ("--dataset sst --network tree-lstm --loss CE --no-augmentation", "`--no-aug.* images"),
