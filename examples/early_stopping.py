@@ -9,7 +9,6 @@ fitted on the validation data, and everything is measured on the test data.
 """
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable
@@ -21,9 +20,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from keras import layers
+from shared.digits import load_digits, small_cnn
 from shared.texts import read_articles
-from shared.vision import Data, Split, load_digits, small_cnn
 
+from examples.paper.data import Data, Split
+from examples.paper.files import write_json
 from keras_focal import calibration, callbacks, functional, metrics
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,13 +81,15 @@ def load_newsgroups(
     vectorizer = TfidfVectorizer(max_features=5000, sublinear_tf=True, stop_words="english")
     vectorizer.fit(texts[0])
     return Data(
+        "newsgroups20",
         *(
             Split(
                 vectorizer.transform(text).toarray().astype("float32"),
                 np.array([articles[row]["label"] for row in part]),
             )
             for text, part in zip(texts, parts, strict=True)
-        )
+        ),
+        class_names=tuple(map(str, range(20))),
     )
 
 
@@ -243,7 +246,7 @@ def main() -> None:
         print(tables(task.name, results["runs"][task.name]), flush=True)
     print(f"{time.perf_counter() - started:.0f} s")
     if arguments.publish:
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        write_json(RESULTS, results)
         PAGE.write_text(page(results))
 
 

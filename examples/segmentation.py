@@ -24,11 +24,11 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import layers
-from shared.scenes import VOID, WANTED, Scenes, blood_cells, digits
+from shared.scenes import VOID, WANTED, blood_cells, digits
 from shared.strips import draw, save
 from shared.study import Figure, Run, Study
-from shared.vision import Data
 
+from examples.paper.data import Data
 from keras_focal import calibration, callbacks, losses, metrics
 
 STUDY = Study(
@@ -90,11 +90,10 @@ def unet(shape: tuple[int, ...], num_classes: int) -> keras.Model:
     return keras.Model(inputs, layers.Conv2D(num_classes, 1)(x))
 
 
-def train(name: str, epochs: int, load: Callable[[int], Scenes], out: Path, seed: int) -> Run:
+def train(name: str, epochs: int, load: Callable[[int], Data], out: Path, seed: int) -> Run:
     """Train with a loss, keep what it makes of one test image, and return the figures of all."""
-    scenes = load(seed)
-    data = scenes.data
-    model = unet(data.train.x.shape[1:], scenes.num_classes)
+    data = load(seed)
+    model = unet(data.train.x.shape[1:], data.num_classes)
     model.compile(keras.optimizers.Adam(RATE), SETTINGS[name]())
     schedule = [callbacks.GammaScheduler("FLSc-531")] if name.startswith("scheduled") else []
     x, y = data.train.x, data.train.y
@@ -172,7 +171,7 @@ def main() -> None:
     if arguments.data_dir is not None:
         cells = blood_cells(arguments.data_dir, (10, 5, 5) if arguments.quick else (60, 87, 72))
 
-    def load(seed: int) -> Scenes:
+    def load(seed: int) -> Data:
         return digits(seed, sizes) if cells is None else cells
 
     names = SHOWN if arguments.quick else SETTINGS

@@ -30,9 +30,10 @@ import tensorflow as tf
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from shared.vision import Data, load_digits, small_cnn
+from shared.digits import load_digits, small_cnn
 
 import keras_focal
+from examples.paper.data import Data
 
 PATH = "/v1/models/digits:predict"
 

@@ -73,30 +73,52 @@ def test_quickstart_trains_measures_calibrates_and_ships(tmp_path):
     assert all(float(difference) < 1e-5 for difference in differences)
 
 
-def test_quickstart_reads_a_local_cifar10_file(tmp_path):
+@pytest.fixture
+def cifar10(tmp_path):
+    """A folder with CIFAR-10 in little, as Keras gives it."""
     rng = np.random.default_rng(0)
-    images, labels = rng.integers(0, 256, (60, 32, 32, 3), "uint8"), np.arange(60) % 10
-    np.savez(
-        tmp_path / "cifar.npz",
-        x_train=images,
-        y_train=labels,
-        x_test=images[:20],
-        y_test=labels[:20],
-    )
-    sys.path.insert(0, str(ROOT / "examples"))
-    try:
-        from shared.vision import load_cifar10
-    finally:
-        sys.path.pop(0)
-    data = load_cifar10(0, tmp_path / "cifar.npz", validation_share=0.5)
-    assert [len(part.x) for part in (data.train, data.validation, data.test)] == [30, 30, 20]
-    assert data.train.x.dtype == np.float32
-    assert 0.9 < data.train.x.max() <= 1.0
+    labels = np.arange(60) % 10
+    images = rng.integers(0, 256, (60, 32, 32, 3), "uint8")
+    parts = {"x_train": images, "y_train": labels, "x_test": images[:20], "y_test": labels[:20]}
+    np.savez(tmp_path / "cifar10.npz", **parts)
+    return tmp_path
+
+
+def test_quickstart_trains_cifar10_as_the_paper_does_and_serves_no_augmentation(
+    quickstart, cifar10, few_steps
+):
+    task = quickstart.cifar10_task(cifar10)
+    data = task.load(0)
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [54, 6, 20]
+    assert task.recipe.make_optimizer().l2 == 5e-4
+    batch, _ = quickstart.samples(task.recipe, data, 0)["x"][0]
+    assert not any((image == one).all() for image, one in zip(batch, data.train.x, strict=False))
+    model = task.network(data)
+    assert not [layer.name for layer in model.layers if "random" in layer.name]
+
+
+def test_quickstart_fails_where_what_is_served_differs(quickstart):
+    quickstart.told("served", 1e-6)
+    for difference in (1e-3, float("nan")):
+        with pytest.raises(SystemExit, match="same probabilities"):
+            quickstart.told("served", difference)
+
+
+def test_an_example_runs_as_a_module_too():
+    answer = run("-m", "examples.quickstart", "--help", cwd=ROOT)
+    assert answer.returncode == 0, answer.stderr
+    assert "--data-dir" in answer.stdout
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--data", "absent.npz"), ("--epochs", "0"), ("--seeds", "0"), ("--dataset", "mnist")],
+    [
+        ("--data-dir", "absent"),
+        ("--data-dir", "."),
+        ("--epochs", "0"),
+        ("--seeds", "0"),
+        ("--dataset", "mnist"),
+    ],
 )
 def test_quickstart_refuses_bad_arguments_before_any_work(arguments, quickstart, refused):
     refused(quickstart, arguments)

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from examples.paper.data import Data, Split
-from examples.paper.files import DamagedFileError, read_json
+from examples.paper.files import DamagedFileError, load_weights, read_json
 from examples.paper.runs import Run, Snapshot
 
 SNAPSHOT_SAMPLES = 10_000
@@ -49,6 +49,34 @@ def best_weights(run: Run) -> keras.callbacks.ModelCheckpoint:
         save_weights_only=True,
         initial_value_threshold=np.nanmax(accuracies) if len(accuracies) else None,
     )
+
+
+class LastWeights(keras.callbacks.Callback):
+    """Writes the weights of each of the last epochs, of which `average_weights` is the mean."""
+
+    def __init__(self, run: Run, count: int):
+        super().__init__()
+        self.folder = run.folder / "last"
+        self.begin = run.settings["epochs"] - count
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if epoch >= self.begin:
+            self.folder.mkdir(exist_ok=True)
+            self.model.save_weights(self.folder / f"epoch_{epoch + 1:04d}.weights.h5")
+
+
+def average_weights(run: Run, model: keras.Model) -> None:
+    """Give a model the mean of the weights that `LastWeights` wrote.
+
+    Raises:
+        DamagedFileError: If a file does not hold them.
+    """
+    files = sorted((run.folder / "last").iterdir())
+    total = [np.zeros(weight.shape) for weight in model.weights]
+    for file in files:
+        load_weights(model, file)
+        total = [a + b for a, b in zip(total, model.get_weights(), strict=True)]
+    model.set_weights([weight / len(files) for weight in total])
 
 
 def first(values: np.ndarray) -> np.ndarray:

@@ -5,8 +5,9 @@ A folder holds
 - `run.json`: the settings, the seed, sizes and checksum of the data, versions, device, commit,
   seconds, and whether it is finished;
 - `log.csv`: a row for each epoch;
-- `logits.npz`: `val_logits`, `val_labels`, `test_logits`, `test_labels`, as the logits that the
-  authors' models are published with;
+- of images, texts and trees, `model.keras` and `logits.npz`: `val_logits`, `val_labels`,
+  `test_logits`, `test_labels`, as the logits that the authors' models are published with;
+- of translation, `tokens.model`, `model.weights.h5` and, once it is measured, `translation.json`;
 - `snapshots/epoch_0010.npz`, for chosen epochs (1 is the first): see `Snapshot`.
 """
 
@@ -23,9 +24,12 @@ import keras
 import numpy as np
 
 import keras_focal
-from examples.paper.files import read_arrays, read_json, write_json
+from examples.paper.files import DamagedFileError, read_arrays, read_json, write_json
 
-_OF_CLASSIFIERS = (
+IDENTITY = ("dataset", "network", "loss", "seed")
+"""What tells a run from others of a directory."""
+SETTINGS = (
+    "epochs",
     "batch_size",
     "objective",
     "crop",
@@ -33,17 +37,15 @@ _OF_CLASSIFIERS = (
     "length",
     "mixed_precision",
     "glove",
-)
-_OF_TRANSLATORS = (
     "size",
     "vocabulary_size",
-    "batch_tokens",
-    "max_length",
     "warm_up",
-    "dtype_policy",
 )
-ALIKE = ("epochs", "data", *_OF_CLASSIFIERS, *_OF_TRANSLATORS)
-"""Settings that runs which are averaged, or drawn together, must share."""
+"""How a run is trained, beside its data set, network, loss and seed: options of the command."""
+ALIKE = (*SETTINGS, "data")
+"""What runs which are averaged, or drawn together, must share."""
+_EARLIER_NAMES = {"batch_tokens": "batch_size", "max_length": "length"}
+"""What older folders of translation call settings."""
 EVALUATED = ("temperatures", "bleu_temperatures", "search")
 """How translations were measured, which must be shared too: in translation.json, by criterion."""
 
@@ -134,8 +136,17 @@ class Run:
 
     @property
     def objective(self) -> str:
-        """Return what was differentiated: the "mean" or the "sum" of the losses of a batch."""
-        return self.settings.get("objective", "mean")
+        """Return what was differentiated, of the losses of a batch: a name in `OBJECTIVES`."""
+        of_older_runs = "weighted-mean" if self.is_translation else "mean"
+        return self.settings.get("objective") or of_older_runs
+
+    @property
+    def trained_with(self) -> dict[str, Any]:
+        """Return what run.json has of `ALIKE`, by the same names in older run folders."""
+        found = {_EARLIER_NAMES.get(name, name): value for name, value in self.settings.items()}
+        found.setdefault("mixed_precision", found.get("dtype_policy") == "mixed_bfloat16")
+        found["objective"] = self.objective
+        return {name: found[name] for name in ALIKE if name in found}
 
     @property
     def label(self) -> str:
@@ -144,7 +155,7 @@ class Run:
 
     @property
     def is_translation(self) -> bool:
-        """Return whether a Transformer was trained, which `translation` measures."""
+        """Return whether it is a Transformer, which `examples.paper.translation` measures."""
         return self.network == "transformer"
 
     @property
@@ -174,12 +185,17 @@ class Run:
         """
         if not (self.folder / "log.csv").exists():
             return {}
-        with open(self.folder / "log.csv", newline="") as file:
-            rows = {row["epoch"]: row for row in csv.DictReader(file)}.values()
-        return {
-            name: np.array([float(row[name].replace("NA", "nan")) for row in rows])
-            for name in next(iter(rows), {})
-        }
+        try:
+            with open(self.folder / "log.csv", newline="") as file:
+                rows = {row["epoch"]: row for row in csv.DictReader(file)}.values()
+            return {
+                name: np.array([float(row[name].replace("NA", "nan")) for row in rows])
+                for name in next(iter(rows), {})
+            }
+        except (AttributeError, KeyError, OSError, ValueError) as error:
+            raise DamagedFileError(
+                self.folder / "log.csv", "numbers under names, a row for each epoch", error
+            ) from error
 
     def snapshots(self) -> list[Snapshot]:
         """Return the snapshots in the order of their epochs."""
@@ -191,9 +207,10 @@ class Run:
         return {int(file.stem.removeprefix("epoch_")): file for file in files}
 
 
-def folder_of(out: Path, dataset: str, network: str, loss: str, seed: int) -> Path:
+def folder_of(out: Path, settings: dict[str, Any]) -> Path:
     """Return the folder of a run below `out`."""
-    return out / f"{dataset}_{network}_{loss}_seed{seed}"
+    size = f"-{settings['size']}" if settings.get("size") else ""
+    return out / "{dataset}_{network}{}_{loss}_seed{seed}".format(size, **settings)
 
 
 def read(directory: Path) -> list[Run]:
@@ -205,10 +222,23 @@ def read(directory: Path) -> list[Run]:
     files = sorted(directory.glob("**/run.json"))
     if not files:
         raise FileNotFoundError(
-            f"`directory` must hold folders with a run.json, as `python -m examples.paper.train` "
+            f"`--runs` must hold folders with a run.json, as `python -m examples.paper.train` "
             f"writes them. Received: {directory}"
         )
-    return [Run(file.parent, read_json(file)) for file in files]
+    return [_read(file) for file in files]
+
+
+def _read(file: Path) -> Run:
+    """Return the run of a run.json.
+
+    Raises:
+        DamagedFileError: If it does not say of what data, network, loss and seed the run is.
+    """
+    settings = read_json(file)
+    missing = [name for name in IDENTITY if name not in settings]
+    if missing:
+        raise DamagedFileError(file, "the settings of a run", KeyError(*missing))
+    return Run(file.parent, settings)
 
 
 def start(folder: Path, settings: dict[str, Any]) -> Run:
@@ -220,11 +250,12 @@ def start(folder: Path, settings: dict[str, Any]) -> Run:
     file = folder / "run.json"
     if not file.exists():
         return Run(folder, {**settings, "seconds": 0.0, "finished": False, **environment()})
-    run = Run(folder, read_json(file))
-    other = {name for name, value in settings.items() if run.settings.get(name) != value}
+    run = _read(file)
+    known = {**run.settings, **run.trained_with}
+    other = {name for name, value in settings.items() if known.get(name) != value}
     if other:
         raise ValueError(
-            f"`out` holds a run with other settings ({', '.join(sorted(other))}). Give the same "
+            f"`--out` holds a run with other settings ({', '.join(sorted(other))}). Give the same "
             f"settings to go on with it, or another folder. Received: {folder}"
         )
     return run
@@ -239,8 +270,8 @@ def of_data(run: Run, fingerprint: dict[str, Any]) -> Run:
     known = run.settings.get("data", fingerprint)
     if known != fingerprint:
         raise ValueError(
-            f"`out` holds a run that began with other data: {known}. Go on with the same data, or "
-            f"give another folder. Received: {fingerprint}"
+            f"`--out` holds a run that began with other data: {known}. Go on with the same data, "
+            f"or give another folder. Received: {fingerprint}"
         )
     return replace(run, settings={**run.settings, "data": fingerprint})
 

@@ -5,6 +5,7 @@ nothing where the run is finished.
 """
 
 import argparse
+import shutil
 import sys
 from collections.abc import Container
 from contextlib import AbstractContextManager, nullcontext
@@ -13,25 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from examples.paper import data, networks
 from examples.paper.arguments import not_negative, positive
 from examples.paper.callbacks import (
-    PREDICT_BATCH,
     FreshDraws,
+    LastWeights,
     Snapshots,
     Stopwatch,
+    average_weights,
     backup,
     best_weights,
-    first,
-    predict,
 )
-from examples.paper.data import Batches, Data, FollowEpochs, crop_and_flip
+from examples.paper.data import Corpus, Data, FollowEpochs
 from examples.paper.data.glove import glove
 from examples.paper.files import DamagedFileError, load_weights
+from examples.paper.networks.transformer import SIZES
 from examples.paper.recipes import (
     IMAGES,
+    LAST_EPOCHS,
     LOSSES,
     OBJECTIVES,
     RECIPES,
@@ -39,8 +40,12 @@ from examples.paper.recipes import (
     gamma_callbacks,
     make_loss,
 )
-from examples.paper.runs import Logits, Run, finish, folder_of, of_data, restart, save, start
+from examples.paper.runs import Run, finish, folder_of, of_data, restart, save, start
+from examples.paper.tasks import Classification, Task, Translation
 from keras_focal import metrics
+
+OF_TRANSLATION = ("size", "vocabulary_size", "warm_up")
+"""Options of translation alone, by the names of `recipes.OfTranslation`."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -49,19 +54,20 @@ def main(arguments: list[str] | None = None) -> None:
     keras.utils.set_random_seed(options.seed)
     if options.mixed_precision:
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    recipe = recipe_of(options)
-    folder = folder_of(options.out, options.dataset, options.network, options.loss, options.seed)
     try:
-        check(options, recipe)
-        run = start(folder, settings_of(options, recipe))
+        check(options)
+        recipe = recipe_of(options)
+        check_recipe(options, recipe)
+        settings = settings_of(options, recipe)
+        folder = folder_of(options.out, settings)
+        run = start(folder, settings)
         missing = missing_snapshots(run, options.snapshots)
         if run.finished and not missing:
             print(f"{folder} is finished: nothing to do.")
             return
         dataset = load(options)
         run = of_data(run, dataset.fingerprint())
-        networks.check(options.network, dataset)
-        extra = vectors_of(options, dataset)
+        task = task_of(run, recipe, dataset, options)
     except (ImportError, OSError, ValueError) as error:
         raise SystemExit(str(error)) from error
     if run.finished:
@@ -70,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     save(run)
     try:
         with scope():
-            train(run, recipe, dataset, options, extra)
+            fit_run(run, recipe, task, options)
     except DamagedFileError as error:
         raise SystemExit(str(error)) from error
 
@@ -86,7 +92,11 @@ def parser() -> argparse.ArgumentParser:
     add("--loss", required=True, choices=LOSSES)
     add("--seed", type=int, default=1)
     add("--epochs", type=positive, help="epochs; schedules are scaled (default: the paper's)")
-    add("--batch-size", type=positive, help="samples in a step (default: the paper's)")
+    add(
+        "--batch-size",
+        type=positive,
+        help="samples in a step, of translation positions (default: the paper's)",
+    )
     add("--objective", choices=OBJECTIVES, help="mean or sum of a batch (default: the authors')")
     augmentation = parser.add_mutually_exclusive_group()
     augmentation.add_argument(
@@ -99,7 +109,15 @@ def parser() -> argparse.ArgumentParser:
         "--no-augmentation", action="store_true", help="train on the images as they are"
     )
     add("--limit", type=positive, help="train on the first LIMIT training samples only")
-    add("--length", type=positive, help="words of a text of 20 Newsgroups (default: 1000)")
+    add(
+        "--length",
+        type=positive,
+        help="words of a text of 20 Newsgroups (default: 1000), or tokens of a training sentence "
+        "of translation (default: 256 of WMT14, 32 of Multi30k)",
+    )
+    add("--size", choices=SIZES, help="of a transformer (default: base for WMT14)")
+    add("--vocabulary-size", type=positive, help="byte pairs of translation (default: 37,000)")
+    add("--warm-up", type=positive, help="steps of a rising learning rate (default: 4000)")
     add("--validate-every", type=positive, default=1, help="epochs from one validation to the next")
     add("--glove", type=Path, help="file of word vectors that global-pooling-cnn starts from")
     add("--data-dir", type=Path, help="folder of local copies (default: download)")
@@ -115,31 +133,58 @@ def parser() -> argparse.ArgumentParser:
 def recipe_of(options: argparse.Namespace) -> Recipe:
     """Return the recipe of the data set with what the options change of it."""
     recipe = RECIPES[options.dataset].scaled(options.epochs, options.batch_size)
-    changes = {name: getattr(options, name) for name in ("crop", "objective")}
-    recipe = replace(recipe, **{name: new for name, new in changes.items() if new is not None})
+    recipe = _changed(recipe, options, ("crop", "objective"))
+    if recipe.translation is not None:
+        of = _changed(recipe.translation, options, (*OF_TRANSLATION, "length"))
+        recipe = replace(recipe, translation=of)
     return replace(recipe, crop=None) if options.no_augmentation else recipe
 
 
-def check(options: argparse.Namespace, recipe: Recipe) -> None:
-    """Raise an error if options do not go together.
+def _changed(what: Any, options: argparse.Namespace, names: tuple[str, ...]) -> Any:
+    """Return a part of a recipe with those of the options that were given."""
+    given = {name: getattr(options, name) for name in names}
+    return replace(what, **{name: value for name, value in given.items() if value is not None})
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise an error if an option is not for the data set or the network.
+
+    Raises:
+        ValueError: Which option, and what it needs.
+    """
+    dataset, network = options.dataset, options.network
+    kind = data.KINDS[dataset]
+    networks.check(network, kind)
+    needs = {
+        "crop": ("a data set of images", dataset in IMAGES),
+        "no_augmentation": ("a data set of images", dataset in IMAGES),
+        "length": ("the texts of newsgroups20 or translation", kind in ("texts", "pairs")),
+        "glove": ("--network global-pooling-cnn", network == "global-pooling-cnn"),
+        "snapshots": ("one prediction for each sample, as translation has not", kind != "pairs"),
+        **dict.fromkeys(OF_TRANSLATION, ("a data set of translation", kind == "pairs")),
+    }
+    for name, (needed, is_met) in needs.items():
+        if getattr(options, name) not in (None, False) and not is_met:
+            received = network if name == "glove" else dataset
+            raise ValueError(f"`--{name.replace('_', '-')}` needs {needed}. Received: {received}")
+    fewest = 2 if kind == "pairs" else networks.FEWEST_WORDS.get(network, 1)
+    if options.length is not None and options.length < fewest:
+        raise ValueError(
+            f"`--length` must be at least {fewest} for {network}. Received: {options.length}"
+        )
+
+
+def check_recipe(options: argparse.Namespace, recipe: Recipe) -> None:
+    """Raise an error if a recipe cannot be followed as the options ask for it.
 
     Raises:
         ValueError: Which option, and what it must be.
     """
-    dataset, network, loss = options.dataset, options.network, options.loss
+    dataset, loss = options.dataset, options.loss
     if recipe.keep == "best" and options.validate_every != 1:
         raise ValueError(
             f"`--validate-every` must be 1 for {dataset}, of which the best epoch on the "
             f"validation data is kept. Received: {options.validate_every}"
-        )
-    if options.crop is not None and dataset not in IMAGES:
-        raise ValueError(f"`--crop` needs a data set of images. Received: {dataset}")
-    if options.length is not None and dataset != "newsgroups20":
-        raise ValueError(f"`--length` needs the texts of newsgroups20. Received: {dataset}")
-    words = networks.FEWEST_WORDS.get(network, 1)
-    if options.length is not None and options.length < words:
-        raise ValueError(
-            f"`--length` must be at least {words} for {network}. Received: {options.length}"
         )
     fewest = RECIPES[dataset].fewest_epochs(loss)
     if recipe.epochs < fewest:
@@ -161,37 +206,39 @@ def epochs_of(text: str) -> Container[int]:
 
 
 def settings_of(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
-    """Return what decides the outcome of a run."""
+    """Return what decides the outcome of a run: `runs.SETTINGS`, and what it is of."""
     names = ("dataset", "network", "loss", "seed", "limit", "length", "mixed_precision")
+    of_recipe = ("epochs", "batch_size", "crop", "objective")
     return {
         **{name: getattr(options, name) for name in names},
         "glove": options.glove and options.glove.name,
-        "epochs": recipe.epochs,
-        "batch_size": recipe.batch_size,
-        "crop": recipe.crop,
-        "objective": recipe.objective,
+        **{name: getattr(recipe, name) for name in of_recipe},
+        **{
+            name: getattr(recipe.translation, name, getattr(options, name))
+            for name in (*OF_TRANSLATION, "length")
+        },
     }
 
 
-def load(options: argparse.Namespace) -> Data:
+def load(options: argparse.Namespace) -> Data | Corpus:
     """Return the data that the options ask for."""
-    extra = {} if options.length is None else {"length": options.length}
+    is_of_texts = data.KINDS[options.dataset] == "texts" and options.length is not None
+    extra = {"length": options.length} if is_of_texts else {}
     return data.load(options.dataset, options.data_dir, options.limit, **extra)
 
 
-def vectors_of(options: argparse.Namespace, dataset: Data) -> dict[str, np.ndarray]:
-    """Return the word vectors that a network starts from, by the name of its argument, if any.
+def task_of(run: Run, recipe: Recipe, dataset: Data | Corpus, options: argparse.Namespace) -> Task:
+    """Return what a run makes of its data.
 
     Raises:
-        ValueError: If the network takes none.
+        ValueError: If word vectors or tokens cannot be had as the options ask for.
     """
-    if options.glove is None:
-        return {}
-    if options.network != "global-pooling-cnn":
-        raise ValueError(
-            f"`--glove` needs --network global-pooling-cnn. Received: {options.network}"
-        )
-    return {"vectors": glove(dataset.vocabulary, options.glove)}
+    if isinstance(dataset, Corpus):
+        return Translation(run, recipe, dataset)
+    extra = {}
+    if options.glove is not None:
+        extra = {"vectors": glove(dataset.vocabulary, options.glove)}
+    return Classification(run, recipe, dataset, extra)
 
 
 def scope() -> AbstractContextManager:
@@ -211,7 +258,7 @@ def scope() -> AbstractContextManager:
 def compile_model(model: keras.Model, loss: str, recipe: Recipe, *, xla: bool) -> None:
     """Compile a model for a loss and a recipe, in `scope`."""
     model.compile(
-        optimizer=recipe.optimizer(recipe.learning_rate),
+        optimizer=recipe.make_optimizer(),
         loss=make_loss(loss, recipe),
         weighted_metrics=[
             keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
@@ -221,47 +268,29 @@ def compile_model(model: keras.Model, loss: str, recipe: Recipe, *, xla: bool) -
     )
 
 
-def train(
-    run: Run,
-    recipe: Recipe,
-    dataset: Data,
-    options: argparse.Namespace,
-    extra: dict[str, np.ndarray],
-) -> None:
-    """Train a run to its end and write its logits and its model.
-
-    `extra` are further arguments of the network.
-    """
-    model = networks.build(run.network, dataset, **extra)
+def fit_run(run: Run, recipe: Recipe, task: Task, options: argparse.Namespace) -> None:
+    """Train a run to its end and write what comes of it."""
+    task.prepare(run.folder)
+    model = task.network(run.network)
     compile_model(model, run.loss, recipe, xla=options.xla)
-    validation = dataset.validation
-    batches = Batches(
-        dataset.train,
-        recipe.batch_size,
-        seed=run.seed,
-        augment=None if recipe.crop is None else crop_and_flip(recipe.crop),
-    )
     model.fit(
-        batches,
+        task.batches,
         epochs=recipe.epochs,
         shuffle=False,
-        validation_data=(validation.x, validation.y, validation.weight),
-        validation_batch_size=PREDICT_BATCH,
         validation_freq=options.validate_every,
-        callbacks=[FollowEpochs(batches), *callbacks_of(run, recipe, dataset, options)],
+        callbacks=[FollowEpochs(task.batches), *callbacks_of(run, recipe, task, options)],
         verbose=options.verbose,
+        **task.validation,
     )
-    best = run.folder / "best.weights.h5"
     if recipe.keep == "best":
-        load_weights(model, best)
-    parts = [(predict(model, part), first(part.y)) for part in (dataset.validation, dataset.test)]
-    logits = Logits(*(array for pair in parts for array in pair))
-    logits.save(run.folder / "logits.npz")
-    if not logits.finite:
-        print(f"{run.folder} diverged: its logits are not finite.", file=sys.stderr)
-    model.save(run.folder / "model.keras", include_optimizer=False)
+        load_weights(model, run.folder / "best.weights.h5")
+    elif recipe.keep == "average":
+        average_weights(run, model)
+    if not task.write(run, model):
+        print(f"{run.folder} diverged: what it gives is not finite.", file=sys.stderr)
     finish(run)
-    best.unlink(missing_ok=True)
+    (run.folder / "best.weights.h5").unlink(missing_ok=True)
+    shutil.rmtree(run.folder / "last", ignore_errors=True)
 
 
 def calibration_metric(loss: str) -> keras.metrics.Metric:
@@ -272,20 +301,24 @@ def calibration_metric(loss: str) -> keras.metrics.Metric:
 
 
 def callbacks_of(
-    run: Run, recipe: Recipe, dataset: Data, options: argparse.Namespace
+    run: Run, recipe: Recipe, task: Task, options: argparse.Namespace
 ) -> list[keras.callbacks.Callback]:
     """Return the callbacks of a run. The backup is last: what it has seen, the others wrote."""
     found = [
-        keras.callbacks.LearningRateScheduler(lambda epoch, _: recipe.learning_rate_at(epoch)),
         FreshDraws(run.seed),
         *gamma_callbacks(run.loss, recipe, run.folder),
         Stopwatch(),
         keras.callbacks.CSVLogger(run.folder / "log.csv", append=True),
     ]
+    if recipe.learning_rate is not None:
+        rate = recipe.learning_rate_at
+        found.insert(0, keras.callbacks.LearningRateScheduler(lambda epoch, _: rate(epoch)))
     if recipe.keep == "best":
         found.append(best_weights(run))
+    elif recipe.keep == "average":
+        found.append(LastWeights(run, LAST_EPOCHS))
     if options.snapshots is not None:
-        found.append(Snapshots(run.folder / "snapshots", options.snapshots, dataset))
+        found.append(Snapshots(run.folder / "snapshots", options.snapshots, task.dataset))
     if options.tensorboard:
         found.append(keras.callbacks.TensorBoard(run.folder / "tensorboard"))
     return [*found, backup(run)]

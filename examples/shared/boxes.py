@@ -15,8 +15,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-from paper.files import read_json
 from PIL import Image
+
+from examples.paper.files import read_json
 
 LAYOUTS = (
     "`bccd.npz`, the blood cells of github.com/Shenggan/BCCD_Dataset; or a data set in the layout "
@@ -190,9 +191,7 @@ def _voc(folder: Path) -> tuple[list[Picture], list[Picture], list[str]]:
         root = ElementTree.parse(folder / "Annotations" / f"{name}.xml").getroot()
         boxes = []
         for each in root.iter("object"):
-            corners = [
-                float(each.findtext(f"bndbox/{c}")) for c in ("xmin", "ymin", "xmax", "ymax")
-            ]
+            corners = [float(each.findtext(f"bndbox/{c}")) for c in CORNERS]
             boxes.append((corners, each.findtext("name")))
         image = folder / "JPEGImages" / (root.findtext("filename") or f"{name}.jpg")
         return Picture(image.name, image.read_bytes, boxes)

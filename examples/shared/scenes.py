@@ -4,13 +4,13 @@ Classes are ids, 0 the background, `VOID` where no class is asked for.
 """
 
 import io
-from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
 import keras
 import numpy as np
-from shared.vision import Data, Split
+
+from examples.paper.data import Data, Split
 
 VOID = 255
 FILE = "bccd.npz"
@@ -24,15 +24,7 @@ SPLITS = ("split_train", "split_val", "split_test")
 HEIGHT, WIDTH = 36, 48
 
 
-@dataclass(frozen=True)
-class Scenes:
-    """Images whose labels are of the shape (N, height, width), and the number of classes."""
-
-    data: Data
-    num_classes: int
-
-
-def digits(seed: int, sizes: tuple[int, int, int]) -> Scenes:
+def digits(seed: int, sizes: tuple[int, int, int]) -> Data:
     """Return scenes of 32 x 32 with four of scikit-learn's digits on a noisy background.
 
     Pixels of half the ink or more are of the digit's class, 1 to 10; the border, where there is
@@ -62,11 +54,11 @@ def digits(seed: int, sizes: tuple[int, int, int]) -> Scenes:
         return Split(x[..., None], y)
 
     parts = np.split(order, [500, 700])
-    data = Data(*(scenes(part, size) for part, size in zip(parts, sizes, strict=True)))
-    return Scenes(data, 11)
+    scenes_of = (scenes(part, size) for part, size in zip(parts, sizes, strict=True))
+    return Data("digits", *scenes_of, ("background", *map(str, range(10))))
 
 
-def blood_cells(folder: Path, sizes: tuple[int, int, int]) -> Scenes:
+def blood_cells(folder: Path, sizes: tuple[int, int, int]) -> Data:
     """Return blood cells at 36 x 48 pixels, their boxes as masks.
 
     Boxes of a class are filled; where two classes overlap the pixel is void. Boxes are cut at the
@@ -93,7 +85,7 @@ def blood_cells(folder: Path, sizes: tuple[int, int, int]) -> Scenes:
         parts.append(Split(np.stack([images[row] for row in rows]), np.stack(masks)))
     if bad:
         print(f"{len(bad)} images do not decode and are left out: {', '.join(bad)}")
-    return Scenes(Data(*parts), num_classes)
+    return Data("BCCD", *parts, ("background", *map(str, arrays["class_names"])))
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:

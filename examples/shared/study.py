@@ -25,10 +25,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from paper.files import DamagedFileError, read_json, write_json
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from examples.paper.files import DamagedFileError, read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs/examples"

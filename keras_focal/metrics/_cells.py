@@ -63,13 +63,31 @@ class Table:
     def num_cells(self) -> int:
         return sum(part.num_cells for part in self.partitions)
 
+    @property
+    def cells_of_each(self) -> int:
+        """Number of cells that a prediction adds to."""
+        return sum(part.cells_of_each for part in self.partitions)
+
     def added(self, high: Tensor, low: Tensor, *rows: Tensor) -> Sums:
         """Return the sums after predictions and their weights, each part of shape (n,)."""
         *parts, weights = rows
-        top = Predictions(*parts)
-        index = ops.concatenate([part.index(top) + start for part, start in self.parts], axis=-1)
+        top, sums = Predictions(*parts), Sums(high, low)
+        number = weights.shape[0]
+        is_large = number is not None and number * self.cells_of_each > self.num_cells
+        cells = [
+            (ops.expand_dims(part.finest(top), -1) if is_large else part.index(top)) + start
+            for part, start in self.parts
+        ]
+        index = ops.concatenate(cells, axis=-1)
         amounts = ops.repeat(contributions(top, weights), index.shape[-1], axis=0)
-        return Sums(high, low).added(ops.reshape(index, (-1,)), amounts)
+        return sums.added(ops.reshape(index, (-1,)), amounts, self.completed if is_large else None)
+
+    def completed(self, cells: Tensor) -> Tensor:
+        """Return sums of all cells, shape (num_cells, ...), from those of the finest."""
+        return ops.concatenate(
+            [part.completed(cells[start : start + part.num_cells]) for part, start in self.parts],
+            axis=0,
+        )
 
     def bins(self, sums: Sums) -> list[BinStatistics]:
         """Return the bins of each partition."""

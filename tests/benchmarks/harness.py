@@ -62,6 +62,7 @@ def interleaved(
     Each is called twice first, to compile; then often enough per turn to fill `seconds_each`. A
     variant must wait for its own result.
     """
+    progress(f"timing {', '.join(variants)}")
     repeats = {}
     for name, call in variants.items():
         call()
@@ -104,6 +105,7 @@ def in_process(script: str, *arguments: str, backend: str = "tensorflow") -> dic
 
     Peak memory and Keras's backend are properties of a process.
     """
+    progress(f"running {Path(script).name} {' '.join(arguments)}")
     answer = subprocess.run(
         [sys.executable, script, *arguments],
         check=True,
@@ -112,6 +114,11 @@ def in_process(script: str, *arguments: str, backend: str = "tensorflow") -> dic
         env={**os.environ, "KERAS_BACKEND": backend},
     )
     return json.loads(answer.stdout.strip().splitlines()[-1])
+
+
+def progress(words: str) -> None:
+    """Say on the terminal what is measured next, apart from the rows."""
+    print(f"... {words}", file=sys.stderr, flush=True)
 
 
 def resident() -> int:
@@ -179,6 +186,9 @@ def _check_that_figures_stay(path: Path, rows: list[Row]) -> None:
 def line(row: Row) -> str:
     """Return a row as a line of text."""
     spread = "" if row.low is None else f" ({row.low:.3g} to {row.high:.3g})"
-    goal = "" if row.target is None else f"  goal <= {row.target:g}"
+    goal = ""
+    if row.target is not None:
+        is_missed = row.median is not None and row.median > row.target
+        goal = f"  goal <= {row.target:g}{': MISSED' if is_missed else ''}"
     figure = "not measured" if row.median is None else f"{row.median:.3g}"
     return f"{row.table} | {row.case} | {row.variant}: {figure}{spread} {row.against}{goal}"

@@ -163,7 +163,8 @@ def stream_rows(size, rounds):
     case = f"{size} predictions, {CLASSES} classes, batches of {BATCH}"
     floor = "Keras, SparseCategoricalAccuracy"
     times = interleaved({name: call for name, call in calls.items() if call}, rounds, 0.01)
-    rows = ratio_rows("Updates and one result, TensorFlow XLA", case, times, floor)
+    goals = {"keras_focal, ECE": 0.75, "keras_focal, CalibrationMetrics": 1.2}
+    rows = ratio_rows("Updates and one result, TensorFlow XLA", case, times, floor, goals)
     rows += [
         Row("Updates and one result, TensorFlow XLA", case, name, floor, None, note="not installed")
         for name, call in calls.items()

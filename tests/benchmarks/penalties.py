@@ -24,7 +24,7 @@ from keras_focal.callbacks import ClassMultipliers
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
 
-from shared.vision import load_digits, small_cnn  # noqa: E402
+from shared.digits import load_digits, small_cnn  # noqa: E402
 
 PAGE = RESULTS.parent / "penalties_compared.md"
 SEEDS, EPOCHS, BATCH, RATE = 5, 30, 25, 5e-3

@@ -497,6 +497,15 @@ def test_mixture_of_likelihoods_far_apart_is_found(rng):
         assert found.parameters.min() >= 0
 
 
+@pytest.mark.parametrize("seed", [107, 108, 186])
+def test_mixture_of_unequal_weights_and_likelihoods_far_apart_is_found(seed):
+    rng = np.random.default_rng(seed)
+    likelihoods = np.exp(rng.normal(0, 50, (rng.integers(2, 400), rng.integers(2, 6))))
+    found = _solvers.mixture(likelihoods, rng.uniform(size=len(likelihoods)) ** 8)
+    assert found.converged
+    assert found.parameters.min() >= 0
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_weights_equal_repetition(rng, method):
     if method == "cross_venn_abers":

@@ -1,5 +1,6 @@
 """calibrate: the model that comes back is the one that went in, with confidences set right."""
 
+import re
 import warnings
 
 import keras
@@ -249,6 +250,28 @@ def test_arguments_that_do_not_go_together_are_refused_before_any_work(rng, argu
     x, y = data(rng)
     with pytest.raises(ValueError, match=f"`{name}` must be one of"):
         calibrate(network(), x, y, from_logits=True, **arguments)
+
+
+class Flip(layers.Layer):
+    """A layer that acts unless it is told not to, as the augmentation layers of Keras do."""
+
+    def call(self, x, training=True):
+        return -x if training else x
+
+
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_layers_that_act_as_in_training_when_served_are_named(rng, is_nested):
+    augmentation = Flip(name="flip")
+    if is_nested:
+        augmentation = keras.Sequential([keras.Input((3,)), augmentation])
+    model = keras.Sequential([keras.Input((3,)), augmentation, layers.Dense(3)])
+    x, y = data(rng)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        calibrate(model, x, y, from_logits=True, verbose=0)
+    (said,) = (one for one in caught if one.category is UserWarning)
+    assert re.search("serve other probabilities.*Received: flip$", f"{said.message}")
+    assert said.filename == __file__
 
 
 @pytest.mark.parametrize("limit", [{"max_seconds": 0}, {"keep_top_class": True}])

@@ -106,13 +106,25 @@ def test_gallery_shows_every_example():
     gallery = (ROOT / "docs/examples/index.md").read_text()
     headings = set(re.findall(r"^## (\S+?)/?$", gallery, re.M))
     examples = {path.name for path in (ROOT / "examples").iterdir()} - {
+        "README.md",
         "__init__.py",
         "__pycache__",
     }
     assert headings == examples
 
 
-@pytest.mark.parametrize("document", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_readme_of_examples_has_every_example_and_what_the_published_runs_cost():
+    from examples.shared import costs
+
+    text = costs.README.read_text()
+    assert text.split(costs.BEGIN)[1].split(costs.END)[0] == costs.table()
+    examples = {path.name for path in costs.README.parent.glob("*.py")} - {"__init__.py"}
+    assert {*re.findall(r"^\| `(\w+\.py)` \| \w", text, re.M)} >= examples
+
+
+@pytest.mark.parametrize(
+    "document", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md"]
+)
 def test_links_between_documents_lead_somewhere(document):
     for link in re.findall(r"\]\(([^)#<>]+)\)", (ROOT / document).read_text()):
         if not link.startswith("http"):

@@ -50,7 +50,9 @@ class Given:
 
 def measured(segmentation, y, logits, batch=2):
     split = SimpleNamespace(x=logits, y=y)
-    return segmentation.measure(Given(), segmentation.Data(split, split, split), batch)
+    return segmentation.measure(
+        Given(), segmentation.Data("scenes", split, split, split, ()), batch
+    )
 
 
 @pytest.mark.parametrize("number", range(9))
@@ -121,16 +123,16 @@ def test_millions_of_pixels_are_measured_in_memory_that_does_not_grow(monkeypatc
 def test_scenes_have_void_borders_and_digits_of_their_own(example):
     scenes = example("shared.scenes")
     found = scenes.digits(0, (4, 3, 2))
-    assert [part.x.shape for part in (found.data.train, found.data.test)] == [
+    assert [part.x.shape for part in (found.train, found.test)] == [
         (4, 32, 32, 1),
         (2, 32, 32, 1),
     ]
-    y = found.data.train.y
+    y = found.train.y
     assert set(np.unique(y)) <= {*range(11), 255}
     assert {0, 255} < set(np.unique(y))
-    again = scenes.digits(0, (4, 3, 2)).data
-    np.testing.assert_array_equal(again.validation.x, found.data.validation.x)
-    assert not np.array_equal(scenes.digits(1, (4, 3, 2)).data.train.y, y)
+    again = scenes.digits(0, (4, 3, 2))
+    np.testing.assert_array_equal(again.validation.x, found.validation.x)
+    assert not np.array_equal(scenes.digits(1, (4, 3, 2)).train.y, y)
 
 
 @pytest.mark.filterwarnings("ignore:The temperature lies at its")
@@ -211,12 +213,12 @@ def test_boxes_become_masks_cut_at_the_edge_and_void_where_classes_meet(example,
     expected[:18, :24] = 1
     expected[:9, 12:24] = 255
     expected[:9, 24:] = 2
-    np.testing.assert_array_equal(found.data.train.y, expected[None])
-    np.testing.assert_allclose(found.data.train.x, np.broadcast_to([1, 0, 0], (1, 36, 48, 3)))
+    np.testing.assert_array_equal(found.train.y, expected[None])
+    np.testing.assert_allclose(found.train.x, np.broadcast_to([1, 0, 0], (1, 36, 48, 3)))
     edge = np.zeros((36, 48), int)
     edge[33:, 45:] = 2
-    np.testing.assert_array_equal(found.data.validation.y[0], edge)
-    assert not found.data.test.y.any()
+    np.testing.assert_array_equal(found.validation.y[0], edge)
+    assert not found.test.y.any()
     assert "1 images do not decode and are left out: damaged" in capsys.readouterr().out
 
 

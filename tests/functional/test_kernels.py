@@ -1,8 +1,10 @@
 """A compiled kernel gives what the plain one gives, for every shape, and is compiled seldom."""
 
+import re
+
 import numpy as np
 import pytest
-from backends import BACKEND, value_and_gradient
+from backends import BACKEND, compiled_call, value_and_gradient
 from keras import ops
 
 from keras_focal import functional, metrics
@@ -301,3 +303,45 @@ def test_running_sum_is_the_sum_of_the_first_entries(size, is_known):
         run = tf.function(operations.running_sum, input_signature=[tf.TensorSpec((None,))])
     found = ops.convert_to_numpy(run(ops.convert_to_tensor(x)))
     np.testing.assert_allclose(found, x.cumsum(dtype="float64"), rtol=1e-5)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="torch runs operation by operation")
+def test_log_of_one_plus_keeps_its_digits_when_compiled():
+    x = np.concatenate([[0.0], np.logspace(-37, 0, 20_000)]).astype("float32")
+    found = compiled_call(operations.log_of_one_plus, x)
+    right = np.log1p(x.astype("float64"))
+    np.testing.assert_allclose(ops.convert_to_numpy(found), right, rtol=2e-7, atol=0)
+
+
+@pytest.mark.parametrize("gamma", [2.0, 2.5])
+def test_many_outputs_are_computed_as_few_are(gamma, monkeypatch):
+    """On TensorFlow the gradient of many is computed anew, from logits that lie above a bound."""
+    logits = np.array([-np.inf, -3e38, -90.0, -2.0, 0.0, 1.0, 30.0, np.inf, np.nan], "float32")
+    targets = np.repeat(np.array([[0.0], [1.0], [0.3]], "float32"), len(logits), axis=1)
+
+    def loss(z):
+        return functional.binary_focal_crossentropy(targets, z, gamma=gamma)
+
+    few = value_and_gradient(loss, np.tile(logits, (3, 1)), compiled=True)
+    monkeypatch.setattr(operations, "MANY_OUTPUTS", 1)
+    many = value_and_gradient(loss, np.tile(logits, (3, 1)), compiled=True)
+    for found, right in zip(many, few, strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-6)
+
+
+@on_tensorflow
+def test_many_outputs_keep_no_array_for_the_gradient():
+    import tensorflow as tf
+
+    z = tf.zeros((operations.MANY_OUTPUTS,))
+
+    @tf.function(jit_compile=True, autograph=False)
+    def step(z):
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            loss = functional.binary_focal_crossentropy(tf.zeros_like(z), z)
+        return loss, tape.gradient(loss, z)
+
+    program = step.experimental_get_compiler_ir(z)(stage="optimized_hlo")
+    arrays = re.findall(r" = f32\[1048576\]\S* fusion", program[program.index("ENTRY") :])
+    assert len(arrays) == 2  # the loss and the gradient

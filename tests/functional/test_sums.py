@@ -8,6 +8,7 @@ from keras import ops
 from keras_focal.functional.calibration._bins import Predictions, contributions
 from keras_focal.functional.calibration._partitions import EqualMass, EqualWidth, equal_mass_bins
 from keras_focal.functional.calibration._sums import Sums, block_sum
+from keras_focal.metrics._cells import Table
 
 
 def empty(cells):
@@ -207,3 +208,19 @@ def test_row_of_the_first_cell_moves_the_reading(rng):
     behind = partition.bins(added(empty(partition.num_cells + 5), index + 5, rows), 5)
     for a, b in zip(alone, behind, strict=True):
         np.testing.assert_array_equal(ops.convert_to_numpy(a), ops.convert_to_numpy(b))
+
+
+@pytest.mark.parametrize("size", [300, 4000, 2**19 + 200])
+def test_all_cells_of_a_table_hold_the_predictions_that_belong_in_them(size, rng):
+    table = Table((EqualWidth(15), EqualMass(15)))
+    odds = np.exp(rng.normal(3, 4, size))
+    parts = (odds / (1 + odds), 1 / (1 + odds), rng.integers(0, 2, size))
+    top = Predictions(*(ops.convert_to_tensor(x.astype("float32")) for x in parts))
+    weights = rng.uniform(0, 2, size).astype("float32")
+    rows = ops.convert_to_numpy(contributions(top, ops.convert_to_tensor(weights)))
+    expected = np.zeros((table.num_cells, 3))
+    for partition, start in table.parts:
+        index = ops.convert_to_numpy(partition.index(top)) + start
+        np.add.at(expected, index, rows[:, None].astype("float64"))
+    sums = table.added(*empty(table.num_cells), *top, ops.convert_to_tensor(weights))
+    np.testing.assert_allclose(numbers(sums), expected, rtol=1e-6, atol=1e-12 * size)

@@ -50,7 +50,7 @@ def source_of(builder: Any, data_dir: Path | None) -> Any:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise ImportError(
-            "Without a local copy in `data_dir`, tensorflow-datasets reads the data set: "
+            "Without a local copy in `--data-dir`, tensorflow-datasets reads the data set: "
             "pip install keras-focal[datasets]"
         ) from error
     make = tfds.builder if isinstance(builder, str) else type.__call__
@@ -59,8 +59,8 @@ def source_of(builder: Any, data_dir: Path | None) -> Any:
         _download(source)
     elif not source.data_path.is_dir():
         raise FileNotFoundError(
-            f"`data_dir` must hold {source.name}, as a local copy or as tensorflow-datasets "
-            f"prepares it; None downloads it. Received: {data_dir}"
+            f"`--data-dir` must hold {source.name}, as a local copy or as tensorflow-datasets "
+            f"prepares it; without it, the data set is downloaded. Received: {data_dir}"
         )
     return source
 
@@ -70,6 +70,6 @@ def _download(source: Any) -> None:
         source.download_and_prepare()
     except Exception as error:
         raise OSError(
-            f"{source.name} could not be downloaded; `data_dir` may name the folder of a local "
+            f"{source.name} could not be downloaded; `--data-dir` may name the folder of a local "
             f"copy. Received: {error}"
         ) from error

@@ -65,6 +65,13 @@ class Data:
         return {**{name: len(part) for name, part in parts.items()}, "sha256": digest.hexdigest()}
 
     @property
+    def kind(self) -> str:
+        """Return what the samples are: "images", "texts" or "trees"."""
+        if isinstance(self.train.x, dict):
+            return "trees"
+        return "images" if self.train.x.ndim == 4 else "texts"
+
+    @property
     def num_classes(self) -> int:
         """Return the number of classes."""
         return len(self.class_names)

@@ -1,13 +1,9 @@
-"""Batches of training samples, shuffled and augmented anew each epoch, the same after a resume."""
+"""The paper's augmentation of images: crops and flips."""
 
 from collections.abc import Callable
-from typing import Any
 
-import keras
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-
-from examples.paper.data._types import Split
 
 
 def random_crop(images: np.ndarray, padding: int, rng: np.random.Generator) -> np.ndarray:
@@ -36,89 +32,3 @@ def random_flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def crop_and_flip(padding: int = 4) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
     """Return the paper's augmentation of images, for `Batches`."""
     return lambda images, rng: random_flip(random_crop(images, padding, rng), rng)
-
-
-class Batches(keras.utils.PyDataset):
-    """Batches (x, y), or (x, y, weight) where the samples have weights, for `model.fit`.
-
-    Batch i of epoch e depends on the seed, e and i alone, so a resumed run sees what an unbroken
-    one sees, given `fit(..., shuffle=False, callbacks=[FollowEpochs(batches)])`: by default `fit`
-    takes the batches in an order drawn from Python's random numbers, and `epoch` only counts up,
-    from 0, at the end of each epoch.
-
-    Args:
-        split: The samples.
-        batch_size: Samples in a batch; the last batch may have fewer.
-        seed: Seed of the order and of the augmentation.
-        augment: None, or a function of a batch of `x` and a generator of random numbers.
-        shuffle: Whether the order changes each epoch, or stays that of the samples.
-        drop_last: Whether a last smaller batch is left out: XLA then compiles one shape only.
-
-    Raises:
-        ValueError: If `drop_last` leaves no batch.
-    """
-
-    def __init__(
-        self,
-        split: Split,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        augment: Callable[[Any, np.random.Generator], Any] | None = None,
-        shuffle: bool = True,
-        drop_last: bool = False,
-    ):
-        super().__init__()
-        if drop_last and len(split) < batch_size:
-            raise ValueError(
-                "`batch_size` must be at most the number of samples where `drop_last` is set. "
-                f"Received: batch_size={batch_size}, {len(split)} samples"
-            )
-        self.split = split
-        self.batch_size = batch_size
-        self.seed = seed
-        self.augment = augment
-        self.shuffle = shuffle
-        self.drop_last = drop_last
-        self.epoch = 0
-
-    @property
-    def epoch(self) -> int:
-        """The epoch, 0 the first, whose batches are given."""
-        return self._epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self._epoch = epoch
-        rows = np.arange(len(self.split))
-        self._rows = self._rng(0).permutation(rows) if self.shuffle else rows
-
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        whole, rest = divmod(len(self.split), self.batch_size)
-        return whole + (rest > 0 and not self.drop_last)
-
-    def __getitem__(self, index: int) -> tuple:
-        """Return a batch."""
-        start = index * self.batch_size
-        batch = self.split.take(self._rows[start : start + self.batch_size])
-        x = batch.x if self.augment is None else self.augment(batch.x, self._rng(1 + index))
-        return (x, batch.y) if batch.weight is None else (x, batch.y, batch.weight)
-
-    def on_epoch_end(self) -> None:
-        """Go on to the next epoch."""
-        self.epoch += 1
-
-    def _rng(self, stream: int) -> np.random.Generator:
-        return np.random.default_rng((self.seed, self.epoch, stream))
-
-
-class FollowEpochs(keras.callbacks.Callback):
-    """Sets the epoch of `Batches` to that of `fit`, which a resumed run does not begin at 0."""
-
-    def __init__(self, batches: Batches):
-        super().__init__()
-        self.batches = batches
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.batches.epoch = epoch

@@ -24,7 +24,7 @@ def glove(vocabulary: Sequence[str], file: Path, dimension: int = 100) -> np.nda
     """
     if not file.is_file():
         raise FileNotFoundError(
-            f"`file` must be a file of word vectors, such as glove.6B.{dimension}d.txt. "
+            f"`--glove` must be a file of word vectors, such as glove.6B.{dimension}d.txt. "
             f"Received: {file}, which does not exist"
         )
     ids = {word: number for number, word in enumerate(vocabulary)}
@@ -34,7 +34,7 @@ def glove(vocabulary: Sequence[str], file: Path, dimension: int = 100) -> np.nda
             word, *values = line.rstrip().split(" ")
             if len(values) != dimension:
                 raise ValueError(
-                    f"`file` must have a word and {dimension} numbers on each line, as "
+                    f"`--glove` must have a word and {dimension} numbers on each line, as "
                     f"glove.6B.{dimension}d.txt has. Received: {len(values)} on line {number} of "
                     f"{file}"
                 )

@@ -8,7 +8,6 @@ Source:
     Lang, NewsWeeder: Learning to Filter Netnews, 1995.
 """
 
-import gzip
 import json
 import re
 from collections import Counter
@@ -18,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from examples.paper.data._datasets import prepared
-from examples.paper.data._files import local_file
+from examples.paper.data._files import local_file, read_lines
 from examples.paper.data._split import shuffled
 from examples.paper.data._types import Data, Split
+from examples.paper.files import DamagedFileError
 
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 PADDING, UNKNOWN = "", "<unknown>"
@@ -72,11 +72,14 @@ def encode(texts: Sequence[Sequence[str]], vocabulary: Sequence[str], length: in
 
 
 def _read(file: Path) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
-    with gzip.open(file, "rt", encoding="utf-8") as lines:
-        articles = [json.loads(line) for line in lines]
-    texts = [article["text"] for article in articles]
-    y = np.array([article["label"] for article in articles], np.int32)
-    return texts, y, tuple(sorted({article["group"] for article in articles}))
+    try:
+        articles = [json.loads(line) for line in read_lines(file)]
+        texts = [article["text"] for article in articles]
+        y = np.array([article["label"] for article in articles], np.int32)
+        groups = {article["group"] for article in articles}
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise DamagedFileError(file, "articles in JSON, one a line", error) from error
+    return texts, y, tuple(sorted(groups))
 
 
 def _prepared(data_dir: Path | None) -> tuple[list[str], np.ndarray, tuple[str, ...]]:

@@ -5,17 +5,19 @@ Source:
     2013.
 """
 
-import gzip
 from collections.abc import Iterable
 from operator import itemgetter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from nltk import Tree
 
 from examples.paper.data._datasets import prepared
-from examples.paper.data._files import local_file
+from examples.paper.data._files import local_file, read_lines
 from examples.paper.data._types import Data, Split
+
+if TYPE_CHECKING:
+    from nltk import Tree
 
 PARTS = ("train", "dev", "test")
 VOCABULARY = ("", "<unknown>")
@@ -38,7 +40,7 @@ def load_sst(data_dir: Path | None) -> Data:
         FileNotFoundError: If the folder holds neither.
     """
     files = [local_file(data_dir, f"sst/sst_trees_{part}.txt.gz") for part in PARTS]
-    lines = _prepared(data_dir) if None in files else [_read(file) for file in files]
+    lines = _prepared(data_dir) if None in files else [read_lines(file) for file in files]
     trees = [
         [tree for tree in map(_tree, of_part) if int(tree.label()) != NEUTRAL] for of_part in lines
     ]
@@ -50,11 +52,6 @@ def load_sst(data_dir: Path | None) -> Data:
     return Data("sst", train, validation, test, ("negative", "positive"), vocabulary)
 
 
-def _read(file: Path) -> list[str]:
-    with gzip.open(file, "rt", encoding="utf-8", newline="\n") as lines:
-        return list(lines)
-
-
 def _prepared(data_dir: Path | None) -> list[list[str]]:
     from examples.paper.data.builders.sst_trees.sst_trees_dataset_builder import Builder
 
@@ -62,13 +59,15 @@ def _prepared(data_dir: Path | None) -> list[list[str]]:
     return [[tree.decode() for tree in part["tree"]] for part in parts]
 
 
-def _tree(line: str) -> Tree:
+def _tree(line: str) -> "Tree":
+    from nltk import Tree
+
     # A word may hold a no-break space, which the pattern of nltk takes for a space.
     return Tree.fromstring(line, leaf_pattern=r"[^ ()\n]+")
 
 
 def encode(
-    trees: Iterable[Tree], vocabulary: Iterable[str], width: int, *, phrases: bool = True
+    trees: "Iterable[Tree]", vocabulary: Iterable[str], width: int, *, phrases: bool = True
 ) -> Split:
     """Return trees as arrays, shape (N, width), one position a node.
 

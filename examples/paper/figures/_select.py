@@ -7,7 +7,7 @@ from typing import Any
 
 from examples.paper.files import read_json
 from examples.paper.recipes import IMAGES
-from examples.paper.runs import ALIKE, EVALUATED, Run
+from examples.paper.runs import ALIKE, EVALUATED, SETTINGS, Run
 
 
 class MissingRunsError(Exception):
@@ -23,7 +23,6 @@ class Need:
         files: Pattern of the files that each run must hold.
         words: What those files are.
         command: What makes them, with a place for the options.
-        options: Names of the settings that are options of the command.
         default: Those settings where there is no run yet.
         datasets: The data sets that will do, () for all.
     """
@@ -32,7 +31,6 @@ class Need:
     files: str
     words: str
     command: str
-    options: tuple[str, ...]
     default: Mapping[str, Any]
     datasets: tuple[str, ...] = ()
 
@@ -48,8 +46,9 @@ class Need:
         group = max(groups.values(), key=len, default={})
         missing = [loss for loss in self.losses if loss not in group]
         if missing:
-            some = next((run.settings for run in group.values()), self.default)
-            options = " ".join(_words({**some, "loss": missing[0]}, (*self.options, "loss")))
+            some = next((run for run in group.values()), None)
+            settings = {**some.settings, **some.trained_with} if some else self.default
+            options = " ".join(_words({**settings, "loss": missing[0]}))
             diverged = [f"{run.folder}" for run in runs if run.loss in missing and run.diverged]
             raise MissingRunsError(
                 f"finished runs of {', '.join(missing)} {self.words}: "
@@ -70,16 +69,17 @@ class Need:
 
 def _alike(run: Run) -> str:
     """Return what runs that are drawn together share."""
-    shared = [run.settings.get(name) for name in ("dataset", "network", "seed", *ALIKE)]
+    shared: list[Any] = [run.dataset, run.network, run.seed]
+    shared += [run.trained_with.get(name) for name in ALIKE]
     if run.is_translation:
         measured = read_json(run.folder / "translation.json")["ece"]
         shared += [measured.get(name) for name in EVALUATED]
     return json.dumps(shared)
 
 
-def _words(settings: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
-    """Yield the options of a command that gives a run these settings."""
-    for name in names:
+def _words(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the options of training that give a run these settings."""
+    for name in ("dataset", "network", "seed", *SETTINGS, "loss"):
         value = settings.get(name)
         unchanged = name == "crop" and value is None and settings["dataset"] in IMAGES
         if unchanged and name in settings:
@@ -91,35 +91,22 @@ def _words(settings: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
 
 
 _TRAIN = "python -m examples.paper.train {options}"
-_OPTIONS = (
-    "dataset",
-    "network",
-    "seed",
-    "epochs",
-    "batch_size",
-    "objective",
-    "crop",
-    "limit",
-    "length",
-    "mixed_precision",
-)
 _DEFAULT = {"dataset": "cifar10", "network": "resnet50"}
 
 
 def with_snapshots(*losses: str) -> Need:
     """Return the need of runs that kept snapshots."""
     command = f"{_TRAIN} --snapshots all"
-    return Need(losses, "snapshots/epoch_*.npz", "with snapshots", command, _OPTIONS, _DEFAULT)
+    return Need(losses, "snapshots/epoch_*.npz", "with snapshots", command, _DEFAULT)
 
 
 def of_images(*losses: str) -> Need:
     """Return the need of runs on images."""
-    return Need(losses, "logits.npz", "on images", _TRAIN, _OPTIONS, _DEFAULT, IMAGES)
+    return Need(losses, "logits.npz", "on images", _TRAIN, _DEFAULT, IMAGES)
 
 
 def of_translation(*losses: str) -> Need:
     """Return the need of evaluated translation runs."""
-    command = "python -m examples.paper.translation train {options}, then evaluate"
-    options = ("dataset", "size", "seed", "epochs")
-    default = {"dataset": "multi30k"}
-    return Need(losses, "translation.json", "of translation, evaluated", command, options, default)
+    command = f"{_TRAIN}, then python -m examples.paper.translation"
+    default = {"dataset": "multi30k", "network": "transformer"}
+    return Need(losses, "translation.json", "of translation, evaluated", command, default)

@@ -1,13 +1,29 @@
 """Figure 5: BLEU and calibration of translation against temperature."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from examples.paper.figures._looks import BLUE, RED, label, sheet
+from examples.paper.files import read_json
 from examples.paper.runs import Run
-from examples.paper.translation.results import curves
+
+
+class Curves(NamedTuple):
+    """Temperatures and what is found at them: ECE of the next token in per cent, BLEU."""
+
+    temperatures: np.ndarray
+    ece_validation: np.ndarray
+    bleu_temperatures: np.ndarray
+    bleu_test: np.ndarray
+
+
+def curves(run: Run) -> Curves:
+    """Return what was measured of a run of translation."""
+    found = read_json(run.folder / "translation.json")["ece"]
+    return Curves(*(np.array(found[name]) for name in Curves._fields))
 
 
 def figure_5(runs: Mapping[str, Run]) -> Figure:

@@ -1,1 +1,1 @@
-"""The experiments of docs/reproduction.md: run, written down, and turned into the page."""
+"""The experiments of docs/reproduction.md: run, measured and written down."""

@@ -3,7 +3,8 @@
 python -m examples.paper.reproduce run --data-dir DATA     train what is not trained yet
 python -m examples.paper.reproduce publish                 write docs/results/reproduction.json
 python -m examples.paper.reproduce beyond --data-dir DATA  write docs/results/beyond_the_paper.json
-python -m examples.paper.reproduce page                    write docs/reproduction.md
+
+`python -m examples.paper.report` makes docs/reproduction.md of both.
 """
 
 import argparse
@@ -44,7 +45,6 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--data-dir", type=Path, help=help_)
     for command in (run, publish, beyond):
         command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
-    commands.add_parser("page", help="write docs/reproduction.md").set_defaults(do=_page)
     return parser
 
 
@@ -68,13 +68,6 @@ def _beyond(options: argparse.Namespace) -> None:
 
     progress = partial(track, description="measuring", console=Console(stderr=True))
     print(f"{publish(options.runs, options.data_dir, progress)} runs written to {FILE}")
-
-
-def _page(options: argparse.Namespace) -> None:
-    from examples.paper.reproduce.page import FILE, write
-
-    write()
-    print(FILE)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,17 @@
 """docs/results/beyond_the_paper.json: maps on top of the losses, and images of another kind."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from examples.paper.files import read_json, write_json
-from examples.paper.reproduce.compare import grid
-from examples.paper.reproduce.maps import MAPS, NO_MAP, under_maps
-from examples.paper.reproduce.remarks import REMARKS
+from examples.paper.reproduce.maps import under_maps
 from examples.paper.reproduce.results import RESULTS, rounded
-from examples.paper.reproduce.shift import DAMAGES, OTHER, images_of, under_shift
+from examples.paper.reproduce.shift import images_of, under_shift
 from examples.paper.runs import Run, read
 
 FILE = RESULTS / "beyond_the_paper.json"
 COMMAND = "python -m examples.paper.reproduce beyond --data-dir DATA"
-PAIR = ("CE", "FLSD-53")
 
 Rows = dict[str, dict[str, Any]]
 """By "dataset/network/loss/seed": `maps`, and of CIFAR-10 `shift`."""
@@ -54,101 +49,3 @@ def publish(
 def load() -> Rows:
     """Return what was published, {} before the first time."""
     return read_json(FILE)["rows"] if FILE.is_file() else {}
-
-
-def sections(rows: Rows) -> Iterator[str]:
-    """Yield the parts of the page about these rows."""
-    yield "## The best map on top of the loss\n"
-    yield f"`{COMMAND}`\n"
-    yield (
-        "Each map is fitted to the validation data and measured on the test data; `auto` is the "
-        "one with the least held-out NLL of the validation data. Mean ± standard deviation over "
-        "the seeds, and the difference of FLSD-53 from cross-entropy on the same seeds.\n"
-    )
-    yield _maps_table(rows)
-    yield REMARKS["maps"]
-    yield "## Images of another kind\n"
-    yield f"`{COMMAND}`\n"
-    yield (
-        "Networks trained on CIFAR-10, given its test images with damage (the strengths of "
-        "CIFAR-10-C) and the test images of Tiny-ImageNet, which are of other classes. AUROC: how "
-        "surely low confidence, or high entropy, tells such images from the test images of "
-        "CIFAR-10; 50 is chance. The temperature is fitted to undamaged validation images.\n"
-    )
-    yield _shift_table(rows)
-    yield REMARKS["shift"]
-
-
-def by_network(rows: Rows, part: str) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
-    """Return what rows hold under `part` by data and network, then by loss, then by seed."""
-    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    for key, row in rows.items():
-        dataset, network, loss, seed = key.split("/")
-        if part in row:
-            of_network = found.setdefault((dataset, network), {})
-            of_network.setdefault(loss, {})[seed] = row[part]
-    return found
-
-
-def _maps_table(rows: Rows) -> str:
-    lines = []
-    for (dataset, network), of_loss in by_network(rows, "maps").items():
-        for method in (NO_MAP, *MAPS):
-            picked = {
-                loss: {seed: found[method] for seed, found in of_seed.items()}
-                for loss, of_seed in of_loss.items()
-            }
-            for figure in ("ece", "nll"):
-                cells = _pair(picked, figure)
-                if cells is not None:
-                    lines.append((dataset, network, method, _NAMES[figure], *cells))
-    return grid(("data", "network", "map", "figure", *PAIR, "difference", "seeds"), lines)
-
-
-_NAMES = {"ece": "ECE, %", "nll": "NLL x 100"}
-
-
-def _shift_table(rows: Rows) -> str:
-    lines = []
-    for (_, network), of_loss in by_network(rows, "shift").items():
-        for kind in (*DAMAGES, OTHER):
-            for when, name in (("pre", "before T"), ("post", "after T")):
-                for loss in PAIR:
-                    figures = [found[kind][when] for found in of_loss.get(loss, {}).values()]
-                    if figures:
-                        cells = (_mean([f.get(name) for f in figures]) for name in _SHIFT)
-                        lines.append((network, kind, name, loss, *cells))
-    return grid(("network", "images", "", "loss", *_SHIFT.values()), lines)
-
-
-_SHIFT = {
-    "error": "error, %",
-    "ece": "ECE, %",
-    "confidence": "confidence, %",
-    "auroc_confidence": "AUROC of confidence, %",
-    "auroc_entropy": "AUROC of entropy, %",
-}
-
-
-def _pair(of_loss: dict[str, dict[str, Any]], figure: str) -> tuple[str, ...] | None:
-    """Return a figure of both losses, their difference on the same seeds, and the seeds.
-
-    None where no seed has both.
-    """
-    if not all(loss in of_loss for loss in PAIR):
-        return None
-    first, second = (of_loss[loss] for loss in PAIR)
-    seeds = sorted(first.keys() & second.keys())
-    if not seeds:
-        return None
-    a, b = ([of_seed[seed][figure] for seed in seeds] for of_seed in (first, second))
-    difference = _mean([y - x for x, y in zip(a, b, strict=True)], sign="+")
-    return _mean(a), _mean(b), difference, f"{len(seeds)}"
-
-
-def _mean(values: list[float | None], sign: str = "") -> str:
-    """Return mean and standard deviation of values, "" where there is none."""
-    if any(value is None for value in values):
-        return ""
-    spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-    return f"{np.mean(values):{sign}.2f}{spread}"

@@ -12,12 +12,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from examples.paper.recipes import RECIPES
 from examples.paper.runs import folder_of
 
 LOSSES = ("CE", "Brier", "MMCE", "LS-0.05", "FL-3", "FLSc-531", "FLSD-53")
-
-
-_VALUES = ("batch_size", "limit", "length", "validate_every", "snapshots", "objective", "crop")
+_VALUES = (
+    "dataset",
+    "network",
+    "epochs",
+    "batch_size",
+    "limit",
+    "length",
+    "validate_every",
+    "snapshots",
+    "objective",
+    "crop",
+)
 
 
 class Job(NamedTuple):
@@ -36,7 +46,10 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Experiment:
-    """Runs of one network on one data set: one for each loss and seed."""
+    """Runs of one network on one data set: one for each loss and seed.
+
+    Translations are measured after they are trained.
+    """
 
     dataset: str
     network: str
@@ -58,7 +71,8 @@ class Experiment:
     def jobs(self, out: Path) -> Iterator[Job]:
         """Yield the runs, their folders below `out`."""
         out /= self.subfolder
-        asked = ["--network", self.network]
+        of = RECIPES[self.dataset].translation
+        asked = ["--out", f"{out}", "--verbose", "0"]
         for name in _VALUES:
             if getattr(self, name) is not None:
                 asked += [f"--{name.replace('_', '-')}", f"{getattr(self, name)}"]
@@ -67,43 +81,11 @@ class Experiment:
                 asked.append(f"--{name.replace('_', '-')}")
         for loss in self.losses:
             for seed in self.seeds:
-                folder = folder_of(out, self.dataset, self.network, loss, seed)
-                train = ["examples.paper.train", *_shared(self, loss, seed, out), *asked]
-                yield Job(folder, seed, (train,))
-
-
-@dataclass(frozen=True)
-class Translation:
-    """Runs of the Transformer: one for each loss and seed, trained and then evaluated."""
-
-    dataset: str
-    size: str
-    epochs: int
-    losses: tuple[str, ...] = ("CE", "LS-0.1", "FL-1")
-    seeds: tuple[int, ...] = (1, 2)
-
-    def jobs(self, out: Path) -> Iterator[Job]:
-        """Yield the runs, their folders below `out`."""
-        module = "examples.paper.translation"
-        for loss in self.losses:
-            for seed in self.seeds:
-                folder = folder_of(out, self.dataset, f"transformer-{self.size}", loss, seed)
-                asked = [*_shared(self, loss, seed, out), "--size", self.size]
-                evaluate = [module, "evaluate", f"{folder}", "--missing"]
-                yield Job(folder, seed, ([module, "train", *asked], evaluate))
-
-
-def _shared(experiment: Experiment | Translation, loss: str, seed: int, out: Path) -> list[str]:
-    """Return the options of training that images, texts and translation have in common."""
-    options = {
-        "dataset": experiment.dataset,
-        "epochs": experiment.epochs,
-        "loss": loss,
-        "seed": seed,
-        "out": out,
-        "verbose": 0,
-    }
-    return [word for name, value in options.items() for word in (f"--{name}", f"{value}")]
+                names = {"dataset": self.dataset, "network": self.network, "loss": loss}
+                folder = folder_of(out, {**names, "seed": seed, "size": of and of.size})
+                train = ["examples.paper.train", "--loss", loss, "--seed", f"{seed}", *asked]
+                measure = ["examples.paper.translation", f"{folder}", "--missing"]
+                yield Job(folder, seed, (train, measure) if of else (train,))
 
 
 _SMALL_CIFAR = Experiment(
@@ -147,7 +129,7 @@ PLAN = (
     replace(_WHOLE_CIFAR, losses=("FLSD-53", "FL-3"), snapshots="1,6,12,18,21"),
     _WHOLE_CIFAR,
     replace(_WHOLE_CIFAR, losses=("CE", "FLSD-53"), seeds=(1, 2)),
-    Translation("multi30k", "small", epochs=6),
+    Experiment("multi30k", "transformer", epochs=6, losses=("CE", "LS-0.1", "FL-1")),
 )
 """1,000 images without augmentation are few enough for the small network to overfit; all 45,000 are
 for the wide one, in 21 epochs, if they are flipped alone. 21 epochs keep the paper's schedule in

@@ -89,7 +89,7 @@ def measured(
         ValueError: If two runs of a loss differ in more than their seed, or in nothing.
     """
     runs = [run for run in runs if has_figures(run)]
-    _check_alike([(run, run.settings) for run in runs], ALIKE)
+    _check_alike([(run, run.trained_with) for run in runs], ALIKE)
     found = [Measured(run, figures_of(run, criteria)) for run in track(runs)]
     check_alike(found)
     return found
@@ -101,7 +101,7 @@ def check_alike(found: list[Measured]) -> None:
     Raises:
         ValueError: Which two runs, and in what they differ.
     """
-    _check_alike([(item.run, item.run.settings) for item in found], ALIKE)
+    _check_alike([(item.run, item.run.trained_with) for item in found], ALIKE)
     _check_alike([(item.run, item.figures.get("ece", {})) for item in found], EVALUATED)
 
 

@@ -9,17 +9,17 @@ import keras
 import numpy as np
 from keras import ops
 
-from examples.paper.files import load_weights, read_json, write_json
-from examples.paper.runs import Run
-from examples.paper.translation.model import SIZES, transformer
-from examples.paper.translation.pairs import load_pairs
+from examples.paper import data
+from examples.paper.data.tokens import PAD, TokenBatches, encode, load_tokenizer
+from examples.paper.files import load_weights, write_json
+from examples.paper.networks.transformer import SIZES, transformer
+from examples.paper.recipes import RECIPES
+from examples.paper.runs import Run, read
 from examples.paper.translation.search import Translator
-from examples.paper.translation.tokens import PAD, Batches, encode, load_tokenizer
-from examples.paper.translation.train import jit_compile
 from keras_focal import metrics
 
-TEMPERATURES = tuple(round(0.1 * step, 1) for step in range(1, 31))
-MAX_LENGTH = 256
+LONGEST = 256
+"""Tokens of a sentence that is measured; the end of a longer one is cut off."""
 BLEU_TEMPERATURES = (0.5, 0.8, 1.0, 1.2, 1.5, 2.0)
 
 
@@ -79,11 +79,11 @@ class AtTemperatures(keras.Model):
 
 
 def predict_tokens(
-    model: keras.Model, batches: Batches, temperatures: Sequence[float]
+    model: keras.Model, batches: TokenBatches, temperatures: Sequence[float]
 ) -> TokenPredictions:
     """Return what a model predicts for the next token, given the right ones before it."""
     at_temperatures = AtTemperatures(model, temperatures)
-    at_temperatures.compile(jit_compile=jit_compile())
+    at_temperatures.compile()
     rows = []
     for index in range(len(batches)):
         inputs, labels, weights = batches[index]
@@ -97,7 +97,7 @@ def translate(
     translator: Translator, tokenizer: Any, sentences: Sequence[str], batch_size: int = 100
 ) -> list[str]:
     """Return translations, detokenised, in the order of the sentences."""
-    sources = encode(tokenizer, sentences, MAX_LENGTH)
+    sources = encode(tokenizer, sentences, LONGEST)
     length = max(map(len, sources))
     order = np.argsort([len(ids) for ids in sources], kind="stable")
     texts: dict[int, str] = {}
@@ -116,7 +116,7 @@ def evaluate(
     folder: Path,
     *,
     data_dir: Path | None = None,
-    temperatures: Sequence[float] = TEMPERATURES,
+    temperatures: Sequence[float] | None = None,
     bleu_temperatures: Sequence[float] = BLEU_TEMPERATURES,
     beams: int = 4,
     alpha: float = 0.6,
@@ -130,9 +130,10 @@ def evaluate(
     `bleu` of beam search, all on the test pairs. `ece` also holds the curves of Figure 5.
 
     Args:
-        folder: Run folder that `train` finished.
-        data_dir: As for `load_pairs`.
-        temperatures: Where ECE and NLL are measured; T is one of them. 1 is added.
+        folder: Folder of a finished run.
+        data_dir: As for `data.load`.
+        temperatures: Where ECE and NLL are measured; T is one of them. 1 is added. None for those
+            of the recipe.
         bleu_temperatures: Where BLEU is measured besides 1 and the two T.
         beams: Width of the beam.
         alpha: Length penalty.
@@ -145,26 +146,24 @@ def evaluate(
     """
     import sacrebleu
 
-    for name, values in (("temperatures", temperatures), ("bleu_temperatures", bleu_temperatures)):
-        if not all(value > 0 for value in values):
-            raise ValueError(f"`{name}` must be above 0. Received: {name}={list(values)}")
+    check(temperatures=temperatures, bleu_temperatures=bleu_temperatures)
     start = time.perf_counter()
-    settings = Path(folder) / "run.json"
-    if not settings.is_file():
+    if not (folder / "run.json").is_file():
         raise FileNotFoundError(
-            f"`folder` must be the folder of a run, with the run.json that training writes. "
+            f"RUN must be the folder of a run, with the run.json that training writes. "
             f"Received: {folder}"
         )
-    run = Run(settings.parent, read_json(settings))
+    (run,) = read(folder)
     model, tokenizer = load(run)
-    corpus = load_pairs(run.dataset, data_dir)
+    corpus = data.load(run.dataset, data_dir)
+    temperatures = temperatures or RECIPES[run.dataset].translation.temperatures
     temperatures = sorted({1.0, *temperatures})
     parts = {}
     for name, pairs in (("validation", corpus.validation), ("test", corpus.test)):
-        batches = Batches(pairs, tokenizer, run.settings["batch_tokens"], MAX_LENGTH)
+        batches = TokenBatches(pairs, tokenizer, run.trained_with["batch_size"], LONGEST)
         parts[name] = predict_tokens(model, batches, temperatures)
     if not all(np.isfinite(part.nll).all() for part in parts.values()):
-        raise ValueError(f"`folder` must hold a run that did not diverge. Received: {folder}")
+        raise ValueError(f"RUN must be a run that did not diverge. Received: {folder}")
     ece = {name: 100.0 * part.errors(num_bins) for name, part in parts.items()}
     nll = {name: part.nll.mean(axis=0, dtype="float64") for name, part in parts.items()}
     chosen = {
@@ -174,7 +173,7 @@ def evaluate(
 
     test = corpus.test.take(slice(sentences))
     translator = Translator(model, beams=beams, alpha=alpha)
-    translator.compile(jit_compile=jit_compile())
+    translator.compile()
     bleu, examples = {}, {}
     for temperature in sorted({1.0, *chosen.values(), *bleu_temperatures}):
         translator.set_temperature(temperature)
@@ -207,15 +206,35 @@ def evaluate(
     return found
 
 
+def check(
+    temperatures: Sequence[float] | None, bleu_temperatures: Sequence[float], **_: Any
+) -> None:
+    """Raise an error if a temperature is not above 0.
+
+    Raises:
+        ValueError: Which option has it.
+    """
+    asked = {"--temperatures": temperatures or (), "--bleu-temperatures": bleu_temperatures}
+    for name, values in asked.items():
+        if not all(value > 0 for value in values):
+            raise ValueError(f"`{name}` must be above 0. Received: {list(values)}")
+
+
 def load(run: Run) -> tuple[keras.Model, Any]:
     """Return the model of a finished run, and its tokenizer."""
+    if not run.is_translation:
+        raise ValueError(
+            f"RUN must be a run of translation; `python -m examples.paper.tables` measures others. "
+            f"Received: {run.folder}"
+        )
     if not run.finished:
         raise ValueError(
-            f"`folder` must hold a finished run: train with the same settings again, and it goes "
-            f"on. Received: {run.folder}"
+            f"RUN must be a finished run: train with the same settings again, and it goes on. "
+            f"Received: {run.folder}"
         )
-    tokenizer = load_tokenizer(run.folder / "tokens.model")
-    keras.config.set_dtype_policy(run.settings["dtype_policy"])
+    tokenizer = load_tokenizer(run.folder)
+    half = run.trained_with["mixed_precision"]
+    keras.config.set_dtype_policy("mixed_bfloat16" if half else "float32")
     model = transformer(SIZES[run.settings["size"]], tokenizer.get_piece_size())
     load_weights(model, run.folder / "model.weights.h5")
     return model, tokenizer

@@ -7,8 +7,8 @@ import keras
 from keras import ops
 
 import keras_focal
-from examples.paper.translation.model import embed
-from examples.paper.translation.tokens import END, PAD, START
+from examples.paper.data.tokens import END, PAD, START
+from examples.paper.networks.transformer import embed
 
 Tensor = Any
 Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]

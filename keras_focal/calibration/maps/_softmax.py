@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_focal._host import weighted_sum
 from keras_focal.calibration.maps._solvers import RIDGE, TOLERANCE, Solution
 
 _MOST_BLOCKS = 2**25
@@ -217,7 +218,7 @@ class Diagonal(Softmax):
             sums = p.sum(axis=1)
             p /= sums[:, None]
             probabilities[rows] = p
-            total += float(weights @ (np.log(sums) - true))
+            total += weighted_sum(weights, np.log(sums) - true)
             of_labels[0] += np.bincount(labels, weights * f[every, labels], classes)
             of_labels[1] += np.bincount(labels, weights, classes)
             own += _moments(weights, p, f)
@@ -311,7 +312,7 @@ class Full(Softmax):
         p = np.exp(z, out=z)
         total = p.sum(axis=1)
         p /= total[:, None]
-        return float(self.weights @ (np.log(total) - true)) + self._penalty(parameters), p
+        return weighted_sum(self.weights, np.log(total) - true) + self._penalty(parameters), p
 
     def gradient(self, parameters: np.ndarray, place: np.ndarray) -> np.ndarray:
         residuals = place * self.weights[:, None]

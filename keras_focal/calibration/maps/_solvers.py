@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_focal._host import weighted_sum
+
 RIDGE = 1e-9
 """Half the curvature that every problem gets towards its start, so that it has one finite solution:
 where a class has no label or the data are separable, likelihood alone has its optimum at infinity.
@@ -127,7 +129,11 @@ class Logistic(Problem):
         e = np.exp(-np.abs(predictors))
         p = np.where(predictors >= 0, 1.0, e) / (1 + e)
         costs = np.maximum(predictors, 0) + np.log1p(e) - self.targets * predictors
-        return float(self.weights @ costs), self.weights * (p - self.targets), e / (1 + e) ** 2
+        return (
+            weighted_sum(self.weights, costs),
+            self.weights * (p - self.targets),
+            e / (1 + e) ** 2,
+        )
 
     def curvature(self, probabilities: np.ndarray, direction: np.ndarray) -> np.ndarray:
         return self.weights * probabilities * direction
@@ -184,7 +190,9 @@ def mixture(likelihoods: np.ndarray, weights: np.ndarray) -> Solution:
     count = likelihoods.shape[1]
 
     def value(shares: np.ndarray) -> float:
-        return float(shares.sum() - weights @ np.log(likelihoods @ shares))
+        with np.errstate(divide="ignore"):  # a share of 0 where nothing else is likely
+            costs = -np.log(likelihoods @ shares)
+        return float(shares.sum()) + weighted_sum(weights, costs)
 
     shares = np.full(count, 1.0 / count)
     for iterations in range(101):
@@ -194,8 +202,11 @@ def mixture(likelihoods: np.ndarray, weights: np.ndarray) -> Solution:
         if converged or iterations == 100:
             break
         curvature = (rates.T * weights) @ rates
-        root = np.linalg.cholesky(curvature + 1e-14 * np.eye(count))
-        step = nnls(root.T, np.linalg.solve(root, 2 * mean_rates - 1))[0] - shares
+        # Shares in units of their own, in which the curvature along each is 1.
+        units = 1 / np.sqrt(np.maximum(np.diag(curvature), 1e-300))
+        root = np.linalg.cholesky(units[:, None] * curvature * units + 1e-14 * np.eye(count))
+        target = np.linalg.solve(root, units * (2 * mean_rates - 1))
+        step = units * nnls(root.T, target)[0] - shares
         now, size = value(shares), 1.0
         while size > 1e-9 and not value(shares + size * step) <= now:
             size /= 2

@@ -1,5 +1,8 @@
-"""Whether the layers of a model give what its `predict` gives."""
+"""Whether the layers of a model give what its `predict` gives, and what it will serve."""
 
+import inspect
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -16,8 +19,10 @@ TOLERANCE = 0.01
 def check_graph(model: keras.Model, graph: Graph, example: Any) -> None:
     """Raise unless the layers of a model give what its `predict` gives.
 
-    The calibrated model is made of the layers.
+    The calibrated model is made of the layers. Warns of those by which an exported model gives
+    something else.
     """
+    _warn_of_augmentation(model)
     answer = model.predict_on_batch(example)
     try:
         expected = {name: np.asarray(_sole(part)) for name, part in graph.by_name(answer).items()}
@@ -37,6 +42,30 @@ def check_graph(model: keras.Model, graph: Graph, example: Any) -> None:
             np.allclose(_sole(again[name]), expected[name], atol=TOLERANCE) for name in expected
         ):
             _refuse(model, f"differs from its layers by up to {max(gaps):.2g}", None)
+
+
+def _warn_of_augmentation(model: keras.Model) -> None:
+    """Warn of layers that act as in training unless they are told not to, as augmentation does."""
+    names = [layer.name for layer in _layers(model) if _trains_by_default(layer)]
+    if names:
+        warnings.warn(
+            "`model` must not have layers that act as in training where `training` is not given, "
+            "as in an exported model: it would serve other probabilities than `predict` gives. "
+            "Leave augmentation out of the model, or calibrate the layers behind it. "
+            f"Received: {', '.join(names)}",
+            stacklevel=4,
+        )
+
+
+def _layers(layer: keras.Layer) -> Iterator[keras.Layer]:
+    for inner in getattr(layer, "layers", ()):
+        yield inner
+        yield from _layers(inner)
+
+
+def _trains_by_default(layer: keras.Layer) -> bool:
+    training = inspect.signature(layer.call).parameters.get("training")
+    return training is not None and training.default is True
 
 
 def _sole(part: Any) -> Any:

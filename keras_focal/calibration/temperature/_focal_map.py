@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_focal._host import weighted_sum
 from keras_focal.calibration.given import LOWEST, HeldOut
 from keras_focal.calibration.temperature._sums import gaps_of
 
@@ -142,7 +143,7 @@ def derivatives(
         at = _Place.of(below, top, beta, gamma)
         sums = _Sums(at, below, top, batch.labels[rows], gamma)
         columns = sums.first() if order == 1 else sums.first() + sums.second()
-        return np.array([batch.weights[rows] @ column for column in columns])
+        return np.array([weighted_sum(batch.weights[rows], column) for column in columns])
 
     dtype = "float32" if rough else "float64"
     return batch.by_blocks(work, dtype, exponentials=4, numbers=_BLOCK, every=every)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_focal._host import equal_width_bins
+from keras_focal._host import equal_width_bins, weighted_sum
 from keras_focal._temperature import GRID, Reading
 from keras_focal.calibration.given import NOTHING_COUNTS, HeldOut
 
@@ -74,7 +74,7 @@ def sums_at(batch: HeldOut, beta: float, num_bins: int, *, rough: bool) -> np.nd
         # An error on the way is nobody's concern.
         gaps = np.nan if rough else gaps_of(batch, total[None], rows, num_bins)
         return np.append(
-            [weights @ column for column in (*columns, ~batch.has_largest[rows])], gaps
+            [weighted_sum(weights, column) for column in (*columns, ~batch.has_largest[rows])], gaps
         )
 
     return batch.by_blocks(work, dtype)
@@ -101,7 +101,7 @@ def likelihood_sums(batch: HeldOut, betas: np.ndarray, octave: int) -> np.ndarra
                 if index > first:
                     np.multiply(e, e, out=e)
                 _, *columns = _likelihood(e, below, ones, betas[index], true, out=scratch)
-                sums[:, index] = [weights @ column for column in columns]
+                sums[:, index] = [weighted_sum(weights, column) for column in columns]
         return sums.reshape(-1)
 
     return batch.by_blocks(work, exponentials=octave)

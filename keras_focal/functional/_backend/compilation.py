@@ -118,11 +118,16 @@ def are_operations_graphed() -> bool:
         return False
     import tensorflow as tf
 
-    return tf.inside_function() and not _is_in_xla(tf.compat.v1.get_default_graph())
+    return tf.inside_function() and not is_in_xla()
 
 
-def _is_in_xla(graph: Any) -> bool:
+def is_in_xla() -> bool:
     """Return whether a TensorFlow graph, or one around it, is traced to be compiled."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    graph = tf.compat.v1.get_default_graph() if tf.inside_function() else None
     while graph is not None:
         context = graph._get_control_flow_context()
         while context is not None:

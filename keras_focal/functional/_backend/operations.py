@@ -1,16 +1,20 @@
 """Operations that Keras lacks, or for which a faster version exists."""
 
+import math
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_focal._typing import Tensor
-from keras_focal.functional._backend.compilation import is_compiled
-from keras_focal.functional._backend.precision import to_float
+from keras_focal.functional._backend.compilation import is_compiled, is_in_xla
+from keras_focal.functional._backend.precision import LOWEST, to_float
 
 BLOCK = 64
 """Number of summands that are added in one cumulative sum."""
+
+MANY_OUTPUTS = 2**20
+"""Number of binary outputs from which on memory takes longer than computing them twice."""
 
 LEVELS = 3
 """Number of times that a row of unknown length is divided: up to 64**4 entries."""
@@ -86,18 +90,40 @@ def recomputed(x: Tensor) -> Tensor:
     return jax.lax.optimization_barrier(x)
 
 
+def recomputed_outputs(x: Tensor) -> Tensor:
+    """Return logits of binary outputs as `recomputed` does, many of them on TensorFlow too.
+
+    XLA drops barriers in a program for a CPU. There -inf becomes the lowest finite number, which
+    makes no difference to an output.
+    """
+    if not is_in_xla() or None in x.shape or math.prod(x.shape) < MANY_OUTPUTS:
+        return recomputed(x)
+    is_float32 = keras.backend.standardize_dtype(x.dtype) == "float32"
+    return ops.maximum(x, LOWEST) if is_float32 else x
+
+
+LOG_COEFFICIENTS = (
+    -0.499996483,
+    0.33321324,
+    -0.248571634,
+    0.191536546,
+    -0.137538016,
+    0.0792045221,
+    -0.0300657861,
+    0.00536482269,
+)
+"""Minimax polynomial of (log(1 + x) / x - 1) / x on [0, 1], from the lowest power up."""
+
+
 def log_of_one_plus(x: Tensor) -> Tensor:
     """Return log(1 + x) for x in [0, 1], with a relative error of 1e-7 in float32.
 
-    When compiled for a CPU, log1p takes most of the time of a sigmoid cross-entropy and this series
-    is faster. When each operation is a pass over memory, log1p is faster.
+    When compiled for a CPU, log1p takes most of the time of a sigmoid cross-entropy and this
+    polynomial is faster. When each operation is a pass over memory, log1p is faster.
     """
     if keras.backend.standardize_dtype(x.dtype) == "float64" or not is_compiled():
         return ops.log1p(x)
-    # 2 artanh(s) with s = x / (2 + x), written such that x itself is not rounded: 2 s = x - s x.
-    s = x / (2.0 + x)
-    square = s * s
-    series = 2.0 / 13.0
-    for divisor in (11.0, 9.0, 7.0, 5.0, 3.0):
-        series = series * square + 2.0 / divisor
-    return x - s * (x - series * square)
+    *coefficients, polynomial = LOG_COEFFICIENTS
+    for coefficient in reversed(coefficients):
+        polynomial = polynomial * x + coefficient
+    return x + x * (x * polynomial)

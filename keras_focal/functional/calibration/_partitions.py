@@ -52,9 +52,17 @@ class EqualWidth:
         """Number of cells that a prediction adds to."""
         return 1
 
+    def finest(self, predictions: Predictions) -> Tensor:
+        """Return the finest cell of each prediction, int32, shape (...)."""
+        return equal_width_bins(predictions.confidence, self.num_bins)
+
     def index(self, predictions: Predictions) -> Tensor:
         """Return the cells that each prediction adds to, int32, shape (..., cells_of_each)."""
-        return ops.expand_dims(equal_width_bins(predictions.confidence, self.num_bins), -1)
+        return ops.expand_dims(self.finest(predictions), -1)
+
+    def completed(self, cells: Tensor) -> Tensor:
+        """Return sums of all cells, shape (num_cells, ...), from those of the finest."""
+        return cells
 
     def bins(self, sums: Sums, start: int = 0) -> BinStatistics:
         """Return the bins, parts of shape (num_bins,); cell 0 is row `start` of the sums."""
@@ -84,12 +92,22 @@ class EqualMass:
     def cells_of_each(self) -> int:
         return len(self.level_sizes)
 
+    def finest(self, predictions: Predictions) -> Tensor:
+        return logit_cells(predictions)
+
     def index(self, predictions: Predictions) -> Tensor:
-        cell, start, index = logit_cells(predictions), 0, []
+        cell, start, index = self.finest(predictions), 0, []
         for size in self.level_sizes:
             index.append(cell + start)
             cell, start = cell // BRANCHES, start + size
         return ops.stack(index, axis=-1)
+
+    def completed(self, cells: Tensor) -> Tensor:
+        levels = [cells[: self.num_finest]]
+        for size in self.level_sizes[1:]:
+            branches = ops.reshape(levels[-1], (size, BRANCHES, *cells.shape[1:]))
+            levels.append(ops.sum(branches, axis=1))
+        return ops.concatenate(levels, axis=0)
 
     def bins(self, sums: Sums, start: int = 0) -> BinStatistics:
         levels = []

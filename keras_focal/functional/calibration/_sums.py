@@ -6,6 +6,7 @@ a power of two, which are exact in any order of addition.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -51,8 +52,7 @@ class Sums(NamedTuple):
     def of_integers(cls, integers: Tensor, unit: Tensor | float = 1.0) -> "Sums":
         """Return int32 numbers times a power of two, exactly, though a float32 has only 24 bits."""
         upper = integers // 4096 * 4096
-        high, low = (ops.cast(part, "float32") * unit for part in (upper, integers - upper))
-        return _normalised(high, low)
+        return cls(*(ops.cast(part, "float32") * unit for part in (upper, integers - upper)))
 
     @property
     def value(self) -> Tensor:
@@ -69,7 +69,9 @@ class Sums(NamedTuple):
         high, error = _two_sum(self.high, numbers)
         return _normalised(high, error + self.low)
 
-    def added(self, index: Tensor, amounts: Tensor) -> "Sums":
+    def added(
+        self, index: Tensor, amounts: Tensor, completed: Callable[[Tensor], Tensor] | None = None
+    ) -> "Sums":
         """Return the sums after adding amounts[i] to cell index[i] for every i.
 
         A small batch is added as float32. A larger one is summed in integer multiples of a fraction
@@ -78,38 +80,57 @@ class Sums(NamedTuple):
 
         Args:
             index: int32 tensor, shape (n,), in [0, cells); the sums have shape (cells, width).
-            amounts: Float tensor, shape (n, width), >= 0.
+            amounts: Float tensor, shape (n, width), >= 0. The first of a row is the largest.
+            completed: Function that fills cells with the sums of others, from a tensor of shape
+                (cells, ...) to the same. Then all cells are updated.
         """
         amounts, size = ops.cast(amounts, "float32"), index.shape[0]
-        if size is not None and size <= FEW:
+        if completed is None and size is not None and size <= FEW:
             return self._few_added(index, amounts)
         if size is not None and size > MANY:
-            first = self.added(index[:MANY], amounts[:MANY])
-            return first.added(index[MANY:], amounts[MANY:])
-        scale, parts = _smallest_power(ops.max(amounts)), _parts(index)
-        coarse, left = _whole_parts(amounts * (parts / scale))
-        fine, left = _whole_parts(left * parts)
-        integers = ops.cast(ops.concatenate([coarse, fine], axis=-1), "int32")
-        cells, width = self.high.shape
-        counts = scatter_add(ops.zeros((cells, 2 * width), dtype="int32"), index, integers)
-        rest = scatter_add(ops.zeros((cells, width), dtype="float32"), index, left)
-        unit = scale / parts
-
-        def of_batch(counts: Tensor, rest: Tensor) -> Sums:
-            batch = Sums.of_integers(counts[:, :width], unit)
-            batch = batch.plus(Sums.of_integers(counts[:, width:], unit / parts))
-            return batch.plus_numbers(rest * (unit / parts))
+            first = self.added(index[:MANY], amounts[:MANY], completed)
+            return first.added(index[MANY:], amounts[MANY:], completed)
+        # Numbers of a table are computed in one row: XLA walks rows of three one by one on a CPU.
+        scale, parts = _smallest_power(ops.max(amounts[:, 0])), _parts(index)
+        coarse, left = _whole_parts(ops.reshape(amounts, (-1,)) * (parts / scale))
+        fine, rest = _whole_parts(left * parts)
+        tables = tuple(
+            self._scattered(index, ops.cast(part, dtype))
+            for part, dtype in ((coarse, "int32"), (fine, "int32"), (rest, "float32"))
+        )
+        units = scale / parts, scale / parts / parts
 
         def all_cells() -> tuple[Tensor, ...]:
-            return tuple(self.plus(of_batch(counts, rest)))
+            filled = tables if completed is None else tuple(map(completed, tables))
+            return tuple(self._plus_parts(filled, units))
 
         def touched_cells() -> tuple[Tensor, ...]:
-            batch = of_batch(ops.take(counts, index, axis=0), ops.take(rest, index, axis=0))
-            return tuple(self._written(index, self.at(index).plus(batch)))
+            touched = tuple(ops.take(table, index, axis=0) for table in tables)
+            return tuple(self._written(index, self.at(index)._plus_parts(touched, units)))
 
+        cells = self.high.shape[0]
         if size is None:  # XLA knows the size, and compiles only one of the two
             return Sums(*ops.cond(ops.shape(index)[0] > cells, all_cells, touched_cells))
-        return Sums(*(all_cells() if size > cells else touched_cells()))
+        return Sums(*(all_cells() if completed or size > cells else touched_cells()))
+
+    def _scattered(self, index: Tensor, amounts: Tensor) -> Tensor:
+        """Return a table of the shape of the sums with the amounts, in one row, added to zeros."""
+        zeros = ops.zeros(self.high.shape, dtype=amounts.dtype)
+        return scatter_add(zeros, index, ops.reshape(amounts, (-1, self.high.shape[-1])))
+
+    def _plus_parts(self, tables: tuple[Tensor, ...], units: tuple[Tensor, Tensor]) -> "Sums":
+        """Return the sums after adding coarse * unit + (fine + rest) * small_unit.
+
+        Args:
+            tables: The coarse, fine and other parts of what is added, of the shape of the sums.
+            units: The unit of the coarse part, and of the other two.
+        """
+        shape, (unit, small_unit) = ops.shape(self.high), units
+        high, low, coarse, fine, rest = (ops.reshape(part, (-1,)) for part in (*self, *tables))
+        batch = Sums.of_integers(coarse, unit)
+        fine = ops.cast(fine, "float32") * small_unit + rest * small_unit
+        sums = Sums(high, low).plus(Sums(batch.high, batch.low + fine))
+        return Sums(*(ops.reshape(part, shape) for part in sums))
 
     def _few_added(self, index: Tensor, amounts: Tensor) -> "Sums":
         sums = self._replace(low=scatter_add(self.low, index, amounts))

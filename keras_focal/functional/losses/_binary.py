@@ -12,7 +12,7 @@ from keras import ops
 from keras_focal._typing import Tensor
 from keras_focal.functional._backend.compilation import over_rows, without_autograph
 from keras_focal.functional._backend.derivative import with_gradient
-from keras_focal.functional._backend.operations import recomputed
+from keras_focal.functional._backend.operations import recomputed_outputs
 from keras_focal.functional._backend.precision import to_float
 from keras_focal.functional._inputs.gamma import (
     Gamma,
@@ -104,7 +104,7 @@ def binary_focal_crossentropy(
         return (over_rows(value, *tensors[:number], axes=axes, shared=tensors[number:]),)
 
     def backward(tensors: tuple, _: tuple, upstream: Tensor) -> list[Tensor | None]:
-        arrays = (upstream, tensors[0], recomputed(tensors[1]), *tensors[2:number])
+        arrays = (upstream, tensors[0], recomputed_outputs(tensors[1]), *tensors[2:number])
         of_outputs, *slopes = over_rows(gradients, *arrays, axes=axes, shared=tensors[number:])
         return arguments.gradients(of_outputs, upstream, slopes)
 

@@ -374,7 +374,8 @@ def test_missing_runs_are_named_with_their_command(tmp_path, state):
         with_snapshots("CE", "FL-1").pick(read(tmp_path))
     assert str(caught.value) == (
         "finished runs of FL-1 with snapshots: python -m examples.paper.train --dataset cifar10 "
-        "--network resnet50 --seed 1 --epochs 5 --limit 1000 --loss FL-1 --snapshots all"
+        "--network resnet50 --seed 1 --epochs 5 --objective mean --limit 1000 --loss FL-1 "
+        "--snapshots all"
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from examples.paper.figures import __main__ as figures
 from examples.paper.files import DamagedFileError, read_json, write_json
 from examples.paper.reproduce import __main__ as reproduce
-from examples.paper.runs import Logits, Snapshot
+from examples.paper.runs import Logits, Snapshot, read
 from examples.paper.tables import __main__ as tables
 
 COMMANDS = {
@@ -48,6 +48,7 @@ def drop_labels(file):
         ("tables", "run.json", cut),
         ("tables", "run.json", lambda file: file.write_text("")),
         ("tables", "run.json", lambda file: file.write_text("[]")),
+        ("tables", "run.json", lambda file: file.write_text('{"seed": 1}')),
         ("tables", "logits.npz", cut),
         ("tables", "logits.npz", drop_labels),
         ("tables", "logits.npz", lambda file: file.unlink()),
@@ -79,6 +80,14 @@ def test_a_kill_while_json_is_written_leaves_the_file_as_it_was(tmp_path, monkey
     with pytest.raises(KeyboardInterrupt):
         write_json(file, {"a": 2})
     assert read_json(file) == {"a": 1}
+
+
+@pytest.mark.parametrize("damage", ["epoch,loss\n0\n", "epoch,loss\n0,1.\n1,2.5x", "loss\n1\n"])
+def test_a_damaged_log_is_named(folder, damage):
+    (folder / "log.csv").write_text(damage)
+    (run,) = read(folder)
+    with pytest.raises(DamagedFileError, match=r"log\.csv"):
+        run.log()
 
 
 def test_what_is_no_object_is_damaged(tmp_path):

@@ -58,6 +58,21 @@ def test_every_loss_takes_logits_and_class_ids(name):
     assert float(value) > 0
 
 
+@pytest.mark.parametrize("dataset", ["cifar10", "tiny_imagenet"])
+def test_each_gamma_of_a_schedule_has_an_epoch_in_the_fewest_epochs(dataset):
+    fewest = RECIPES[dataset].fewest_epochs("FLSc-531")
+    assert fewest == 3
+    assert RECIPES[dataset].fewest_epochs("FL-3") == 1
+    (scheduler,) = gamma_callbacks("FLSc-531", RECIPES[dataset].scaled(fewest), None)
+    loss, seen = make_loss("FLSc-531", RECIPES[dataset]), []
+    record = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: seen.append(float(loss.gamma)))
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2)])
+    model.compile("sgd", loss)
+    x, y = np.zeros((1, 1)), np.zeros(1)
+    model.fit(x, y, epochs=fewest, callbacks=[scheduler, record], verbose=0)
+    assert seen == [5.0, 3.0, 1.0]
+
+
 def test_epoch_scheduled_and_adaptive_gammas_have_their_callbacks(tmp_path):
     def kinds(loss):
         found = gamma_callbacks(loss, RECIPES["cifar10"], tmp_path)

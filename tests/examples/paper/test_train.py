@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from examples.paper import data, train
+from examples.paper import data, tasks, train
 from examples.paper.data import Data, Split
 from examples.paper.runs import Run, of_data, read
 
@@ -181,8 +181,15 @@ def test_a_finished_run_without_the_snapshots_that_are_asked_for_is_trained_agai
             "--dataset tiny_imagenet --network resnet8 --loss FLSc-531 --epochs 1",
             "`--epochs` .* 3 for FLSc-531",
         ),
+        (
+            "--dataset sst --network tree-lstm --loss FLSc-532 --epochs 2",
+            "`--epochs` .* 3 for FLSc-532",
+        ),
         ("--dataset cifar10 --network resnet8 --loss CE --length 9", "`--length` .* texts"),
         ("--dataset sst --network tree-lstm --loss CE --crop 4", "`--crop` .* images"),
+        ("--dataset sst --network tree-lstm --loss CE --no-augmentation", "`--no-aug.* images"),
+        ("--dataset sst --network tree-lstm --loss CE --warm-up 4", "`--warm-up` .* translation"),
+        ("--dataset cifar10 --network tree-lstm --loss CE", "`--network` must be .* of images"),
         (
             "--dataset newsgroups20 --network global-pooling-cnn --loss CE --length 20",
             "`--length` must be at least 21",
@@ -222,7 +229,7 @@ def test_a_run_that_diverges_says_so(tmp_path, texts, monkeypatch, capsys):
     def diverge(*_):
         return np.full((20, CLASSES), np.nan, "float32")
 
-    monkeypatch.setattr(train, "predict", diverge)
+    monkeypatch.setattr(tasks, "predict", diverge)
     assert run(tmp_path, epochs=1).diverged
     assert "diverged" in capsys.readouterr().err
 
@@ -319,7 +326,8 @@ def test_word_vectors_are_those_of_the_file(tmp_path, texts):
     file.write_text(f"3{' 0.5' * 100}\n29{' -1.0' * 100}\n")
     named = ["--dataset", "newsgroups20", "--network", "global-pooling-cnn", "--loss", "CE"]
     options = train.parser().parse_args([*named, "--glove", f"{file}"])
-    vectors = train.vectors_of(options, texts)["vectors"]
+    task = train.task_of(Run(tmp_path, {"seed": 1}), train.recipe_of(options), texts, options)
+    vectors = task.options["vectors"]
     assert vectors.shape == (WORDS, 100)
     assert set(vectors[3]) == {0.5}
     assert train.settings_of(options, train.RECIPES["newsgroups20"])["glove"] == "glove.txt"
@@ -332,7 +340,7 @@ def test_word_vectors_of_a_network_that_takes_none_are_refused(tmp_path, texts):
 
 
 def test_absent_data_are_said_before_anything_is_written(tmp_path):
-    with pytest.raises(SystemExit, match="data_dir"):
+    with pytest.raises(SystemExit, match="--data-dir"):
         run(tmp_path / "runs", "--data-dir", f"{tmp_path}")
     assert not (tmp_path / "runs").exists()
 

@@ -108,5 +108,5 @@ def test_a_failed_download_says_what_to_do(monkeypatch):
         raise ConnectionError("no route")
 
     monkeypatch.setattr(sst_trees.Builder, "download_and_prepare", fail)
-    with pytest.raises(OSError, match=r"sst_trees could not be downloaded; `data_dir`.*no route"):
+    with pytest.raises(OSError, match=r"sst_trees could not be downloaded; `--data-dir`.*no route"):
         prepared(sst_trees.Builder, ["train"])

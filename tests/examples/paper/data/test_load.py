@@ -10,6 +10,7 @@ import pytest
 from examples.paper.data import _load, _split, cifar, load, newsgroups20, tiny_imagenet
 from examples.paper.data._files import decode
 from examples.paper.data.glove import glove
+from examples.paper.files import DamagedFileError
 
 pytestmark = pytest.mark.skipif(
     backends.BACKEND != "tensorflow", reason="data does not depend on the backend"
@@ -136,7 +137,7 @@ def test_vectors_stand_in_the_rows_of_their_words(tmp_path):
     vectors = glove(("", "<unknown>", "cat", "the", "dog"), file, dimension=2)
     assert vectors.dtype == np.float32
     np.testing.assert_array_equal(vectors, [[0, 0], [0, 0], [0.25, 4], [1.5, -2], [0, 0]])
-    with pytest.raises(FileNotFoundError, match=r"`file`.*glove.6B.100d.txt"):
+    with pytest.raises(FileNotFoundError, match=r"`--glove`.*glove.6B.100d.txt"):
         glove(("",), tmp_path / "none.txt")
 
 
@@ -147,15 +148,32 @@ def test_vectors_of_another_length_are_refused(tmp_path):
         glove(("", "<unknown>", "the"), file, dimension=2)
 
 
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("newsgroups20", "newsgroups20/newsgroups20_original_19997.jsonl.gz"),
+        ("sst", "sst/sst_trees_dev.txt.gz"),
+    ],
+)
+def test_a_damaged_text_is_named(real_data, tmp_path, name, file):
+    (tmp_path / name).mkdir()
+    for whole in (real_data / name).glob("*.gz"):
+        (tmp_path / name / whole.name).symlink_to(whole)
+    (tmp_path / file).unlink()
+    (tmp_path / file).write_bytes((real_data / file).read_bytes()[:5000])
+    with pytest.raises(DamagedFileError, match=f"{file}.*damaged"):
+        load(name, tmp_path)
+
+
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"cifar10, cifar100, newsgroups20.*Received: 'mnist'"):
+    with pytest.raises(ValueError, match=r"cifar10, cifar100, multi30k.*Received: 'mnist'"):
         load("mnist")
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "newsgroups20", "tiny_imagenet"])
 def test_a_folder_without_the_data_set_is_named(name, tmp_path):
     pytest.importorskip("tensorflow_datasets")
-    with pytest.raises(FileNotFoundError, match=f"`data_dir` must hold {name}.*{tmp_path.name}"):
+    with pytest.raises(FileNotFoundError, match=f"`--data-dir` must hold {name}.*{tmp_path.name}"):
         load(name, tmp_path)
 
 
@@ -224,5 +242,5 @@ def test_a_damaged_copy_is_named(tmp_path):
 
 
 def test_a_limit_below_1_is_refused():
-    with pytest.raises(ValueError, match=r"`limit`.*Received: 0"):
+    with pytest.raises(ValueError, match=r"`--limit`.*Received: 0"):
         load("cifar10", limit=0)

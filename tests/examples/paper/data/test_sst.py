@@ -86,7 +86,7 @@ def test_vocabulary_is_that_of_training_sentences_that_are_not_neutral(tmp_path)
 
 def test_absent_treebank_is_named(tmp_path):
     pytest.importorskip("tensorflow_datasets")
-    with pytest.raises(FileNotFoundError, match=r"`data_dir` must hold sst_trees"):
+    with pytest.raises(FileNotFoundError, match=r"`--data-dir` must hold sst_trees"):
         load_sst(tmp_path)
 
 

@@ -161,5 +161,5 @@ def test_the_embedding_starts_at_given_vectors_and_is_trained():
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(ValueError, match="`name` must be one of"):
+    with pytest.raises(ValueError, match="`--network` must be one of"):
         build("resnet9", images())

@@ -8,7 +8,7 @@ pytest.importorskip("keras_hub")
 pytest.importorskip("sentencepiece")
 pytest.importorskip("sacrebleu")
 
-from examples.paper.translation.__main__ import main
+from examples.paper import train
 
 WORDS = {
     "a dog": "ein Hund",
@@ -23,13 +23,25 @@ WORDS = {
 }
 WORDS_BY_PLACE = (list(WORDS)[:3], list(WORDS)[3:6], list(WORDS)[6:])
 SETTINGS = {
+    "dataset": "multi30k",
+    "network": "transformer",
     "size": "tiny",
     "loss": "LS-0.1",
     "epochs": 2,
     "vocabulary_size": 60,
-    "batch_tokens": 64,
+    "batch_size": 64,
     "verbose": 0,
 }
+
+
+def command(**settings):
+    """Return the words of the command of training with these settings, if not those above."""
+    asked = {**SETTINGS, **settings}
+    return [
+        word
+        for name, value in asked.items()
+        for word in (f"--{name.replace('_', '-')}", f"{value}")
+    ]
 
 
 def write_toy_pairs(folder):
@@ -59,15 +71,16 @@ def finished(toy_data, tmp_path_factory, pytestconfig):
     if backends.BACKEND == "jax" and not pytestconfig.getoption("--nightly"):
         pytest.skip("JAX compiles each length anew, for minutes: run with --nightly")
     out = tmp_path_factory.mktemp("runs")
-    options = (
-        f"--{name.replace('_', '-')} {value}"
-        for name, value in {**SETTINGS, "data_dir": toy_data, "out": out}.items()
-    )
-    main(f"train {' '.join(options)}".split())
+    train.main(command(data_dir=toy_data, out=out))
     (folder,) = out.iterdir()
     return folder
 
 
 @pytest.fixture
-def settings(toy_data):
-    return {"data_dir": toy_data, **SETTINGS}
+def train_again(toy_data):
+    """Run the command of training on the toy data in a folder, with other settings."""
+
+    def run(out, **settings):
+        train.main(command(**{"data_dir": toy_data, "out": out, **settings}))
+
+    return run

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from keras import ops
 
-from examples.paper import runs
-from examples.paper.figures._translation import figure_5
+from examples.paper import data, runs
+from examples.paper.data.tokens import TokenBatches
+from examples.paper.figures._translation import curves, figure_5
+from examples.paper.tables.build import build, measured
 from examples.paper.translation.__main__ import main
 from examples.paper.translation.evaluate import TokenPredictions, evaluate, load, predict_tokens
-from examples.paper.translation.pairs import load_pairs
-from examples.paper.translation.results import curves, table3
-from examples.paper.translation.tokens import Batches
 from keras_focal import functional
 
 
@@ -21,7 +20,7 @@ from keras_focal import functional
 def parts(finished, toy_data):
     """The model, the tokenizer and the test pairs."""
     (run,) = runs.read(finished)
-    return *load(run), load_pairs("multi30k", toy_data).test
+    return *load(run), data.load("multi30k", toy_data).test
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +29,7 @@ def evaluated(finished, toy_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluated") / finished.name
     shutil.copytree(finished, folder)
     main(
-        f"evaluate {folder} --data-dir {toy_data} --temperatures 0.5 1 1.5 2 "
+        f"{folder} --data-dir {toy_data} --temperatures 0.5 1 1.5 2 "
         "--bleu-temperatures 0.5 2 --beams 2 --sentences 3".split()
     )
     return folder
@@ -67,15 +66,15 @@ def test_a_damaged_or_diverged_model_is_named(finished, toy_data, tmp_path):
 
 
 def test_tables_and_figures_read_the_figures(evaluated):
-    found = runs.read(evaluated.parent)
-    (row,) = table3(found)
-    assert row["loss"] == "LS-0.1"
-    assert all(np.isfinite(value) for name, value in row.items() if name != "loss")
-    temperatures, ece, bleu_temperatures, bleu = curves(found[0])
+    (run,) = runs.read(evaluated)
+    row = next(row for row in build("3", measured([run], ["ece"])).rows if row.seeds)
+    assert row.loss == "LS-0.1"
+    assert all(np.isfinite(cell.mean) for cell in row.cells)
+    temperatures, ece, bleu_temperatures, bleu = curves(run)
     assert temperatures.tolist() == [0.5, 1.0, 1.5, 2.0]
     assert len(ece) == len(temperatures)
     assert {0.5, 1.0, 2.0} <= set(bleu_temperatures)
-    assert bleu[bleu_temperatures.tolist().index(1.0)] == row["bleu_pre"]
+    assert bleu[bleu_temperatures.tolist().index(1.0)] == row.cells[3].mean
 
 
 def test_figure_5_is_drawn_of_the_figures(evaluated):
@@ -85,8 +84,8 @@ def test_figure_5_is_drawn_of_the_figures(evaluated):
     np.testing.assert_array_equal(below.lines[0].get_ydata(), curves(run).bleu_test)
 
 
-def test_table_leaves_out_runs_that_were_not_evaluated(finished):
-    assert table3(runs.read(finished)) == []
+def test_table_leaves_out_runs_that_were_not_measured(finished):
+    assert measured(runs.read(finished), ["ece"]) == []
 
 
 def test_unfinished_run_is_refused(finished, toy_data, tmp_path):
@@ -96,34 +95,41 @@ def test_unfinished_run_is_refused(finished, toy_data, tmp_path):
         evaluate(tmp_path, data_dir=toy_data)
 
 
-@pytest.mark.parametrize("name", ["temperatures", "bleu_temperatures"])
-def test_a_temperature_of_0_is_refused_before_any_work(tmp_path, name):
-    with pytest.raises(ValueError, match=rf"`{name}` must be above 0.*Received"):
-        evaluate(tmp_path, **{name: (1.0, 0.0)})
+@pytest.mark.parametrize("name", ["temperatures", "bleu-temperatures"])
+def test_a_temperature_of_0_is_refused_before_any_work(tmp_path, capsys, name):
+    with pytest.raises(SystemExit):
+        main([f"{tmp_path}", f"--{name}", "1", "0"])
+    assert f"`--{name}` must be above 0. Received: [1.0, 0.0]" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_run_is_a_clear_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"`folder` must be the folder of a run.*Received"):
+    with pytest.raises(FileNotFoundError, match=r"RUN must be the folder of a run.*Received"):
         evaluate(tmp_path)
 
 
-@pytest.mark.parametrize("command", ["train --epochs 0", "evaluate runs --beams 0"])
-def test_numbers_below_1_are_refused(capsys, command):
+def test_a_run_that_is_no_translation_is_refused(tmp_path):
+    settings = {"dataset": "sst", "network": "tree-lstm", "loss": "CE", "seed": 1}
+    (tmp_path / "run.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=r"RUN must be a run of translation.*Received"):
+        evaluate(tmp_path)
+
+
+def test_numbers_below_1_are_refused(capsys):
     with pytest.raises(SystemExit):
-        main(command.split())
+        main(["runs", "--beams", "0"])
     assert "must be a whole number >= 1" in capsys.readouterr().err
 
 
 def test_folders_that_were_measured_can_be_left_alone(evaluated, toy_data, capsys):
     before = (evaluated / "translation.json").stat().st_mtime_ns
-    main(["evaluate", str(evaluated), "--data-dir", str(toy_data), "--missing"])
+    main([str(evaluated), "--data-dir", str(toy_data), "--missing"])
     assert (evaluated / "translation.json").stat().st_mtime_ns == before
     assert capsys.readouterr().out == ""
 
 
 def test_temperature_one_leaves_the_probabilities(parts):
     model, tokenizer, pairs = parts
-    batches = Batches(pairs, tokenizer, 256, 64)
+    batches = TokenBatches(pairs, tokenizer, 256, 64)
     found = predict_tokens(model, batches, (0.5, 1.0))
     rows, labels = [], []
     for index in range(len(batches)):
@@ -147,7 +153,8 @@ def test_temperature_one_leaves_the_probabilities(parts):
 def test_padding_does_not_count(parts):
     model, tokenizer, pairs = parts
     few, many = (
-        predict_tokens(model, Batches(pairs, tokenizer, size, 64), (1.0,)) for size in (64, 999)
+        predict_tokens(model, TokenBatches(pairs, tokenizer, size, 64), (1.0,))
+        for size in (64, 999)
     )
     assert len(few.wrong) == sum(len(ids) + 1 for ids in tokenizer.encode(pairs.target))
     assert len(few.wrong) == len(many.wrong)

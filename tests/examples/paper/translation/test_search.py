@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from examples.paper.translation.model import SIZES, transformer
+from examples.paper.data.tokens import END, PAD, START
+from examples.paper.networks.transformer import SIZES, transformer
 from examples.paper.translation.search import Translator, beam_search
-from examples.paper.translation.tokens import END, PAD, START
 
 WORDS, LENGTH = 6, 3
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from examples.paper.reproduce.claims import Means
+from examples.paper.report.claims import Means
 from examples.paper.reproduce.results import by_experiment
 from examples.paper.tables.build import Measured
 from examples.paper.tables.layout import PRINTED_LOSS

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
+from examples.paper.data.batches import EpochBatches
+from examples.paper.data.pairs import Pairs
 from examples.paper.files import DamagedFileError
-from examples.paper.translation.pairs import Pairs
 
 PAD, START, END, UNKNOWN = range(4)
+FILE = "tokens.model"
 LENGTHS = (8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256)
 """The lengths that batches have: few, for each is compiled once."""
 
@@ -45,32 +46,38 @@ def train_tokenizer(pairs: Pairs, vocabulary_size: int) -> bytes:
         )
     except RuntimeError as error:
         raise ValueError(
-            f"`vocabulary_size` must be enough for every character of the sentences "
-            f"({' '.join(f'{error}'.split())}). Received: vocabulary_size={vocabulary_size}"
+            f"`--vocabulary-size` must be enough for every character of the sentences "
+            f"({' '.join(f'{error}'.split())}). Received: {vocabulary_size}"
         ) from error
     return model.getvalue()
 
 
-def load_tokenizer(file: Path) -> Any:
-    """Return the SentencePieceProcessor of a file that holds what `train_tokenizer` gave.
+def tokenizer_of(model: bytes) -> Any:
+    """Return the SentencePieceProcessor of what `train_tokenizer` gave."""
+    import sentencepiece
+
+    return sentencepiece.SentencePieceProcessor(model_proto=model)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Return the SentencePieceProcessor of the tokens.model in the folder of a run.
 
     Raises:
         DamagedFileError: If the file is absent or not whole.
     """
-    import sentencepiece
-
+    file = folder / FILE
     try:
-        return sentencepiece.SentencePieceProcessor(model_proto=file.read_bytes())
+        return tokenizer_of(file.read_bytes())
     except (OSError, RuntimeError) as error:
         raise DamagedFileError(file, "a SentencePiece model", error) from error
 
 
-def encode(tokenizer: Any, sentences: Sequence[str], max_length: int) -> list[list[int]]:
-    """Return the ids of sentences, with END; a longer one than max_length is cut off."""
-    return [[*ids[: max_length - 1], END] for ids in tokenizer.encode(list(sentences))]
+def encode(tokenizer: Any, sentences: Sequence[str], longest: int) -> list[list[int]]:
+    """Return the ids of sentences, with END; one of more than `longest` is cut off."""
+    return [[*ids[: longest - 1], END] for ids in tokenizer.encode(list(sentences))]
 
 
-class Batches(keras.utils.PyDataset):
+class TokenBatches(EpochBatches):
     """Batches of pairs of like length, each with about the same number of positions.
 
     A batch is ({"source", "target"}, labels, weights), each int32 (weights float32), shape
@@ -79,39 +86,40 @@ class Batches(keras.utils.PyDataset):
     Args:
         pairs: The sentences.
         tokenizer: From `load_tokenizer`.
-        batch_tokens: Positions of a batch: a batch has batch_tokens // length pairs.
-        max_length: Longer sentences are cut off here.
-        seed: None for batches in a fixed order; else `shuffle` draws them anew.
+        positions: Of a batch, padding included: a batch has positions // length pairs.
+        longest: Tokens of a sentence, END included; a longer one is cut off.
+        seed: None for batches in a fixed order; else those of each epoch depend on it and on
+            `epoch` alone.
     """
 
     def __init__(
         self,
         pairs: Pairs,
         tokenizer: Any,
-        batch_tokens: int,
-        max_length: int,
+        positions: int,
+        longest: int,
         seed: int | None = None,
     ):
         super().__init__()
-        self._sources = encode(tokenizer, pairs.source, max_length)
-        self._targets = encode(tokenizer, pairs.target, max_length)
-        self._batch_tokens, self._seed = batch_tokens, seed
+        self._sources = encode(tokenizer, pairs.source, longest)
+        self._targets = encode(tokenizer, pairs.target, longest)
+        self._positions, self._seed = positions, seed
         sizes = np.array(
             [max(map(len, both)) for both in zip(self._sources, self._targets, strict=True)]
         )
-        self._lengths = np.array([*(n for n in LENGTHS if n < max_length), max_length])
+        self._lengths = np.array([*(n for n in LENGTHS if n < longest), longest])
         self._length_of = np.searchsorted(self._lengths, sizes)
         self.order: list[tuple[int, np.ndarray]] = []
-        self.shuffle(0)
+        self.epoch = 0
 
-    def shuffle(self, epoch: int) -> None:
-        """Draw the batches of an epoch: the same ones for the same seed and epoch."""
-        rng = None if self._seed is None else np.random.default_rng([self._seed, epoch])
+    def draw(self) -> None:
+        """Draw which pairs are in a batch, and the order of the batches."""
+        rng = None if self._seed is None else np.random.default_rng([self._seed, self.epoch])
         self.order = []
         for index, length in enumerate(self._lengths):
             rows = np.flatnonzero(self._length_of == index)
             rows = rows if rng is None else rng.permutation(rows)
-            size = max(1, self._batch_tokens // int(length))
+            size = max(1, self._positions // int(length))
             parts = [rows[start : start + size] for start in range(0, len(rows), size)]
             self.order += [(int(length), part) for part in parts]
         if rng is not None:
@@ -128,7 +136,7 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
         """Return a batch: inputs, labels and weights."""
         length, rows = self.order[index]
-        shape = (max(1, self._batch_tokens // length), length)
+        shape = (max(1, self._positions // length), length)
         source, target, labels = (np.full(shape, PAD, "int32") for _ in range(3))
         for i, row in enumerate(rows):
             ids = self._targets[row]

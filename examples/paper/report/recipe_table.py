@@ -1,5 +1,21 @@
 """What the paper says of training, what its authors' code does, and what is done here."""
 
+from examples.paper.recipes import LAST_EPOCHS, RECIPES, Recipe
+
+_TRANSLATED = {"wmt14": "WMT14", "multi30k": "Multi30k"}
+
+
+def _translation(recipe: Recipe) -> str:
+    """Return a recipe of translation in words."""
+    of = recipe.translation
+    kept = f"the mean of the last {LAST_EPOCHS}" if recipe.keep == "average" else "the last"
+    return (
+        f"size {of.size}, {recipe.epochs} epochs, of whose weights {kept}, {recipe.batch_size:,} "
+        f"positions in a batch, sentences of {of.length} tokens, {of.warm_up:,} steps of warm-up, "
+        f"T up to {of.highest_temperature:g}"
+    )
+
+
 _HEAD = ("", "paper", "authors' code", "here")
 _ROWS = (
     (
@@ -77,13 +93,12 @@ _ROWS = (
         "translation",
         "Transformer base on WMT14",
         "none",
-        "the options' defaults are for Multi30k: WMT14 needs `--size base --batch-tokens 25000 "
-        "--warm-up 4000 --max-length 256`, and `evaluate` `--temperatures` up to 10; weights are "
-        "not averaged over epochs",
+        "the recipe of the Transformer's own paper. "
+        + "; ".join(f"{name}: {_translation(RECIPES[key])}" for key, name in _TRANSLATED.items()),
     ),
 )
 
-RECIPES = (
+RECIPE_TABLE = (
     "## The recipe\n\nWhat the paper leaves open, its authors' "
     "[code](https://github.com/torrvision/focal_calibration) decides. Where it is not followed, "
     "the last column says so.\n\n"

@@ -6,10 +6,11 @@ from typing import Any
 
 from examples.paper.files import read_json
 from examples.paper.recipes import IMAGES
-from examples.paper.reproduce import beyond
-from examples.paper.reproduce.claims import CLAIMS, TRANSLATION_CLAIMS, Claim
-from examples.paper.reproduce.compare import draw_summary, grid, means, objectives, paper, summary
-from examples.paper.reproduce.remarks import REMARKS
+from examples.paper.report import beyond
+from examples.paper.report.claims import CLAIMS, TRANSLATION_CLAIMS, Claim
+from examples.paper.report.compare import draw_summary, grid, means, objectives, paper, summary
+from examples.paper.report.remarks import REMARKS
+from examples.paper.reproduce.beyond import load as load_beyond
 from examples.paper.reproduce.results import COMMAND, RESULTS, by_experiment, load
 from examples.paper.tables.build import Measured, Row, Table, build
 from examples.paper.tables.published import nearest_row
@@ -21,7 +22,7 @@ HEAD = """# The paper, reproduced
 
 What "Calibrating Deep Neural Networks using Focal Loss" (Mukhoti et al., 2020) reports, and what
 this package gives: with the authors' own published logits, with small networks on real data that
-a CPU trains, and with the theory. Made by `python -m examples.paper.reproduce page` from
+a CPU trains, and with the theory. Made by `python -m examples.paper.report` from
 `docs/results`; no figure is typed. How to train the paper's own networks at full length:
 [examples/paper](examples/paper.md).
 """
@@ -73,7 +74,7 @@ def sections() -> Iterator[str]:
     yield _claims(TRANSLATION_CLAIMS, translations, "3")
     yield grid_of(build("3", found))
     yield REMARKS["translation"]
-    if rows := beyond.load():
+    if rows := load_beyond():
         yield from beyond.sections(rows)
     yield from _published_logits(read_json(RESULTS / "published_logits.json"))
     yield from _linear_model(read_json(RESULTS / "linear_model.json"))

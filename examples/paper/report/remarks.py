@@ -1,6 +1,6 @@
 """What the figures of the page do not say by themselves."""
 
-from examples.paper.reproduce.recipes import RECIPES
+from examples.paper.report.recipe_table import RECIPE_TABLE
 
 REMARKS = {
     "summary": """
@@ -49,7 +49,7 @@ the focal losses are more over-confident, with higher ECE before T and higher T;
 whose targets are not certain, is less so. Errors and ECE after T hardly move, and FLSD-53 is below
 cross-entropy in both forms.
 """,
-    "recipes": RECIPES,
+    "recipes": RECIPE_TABLE,
     "translation": """
 Focal loss is calibrated best, as in the paper, and needs no temperature. That it also translates
 best is not seen: the BLEU of two seeds of one loss differs by as much as that of the losses. With

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from examples.paper.translation.tokens import PAD
+from examples.paper.data.tokens import PAD
 
 Tensor = Any
 
@@ -87,24 +87,3 @@ def embed(embedding: keras.layers.Layer, ids: Tensor, start: Tensor = 0) -> Tens
 
     x = embedding(ids) * embedding.output_dim**0.5
     return x + keras_hub.layers.SinePositionEncoding()(x, start_index=start)
-
-
-class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """Learning rate that rises for `warm_up` steps, then falls as 1 / sqrt(step).
-
-    width^-1/2 min(step^-1/2, step warm_up^-3/2), with steps counted from 1.
-
-    Source:
-        Vaswani et al., 2017, eq. 3.
-    """
-
-    def __init__(self, width: int, warm_up: int = 4000):
-        self.width = width
-        self.warm_up = warm_up
-
-    def __call__(self, step):
-        step = ops.cast(step, "float32") + 1.0
-        return self.width**-0.5 * ops.minimum(ops.rsqrt(step), step * self.warm_up**-1.5)
-
-    def get_config(self):
-        return {"width": self.width, "warm_up": self.warm_up}

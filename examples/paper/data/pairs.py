@@ -1,14 +1,12 @@
 """Sentence pairs, English to German."""
 
-import gzip
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from examples.paper.data._datasets import source_of
-
-DATASETS = ("multi30k", "wmt14")
+from examples.paper.data._files import local_file, read_lines
 
 
 @dataclass(frozen=True)
@@ -31,9 +29,15 @@ class Pairs:
 class Corpus:
     """Pairs to train on, to choose the temperature on, and to test on."""
 
+    name: str
     train: Pairs
     validation: Pairs
     test: Pairs
+
+    @property
+    def kind(self) -> str:
+        """Return what the samples are: "pairs"."""
+        return "pairs"
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the sizes of the parts and a checksum of all sentences, "sha256"."""
@@ -45,48 +49,38 @@ class Corpus:
         return {**{name: len(part) for name, part in parts.items()}, "sha256": digest.hexdigest()}
 
 
-def load_pairs(name: str, data_dir: Path | None = None) -> Corpus:
-    """Return a parallel corpus, English to German.
+def load_multi30k(data_dir: Path | None) -> Corpus:
+    """Return Multi30k: 29,000 pairs, 1,014, and the 1,000 of the 2016 Flickr test set.
 
     Args:
-        name: "multi30k" (29,000 pairs; 1,014; 1,000 of the 2016 Flickr test set), or "wmt14"
-            (4.5 million pairs; newstest2013; newstest2014), through tensorflow-datasets.
-        data_dir: Folder with the folder multi30k, which has train.en.gz, train.de.gz and so on,
-            None for the working directory; or where tensorflow-datasets prepared wmt14, None to
-            download it to its own folder.
+        data_dir: Folder that holds `multi30k/train.en.gz`, `train.de.gz`, `val.en.gz` and so on;
+            None for the working directory: nothing is downloaded.
 
     Raises:
-        ValueError: If the name is unknown.
-        FileNotFoundError: If the files are not there.
+        FileNotFoundError: If a file is absent.
 
     Source:
-        Elliott et al., 2016, "Multi30K", task 1; Bojar et al., 2014.
+        Elliott et al., 2016, "Multi30K: Multilingual English-German Image Descriptions", task 1.
     """
-    if name == "multi30k":
-        return _multi30k(Path(data_dir or ".") / name)
-    if name == "wmt14":
-        return _wmt14(data_dir)
-    raise ValueError(f"`name` must be one of {DATASETS}. Received: name={name!r}")
 
-
-def _multi30k(folder: Path) -> Corpus:
     def pairs(part: str) -> Pairs:
-        return Pairs(*(_lines(folder / f"{part}.{language}.gz") for language in ("en", "de")))
+        return Pairs(*(_lines(data_dir, f"{part}.{language}") for language in ("en", "de")))
 
-    return Corpus(pairs("train"), pairs("val"), pairs("test_2016_flickr"))
-
-
-def _lines(file: Path) -> list[str]:
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"`data_dir` must hold multi30k/{file.name}, as data/task1/raw of "
-            f"https://github.com/multi30k/dataset has it. Received: {file.parent.parent}"
-        )
-    with gzip.open(file, "rt", encoding="utf-8") as lines:
-        return lines.read().rstrip("\n").split("\n")
+    return Corpus("multi30k", pairs("train"), pairs("val"), pairs("test_2016_flickr"))
 
 
-def _wmt14(data_dir: Path | None) -> Corpus:
+def load_wmt14(data_dir: Path | None) -> Corpus:
+    """Return WMT14: 4.5 million pairs, newstest2013 and newstest2014.
+
+    Args:
+        data_dir: Folder of what tensorflow-datasets prepared; None downloads.
+
+    Raises:
+        FileNotFoundError: If the folder does not hold it.
+
+    Source:
+        Bojar et al., 2014, "Findings of the 2014 Workshop on Statistical Machine Translation".
+    """
     source = source_of("wmt14_translate/de-en", data_dir)
     import tensorflow_datasets as tfds
 
@@ -95,4 +89,14 @@ def _wmt14(data_dir: Path | None) -> Corpus:
         texts = [(row["en"].decode(), row["de"].decode()) for row in rows]
         return Pairs([source for source, _ in texts], [target for _, target in texts])
 
-    return Corpus(pairs("train"), pairs("validation"), pairs("test"))
+    return Corpus("wmt14", pairs("train"), pairs("validation"), pairs("test"))
+
+
+def _lines(data_dir: Path | None, name: str) -> list[str]:
+    file = local_file(data_dir or Path(), f"multi30k/{name}.gz")
+    if file is None:
+        raise FileNotFoundError(
+            f"`--data-dir` must hold multi30k/{name}.gz, as data/task1/raw of "
+            f"https://github.com/multi30k/dataset has it. Received: {data_dir or Path()}"
+        )
+    return read_lines(file)

@@ -1,0 +1,146 @@
+"""What the page concludes in words is in the figures that it speaks of."""
+
+import re
+
+import numpy as np
+
+from examples.paper.files import read_json
+from examples.paper.report.beyond import PAIR, by_network
+from examples.paper.report.compare import means, paper
+from examples.paper.reproduce import shift
+from examples.paper.reproduce.beyond import load as load_beyond
+from examples.paper.reproduce.maps import MAPS, NO_MAP
+from examples.paper.reproduce.results import RESULTS, by_experiment, load
+
+TEXTS = ("newsgroups20", "global-pooling-cnn-small")
+
+
+def test_what_the_page_concludes_of_the_objectives_is_in_its_figures():
+    of = {key: means(items) for key, items in by_experiment(load()).items()}
+    mean, summed = of["cifar10", "resnet8"], of["cifar10", "resnet8, sum"]
+    for loss in ("CE", "FL-3", "FLSD-53"):
+        assert summed[loss]["pre"] > mean[loss]["pre"]
+        assert summed[loss]["T"] > mean[loss]["T"]
+    assert summed["LS-0.05"]["pre"] < mean["LS-0.05"]["pre"]
+    for figures in (mean, summed):
+        assert figures["FLSD-53"]["pre"] < figures["CE"]["pre"]
+    for loss, figures in summed.items():
+        assert abs(figures["error"] - mean[loss]["error"]) < 1.5
+        assert abs(figures["post"] - mean[loss]["post"]) < 0.5
+
+
+def test_what_the_page_concludes_of_when_focal_loss_helps_is_in_its_figures():
+    of = {key: means(items) for key, items in by_experiment(load()).items()}
+    of = {key: figures for key, figures in of.items() if {"CE", "FLSD-53"} <= figures.keys()}
+    assert len(of) == 5
+    gains = {key: m["CE"]["pre"] - m["FLSD-53"]["pre"] for key, m in of.items()}
+    assert [key[0] for key, gain in gains.items() if gain < 0] == ["sst"]
+    temperatures = sorted(of, key=lambda key: of[key]["CE"]["T"])
+    assert set(temperatures[-2:]) == set(sorted(gains, key=gains.get)[-2:])
+    for key, m in of.items():
+        assert (m["CE"]["pre"] - m["CE"]["post"] > gains[key]) == (key[0] != "newsgroups20")
+        assert (m["FLSD-53"]["post"] < m["CE"]["post"] - 0.5) == (key[0] == "newsgroups20")
+    for key in (("cifar10", "resnet6-wide, sum"), ("sst", "tree-lstm")):
+        ce, flsd = of[key]["CE"], of[key]["FLSD-53"]
+        assert flsd["T"] < 1 < ce["T"]
+        assert flsd["post"] > ce["post"]
+        assert flsd["error"] > ce["error"]
+    whole = of["cifar10", "resnet6-wide, sum"]
+    assert whole["FLSD-53"]["pre"] < 0.5 * whole["CE"]["pre"]
+
+
+def test_what_the_page_concludes_of_maps_is_in_its_figures():
+    (of_loss,) = by_network(load_beyond(), "maps").values()
+    ce, flsd = (of_loss[loss] for loss in PAIR)
+    for seed in ce:
+        assert flsd[seed][NO_MAP]["ece"] < ce[seed][NO_MAP]["ece"] / 2
+        assert all(flsd[seed][name]["nll"] < ce[seed][name]["nll"] for name in (NO_MAP, *MAPS))
+    for name in MAPS:
+        gaps = [flsd[seed][name]["ece"] - ce[seed][name]["ece"] for seed in ce]
+        assert abs(np.mean(gaps)) < np.std(gaps, ddof=1)
+
+
+def test_what_the_page_concludes_of_other_images_is_in_its_figures():
+    (of_loss,) = by_network(load_beyond(), "shift").values()
+    (maps,) = by_network(load_beyond(), "maps").values()
+
+    def mean(loss, kind, when, figure):
+        return np.mean([found[kind][when][figure] for found in of_loss[loss].values()])
+
+    for loss in PAIR:
+        usual = np.mean([found["temperature"]["ece"] for found in maps[loss].values()])
+        assert all(found[NO_MAP]["error"] > 50 for found in maps[loss].values())
+        for kind in shift.DAMAGES:
+            assert usual < mean(loss, kind, "post", "ece") < mean(loss, kind, "pre", "ece")
+            if "contrast" not in kind:
+                assert abs(mean(loss, kind, "pre", "auroc_confidence") - 50) < 7
+    for kind in (*shift.DAMAGES, shift.OTHER):
+        for when in ("pre", "post"):
+            ce, flsd = (mean(loss, kind, when, "auroc_confidence") for loss in PAIR)
+            assert (ce > flsd) == ("noise" not in kind)
+        if kind in shift.DAMAGES:
+            ce, flsd = (mean(loss, kind, "post", "ece") for loss in PAIR)
+            assert (ce < flsd) == ("noise" not in kind)
+
+
+def test_what_the_page_concludes_of_the_claims_is_in_its_figures():
+    found = by_experiment(load())
+    of = {key: means(items) for key, items in found.items()}
+    whole, small = of["cifar10", "resnet6-wide, sum"], of["cifar10", "resnet8"]
+    texts, trees = of[TEXTS], of["sst", "tree-lstm"]
+    assert whole["CE"]["T"] > 1 > whole["FLSD-53"]["T"]
+    assert whole["CE"]["T"] > 1 / whole["FLSD-53"]["T"]
+    gains = {loss: whole[loss]["pre"] - whole[loss]["post"] for loss in ("CE", "FLSD-53")}
+    assert gains["CE"] > gains["FLSD-53"]
+    assert min(figures["error"] for figures in small.values()) > 50
+    for order in (small, texts):
+        assert order["FLSD-53"]["pre"] < order["CE"]["pre"]
+        assert order["FLSD-53"]["pre"] < order["FLSc-531"]["pre"]
+    assert texts["LS-0.05"]["T"] < 1
+    papers = paper("newsgroups20/global-pooling-cnn")
+    assert all(figures["T"] < papers[loss]["T"] for loss, figures in texts.items())
+    assert abs(texts["FLSD-53"]["T"] - 1) < 0.1
+    assert 0 < texts["FLSD-53"]["error"] - texts["CE"]["error"] < 1.5
+    one, other = (item.figures["ece"] for item in found[TEXTS] if item.run.loss == "Brier")
+    assert abs(one["pre"]["ece"] - other["pre"]["ece"]) > 5
+    for figures in (trees, paper("sst/tree-lstm")):
+        assert figures["FLSD-53"]["T"] < 1
+
+
+def test_what_the_page_concludes_of_translation_is_in_its_figures():
+    (items,) = (items for key, items in by_experiment(load()).items() if key[0] == "multi30k")
+    of = means(items)
+    assert min(of, key=lambda loss: of[loss]["pre"]) == "FL-1"
+    assert of["FL-1"]["T"] == 1.0
+    of_loss = {}
+    for item in items:
+        of_loss.setdefault(item.run.loss, []).append(item.figures["ece"]["pre"]["bleu"])
+    between_losses = np.ptp([figures["bleu_pre"] for figures in of.values()])
+    assert max(map(np.ptp, of_loss.values())) > between_losses
+    curves = [item.figures["ece"] for item in items if item.run.loss == "LS-0.1"]
+    collapsed = [
+        curve["bleu_test"][-1] < 0.5 * curve["pre"]["bleu"]
+        for curve in curves
+        if curve["bleu_temperatures"][-1] > 1
+    ]
+    assert sorted(collapsed) == [False, True]
+
+
+def test_what_the_page_concludes_of_the_linear_model_is_in_its_figures():
+    seeds = read_json(RESULTS / "linear_model.json")["seeds"].values()
+    for of_seed in seeds:
+        ce, focal = of_seed["CE"], of_seed["FL-1"]
+        for norm in ("weight_norm", "logit_norm"):
+            assert ce[norm] > focal[norm]
+        assert of_seed["decided_alike"] > 0.99
+        assert ce["wrong_confidence"] > focal["wrong_confidence"]
+        assert ce["wrong_above_90_percent"] < 0.9
+
+
+def test_what_the_page_concludes_of_the_published_logits_is_in_its_figures():
+    rows = read_json(RESULTS / "published_logits.json")["rows"]
+    (row,) = (r for r in rows if (r["loss"], r["figure"]) == ("FLSD-53", "confident_accuracy_pre"))
+    fewer, said = map(
+        int, re.findall(r"(\d+) are wrong; the paper's figures say (\d+)", row["note"])[0]
+    )
+    assert fewer < said
