@@ -66,6 +66,25 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
             ),
         ),
         (
+            "Losses of probabilities and their gradients are accurate to 1e-6 of the probabilities "
+            "that were given.",
+            (
+                "losses/test_probabilities.py::test_loss_of_probabilities_is_that_of_fifty_digits",
+                "losses/test_probabilities.py"
+                "::test_loss_of_probabilities_of_outputs_is_that_of_fifty_digits",
+            ),
+        ),
+        (
+            "The error of the binary focal loss is no larger than what [accuracy](accuracy.md) "
+            "says of every margin that a float can hold.",
+            (
+                "benchmarks/test_exhaustive.py"
+                "::test_error_of_some_margins_is_within_what_is_published",
+                "benchmarks/test_exhaustive.py"
+                "::test_half_precision_results_are_the_rounded_float32_ones",
+            ),
+        ),
+        (
             "ECE and AdaECE of the paper's published logits are met to the last digit, from arrays "
             "and from a stream.",
             (
