@@ -3,32 +3,19 @@
 python tests/benchmarks/command_line.py [--quick] [--publish]
 """
 
-import io
 import os
 import resource
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
 import keras
 import numpy as np
-from harness import Row, environment, main, ratio_rows
+from harness import ROOT, Row, checked_out, environment, main, ratio_rows
 
-ROOT = Path(__file__).resolve().parents[2]
 BEFORE = "09056c6"
 _LIGHT = ("--help", "gamma")
-
-
-def checked_out(folder, commit=BEFORE):
-    """Write the package of a commit to a folder."""
-    data = subprocess.run(
-        ["git", "archive", commit, "keras_focal"], cwd=ROOT, check=True, stdout=subprocess.PIPE
-    ).stdout
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        archive.extractall(folder, filter="data")
-    return folder
 
 
 def write_files(rows, columns):
@@ -71,7 +58,7 @@ def measure(quick):
     found = []
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        packages = {"now": ROOT, f"at {BEFORE}": checked_out(Path(folder, "before"))}
+        packages = {"now": ROOT, f"at {BEFORE}": checked_out(Path(folder, "before"), BEFORE)}
         few = write_files(rows, columns)
         cases = {
             "--help": "--help",

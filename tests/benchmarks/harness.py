@@ -12,6 +12,7 @@ docs/results/NAME.json, from which tests/benchmarks/report.py makes docs/benchma
 import argparse
 import contextlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
@@ -19,12 +20,14 @@ import resource
 import statistics
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "docs" / "results"
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,15 @@ def in_process(script: str, *arguments: str, backend: str = "tensorflow") -> dic
         env={**os.environ, "KERAS_BACKEND": backend},
     )
     return json.loads(answer.stdout.strip().splitlines()[-1])
+
+
+def checked_out(folder: Path, commit: str) -> Path:
+    """Write the package of a commit to a folder, and return the folder."""
+    command = ["git", "archive", commit, "keras_focal"]
+    data = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
 
 
 def progress(words: str) -> None:

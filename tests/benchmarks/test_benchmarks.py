@@ -20,6 +20,7 @@ ROOT = HERE.parents[1]
 SCRIPTS = {
     "tensorflow": [
         "losses",
+        "earlier",
         "linear_head",
         "metrics",
         "temperature",
