@@ -35,12 +35,6 @@ def log_sum_exp(logits: np.ndarray) -> np.ndarray:
     return largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
 
 
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the log-probabilities of logits, shape (N, K)."""
-    below = logits - logits.max(axis=1, keepdims=True)
-    return below - np.log(np.exp(below).sum(axis=1, keepdims=True))
-
-
 def log_probabilities(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return log p and log(1 - p) of each class of logits, shape (N, K >= 2)."""
     rows, top = np.arange(len(logits)), logits.argmax(axis=1)

@@ -178,14 +178,31 @@ REFUSED = {
     "two labels": ({**table(), "target": COUNT}, "label and target.*--labels-key"),
     "a number left out": (table("p", P, names=(0, 1, 3)), "2 is missing"),
     "numbers from 1, labels from 0": (table("p", P, names=(1, 2, 3)), "1, 2, 3. Received: '0'"),
+    "one number twice": (table("p", P, names=("1", "01", "2")), "'p1' and 'p01' have the same"),
+    "one column named twice": (table(), "name each column once", "--columns", "logit_0,logit_0"),
+    "no column named": (table(), "Received: ' '", "--columns", " "),
+    "logits that are probabilities": (table("p", P), "Pass --probabilities", "--from-logits"),
+    "a value above 1": (
+        table("p", np.where(np.arange(SIZE)[:, None] == 7, 3.0, P)),
+        "line 9 holds 3, which is not a probability",
+        "--probabilities",
+    ),
+    "a temperature below 0": (table(), "must be a number > 0", "--temperature", "-1"),
+    "two choices": (table(), "not both", "--columns", "a,b", "--predictions-key", "c"),
+    "every row left out": (
+        table(values=LOGITS * np.nan),
+        "no row is valid and has a label that counts",
+        "--skip-invalid",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_columns_that_are_not_plain_are_refused_by_name(capsys, tmp_path, case):
-    columns, words = REFUSED[case]
+    columns, words, *options = REFUSED[case]
     (tmp_path / "p.csv").write_text(lines_of(columns))
-    assert re.search(words, refused(capsys, tmp_path / "p.csv"))
+    code = 2 if "temperature" in case or "choices" in case else 1
+    assert re.search(words, refused(capsys, tmp_path / "p.csv", *options, code=code))
 
 
 def test_near_name_is_suggested(capsys, tmp_path):
@@ -388,7 +405,64 @@ def test_prediction_beside_a_probability_is_refused(capsys, tmp_path):
     assert "no columns are predictions" in refused(capsys, tmp_path / "p.csv")
 
 
+CONFIDENCES = {
+    "a confidence above 1": (1.5, "line 5 has the confidence 1.5, and a confidence lies in"),
+    "no confidence": (np.nan, "line 5 has no confidence, no predicted class or no label"),
+}
+
+
+@pytest.mark.parametrize("case", CONFIDENCES)
+def test_confidences_that_are_none_are_refused_by_line(capsys, tmp_path, case):
+    value, words = CONFIDENCES[case]
+    confidence = np.where(np.arange(SIZE) == 3, value, P.max(1))
+    columns = {"predicted": P.argmax(1), "confidence": confidence, "label": LABELS}
+    (tmp_path / "p.csv").write_text(lines_of(columns))
+    assert words in refused(capsys, tmp_path / "p.csv")
+
+
+def test_confidences_of_an_ignored_class_are_left_out(capsys, tmp_path):
+    columns = {"predicted": P.argmax(1), "confidence": P.max(1), "label": LABELS}
+    (tmp_path / "p.csv").write_text(lines_of(columns))
+    found = report_of(tmp_path / "p.csv", "--ignore-class", "1")
+    assert (found["count"], found["ignored_count"]) == ((LABELS != 1).sum(), (LABELS == 1).sum())
+    columns["label"] = np.ones(SIZE, int)
+    (tmp_path / "p.csv").write_text(lines_of(columns))
+    words = refused(capsys, tmp_path / "p.csv", "--ignore-class", "1")
+    assert "no row is valid and has a label that counts" in words
+
+
+def test_ignored_labels_written_as_text_exempt_their_rows_too(tmp_path):
+    labels, values = LABELS.astype("U3"), P.copy()
+    labels[5], values[5] = " 9", np.nan
+    np.savez(tmp_path / "p.npz", probs=values, labels=labels)
+    found = report_of(tmp_path / "p.npz", "--ignore-class", "9")
+    assert (found["count"], found["ignored_count"]) == (SIZE - 1, 1)
+
+
 # --- parquet
+
+
+def refused_parquet():
+    pa = pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+    unequal = [row[: 2 if i == 4 else K] for i, row in enumerate(P.tolist())]
+    texts = [[str(x) for x in row] for row in P.tolist()]
+    columns = {f"p{k}": P[:, k] for k in range(K)}
+    return {
+        "lists of one length": pa.table({"probs": unequal, "label": LABELS}),
+        "probs must hold numbers": pa.table({"probs": texts, "label": LABELS}),
+        "several predictions: probs": pa.table({"probs": P.tolist(), **columns, "label": LABELS}),
+    }
+
+
+def test_parquet_of_no_plain_predictions_is_refused_by_name(capsys, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra `parquet`")
+    for words, held in refused_parquet().items():
+        parquet.write_table(held, tmp_path / "p.parquet")
+        assert words in refused(capsys, tmp_path / "p.parquet")
+    held = held.drop_columns(["probs"]).set_column(1, "p1", [P[:, 1].astype(str)])
+    parquet.write_table(held, tmp_path / "p.parquet")
+    words = refused(capsys, tmp_path / "p.parquet", "--columns", "p0,p1,p2")
+    assert "column p1 must hold numbers" in words
 
 
 def parquet_files():
@@ -415,6 +489,7 @@ def parquet_files():
         ),
         "dictionary": pa.table({**named, "label": words.dictionary_encode()}),
         "words": pa.table({**named, "label": words}),
+        "decimals": pa.table({**columns, "label": pa.array(LABELS).cast(pa.decimal128(19, 0))}),
     }
 
 

@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import json_schema
 import keras
@@ -16,7 +18,7 @@ import reference
 
 import keras_focal
 from keras_focal import losses
-from keras_focal.cli import main
+from keras_focal.cli import _main, main
 
 ROOT = Path(keras_focal.__file__).parents[1]
 COMMANDS = ("explain", "gamma", "losses", "report", "calibrate")
@@ -105,6 +107,29 @@ def test_losses_are_those_of_the_package(capsys):
 def test_error_has_a_traceback_where_asked():
     with pytest.raises(Exception, match="does not exist"):
         main(["report", "absent.npz", "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; no file was written."),
+        (OSError(28, "No space left on device", "p.html"), 1, "no space left on device: p.html"),
+        (OSError("a reason of its own"), 1, "OSError: a reason of its own (--debug shows where)"),
+        (ZeroDivisionError("a fault"), 1, "ZeroDivisionError: a fault (--debug shows where)"),
+    ],
+)
+def test_any_error_is_one_line(capsys, monkeypatch, error, code, words):
+    def run(arguments):
+        warnings.warn("not for users", DeprecationWarning, stacklevel=2)
+        warnings.warn("for\nusers", UserWarning, stacklevel=2)
+        raise error
+
+    parser = SimpleNamespace(parse_args=lambda _: SimpleNamespace(run=run, debug=False))
+    monkeypatch.setattr(_main, "_parser", lambda: parser)
+    assert main(["report"]) == code
+    printed = capsys.readouterr()
+    assert printed.err == f"keras-focal: warning: for users\nkeras-focal: error: {words}\n"
+    assert not printed.out
 
 
 @pytest.mark.parametrize("package", ["rich", "matplotlib"])

@@ -16,7 +16,7 @@ from keras import ops
 
 from keras_focal import calibration, functional, metrics
 from keras_focal.cli import main
-from keras_focal.cli.readers import _rows
+from keras_focal.cli.readers import _csv, _rows
 
 LABELS, LOGITS, PROBABILITIES = predictions.example("random")
 
@@ -321,6 +321,24 @@ BAD_CSV = {
 def test_bad_csv_is_refused(capsys, tmp_path, case):
     text, words = BAD_CSV[case]
     (tmp_path / "p.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert re.search(words, refused(capsys, "p.csv"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('"p0,p1,label' + ",x" * 100 + "\n1,2,0\n", "p.csv: the first line, .* longer than 100"),
+        ('p0,p1,label\n1,"2,0\n' + "1,2,0\n" * 40, "p.csv: a line .* Is a quote never closed"),
+        (
+            "p0,label\n" + "0.5,1\n" * 9 + '0.5,"1\n' + "1,2,0\n" * 40,
+            r"p.csv: line \d+ cannot be read: field larger",
+        ),
+    ],
+)
+def test_quote_that_is_never_closed_is_refused(capsys, tmp_path, monkeypatch, text, words):
+    monkeypatch.setattr(_csv, "_LONGEST", 100)
+    monkeypatch.setattr(_csv, "_PEEK", 5)
+    (tmp_path / "p.csv").write_text(text)
     assert re.search(words, refused(capsys, "p.csv"))
 
 

@@ -31,9 +31,11 @@ def source(path: Path, ask: Ask) -> Source:
     """Return the reader of a file."""
     csv.field_size_limit(_LONGEST)
     with _opened(path) as (text, _):
-        first = text.readline()
-    mark = next((mark for mark in _MARKS if mark in first), ",")
-    names = [name.strip() for name in next(csv.reader([first], delimiter=mark), [])]
+        first = text.readline(_LONGEST + 1)
+        if len(first) > _LONGEST:
+            raise CommandError(f"the first line, of names, is longer than {_LONGEST} characters.")
+        mark = next((mark for mark in _MARKS if mark in first), ",")
+        names = [name.strip() for name in next(csv.reader([first], delimiter=mark), [])]
     if all(_is_number(name) for name in names):
         raise CommandError(
             "the file must name its columns in the first line, such as prob_0,prob_1,label. "
