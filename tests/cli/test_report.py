@@ -330,7 +330,7 @@ def test_bad_csv_is_refused(capsys, tmp_path, case):
         ('"p0,p1,label' + ",x" * 100 + "\n1,2,0\n", "p.csv: the first line, .* longer than 100"),
         ('p0,p1,label\n1,"2,0\n' + "1,2,0\n" * 40, "p.csv: a line .* Is a quote never closed"),
         (
-            "p0,label\n" + "0.5,1\n" * 9 + '0.5,"1\n' + "1,2,0\n" * 40,
+            "p0,p1,label\n" + "0.5,0.5,1\n" * 9 + '0.5,"1\n' + "1,2,0\n" * 40,
             r"p.csv: line \d+ cannot be read: field larger",
         ),
     ],
