@@ -159,7 +159,8 @@ class Logits(Predicted):
         return log_of_one_plus(self.odds)
 
     def outcomes(self) -> tuple[StableProbability, StableProbability]:
-        unlikely = self.odds / (1.0 + self.odds)
+        # Not a quotient of the odds: XLA would keep them in memory, and both outcomes.
+        unlikely = self.odds * (1.0 / (1.0 + self.odds))
         likely = 1.0 - unlikely
         is_yes_likely = self.values >= 0
         p = ops.where(is_yes_likely, likely, unlikely)
