@@ -13,6 +13,7 @@ no normal number: any found below it counts as right. A margin above 2**100 coun
 """
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -217,12 +218,18 @@ def half_precision(
     return rows
 
 
+def code() -> str:
+    """Return a digest of the losses, whose run no other goes on with."""
+    files = sorted(Path(functional.__file__).parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stride", type=int, default=1, help="every N-th float32 number")
     parser.add_argument("--publish", action="store_true", help="write docs/results")
     options = parser.parse_args()
-    state = Path(tempfile.gettempdir()) / f"keras_focal_margins_{BACKEND}_{options.stride}.json"
+    state = Path(tempfile.gettempdir(), f"margins_{BACKEND}_{options.stride}_{code()}.json")
     result = measure(options.stride, state)
     half = [row for name in HALVES for row in half_precision(name)]
     for row in result["rows"] + half:
