@@ -129,7 +129,7 @@ def measure(quick):
         workers = {name: worker_of(package) for name, package in packages.items()}
         for case in names[:1] if quick else names:
             times = {name: [] for name in workers}
-            for turn in range(2 if quick else 10):
+            for turn in range(2 if quick else 26):
                 for name, worker in workers.items():
                     seconds = asked(worker, case)
                     times[name] += [seconds] if turn else []  # the first compiles
