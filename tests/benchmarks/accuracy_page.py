@@ -26,11 +26,12 @@ no normal float32 and counts as right if what is found lies below it too. A marg
 counts as 2^100, as the loss documents. `compiled` is XLA on TensorFlow and jit on JAX. The goals
 are at most 4 ULP of the value and 8 ULP of the gradient.
 """
-CAUSE = """Where a goal is missed, single roundings have added up: an exponential, a sum and a
-quotient each round 1 - p, and (1 - p)^gamma multiplies their errors by gamma. The exponential and
-the logarithm of eager TensorFlow are coarser than those of XLA and torch. A second exponential per
-entry, of gamma times the margin, or a correction of the power would avoid most of it, but the loss
-would be slower.
+CAUSE = """Where a goal is missed, single roundings have added up: an exponential, a sum, a
+reciprocal and a product each round 1 - p, and (1 - p)^gamma multiplies their errors by gamma. The
+exponential and the logarithm of eager TensorFlow are coarser than those of XLA and torch. A
+quotient in place of reciprocal and product has a rounding less, but XLA then keeps more arrays in
+memory. A second exponential per entry, of gamma times the margin, or a correction of the power was
+not tried.
 """
 HALF = """## Half precision
 
