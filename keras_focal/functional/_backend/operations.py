@@ -1,6 +1,7 @@
 """Operations that Keras lacks, or for which a faster version exists."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -91,15 +92,22 @@ def recomputed(x: Tensor) -> Tensor:
 
 
 def recomputed_outputs(x: Tensor) -> Tensor:
-    """Return logits of binary outputs as `recomputed` does, many of them on TensorFlow too.
+    """Return predictions of binary outputs as `recomputed` does, many on TensorFlow too.
 
-    XLA drops barriers in a program for a CPU. There -inf becomes the lowest finite number, which
-    makes no difference to an output.
+    XLA drops barriers in a program for a CPU. There a logit of -inf becomes the lowest finite
+    number, which makes no difference to an output.
     """
-    if not is_in_xla() or None in x.shape or math.prod(x.shape) < MANY_OUTPUTS:
-        return recomputed(x)
+    is_large = None not in x.shape and math.prod(x.shape) >= MANY_OUTPUTS
     is_float32 = keras.backend.standardize_dtype(x.dtype) == "float32"
-    return ops.maximum(x, LOWEST) if is_float32 else x
+    return ops.maximum(x, LOWEST) if is_large and is_float32 and is_in_xla() else recomputed(x)
+
+
+def polynomial(coefficients: Sequence[Any], x: Tensor) -> Any:
+    """Return the polynomial of x with these coefficients, from the lowest power up."""
+    *lower, value = coefficients
+    for coefficient in reversed(lower):
+        value = value * x + coefficient
+    return value
 
 
 LOG_COEFFICIENTS = (
@@ -123,7 +131,4 @@ def log_of_one_plus(x: Tensor) -> Tensor:
     """
     if keras.backend.standardize_dtype(x.dtype) == "float64" or not is_compiled():
         return ops.log1p(x)
-    *coefficients, polynomial = LOG_COEFFICIENTS
-    for coefficient in reversed(coefficients):
-        polynomial = polynomial * x + coefficient
-    return x + x * (x * polynomial)
+    return x + x * (x * polynomial(LOG_COEFFICIENTS, x))

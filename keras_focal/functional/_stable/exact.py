@@ -11,6 +11,13 @@ ANCHOR = 3072.0
 parts is exact."""
 
 
+def exact_total(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a + b and the error of its rounding (Knuth's TwoSum)."""
+    total = a + b
+    b_part = total - a
+    return total, (a - (total - b_part)) + (b - b_part)
+
+
 def exact_difference(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Return a - b and the error of its rounding (Knuth's TwoSum)."""
     difference = a - b
@@ -32,7 +39,7 @@ class Sum(NamedTuple):
 
     def plus(self, x: Tensor) -> "Sum":
         """Return the sum of this and x."""
-        high, error = exact_difference(self.high, -x)
+        high, error = exact_total(self.high, x)
         return _normalized(high, error + self.low)
 
     def of_rows(self) -> "Sum":

@@ -5,6 +5,7 @@ what was given. A logarithm of a probability would be rounded by up to 4e-6, whi
 error of the probability that it stands for; so kernels are written for either.
 """
 
+from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
@@ -46,7 +47,7 @@ class ClassTerms(NamedTuple):
     of_others: Tensor
 
 
-class Predicted:
+class Predicted(ABC):
     """Rows of predictions of classes, shape (..., K), or independent outputs of any shape.
 
     Attributes:
@@ -76,56 +77,56 @@ class Predicted:
         neutral = ops.full((), self.neutral, dtype=self.dtype)
         return type(self)(ops.where(ops.expand_dims(counts, -1), self.values, neutral))
 
+    @abstractmethod
     def of_class(self, ids: Tensor) -> ClassTerms:
         """Return the terms of the class `ids`, shape (...), of each row."""
-        raise NotImplementedError
 
+    @abstractmethod
     def of_each(self) -> StableProbability:
         """Return p, 1 - p and -log p of every class, each of shape (..., K)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def outcomes(self) -> tuple[StableProbability, StableProbability]:
         """Return p, 1 - p and -log p of the positive outcome of each output, and the negative."""
-        raise NotImplementedError
 
+    @abstractmethod
     def shares(self, is_class: Tensor, reference: Tensor) -> Tensor | float:
         """Return the shares of the other classes, by which `of_others` is multiplied."""
-        raise NotImplementedError
 
+    @abstractmethod
     def p_of_others(self, is_class: Tensor, reference: Tensor, of_others: Tensor) -> Tensor:
         """Return p of the other classes, shape (..., K), from the terms of a class."""
-        raise NotImplementedError
 
+    @abstractmethod
     def by_log(self, slope: Tensor) -> Tensor:
         """Return the derivative by a prediction from the one by log p of its class.
 
         The p are those of a row before they are divided by their sum.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def by_share(self, p: Tensor, slope: Tensor) -> Tensor:
         """Return the derivative by a prediction from the one by log p of its class, over p."""
-        raise NotImplementedError
 
+    @abstractmethod
     def by_logit(self, slope: Tensor) -> Tensor:
         """Return the derivative by the prediction of an output from the one by its logit."""
-        raise NotImplementedError
 
+    @abstractmethod
     def logits(self) -> Tensor:
         """Return the logits of rows, to the precision of their dtype."""
-        raise NotImplementedError
 
+    @abstractmethod
     def probabilities(self) -> Tensor:
         """Return p of rows, differentiated automatically, as all of `relative`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def relative(self, largest: Tensor) -> Tensor:
         """Return p of rows times a number of the row, from the largest prediction of each."""
-        raise NotImplementedError
 
+    @abstractmethod
     def behind(self) -> Tensor:
         """Return the logarithm of how many times as likely the top class is, shape (..., K)."""
-        raise NotImplementedError
 
 
 class Logits(Predicted):

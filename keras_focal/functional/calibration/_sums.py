@@ -14,6 +14,7 @@ from keras import ops
 
 from keras_focal._typing import Tensor
 from keras_focal.functional._backend.operations import scatter_add
+from keras_focal.functional._stable.exact import exact_total
 from keras_focal.functional.calibration._bins import BinStatistics
 
 FEW = 512
@@ -61,12 +62,12 @@ class Sums(NamedTuple):
 
     def plus(self, other: "Sums") -> "Sums":
         """Return the elementwise total of two pairs."""
-        high, error = _two_sum(self.high, other.high)
+        high, error = exact_total(self.high, other.high)
         return _normalised(high, error + (self.low + other.low))
 
     def plus_numbers(self, numbers: Tensor) -> "Sums":
         """Return the sums with float32 numbers of the same shape added."""
-        high, error = _two_sum(self.high, numbers)
+        high, error = exact_total(self.high, numbers)
         return _normalised(high, error + self.low)
 
     def added(
@@ -180,15 +181,8 @@ def block_sum(x: Tensor) -> Tensor:
     return ops.sum(x, axis=-1)
 
 
-def _two_sum(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a + b and its rounding error (Knuth's TwoSum)."""
-    total = a + b
-    part = total - a
-    return total, (a - (total - part)) + (b - part)
-
-
 def _normalised(high: Tensor, low: Tensor) -> Sums:
-    return Sums(*_two_sum(high, low))
+    return Sums(*exact_total(high, low))
 
 
 def _smallest_power(largest: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_focal._typing import Tensor
+from keras_focal.functional._backend.operations import polynomial
 from keras_focal.functional._inputs.class_labels import are_rows
 from keras_focal.functional._inputs.entries import Entries
 from keras_focal.functional._inputs.probabilities import first_largest
@@ -133,15 +134,8 @@ def least_tempered(sums: Tensor, betas: np.ndarray, bounds: tuple[float, float])
     x = ops.where(p1 <= 0, 1.0, ops.divide_no_nan(p0, p0 - p1))
     x = ops.clip(ops.where(p0 >= 0, 0.0, x), low, high)
     for _ in range(4):
-        slope = _horner([(i + 1) * c for i, c in enumerate(series)], x)
-        curvature = _horner([(i + 2) * (i + 1) * c for i, c in enumerate(series[1:])], x)
+        slope = polynomial([(i + 1) * c for i, c in enumerate(series)], x)
+        curvature = polynomial([(i + 2) * (i + 1) * c for i, c in enumerate(series[1:])], x)
         newton = ops.where(curvature > 0, ops.divide_no_nan(slope, curvature), 0.0)
         x = ops.clip(x - newton, low, high)
-    return f0 + x * _horner(series, x)
-
-
-def _horner(series: tuple | list, x: Tensor) -> Tensor:
-    value = series[-1]
-    for coefficient in reversed(series[:-1]):
-        value = value * x + coefficient
-    return value
+    return f0 + x * polynomial(series, x)

@@ -176,8 +176,8 @@ def varifocal_crossentropy(
         is_negative = targets == 0
         entropy = targets * yes.neg_log_p + (1.0 - targets) * no.neg_log_p
         value = ops.where(is_negative, alpha * focal.value, targets * entropy)
-        slope = predicted.by_logit(-targets * _gap(targets, yes))
-        gradient = ops.where(is_negative, alpha * focal.gradient, slope)
+        of_positive = predicted.by_logit(-targets * _gap(targets, yes))
+        gradient = ops.where(is_negative, alpha * focal.gradient, of_positive)
         slope = ops.where(is_negative, value * log_base(no.complement), 0.0)
         return Terms(value, gradient, (slope,) if gamma.is_learned else ())
 
