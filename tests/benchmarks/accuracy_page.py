@@ -60,9 +60,9 @@ def read(name: str) -> dict[str, dict]:
     return {b: json.loads(path.read_text()) for b, path in paths.items() if path.exists()}
 
 
-def how(result: dict) -> str:
+def how(backend: str, result: dict) -> str:
     machine = ", ".join(f"{name} {value}" for name, value in result["environment"].items())
-    return f"`{result['made_by']}`\n\n{machine}\n"
+    return f"`KERAS_BACKEND={backend} {result['made_by']}`\n\n{machine}\n"
 
 
 def of_margins(backend: str, result: dict) -> str:
@@ -79,7 +79,7 @@ def of_margins(backend: str, result: dict) -> str:
         f"{result['margins']:,} float32 margins, {every}, in {result['processor_seconds']} "
         "processor seconds.\n"
     )
-    return "\n".join([f"### {backend}\n", how(result), tried, table(heads, rows)])
+    return "\n".join([f"### {backend}\n", how(backend, result), tried, table(heads, rows)])
 
 
 def margin_cells(row: dict) -> list[str]:
@@ -109,7 +109,7 @@ def of_rows(backend: str, result: dict) -> str:
             )
         lines.append([name, *cells])
     heads = ["rows", *(f"gamma {gamma:g}" for gamma in gammas)]
-    return "\n".join([f"### {backend}, rows\n", how(result), table(heads, lines)])
+    return "\n".join([f"### {backend}, rows\n", how(backend, result), table(heads, lines)])
 
 
 def page() -> str:
