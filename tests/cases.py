@@ -8,19 +8,16 @@ from itertools import combinations
 import pytest
 
 
-def chosen(items: list[pytest.Item], most: int | None) -> list[pytest.Item]:
+def chosen(items: list[pytest.Item], most: int | None) -> set[pytest.Item]:
     """Return the cases to run: at most `most` of each test and check, or those that cover it."""
     kept = set()
     if most is None:
-        # A case that is run by night alone covers nothing.
-        by_day = [item for item in items if "nightly" not in item.keywords]
-        kept = set(items) - set(by_day)
-        for cases in _by_name(by_day, lambda item: item.nodeid.partition("[")[0]).values():
+        for cases in _by_name(items, lambda item: item.nodeid.partition("[")[0]).values():
             kept.update(covering(cases))
     else:
         for name, cases in _by_name(items, _test_and_check).items():
             kept.update(spread(cases, name, most))
-    return [item for item in items if item in kept]
+    return kept
 
 
 def covering(cases: list[pytest.Item]) -> list[pytest.Item]:

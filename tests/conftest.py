@@ -5,6 +5,7 @@ import gc
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -71,14 +72,13 @@ def pytest_collection():
 
 def pytest_collection_modifyitems(config, items):
     is_nightly, most = config.getoption("--nightly"), config.getoption("--cases")
+    by_day = [item for item in items if is_nightly or "nightly" not in item.keywords]
     if most or not (is_nightly or config.getoption("--every-case")):
-        kept = cases.chosen(items, most)
-        config.hook.pytest_deselected(items=list(set(items) - set(kept)))
-        items[:] = kept
-    if not is_nightly:
-        for item in items:
-            if "nightly" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="takes long: run with --nightly"))
+        left_out = set(by_day) - cases.chosen(by_day, most)
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+        items[:] = [item for item in items if item not in left_out]
+    for item in set(items) - set(by_day):
+        item.add_marker(pytest.mark.skip(reason="takes long: run with --nightly"))
 
 
 SEEDS: list[int] = []
@@ -108,18 +108,33 @@ def _seeded():
     keras.utils.set_random_seed(0)
 
 
-@pytest.fixture
-def few_steps(pytestconfig):
-    """Run a few steps of TensorFlow eagerly, which takes a fifth of what tracing them does.
+@pytest.fixture(scope="session")
+def eagerly(pytestconfig):
+    """A context that runs steps of TensorFlow eagerly: a fifth of the time of tracing a few.
 
     With --nightly they are traced, as those of a user are.
     """
     is_eager = BACKEND == "tensorflow" and not pytestconfig.getoption("--nightly")
-    if is_eager:
-        tf.config.run_functions_eagerly(True)
-    yield
-    if is_eager:
-        tf.config.run_functions_eagerly(False)
+
+    @contextmanager
+    def eager():
+        before = is_eager and tf.config.functions_run_eagerly()
+        if is_eager:
+            tf.config.run_functions_eagerly(True)
+        try:
+            yield
+        finally:
+            if is_eager:
+                tf.config.run_functions_eagerly(before)
+
+    return eager
+
+
+@pytest.fixture
+def few_steps(eagerly):
+    """Run the few steps of a test eagerly."""
+    with eagerly():
+        yield
 
 
 @pytest.fixture

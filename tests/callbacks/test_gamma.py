@@ -325,7 +325,7 @@ def test_sample_dependent_gamma_beside_a_scheduled_one_is_left_alone():
 TWO_EPOCHS = (2.0, 8.0)  # a replicated epoch is slow
 
 
-@pytest.mark.parametrize("place", ["inside", "outside"])
+@pytest.mark.parametrize("place", [pytest.param("inside", marks=pytest.mark.nightly), "outside"])
 def test_mirrored_replicas_follow_the_schedule(mirrored, place):
     outside = focal()
     with mirrored.scope():

@@ -222,13 +222,18 @@ def replayed(callback, model, errors):
     "arguments",
     [
         {},
-        {"patience": 1},
         {"patience": 2, "restore_best_weights": False},
-        {"patience": 3},
-        {"patience": 2, "min_delta": 0.03},
-        {"patience": 1, "start_from_epoch": 3},
         {"patience": 2, "start_from_epoch": 4, "min_delta": 0.01},
-        {"patience": 20},
+        *(
+            pytest.param(arguments, marks=pytest.mark.nightly)
+            for arguments in (
+                {"patience": 1},
+                {"patience": 3},
+                {"patience": 2, "min_delta": 0.03},
+                {"patience": 1, "start_from_epoch": 3},
+                {"patience": 20},
+            )
+        ),
     ],
     ids=str,
 )

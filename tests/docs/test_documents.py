@@ -7,6 +7,7 @@ import sys
 from configparser import ConfigParser
 
 import documents
+import keras
 import numpy as np
 import pytest
 from backends import BACKEND
@@ -33,21 +34,35 @@ def is_the_same_everywhere(page):
     return documents.blocks(page, BACKEND) == documents.blocks(page, "tensorflow")
 
 
-# On another backend than the default one, what is written for it is always run.
+def is_run_by_day(page):
+    """Whether it takes few seconds and, on another backend than the default, is written for it."""
+    if BACKEND == "tensorflow":
+        return page not in OWN_PROCESS
+    return not is_the_same_everywhere(page)
+
+
 WITH_CODE = [
-    pytest.param(
-        page,
-        marks=pytest.mark.nightly
-        if BACKEND != "tensorflow" and is_the_same_everywhere(page)
-        else [],
-    )
+    pytest.param(page, marks=[] if is_run_by_day(page) else pytest.mark.nightly)
     for page in PAGES
     if page not in ELSEWHERE and documents.blocks(page, BACKEND)
 ]
 
 
+@pytest.fixture
+def one_long_epoch(monkeypatch, pytestconfig):
+    """Fit on 1000 rows or more for one epoch; with --nightly for as many as a document says."""
+    if pytestconfig.getoption("--nightly"):
+        return
+    fit = keras.Model.fit
+
+    def fit_once(model, x, *args, epochs=1, **kwargs):
+        return fit(model, x, *args, epochs=epochs if len(x) < 1000 else 1, **kwargs)
+
+    monkeypatch.setattr(keras.Model, "fit", fit_once)
+
+
 @pytest.mark.parametrize("document", WITH_CODE)
-def test_code_of_documents_runs(document, tmp_path, monkeypatch):
+def test_code_of_documents_runs(document, tmp_path, monkeypatch, few_steps, one_long_epoch):
     if document in EXTRA:
         pytest.importorskip(EXTRA[document], reason="needs an extra")
     code = "\n".join(documents.blocks(document, BACKEND))

@@ -24,14 +24,16 @@ def parts(finished, toy_data):
 
 
 @pytest.fixture(scope="module")
-def evaluated(finished, toy_data, tmp_path_factory):
+def evaluated(finished, toy_data, tmp_path_factory, eagerly):
     """A run folder that the command has evaluated."""
     folder = tmp_path_factory.mktemp("evaluated") / finished.name
     shutil.copytree(finished, folder)
-    main(
+    words = (
         f"{folder} --data-dir {toy_data} --temperatures 0.5 1 1.5 2 "
-        "--bleu-temperatures 0.5 2 --beams 2 --sentences 3".split()
+        "--bleu-temperatures 0.5 2 --beams 2 --sentences 3"
     )
+    with eagerly():
+        main(words.split())
     return folder
 
 
