@@ -148,7 +148,10 @@ def nested():
     return keras.Model(inputs, keras.Sequential([keras.Input((2,)), dense()])(inputs))
 
 
-@pytest.mark.parametrize("kind", [Subclassed, OwnMetrics, nested])
+@pytest.mark.parametrize(
+    "kind",
+    [OwnMetrics, *(pytest.param(kind, marks=pytest.mark.nightly) for kind in (Subclassed, nested))],
+)
 def test_every_kind_of_model_is_stopped_and_restored(kind):
     model = kind()
     model(X[:1])

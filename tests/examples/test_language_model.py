@@ -21,7 +21,8 @@ def captions(tmp_path):
     return folder
 
 
-def test_quick_form_trains_tunes_and_measures(run_example, few_steps, real_data, tmp_path):
+@pytest.mark.nightly
+def test_quick_form_trains_tunes_and_measures(run_example, real_data, tmp_path):
     folder = tmp_path / "out"
     options = ("--quick", "--data-dir", real_data / "multi30k", "--out", folder)
     module = run_example("language_model", *options)

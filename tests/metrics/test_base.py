@@ -404,16 +404,23 @@ def replicated_model():
     return model, [together, weighted]
 
 
-def check_replicated(model, compiled_metrics, sizes, rng):
-    """Train and validate on two sizes in batches of 16; compare with whole arrays."""
+def check_replicated(model, compiled_metrics, sizes, rng, *, is_trained):
+    """Measure rows of two sizes in batches of 16, or train on the first; compare with arrays."""
     parts = []
     for size in sizes:
         x = rng.normal(0, 2, (size, 5)).astype("float32")
         parts.append((x, rng.integers(0, 4, size), rng.integers(0, 4, size).astype("float32")))
     x, y, weights = parts[0]
-    history = model.fit(
-        x, y, 16, epochs=2, sample_weight=weights, validation_data=parts[1], verbose=0
-    ).history
+    how = {"batch_size": 16, "verbose": 0}
+    if is_trained:
+        history = model.fit(
+            x, y, epochs=2, sample_weight=weights, validation_data=parts[1], **how
+        ).history
+    else:
+        history = {}
+        for prefix, (x, y, weights) in zip(("", "val_"), parts, strict=True):
+            found = model.evaluate(x, y, sample_weight=weights, return_dict=True, **how)
+            history |= {prefix + name: value for name, value in found.items()}
     counts = [to_numpy(metric.cells().count).sum() for metric in compiled_metrics]
     assert counts == [sizes[1], parts[1][2].sum()]
     kernel, bias = (ops.convert_to_numpy(part) for part in model.layers[0].weights)
@@ -435,12 +442,21 @@ def check_replicated(model, compiled_metrics, sizes, rng):
             np.testing.assert_allclose(history[prefix + name], value, atol=1e-6, err_msg=name)
 
 
-def test_mirrored_strategy_gives_the_number_of_one_device(mirrored, rng):
+is_trained = pytest.mark.parametrize(
+    "is_trained",
+    [False, pytest.param(True, marks=pytest.mark.nightly)],
+    ids=["measured", "trained"],
+)
+
+
+@is_trained
+def test_mirrored_strategy_gives_the_number_of_one_device(mirrored, is_trained, rng):
     with mirrored.scope():
         model = replicated_model()
     # The last batch of 51 rows is ragged; that of 33 leaves one replica empty.
-    check_replicated(*model, (51, 33), rng)
+    check_replicated(*model, (51, 33), rng, is_trained=is_trained)
 
 
-def test_data_parallel_gives_the_number_of_one_device(data_parallel, rng):
-    check_replicated(*replicated_model(), (64, 32), rng)
+@is_trained
+def test_data_parallel_gives_the_number_of_one_device(data_parallel, is_trained, rng):
+    check_replicated(*replicated_model(), (64, 32), rng, is_trained=is_trained)

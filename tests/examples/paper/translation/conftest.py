@@ -66,13 +66,12 @@ def toy_data(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished(toy_data, tmp_path_factory, pytestconfig, eagerly):
+def finished(toy_data, tmp_path_factory, pytestconfig):
     """Run folder of a tiny Transformer that the command trained."""
     if backends.BACKEND == "jax" and not pytestconfig.getoption("--nightly"):
         pytest.skip("JAX compiles each length anew, for minutes: run with --nightly")
     out = tmp_path_factory.mktemp("runs")
-    with eagerly():
-        train.main(command(data_dir=toy_data, out=out))
+    train.main(command(data_dir=toy_data, out=out))
     (folder,) = out.iterdir()
     return folder
 
