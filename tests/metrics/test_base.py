@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import reference
-from backends import BACKEND, to_numpy
+from backends import BACKEND, jit_or_not, to_numpy
 from keras import ops
 
 from keras_focal import metrics
@@ -212,7 +212,7 @@ def test_predictions_that_are_not_finite_are_counted_and_not_binned(build, bad, 
     np.testing.assert_allclose(float(metric.result()), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("jit", [False, True])
+@jit_or_not
 def test_invalid_count_works_inside_a_compiled_step(jit, data):
     if jit and BACKEND == "torch":
         pytest.skip("Keras runs torch eagerly unless torch.compile is asked for")
