@@ -104,6 +104,7 @@ def test_ten_lines_of_the_readme_print_what_it_shows(tmp_path, monkeypatch):
         assert cross_entropy[1] > cross_entropy[2]
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="guides run on the default backend")
 def test_guide_of_pictures_draws_what_it_shows(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
