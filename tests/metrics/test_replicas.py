@@ -189,10 +189,11 @@ def test_states_of_processes_written_to_files_merge_to_the_number_of_all_rows(wo
 
 
 def test_states_written_to_files_merge_to_the_number_of_all_rows(data, whole, tmp_path):
-    for index, parts in enumerate(PARTS):
+    for index in range(len(PARTS)):
+        # Rows of weight 0 are those of the other part: JAX compiles one size.
+        weights = np.where(np.arange(SIZE) % len(PARTS) == index, data["weights"], 0)
         for number, metric in enumerate(build()):
-            for start, end in parts:
-                metric.update_state(*(array[start:end] for array in data.values()))
+            metric.update_state(data["labels"], data["logits"], weights.astype("float32"))
             state = [ops.convert_to_numpy(variable) for variable in metric.variables]
             np.savez(tmp_path / f"{index}-{number}.npz", *state)
     assert numbers(merged(tmp_path)) == pytest.approx(whole, rel=1e-6)
