@@ -164,9 +164,10 @@ def stream_rows(size, rounds):
     floor = "Keras, SparseCategoricalAccuracy"
     times = interleaved({name: call for name, call in calls.items() if call}, rounds, 0.01)
     goals = {"keras_focal, ECE": 0.75, "keras_focal, CalibrationMetrics": 1.2}
-    rows = ratio_rows("Updates and one result, TensorFlow XLA", case, times, floor, goals)
+    table = "Updates and one result, TensorFlow XLA"
+    rows = ratio_rows(table, case, times, floor, goals)
     rows += [
-        Row("Updates and one result, TensorFlow XLA", case, name, floor, None, note="not installed")
+        Row(table, case, name, floor, None, note=f"{name} is not installed")
         for name, call in calls.items()
         if not call
     ]

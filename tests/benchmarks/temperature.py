@@ -153,7 +153,8 @@ def rows_of(table, case, fits, targets, rounds):
     rows = []
     for name in list(fits)[1:]:
         if name not in times:
-            rows.append(Row(table, case, "keras_focal", name, None, note="not installed"))
+            absent = f"{name} is not installed"
+            rows.append(Row(table, case, "keras_focal", name, None, note=absent))
             continue
         pair = {"keras_focal": ours, name: times[name]}
         goal, note = {"keras_focal": targets[name]}, {"keras_focal": NOTE}

@@ -13,6 +13,7 @@ from keras import ops
 from keras_focal.calibration import fit_temperature
 from keras_focal.calibration.given import HeldOut, _held_out
 from keras_focal.calibration.temperature import Data
+from keras_focal.calibration.temperature._gaps import rough_gaps
 
 
 def sample(rng, temperature=2.5, size=2000, classes=6):
@@ -243,12 +244,35 @@ def test_likelihood_takes_eight_passes_at_most(rng, monkeypatch, temperature, cl
     assert fit.temperature == pytest.approx(reference.best_temperature(labels, logits), rel=1e-6)
 
 
-def test_grid_has_the_error_of_a_softmax_for_each_temperature(rng):
-    logits, labels = sample(rng, size=50)
-    errors = Data([HeldOut.from_arrays(logits, labels, None)], 15).grid_errors()
-    for error, tenths in zip(errors, range(1, 101), strict=True):
+def on_edges(rng):
+    """Return logits of two classes whose confidences lie close to the edges of bins at T = 2."""
+    confidence = np.repeat(np.arange(8, 15) / 15, 9) + rng.normal(0, 1e-7, 63)
+    return np.stack([2 * np.log(confidence / (1 - confidence)), np.zeros(63)], axis=1)
+
+
+@pytest.mark.parametrize(
+    "logits_of",
+    [
+        lambda rng: sample(rng, size=300)[0],
+        lambda rng: sample(rng, size=300)[0].astype("float64"),
+        lambda rng: sample(rng, size=40, classes=300)[0],
+        lambda rng: sample(rng, 100.0, size=300)[0],
+        lambda rng: np.zeros((30, 3), "float32"),
+        on_edges,
+        lambda rng: on_edges(rng).astype("float32"),
+    ],
+    ids=["float32", "float64", "many classes", "sure", "equal", "edges", "rounded edges"],
+)
+def test_rough_errors_of_the_grid_are_wrong_by_no_more_than_they_say(rng, logits_of):
+    logits = logits_of(rng)
+    labels, weights = rng.integers(0, logits.shape[1], len(logits)), rng.uniform(0, 3, len(logits))
+    data = HeldOut.from_arrays(logits, labels, weights)
+    *gaps, doubt = rough_gaps(data, 15).reshape(16, 100) / weights.sum()
+    exact = []
+    for tenths in range(1, 101):
         p = reference.softmax64(logits.astype("float64") / (tenths / 10))
-        assert error == pytest.approx(reference.ece(*reference.top_label(labels, p)), abs=1e-12)
+        exact.append(reference.ece(*reference.top_label(labels, p), weights=weights))
+    assert np.all(np.abs(np.abs(gaps).sum(0) - exact) <= doubt + 1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -83,6 +83,11 @@ class HeldOut:
         """Whether the label of each row has its largest logit, maybe with others."""
         return self.true >= 0
 
+    @property
+    def rough_dtype(self) -> str:
+        """Dtype for differences from the largest logit that may be rounded as the logits are."""
+        return "float32" if self.logits.dtype == "float32" else "float64"
+
     def by_blocks(
         self,
         work: Callable[[np.ndarray, slice], np.ndarray],

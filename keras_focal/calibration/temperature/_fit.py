@@ -4,9 +4,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from keras_focal._temperature import GRID, Reading, least_nll
+from keras_focal._temperature import Reading, least_nll
 from keras_focal._validation.choices import check_choice
 from keras_focal._validation.maps import check_temperature_bounds
 from keras_focal._validation.numbers import check_count
@@ -69,8 +67,8 @@ def fit_temperature(
             class. All must be finite, except that a class other than the label may have a logit
             of -inf (probability 0). With `from_logits=False`, probabilities. If `labels` is None,
             batches (logits, labels) or (logits, labels, sample_weight): a `tf.data.Dataset` or
-            another iterable that can be read several times (3 times for "ece", about 7 for "nll").
-            Only one batch is held in memory at a time.
+            another iterable that can be read several times (3 or 4 times for "ece", about 7 for
+            "nll"). Only one batch is held in memory at a time.
         labels: Class ids, shape (...) or (..., 1), or one-hot rows, shape (..., K). A row of zeros
             is an unlabeled prediction and is ignored.
         criterion: "nll" or "ece".
@@ -132,7 +130,7 @@ def fitted(data: Data | GridSums, criterion: str, bounds: tuple[float, float]) -
     low, high = bounds
     before = data.at(1.0)
     if criterion == "ece":
-        temperature, at_bound = float(GRID[np.argmin(data.grid_errors())]), False
+        temperature, at_bound = data.of_least_error(), False
         after = data.at(1.0 / temperature)
     else:
         after, at_bound = least_nll(data, before, 1.0 / high, 1.0 / low)

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_focal._host import weighted_sum
 from keras_focal.calibration.given import LOWEST, HeldOut
-from keras_focal.calibration.temperature._sums import gaps_of
+from keras_focal.calibration.temperature._gaps import gaps_of
 
 _BLOCK = 2**17
 """Numbers in a block: more of them, in some ten arrays, would not stay near the processor."""
@@ -257,7 +257,7 @@ def focal_gaps(batch: HeldOut, beta: float, gamma: float, num_bins: int) -> np.n
     def work(below: np.ndarray, rows: slice) -> np.ndarray:
         top = batch.top[rows]
         total = 1.0 + _Place.of(below, top, beta, gamma).relative(top, gamma).sum(axis=1)
-        return gaps_of(batch, total[None], rows, num_bins)
+        return gaps_of(batch, total, rows, num_bins)
 
     return batch.by_blocks(work, exponentials=4, numbers=_BLOCK)
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from keras_focal._temperature import GRID, OCTAVE, LikelihoodSums, Reading
 from keras_focal.calibration.given import HeldOut
-from keras_focal.calibration.temperature._sums import grid_gaps, likelihood_sums
+from keras_focal.calibration.temperature._gaps import grid_gaps
+from keras_focal.calibration.temperature._sums import likelihood_sums
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class GridSums:
     def says_nothing(self) -> bool:
         """Tell whether NLL rises from the least beta on."""
         return self.likelihood.says_nothing()
+
+    def of_least_error(self) -> float:
+        """Return the first temperature of `GRID` with the least ECE."""
+        return float(GRID[np.argmin(self.grid_errors())])
 
     def grid_errors(self) -> np.ndarray:
         """Return the ECE at every temperature of `GRID`."""

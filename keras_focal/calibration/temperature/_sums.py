@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_focal._host import equal_width_bins, weighted_sum
+from keras_focal._host import weighted_sum
 from keras_focal._temperature import GRID, Reading
 from keras_focal.calibration.given import NOTHING_COUNTS, HeldOut
+from keras_focal.calibration.temperature._gaps import gaps_at, gaps_of, rough_gaps
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,26 @@ class Data:
         at = self.at(0.0)
         return at.slope >= -1e-9 * np.sqrt(at.curvature)
 
-    def grid_errors(self) -> np.ndarray:
-        """Return the ECE at every temperature of `GRID`, from one pass."""
-        _, *gaps = self.summed(lambda batch: grid_gaps(batch, self.num_bins))
-        return np.abs(gaps).reshape(len(GRID), self.num_bins).sum(axis=1)
+    def of_least_error(self) -> float:
+        """Return the first temperature of `GRID` with the least ECE.
+
+        One pass in the precision of the logits, and one in float64 over the temperatures that it
+        cannot tell from the best.
+        """
+        _, *rough = self.summed(lambda batch: rough_gaps(batch, self.num_bins))
+        *gaps, doubt = np.reshape(rough, (self.num_bins + 1, len(GRID)))
+        errors = np.abs(gaps).sum(axis=0)
+        best = GRID[errors - doubt <= np.min(errors + doubt)]
+        if len(best) > 1:
+            _, *exact = self.summed(lambda batch: gaps_at(batch, best, self.num_bins))
+            best = best[[np.argmin(np.abs(np.reshape(exact, (len(best), -1))).sum(axis=1))]]
+        return float(best[0])
 
 
 def sums_at(batch: HeldOut, beta: float, num_bins: int, *, rough: bool) -> np.ndarray:
     """Return what `Data.at` adds up: NLL, slope, curvature, weight of labels below the largest,
     and the gap of each bin."""
-    dtype = "float32" if rough and batch.logits.dtype == "float32" else "float64"
+    dtype = batch.rough_dtype if rough else "float64"
     ones = np.ones(batch.logits.shape[1], dtype)
 
     def work(below: np.ndarray, rows: slice) -> np.ndarray:
@@ -72,7 +83,7 @@ def sums_at(batch: HeldOut, beta: float, num_bins: int, *, rough: bool) -> np.nd
         np.exp(e, out=e)
         total, *columns = _likelihood(e, below, ones, beta, true, out=e)
         # An error on the way is nobody's concern.
-        gaps = np.nan if rough else gaps_of(batch, total[None], rows, num_bins)
+        gaps = np.nan if rough else gaps_of(batch, total, rows, num_bins)
         return np.append(
             [weighted_sum(weights, column) for column in (*columns, ~batch.has_largest[rows])], gaps
         )
@@ -105,39 +116,6 @@ def likelihood_sums(batch: HeldOut, betas: np.ndarray, octave: int) -> np.ndarra
         return sums.reshape(-1)
 
     return batch.by_blocks(work, exponentials=octave)
-
-
-def grid_gaps(batch: HeldOut, num_bins: int) -> np.ndarray:
-    """Return the gap of each bin at each temperature of `GRID`, flat."""
-    ones, size = np.ones(batch.logits.shape[1]), len(GRID)
-
-    def work(below: np.ndarray, rows: slice) -> np.ndarray:
-        totals = np.empty((size, len(below)))
-        e = np.empty_like(below)
-        for largest in range(size // 2, size):
-            index = largest
-            np.divide(below, GRID[index], out=e)
-            np.exp(e, out=e)
-            totals[index] = e @ ones
-            # GRID[i] is i + 1 tenths: half that temperature is the square of exp.
-            while index % 2:
-                index //= 2
-                np.multiply(e, e, out=e)
-                totals[index] = e @ ones
-        return gaps_of(batch, totals, rows, num_bins)
-
-    return batch.by_blocks(work, exponentials=size // 2)
-
-
-def gaps_of(batch: HeldOut, totals: np.ndarray, rows: slice, num_bins: int) -> np.ndarray:
-    """Return the gap of each bin for each row of totals, 1 / confidence, flat."""
-    weights, is_right = batch.weights[rows], batch.is_right[rows]
-    gaps = []
-    for total in totals:
-        confidence = 1.0 / total
-        bins = equal_width_bins(confidence, num_bins)
-        gaps.append(np.bincount(bins, weights * (confidence - is_right), num_bins))
-    return np.concatenate(gaps)
 
 
 def _likelihood(
