@@ -135,6 +135,7 @@ def test_scenes_have_void_borders_and_digits_of_their_own(example):
     assert not np.array_equal(scenes.digits(1, (4, 3, 2)).train.y, y)
 
 
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore:The temperature lies at its")
 def test_quick_form_trains_measures_and_draws(run_example, few_steps, tmp_path):
     module = run_example("segmentation", "--quick", "--epochs", 1, "--out", tmp_path)
