@@ -262,6 +262,7 @@ def test_page_of_early_stopping_is_made_from_the_results(early_stopping):
         assert len(runs) == results["seeds"]
 
 
+@pytest.mark.nightly
 def test_early_stopping_reads_articles_and_compares_both_rules(
     early_stopping, few_steps, tmp_path, monkeypatch
 ):

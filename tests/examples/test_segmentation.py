@@ -99,6 +99,7 @@ def test_figures_of_pixels_images_and_classes_are_plain_sums(segmentation, pixel
     assert found["dice"] == pytest.approx(np.mean(dice), rel=1e-5)
 
 
+@pytest.mark.nightly
 def test_millions_of_pixels_are_measured_in_memory_that_does_not_grow(monkeypatch, rng):
     monkeypatch.syspath_prepend(ROOT / "tests/benchmarks")
     from harness import peak_of, resident
