@@ -692,10 +692,10 @@ def test_quadratic_scaling_agrees_with_probmetrics(rng):
     logits, labels = sample(rng, 1000, 2)
     logits /= 3
     p = reference.softmax64(logits)
-    layer = fit_map(logits, labels, "quadratic", folds=0, smoothing=False).layer
+    fit = fit_map(logits, labels, "quadratic", folds=0, smoothing=False)
     expected = peer.get_calibrator("quadratic-scaling").fit(p, labels).predict_proba(p)
     # The peer's solver stops at a gradient of 1e-4, and takes probabilities in float32.
-    np.testing.assert_allclose(of_layer_in_float64(layer, logits), expected, atol=2e-3)
+    np.testing.assert_allclose(of_layer(fit, logits), expected, atol=2e-3)
 
 
 @pytest.mark.parametrize(
