@@ -84,6 +84,9 @@ def test_padding_is_left_out_as_evaluate_does(rng, fold):
     weighted = fit_temperature(logits[:, :5], labels[:, :5], sample_weight=weights).temperature
     _, fit = calibrate(model, ids, labels, sample_weight=weights, **kwargs)
     assert fit.temperature == pytest.approx(weighted, rel=1e-5)
+    column = [(ids[part], labels[part], weights[part]) for part in (slice(0, 20), slice(20, 60))]
+    _, fit = calibrate(model, column, **{**kwargs, "verbose": 1})
+    assert fit.temperature == pytest.approx(weighted, rel=1e-5)
     of_steps = np.repeat(weights[:, None, None], 10, axis=1)
     _, fit = calibrate(model, ids, labels, sample_weight=of_steps, **kwargs)
     assert fit.temperature == pytest.approx(weighted, rel=1e-5)

@@ -335,6 +335,7 @@ def test_epochs_without_validation_leave_gammas_alone():
     assert [row["epoch"] for row in callback.rows] == [1]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_validation_in_which_nothing_counts_leaves_gammas_alone():
     rule = AdaptiveBins(num_bins=1, gamma=1.5)
     data = (*held_out(0.9, 0.5), np.zeros(200))

@@ -708,7 +708,9 @@ def test_several_labels_in_a_row_are_refused(capsys, tmp_path, labels):
 
 @pytest.mark.parametrize("kind", ["npz", "parquet"])
 @pytest.mark.parametrize("is_sigmoid", [True, False])
-def test_independent_outputs_are_predictions_of_two_classes_each(tmp_path, kind, is_sigmoid):
+def test_independent_outputs_are_predictions_of_two_classes_each(
+    capsys, tmp_path, kind, is_sigmoid
+):
     labels = (RNG.random((SIZE, K)) < 1 / (1 + np.exp(-LOGITS / 2))).astype(int)
     labels[::7, 1] = 255
     values = 1 / (1 + np.exp(-LOGITS)) if is_sigmoid else LOGITS
@@ -728,6 +730,9 @@ def test_independent_outputs_are_predictions_of_two_classes_each(tmp_path, kind,
     expected = report_of(tmp_path / "one.npz")
     same_figures(found, expected)
     assert (found["num_outputs"], found["num_classes"]) == (K, 2)
+    options = ["--multi-label", "--ignore-class", "255"]
+    assert main(["report", str(tmp_path / f"p.{kind}"), *options]) == 0
+    assert f"{known.sum()} labels of 3 independent outputs" in capsys.readouterr().out
     assert max(mistake["row"] for mistake in found["mistakes"]) < SIZE
     # The labels of a row are drawn together: their number does not make intervals narrower.
     width = [np.diff(each["intervals"]["before"]["nll"])[0] for each in (found, expected)]
