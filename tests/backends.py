@@ -5,11 +5,19 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 BACKEND = keras.backend.backend()
 FEW_STEPS_EAGERLY = BACKEND != "jax"
 """A few steps take less than compiling them does, save on JAX: its programs are kept for a run."""
+
+IS_JIT = BACKEND == "jax"
+"""Whether a step that is compiled without further words is compiled by XLA, on a CPU."""
+jit_or_not = pytest.mark.parametrize(
+    "jit", [IS_JIT, pytest.param(not IS_JIT, marks=pytest.mark.nightly)]
+)
+"""Steps as they are compiled by default, and by night the other way."""
 
 
 def value_and_gradient(

@@ -5,8 +5,7 @@ import gc
 import os
 import shutil
 import tempfile
-import zlib
-from collections import defaultdict
+from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -27,6 +26,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         os.environ.get("TF_XLA_FLAGS", "") + f" --tf_xla_persistent_cache_directory={folder}"
     )
 
+import cases
 import keras
 import numpy as np
 import pytest
@@ -42,7 +42,14 @@ if BACKEND == "tensorflow":
 
 
 def pytest_addoption(parser):
-    parser.addoption("--nightly", action="store_true", help="also run the tests that take long")
+    parser.addoption(
+        "--nightly", action="store_true", help="every case, and the tests that take long"
+    )
+    parser.addoption(
+        "--every-case",
+        action="store_true",
+        help="every combination of the values of parameters, not only every value",
+    )
     parser.addoption(
         "--cases", type=int, help="run at most so many cases of each test, and of each check of one"
     )
@@ -64,27 +71,14 @@ def pytest_collection():
 
 
 def pytest_collection_modifyitems(config, items):
-    if most := config.getoption("--cases"):
-        cases = defaultdict(list)
-        for item in items:
-            check = item.callspec.params.get("check") if hasattr(item, "callspec") else None
-            # A name is the same in every worker; the text of an object may hold its address.
-            name = f" {check}" if isinstance(check, str) else ""
-            cases[item.nodeid.partition("[")[0] + name].append(item)
-        kept = {item for name, of_name in cases.items() for item in spread(of_name, name, most)}
-        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-        items[:] = [item for item in items if item in kept]
-    if not config.getoption("--nightly"):
-        for item in items:
-            if "nightly" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="takes long: run with --nightly"))
-
-
-def spread(cases, name, most):
-    """Return some cases, as far apart as they can be; of two tests with the same cases others."""
-    number = min(most, len(cases))
-    first = zlib.crc32(name.encode()) % len(cases)
-    return [cases[(first + i * len(cases) // number) % len(cases)] for i in range(number)]
+    is_nightly, most = config.getoption("--nightly"), config.getoption("--cases")
+    by_day = [item for item in items if is_nightly or "nightly" not in item.keywords]
+    if most or not (is_nightly or config.getoption("--every-case")):
+        left_out = set(by_day) - cases.chosen(by_day, most)
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+        items[:] = [item for item in items if item not in left_out]
+    for item in set(items) - set(by_day):
+        item.add_marker(pytest.mark.skip(reason="takes long: run with --nightly"))
 
 
 SEEDS: list[int] = []
@@ -114,18 +108,33 @@ def _seeded():
     keras.utils.set_random_seed(0)
 
 
-@pytest.fixture
-def few_steps(pytestconfig):
-    """Run a few steps of TensorFlow eagerly, which takes a fifth of what tracing them does.
+@pytest.fixture(scope="session")
+def eagerly(pytestconfig):
+    """A context that runs steps of TensorFlow eagerly: a fifth of the time of tracing a few.
 
     With --nightly they are traced, as those of a user are.
     """
     is_eager = BACKEND == "tensorflow" and not pytestconfig.getoption("--nightly")
-    if is_eager:
-        tf.config.run_functions_eagerly(True)
-    yield
-    if is_eager:
-        tf.config.run_functions_eagerly(False)
+
+    @contextmanager
+    def eager():
+        before = is_eager and tf.config.functions_run_eagerly()
+        if is_eager:
+            tf.config.run_functions_eagerly(True)
+        try:
+            yield
+        finally:
+            if is_eager:
+                tf.config.run_functions_eagerly(before)
+
+    return eager
+
+
+@pytest.fixture
+def few_steps(eagerly):
+    """Run the few steps of a test eagerly."""
+    with eagerly():
+        yield
 
 
 @pytest.fixture

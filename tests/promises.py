@@ -135,6 +135,8 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
                 "metrics/test_replicas.py::test_workers_of_one_cluster_read_the_number_of_all_rows",
                 "metrics/test_replicas.py"
                 "::test_states_of_processes_written_to_files_merge_to_the_number_of_all_rows",
+                "metrics/test_replicas.py"
+                "::test_states_written_to_files_merge_to_the_number_of_all_rows",
             ),
         ),
         (

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -104,10 +105,17 @@ def test_quickstart_fails_where_what_is_served_differs(quickstart):
             quickstart.told("served", difference)
 
 
-def test_an_example_runs_as_a_module_too():
-    answer = run("-m", "examples.quickstart", "--help", cwd=ROOT)
-    assert answer.returncode == 0, answer.stderr
-    assert "--data-dir" in answer.stdout
+def test_an_example_runs_as_a_module_too(monkeypatch, capsys):
+    """Without what running it as a file finds: the folder of the examples, and its modules."""
+    folder = ROOT / "examples"
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if Path(path) != folder])
+    for name in [name for name in sys.modules if re.match(r"examples$|shared\b", name)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "argv", ["quickstart", "--help"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("examples.quickstart", run_name="__main__")
+    assert stop.value.code == 0
+    assert "--data-dir" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -254,6 +262,7 @@ def test_page_of_early_stopping_is_made_from_the_results(early_stopping):
         assert len(runs) == results["seeds"]
 
 
+@pytest.mark.nightly
 def test_early_stopping_reads_articles_and_compares_both_rules(
     early_stopping, few_steps, tmp_path, monkeypatch
 ):

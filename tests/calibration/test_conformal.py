@@ -10,6 +10,9 @@ from keras import ops
 from keras_focal import functional
 from keras_focal.calibration import conformalize, fit_conformal
 
+# What calibration computes is the matter here, not the traced `predict` of a model.
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 METHODS = ("lac", "aps", "raps")
 
 

@@ -10,6 +10,9 @@ from networks import noisy_labels, predict
 
 from keras_focal.calibration import calibrate
 
+# What calibration computes is the matter here, not the traced `predict` of a model.
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 
 def network(*heads, shape=(4,)):
     """Return a network with kernels that make it give logits of some size."""

@@ -556,8 +556,12 @@ def test_degenerate_data_give_finite_answers(rng, method, case):
     fit = fit_map(logits, labels, method, folds=3, **FIXED)
     assert np.all(np.isfinite(of_layer(fit, logits)))
     assert np.isfinite([fit.nll_after, fit.ece_after, fit.ada_ece_after, fit.brier_after]).all()
-    if case == "separable" and method in ("temperature", "vector"):
-        assert fit.at_bound
+
+
+@pytest.mark.parametrize("method", ["temperature", "vector"])
+def test_separable_data_are_fitted_at_a_bound(rng, method):
+    logits, _ = sample(rng, 60, 3)
+    assert fit_map(logits, logits.argmax(axis=1), method, folds=0, **FIXED).at_bound
 
 
 @pytest.mark.filterwarnings("default:The .* map has no best parameters")

@@ -13,6 +13,9 @@ from networks import noisy_labels, predict
 
 from keras_focal.calibration import calibrate, fit_temperature
 
+# What calibration computes is the matter here, not the traced `predict` of a model.
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 
 def warnings_of(function):
     # Not pytest.warns, which turns the warnings of the frameworks themselves into errors.

@@ -9,6 +9,9 @@ from networks import noisy_labels, predict
 
 from keras_focal.calibration import TemperatureFit, calibrate, fit_temperature
 
+# What calibration computes is the matter here, not the traced `predict` of a model.
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 SIZE = 200
 
 

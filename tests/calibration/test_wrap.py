@@ -17,6 +17,9 @@ from keras_focal.calibration import (
     fit_temperature,
 )
 
+# What calibration computes is the matter here, not the traced `predict` of a model.
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 
 def data(rng, size=300, classes=3):
     x = rng.normal(size=(size, classes)).astype("float32")
@@ -268,6 +271,7 @@ def test_layers_that_act_as_in_training_when_served_are_named(rng, is_nested):
     x, y = data(rng)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
+        warnings.filterwarnings("ignore", "Even though")  # Of the fixture `few_steps`.
         calibrate(model, x, y, from_logits=True, verbose=0)
     (said,) = (one for one in caught if one.category is UserWarning)
     assert re.search("serve other probabilities.*Received: flip$", f"{said.message}")

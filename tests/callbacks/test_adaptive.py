@@ -175,6 +175,7 @@ def test_number_of_traces_does_not_grow_with_the_epochs():
     assert loss.calls == calls
 
 
+@pytest.mark.nightly
 def test_gammas_are_followed_after_an_earlier_fit_without_the_callback():
     model = compiled_model(AdaptiveBins(num_bins=3))
     x, y = held_out(0.9, 0.6)

@@ -132,13 +132,13 @@ def test_each_epoch_uses_its_gamma_whatever_the_loss_began_with():
 
 
 @compiled
-@pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.parametrize("jit_compile", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_each_epoch_uses_its_gamma_with_and_without_xla(jit_compile):
     assert_follows(logit_model(jit_compile=jit_compile))
 
 
 @compiled
-@pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.parametrize("jit_compile", [pytest.param(True, marks=pytest.mark.nightly), False])
 def test_each_epoch_uses_its_gamma_with_several_steps_per_execution(jit_compile):
     model = logit_model(jit_compile=jit_compile, steps_per_execution=2)
     assert_follows(model, steps=4)
@@ -271,6 +271,7 @@ def test_model_that_overrides_metrics_follows_the_schedule():
 
 
 @compiled
+@pytest.mark.nightly
 def test_model_that_overrides_metrics_follows_the_schedule_under_xla():
     assert_follows(logit_model(model_class=OwnMetrics, jit_compile=True), DOUBLING[:3])
 
@@ -325,7 +326,7 @@ def test_sample_dependent_gamma_beside_a_scheduled_one_is_left_alone():
 TWO_EPOCHS = (2.0, 8.0)  # a replicated epoch is slow
 
 
-@pytest.mark.parametrize("place", ["inside", "outside"])
+@pytest.mark.parametrize("place", [pytest.param("inside", marks=pytest.mark.nightly), "outside"])
 def test_mirrored_replicas_follow_the_schedule(mirrored, place):
     outside = focal()
     with mirrored.scope():

@@ -271,8 +271,9 @@ def assert_followed(model, callback, start, epochs=2):
     return watch.weights[-1]
 
 
-# Of each way to carry a state one is always tested; a JAX step of one's own has a way of its own.
-USUAL = {functional, Subclassed, OwnMetrics, NoHost, own_train_step}
+# Of each way to carry a state one is always tested, that of Keras in `test_gamma`; a JAX step of
+# one's own has a way of its own.
+USUAL = {OwnMetrics, NoHost, own_train_step}
 CASES = [
     *(
         pytest.param(kind, scheduled, marks=[] if kind in USUAL else pytest.mark.nightly)

@@ -180,7 +180,14 @@ def test_without_validation_only_training_is_written(data, tmp_path):
     assert values == pytest.approx(history.history["ece"], rel=1e-5)
 
 
-@pytest.mark.parametrize(("every", "epochs"), [(1, [0, 1, 2, 3, 4]), (2, [1, 3, 4]), (9, [4])])
+@pytest.mark.parametrize(
+    ("every", "epochs"),
+    [
+        (2, [1, 3, 4]),
+        pytest.param(1, [0, 1, 2, 3, 4], marks=pytest.mark.nightly),
+        pytest.param(9, [4], marks=pytest.mark.nightly),
+    ],
+)
 def test_chosen_epochs_and_the_last_are_written(every, epochs, data, tmp_path):
     monitor = callbacks.CalibrationMonitor(tmp_path, every=every)
     fitted(model_with(metrics.ECE(from_logits=True)), data, monitor, epochs=5)

@@ -148,7 +148,10 @@ def nested():
     return keras.Model(inputs, keras.Sequential([keras.Input((2,)), dense()])(inputs))
 
 
-@pytest.mark.parametrize("kind", [Subclassed, OwnMetrics, nested])
+@pytest.mark.parametrize(
+    "kind",
+    [OwnMetrics, *(pytest.param(kind, marks=pytest.mark.nightly) for kind in (Subclassed, nested))],
+)
 def test_every_kind_of_model_is_stopped_and_restored(kind):
     model = kind()
     model(X[:1])
@@ -222,13 +225,18 @@ def replayed(callback, model, errors):
     "arguments",
     [
         {},
-        {"patience": 1},
         {"patience": 2, "restore_best_weights": False},
-        {"patience": 3},
-        {"patience": 2, "min_delta": 0.03},
-        {"patience": 1, "start_from_epoch": 3},
         {"patience": 2, "start_from_epoch": 4, "min_delta": 0.01},
-        {"patience": 20},
+        *(
+            pytest.param(arguments, marks=pytest.mark.nightly)
+            for arguments in (
+                {"patience": 1},
+                {"patience": 3},
+                {"patience": 2, "min_delta": 0.03},
+                {"patience": 1, "start_from_epoch": 3},
+                {"patience": 20},
+            )
+        ),
     ],
     ids=str,
 )

@@ -70,7 +70,10 @@ def uninterrupted(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "order",
-    [["backup", "kill", "gamma", "monitor"], ["gamma", "monitor", "kill", "backup"]],
+    [
+        ["backup", "kill", "gamma", "monitor"],
+        pytest.param(["gamma", "monitor", "kill", "backup"], marks=pytest.mark.nightly),
+    ],
     ids=" ".join,
 )
 def test_run_killed_within_an_epoch_goes_on_in_any_order_of_callbacks(
@@ -219,7 +222,13 @@ def whole(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("order", [["backup", "kill", "stop"], ["stop", "kill", "backup"]])
+@pytest.mark.parametrize(
+    "order",
+    [
+        pytest.param(["backup", "kill", "stop"], marks=pytest.mark.nightly),
+        ["stop", "kill", "backup"],
+    ],
+)
 def test_run_killed_at_any_epoch_stops_where_it_would_have(order, tmp_path, whole):
     _, best, _, last, _ = whole
     assert stopped(tmp_path, order, (best, last)) == whole

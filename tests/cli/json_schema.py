@@ -5,6 +5,7 @@ python tests/cli/json_schema.py
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 
 import keras_focal
@@ -32,11 +33,17 @@ report = {"$ref": "#/$defs/report", "$defs": schema["$defs"]}
 
 def check(command, found):
     """Raise unless what a command printed is as the schema says."""
+    validator(command).validate(found)
+
+
+@cache
+def validator(command):
+    """Return what validates the output of a command."""
     import jsonschema
 
     schema = {"$ref": f"#/$defs/{command}", "$defs": SCHEMA["$defs"]}
     jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.Draft202012Validator(schema).validate(found)
+    return jsonschema.Draft202012Validator(schema)
 
 
 def page():

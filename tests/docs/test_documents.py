@@ -7,6 +7,7 @@ import sys
 from configparser import ConfigParser
 
 import documents
+import keras
 import numpy as np
 import pytest
 from backends import BACKEND
@@ -33,21 +34,44 @@ def is_the_same_everywhere(page):
     return documents.blocks(page, BACKEND) == documents.blocks(page, "tensorflow")
 
 
-# On another backend than the default one, what is written for it is always run.
+def is_run_by_day(page):
+    """Whether it takes few seconds and, on another backend than the default, is written for it."""
+    if BACKEND == "tensorflow":
+        return page not in OWN_PROCESS
+    return not is_the_same_everywhere(page)
+
+
 WITH_CODE = [
-    pytest.param(
-        page,
-        marks=pytest.mark.nightly
-        if BACKEND != "tensorflow" and is_the_same_everywhere(page)
-        else [],
-    )
+    pytest.param(page, marks=[] if is_run_by_day(page) else pytest.mark.nightly)
     for page in PAGES
     if page not in ELSEWHERE and documents.blocks(page, BACKEND)
 ]
 
 
+@pytest.fixture
+def few_batches(monkeypatch, pytestconfig):
+    """Fit for one epoch, and take 1000 rows in four batches; with --nightly as a document says."""
+    if pytestconfig.getoption("--nightly"):
+        return
+    fit, evaluate = keras.Model.fit, keras.Model.evaluate
+
+    def fit_less(model, x, *args, epochs=1, **kwargs):
+        return fit(model, x, *args, **{**large(x), **kwargs})
+
+    def evaluate_fast(model, x, *args, **kwargs):
+        return evaluate(model, x, *args, **{**large(x), **kwargs})
+
+    def large(x):
+        return {"batch_size": 250} if len(x) >= 1000 else {}
+
+    monkeypatch.setattr(keras.Model, "fit", fit_less)
+    monkeypatch.setattr(keras.Model, "evaluate", evaluate_fast)
+
+
+# A model that was fitted for one epoch may know nothing.
+@pytest.mark.filterwarnings("ignore:The temperature lies at its")
 @pytest.mark.parametrize("document", WITH_CODE)
-def test_code_of_documents_runs(document, tmp_path, monkeypatch):
+def test_code_of_documents_runs(document, tmp_path, monkeypatch, few_steps, few_batches):
     if document in EXTRA:
         pytest.importorskip(EXTRA[document], reason="needs an extra")
     code = "\n".join(documents.blocks(document, BACKEND))
@@ -80,6 +104,7 @@ def test_ten_lines_of_the_readme_print_what_it_shows(tmp_path, monkeypatch):
         assert cross_entropy[1] > cross_entropy[2]
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="guides run on the default backend")
 def test_guide_of_pictures_draws_what_it_shows(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -78,6 +78,7 @@ def test_figures_of_weighted_rows_are_those_of_repeated_rows(imbalance, rng):
         assert found[name] == pytest.approx(repeated[name], rel=rel)
 
 
+@pytest.mark.nightly
 def test_it_compares_remedies_on_digits(
     imbalance, run_example, few_steps, monkeypatch, tmp_path, capsys
 ):

@@ -21,6 +21,7 @@ def captions(tmp_path):
     return folder
 
 
+@pytest.mark.nightly
 def test_quick_form_trains_tunes_and_measures(run_example, real_data, tmp_path):
     folder = tmp_path / "out"
     options = ("--quick", "--data-dir", real_data / "multi30k", "--out", folder)

@@ -65,6 +65,7 @@ def test_a_platt_map_of_each_label_mends_its_own_shift(multi_label, rng):
     np.testing.assert_allclose(multi_label.platt(logits, y, logits), true, atol=0.5)
 
 
+@pytest.mark.nightly
 # After two epochs the logits of a label may all lie in [0, 1], and a temperature at its bound.
 @pytest.mark.filterwarnings("ignore:.from_logits. must say", "ignore:.*bound")
 def test_quick_form_measures_and_draws(multi_label, real_data, monkeypatch, few_steps, tmp_path):

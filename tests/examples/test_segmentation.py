@@ -99,6 +99,7 @@ def test_figures_of_pixels_images_and_classes_are_plain_sums(segmentation, pixel
     assert found["dice"] == pytest.approx(np.mean(dice), rel=1e-5)
 
 
+@pytest.mark.nightly
 def test_millions_of_pixels_are_measured_in_memory_that_does_not_grow(monkeypatch, rng):
     monkeypatch.syspath_prepend(ROOT / "tests/benchmarks")
     from harness import peak_of, resident
@@ -135,6 +136,7 @@ def test_scenes_have_void_borders_and_digits_of_their_own(example):
     assert not np.array_equal(scenes.digits(1, (4, 3, 2)).train.y, y)
 
 
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore:The temperature lies at its")
 def test_quick_form_trains_measures_and_draws(run_example, few_steps, tmp_path):
     module = run_example("segmentation", "--quick", "--epochs", 1, "--out", tmp_path)

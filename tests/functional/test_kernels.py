@@ -198,7 +198,7 @@ def test_a_metric_in_a_graph_is_two_compiled_kernels():
 
 
 @on_tensorflow
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.nightly)])
 def test_a_metric_counts_an_unknown_number_of_rows_and_no_more(jit):
     import tensorflow as tf
 

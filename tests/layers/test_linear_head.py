@@ -137,11 +137,12 @@ def trained(model, epochs=2):
 
 
 @pytest.fixture(scope="module")
-def with_logits():
-    return trained(WithLogits())
+def with_logits(eagerly):
+    with eagerly():
+        return trained(WithLogits())
 
 
-@pytest.mark.parametrize("reduction", [None, "mean"])
+@pytest.mark.parametrize("reduction", [pytest.param(None, marks=pytest.mark.nightly), "mean"])
 def test_fit_without_logits_is_fit_with_logits(reduction, with_logits):
     history, weights = trained(LanguageModel(reduction))
     assert sorted(history) == ["accuracy", "ece", "loss"]

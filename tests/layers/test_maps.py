@@ -183,7 +183,7 @@ def test_other_number_of_classes_raises(name):
 
 
 @every_map
-def test_saved_model_carries_the_map(name, logits, tmp_path):
+def test_saved_model_carries_the_map(name, logits, tmp_path, few_steps):
     layer = identity(name, 3, name="map")
     model = keras.Sequential([keras.Input((3,)), layer, keras.layers.Softmax()])
     weight = layer.weights[0]

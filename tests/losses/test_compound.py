@@ -73,7 +73,7 @@ def test_a_mask_of_the_model_reaches_each_part():
     assert value == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_schedule_changes_the_gamma_of_a_part():
+def test_a_schedule_changes_the_gamma_of_a_part(few_steps):
     part = focal(from_logits=True, gamma=5.0)
     mined = losses.HardExampleMining(part, 0.5)
     loss = losses.CompoundLoss([losses.CompoundLoss([mined]), losses.BrierLoss(from_logits=True)])

@@ -200,7 +200,7 @@ def warnings_of_a_fit(model, rows):
 
 @pytest.mark.skipif(BACKEND == "jax", reason="Keras marks no activation on JAX, nor warns there")
 @pytest.mark.parametrize("name", ACTIVATED)
-def test_logits_that_come_out_of_an_activation_warn(name):
+def test_logits_that_come_out_of_an_activation_warn(name, few_steps):
     activation, cls = ACTIVATED[name]
     rows = name in ("categorical", "binary")
     assert warnings_of_a_fit(activated_model(activation, loss=cls(from_logits=True)), rows)
@@ -228,7 +228,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_model_compiled_with_a_function_takes_columns_and_loads(name, tmp_path):
+def test_a_model_compiled_with_a_function_takes_columns_and_loads(name, tmp_path, few_steps):
     width, activation, loss, measures = FUNCTIONS[name]
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(width, activation=activation)])
     model.compile("sgd", loss, metrics=measures)

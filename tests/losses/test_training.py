@@ -24,7 +24,7 @@ def digits():
     return (x[:1024] / 16.0).astype("float32"), y[:1024].astype("int32")
 
 
-USUAL = {"CE", "MMCE", "FLSc-531"}
+USUAL = {"MMCE", "FLSc-531"}
 NAMES = [
     pytest.param(name, marks=[] if name in USUAL else pytest.mark.nightly)
     for name in [*(row.name for row in losses.list()), *OTHERS]

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import reference
+from backends import jit_or_not
 from keras import ops
 
 from keras_focal import metrics
@@ -117,7 +118,7 @@ def test_metric_that_has_seen_nothing_reads_zero():
     assert metric.invalid_count == 0
 
 
-@pytest.mark.parametrize("jit", [False, True])
+@jit_or_not
 def test_error_in_compile_is_that_of_the_predictions(jit, rng):
     x, y = rng.normal(0, 1, (70, 4)).astype("float32"), rng.integers(0, CLASSES, 70)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(CLASSES)])

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import reference
+from backends import jit_or_not
 from keras import ops
 
 from keras_focal import functional, metrics
@@ -173,7 +174,7 @@ def test_published_share_of_sure_predictions(real_data):
     )
 
 
-@pytest.mark.parametrize("jit", [False, True])
+@jit_or_not
 def test_scores_in_compile_are_those_of_the_predictions(jit, rng):
     x, y = rng.normal(0, 1, (70, 4)).astype("float32"), rng.integers(0, CLASSES, 70)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(CLASSES)])

@@ -246,7 +246,7 @@ def main() -> None:
         waiting = survivors_of(database) if given.retry else database.pending_work_items
         folder = str(PACKAGE / given.only)
         waiting = [i for i in waiting if str(i.mutations[0].module_path).startswith(folder)]
-        options = [] if given.cases is None else ["--cases", str(given.cases)]
+        options = ["--every-case"] if given.cases is None else ["--cases", str(given.cases)]
         execute(database, waiting, options, until)
         table = results_of(database, given.seed)
     tried, killed = (sum(row[key] for row in table["modules"].values()) for key in TOTALS)

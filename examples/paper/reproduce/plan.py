@@ -116,6 +116,7 @@ _TREES = Experiment("sst", "tree-lstm", epochs=25, xla=True)
 PLAN = (
     Experiment("newsgroups20", "global-pooling-cnn-small", epochs=50, length=500),
     _TREES,
+    replace(_TREES, losses=("CE", "LS-0.05", "FLSD-53"), seeds=tuple(range(3, 11))),
     _SMALL_CIFAR,
     replace(_SMALL_CIFAR, losses=("FL-1", "FL-2"), seeds=(1,)),
     replace(

@@ -13,7 +13,7 @@ CLASSES = 4
 COLUMNS = {"epochs": 2, "batch_size": 8, "backend": "numpy 1", "commit": "abc", "seconds": 3.0}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """Return a folder of runs of three losses and two seeds, and of what was published of them."""
     root = tmp_path_factory.mktemp("published")

@@ -56,9 +56,9 @@ def texts(toy, monkeypatch, few_steps):
 
 
 @pytest.fixture(scope="module")
-def finished(toy, tmp_path_factory):
+def finished(toy, tmp_path_factory, eagerly):
     """A run of texts of 8 words."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, eagerly():
         give(toy, patch)
         return run(tmp_path_factory.mktemp("finished"), "--length", "8")
 

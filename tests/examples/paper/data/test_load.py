@@ -23,7 +23,14 @@ SIZES = {
 FOLDERS = {"cifar10": "cifar10_jpeg", "tiny_imagenet": "tiny_imagenet_subset"}
 
 
-@pytest.fixture(scope="module", params=SIZES)
+@pytest.fixture(
+    scope="module",
+    # 20 Newsgroups takes seconds to read.
+    params=[
+        pytest.param(name, marks=pytest.mark.nightly if name == "newsgroups20" else [])
+        for name in SIZES
+    ],
+)
 def data(request, real_data):
     name = request.param
     if not (real_data / FOLDERS.get(name, name)).is_dir():

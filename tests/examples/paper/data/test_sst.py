@@ -26,6 +26,7 @@ def treebank(folder):
     return load_sst(folder)
 
 
+@pytest.mark.nightly
 def test_sizes_are_those_of_the_paper(treebank):
     assert [len(s) for s in (treebank.train, treebank.validation, treebank.test)] == [
         6920,
@@ -39,6 +40,7 @@ def test_sizes_are_those_of_the_paper(treebank):
     ]
 
 
+@pytest.mark.nightly
 def test_every_training_tree_is_whole(treebank):
     x = treebank.train.x
     words, nodes = (x["height"] == 1).sum(axis=1), (x["height"] > 0).sum(axis=1)
@@ -48,6 +50,7 @@ def test_every_training_tree_is_whole(treebank):
     assert x["word"].max() == len(treebank.vocabulary) - 1
 
 
+@pytest.mark.nightly
 def test_held_out_sentences_count_at_the_root_alone(treebank):
     for split in (treebank.validation, treebank.test):
         assert (split.weight[:, 0] == split.weight.shape[1]).all()

@@ -1,6 +1,7 @@
 """Maps on top of losses, and images of another kind: measured, written down, shown."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -42,23 +43,34 @@ def model():
     return keras.Model(inputs, keras.layers.Dense(CLASSES, name="logits")(brightness))
 
 
-@pytest.fixture
-def runs(tmp_path, model, rng):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, model, images):
+    """A folder of two runs, and of what was published of them."""
+    root, rng = tmp_path_factory.mktemp("whole"), np.random.default_rng(0)
     for loss, scale in (("CE", 4.0), ("FLSD-53", 1.2)):
-        folder = tmp_path / "runs" / loss
+        folder = root / "runs" / loss
         folder.mkdir(parents=True)
         settings = {"dataset": "cifar10", "network": "tiny", "loss": loss, "seed": 1}
         (folder / "run.json").write_text(json.dumps({**settings, "finished": True}))
         over_confident(rng, scale).save(folder / "logits.npz")
         model.save(folder / "model.keras")
-    return tmp_path / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(beyond, "FILE", root / "beyond.json")
+        patch.setattr(beyond, "images_of", lambda data_dir: images)
+        assert beyond.publish(root / "runs", None) == 2
+    return root
 
 
 @pytest.fixture
-def published(runs, images, tmp_path, monkeypatch):
-    monkeypatch.setattr(beyond, "FILE", tmp_path / "beyond.json")
+def runs(whole, tmp_path):
+    return shutil.copytree(whole / "runs", tmp_path / "runs")
+
+
+@pytest.fixture
+def published(whole, images, tmp_path, monkeypatch):
+    file = tmp_path / "beyond.json"
+    monkeypatch.setattr(beyond, "FILE", shutil.copy(whole / file.name, file))
     monkeypatch.setattr(beyond, "images_of", lambda data_dir: images)
-    assert beyond.publish(runs, None) == 2
     return beyond.load()
 
 

@@ -35,6 +35,7 @@ def evaluated(finished, toy_data, tmp_path_factory):
     return folder
 
 
+@pytest.mark.nightly
 def test_command_writes_finite_figures(evaluated):
     found = json.loads((evaluated / "translation.json").read_text())
     assert sorted(found) == ["ece", "nll"]
@@ -65,6 +66,7 @@ def test_a_damaged_or_diverged_model_is_named(finished, toy_data, tmp_path):
         evaluate(folder, data_dir=toy_data)
 
 
+@pytest.mark.nightly
 def test_tables_and_figures_read_the_figures(evaluated):
     (run,) = runs.read(evaluated)
     row = next(row for row in build("3", measured([run], ["ece"])).rows if row.seeds)
@@ -77,6 +79,7 @@ def test_tables_and_figures_read_the_figures(evaluated):
     assert bleu[bleu_temperatures.tolist().index(1.0)] == row.cells[3].mean
 
 
+@pytest.mark.nightly
 def test_figure_5_is_drawn_of_the_figures(evaluated):
     (run,) = runs.read(evaluated)
     above, below = figure_5(dict.fromkeys(("CE", "LS-0.1", "FL-1"), run)).axes[::3]
@@ -120,6 +123,7 @@ def test_numbers_below_1_are_refused(capsys):
     assert "must be a whole number >= 1" in capsys.readouterr().err
 
 
+@pytest.mark.nightly
 def test_folders_that_were_measured_can_be_left_alone(evaluated, toy_data, capsys):
     before = (evaluated / "translation.json").stat().st_mtime_ns
     main([str(evaluated), "--data-dir", str(toy_data), "--missing"])
