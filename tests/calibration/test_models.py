@@ -219,6 +219,14 @@ def test_prediction_that_is_more_than_the_layers_is_refused(rng):
     with pytest.raises(ValueError, match="`model` must give in `predict` what its layers give"):
         calibrate(Scaled(plain.input, plain.output), x, y, from_logits=True, verbose=0)
 
+    class Drawn(keras.Model):
+        def predict_on_batch(self, x):
+            return rng.uniform(1.5, 3.0) * super().predict_on_batch(x)
+
+    expected = fit_temperature(predict(plain, x), y).temperature
+    found = calibrate(Drawn(plain.input, plain.output), x, y, from_logits=True, verbose=0)
+    assert found.get_layer("temperature").temperature == pytest.approx(expected, rel=1e-3)
+
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["images", "strings"])

@@ -177,6 +177,8 @@ def test_given_temperature_is_used(capsys):
     expected = functional.expected_calibration_error(LABELS, LOGITS / 2, from_logits=True)
     assert found["after"]["ece"] == pytest.approx(float(expected), abs=1e-6)
     assert not any("optimistic" in note for note in found["notes"])
+    assert main(["report", "p.npz", "--temperature", "2", "--out", "p.html"]) == 0
+    assert 'class="notes"' not in Path("p.html").read_text()
 
 
 @pytest.mark.parametrize(("name", "ece", "ada_ece"), predictions.PUBLISHED)
