@@ -860,6 +860,16 @@ def test_equal_bins_of_a_histogram_hold_the_frequencies_of_their_labels(rng):
     np.testing.assert_allclose(found, expected[bins], atol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["vector", "matrix"])
+def test_linear_map_of_one_logit_without_penalties_is_that_of_platt(rng, method):
+    logits, labels = sample(rng, classes=2)
+    z, none = logits[:, 1:] - logits[:, :1], {"diagonal": 0.0, "off_diagonal": 0.0, "bias": 0.0}
+    platt = fit_map(z, labels, "platt", smoothing=False, folds=0)
+    assert fit_map(z, labels, method, folds=0, **none).nll_after == pytest.approx(
+        platt.nll_after, rel=1e-6
+    )
+
+
 def test_dirichlet_map_of_one_logit_names_the_same_map(rng):
     logits, labels = sample(rng, 60, 2)
     with pytest.raises(ValueError, match="Use 'beta', the same map"):
