@@ -79,7 +79,7 @@ class Reading:
         labels = class_ids(rows, self.classes, self.num_classes, self.ignore_class)
         is_kept = np.ones(len(labels), bool)
         if self.ignore_class is not None:
-            is_kept = ~_is_ignored(rows.labels, self.ignore_class, len(labels))
+            is_kept = ~_is_ignored(rows.labels, labels, self.ignore_class)
             self.num_ignored += int((~is_kept).sum())
         is_finite = np.isfinite(values)
         if self.from_logits:
@@ -196,10 +196,10 @@ def is_logits(rows: Rows, declared: bool | None) -> bool:
     return declared is None and not is_within.all()
 
 
-def _is_ignored(labels: np.ndarray, ignore_class: int, count: int) -> np.ndarray:
+def _is_ignored(labels: np.ndarray, ids: np.ndarray, ignore_class: int) -> np.ndarray:
     flat = labels.reshape(-1)
-    if len(flat) != count:
-        return np.zeros(count, bool)
+    if len(flat) != len(ids):  # one-hot rows
+        return ids == ignore_class
     if flat.dtype.kind in "US":
         return np.char.strip(flat) == str(ignore_class)
     return flat == ignore_class

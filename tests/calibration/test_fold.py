@@ -123,11 +123,20 @@ def test_saved_folded_model_needs_no_layer_of_the_package(rng, tmp_path):
     np.testing.assert_array_equal(predict(reloaded, x), predict(folded, x))
 
 
+def sequential(inputs, layer):
+    return keras.Sequential([inputs, layers.Rescaling(0.9, name="head"), layer])
+
+
+def functional(inputs, layer):
+    return keras.Model(inputs, layer(layers.Rescaling(0.9, name="head")(inputs)))
+
+
+@pytest.mark.parametrize("within", [sequential, functional])
 @pytest.mark.parametrize("activation", [None, "softmax"])
-def test_last_layer_of_a_model_in_a_model_folds(rng, activation):
+def test_last_layer_of_a_model_in_a_model_folds(rng, activation, within):
     model = network(layers.Dense(3, activation, name="head"))
     for _ in range(2):
-        model = keras.Sequential([keras.Input((4,)), layers.Rescaling(0.9, name="head"), model])
+        model = within(keras.Input((4,)), model)
     x, folded, expected = folded_and_expected(model, rng, activation is None)
     np.testing.assert_allclose(predict(folded, x), expected, atol=1e-6)
 
@@ -219,6 +228,13 @@ def test_layer_that_is_used_twice_raises(rng, outputs):
 
 def test_model_without_a_graph_raises(rng):
     refused(Subclassed(), rng, "layer 'subclassed' is a subclassed model")
+
+
+def test_one_of_several_outputs_of_a_model_in_a_model_raises(rng):
+    inputs, inner = keras.Input((3,)), keras.Input((3,))
+    several = keras.Model(inner, [layers.Dense(3)(inner), layers.Dense(3)(inner)], name="several")
+    model = keras.Model(inputs, several(inputs)[0])
+    refused(model, rng, "layer 'several' is a model of several outputs")
 
 
 def test_model_without_a_layer_raises(rng):

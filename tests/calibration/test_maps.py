@@ -816,6 +816,10 @@ def test_histogram_agrees_with_netcal(real_data, published):
         ({"binning": "equal"}, "`binning` must be one of 'balanced', 'equal_width'"),
         ({"logits": np.zeros((0, 4)), "labels": []}, "at least one prediction"),
         ({"logits": np.full((60, 4), np.nan)}, "`logits` must be finite"),
+        (
+            {"logits": np.array([[0, 2, 1, -np.inf]] * 60), "labels": np.arange(60) % 3},
+            "`logits` must be finite for a map",
+        ),
         ({"labels": np.full(60, 4)}, r"`labels` must be class ids in \[0, 4\)"),
         ({"labels": np.zeros(59, int)}, "`labels` must have shape"),
         ({"labels": np.zeros(60, int)}, "two classes or more. Received: .0. alone"),
@@ -836,6 +840,34 @@ def test_bad_input_says_what_is_wrong(rng, change, words):
     logits, labels = sample(rng, 60, 4)
     with pytest.raises(ValueError, match=words):
         fit_map(**{"logits": logits, "labels": labels, **change})
+
+
+def test_equal_bins_of_a_histogram_hold_the_frequencies_of_their_labels(rng):
+    p = rng.uniform(0.01, 0.99, 200)
+    labels = (rng.random(200) < p**2).astype(int)
+    fit = fit_map(
+        np.log(p / (1 - p))[:, None],
+        labels,
+        "histogram",
+        map_bins=4,
+        binning="equal_width",
+        smoothing=False,
+        folds=0,
+    )
+    found = of_layer(fit, np.log(p / (1 - p))[:, None])[:, -1]
+    bins = np.ceil(4 * p).astype(int) - 1
+    expected = np.array([labels[bins == b].mean() for b in range(4)])
+    np.testing.assert_allclose(found, expected[bins], atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["vector", "matrix"])
+def test_linear_map_of_one_logit_without_penalties_is_that_of_platt(rng, method):
+    logits, labels = sample(rng, classes=2)
+    z, none = logits[:, 1:] - logits[:, :1], {"diagonal": 0.0, "off_diagonal": 0.0, "bias": 0.0}
+    platt = fit_map(z, labels, "platt", smoothing=False, folds=0)
+    assert fit_map(z, labels, method, folds=0, **none).nll_after == pytest.approx(
+        platt.nll_after, rel=1e-6
+    )
 
 
 def test_dirichlet_map_of_one_logit_names_the_same_map(rng):

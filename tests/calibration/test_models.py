@@ -87,6 +87,12 @@ def test_padding_is_left_out_as_evaluate_does(rng, fold):
     weighted = fit_temperature(logits[:, :5], labels[:, :5], sample_weight=weights).temperature
     _, fit = calibrate(model, ids, labels, sample_weight=weights, **kwargs)
     assert fit.temperature == pytest.approx(weighted, rel=1e-5)
+    column = [(ids[part], labels[part], weights[part]) for part in (slice(0, 20), slice(20, 60))]
+    _, fit = calibrate(model, column, **{**kwargs, "verbose": 1})
+    assert fit.temperature == pytest.approx(weighted, rel=1e-5)
+    of_steps = np.repeat(weights[:, None, None], 10, axis=1)
+    _, fit = calibrate(model, ids, labels, sample_weight=of_steps, **kwargs)
+    assert fit.temperature == pytest.approx(weighted, rel=1e-5)
 
 
 def classifier(activation=None):
@@ -176,9 +182,31 @@ def test_sigmoids_are_refused_as_classes_and_calibrated_as_labels(rng):
     assert calibrated.get_layer("temperature").temperature == pytest.approx(expected, rel=1e-3)
     np.testing.assert_allclose(predict(calibrated, x), 1 / (1 + np.exp(-z / expected)), atol=1e-3)
     each = [fit_temperature(z[:, [k]], y[:, k]).temperature for k in range(3)]
+    inputs = keras.Input((4,))
+    nested = keras.Model(inputs, model(inputs))
+    calibrated = calibrate(nested, x, y, multi_label=True, verbose=0)
+    assert calibrated.get_layer("temperature").temperature == pytest.approx(expected, rel=1e-3)
     calibrated, fits = calibrate(model, x, y, multi_label="per_label", return_fit=True, verbose=0)
     assert [fit.temperature for fit in fits] == pytest.approx(each, rel=1e-3)
     np.testing.assert_allclose(predict(calibrated, x), 1 / (1 + np.exp(-z / each)), atol=1e-3)
+
+
+def test_independent_labels_are_taken_by_a_temperature_behind_a_sigmoid_alone(rng):
+    model, x, y = classifier(activation="sigmoid"), np.ones((8, 4)), np.zeros((8, 3))
+    with pytest.raises(ValueError, match="`method` must be 'temperature' for labels"):
+        calibrate(model, x, y, method="vector", multi_label=True, verbose=0)
+    with pytest.raises(ValueError, match="`from_logits` must be True for independent labels"):
+        calibrate(classifier(), x, y, multi_label=True, from_logits=False, verbose=0)
+
+
+def test_model_that_gives_back_its_inputs_is_calibrated(rng):
+    inputs = keras.Input((3,))
+    logits = rng.normal(0, 3, (200, 3)).astype("float32")
+    y = noisy_labels(logits, rng)
+    expected = fit_temperature(logits, y).temperature
+    for from_logits, x in ((True, logits), (False, reference.softmax64(logits))):
+        found = calibrate(keras.Model(inputs, inputs), x, y, from_logits=from_logits, verbose=0)
+        assert found.get_layer("temperature").temperature == pytest.approx(expected, rel=1e-3)
 
 
 def test_prediction_that_is_more_than_the_layers_is_refused(rng):
@@ -190,6 +218,14 @@ def test_prediction_that_is_more_than_the_layers_is_refused(rng):
     x, y = data(rng, plain)
     with pytest.raises(ValueError, match="`model` must give in `predict` what its layers give"):
         calibrate(Scaled(plain.input, plain.output), x, y, from_logits=True, verbose=0)
+
+    class Drawn(keras.Model):
+        def predict_on_batch(self, x):
+            return rng.uniform(1.5, 3.0) * super().predict_on_batch(x)
+
+    expected = fit_temperature(predict(plain, x), y).temperature
+    found = calibrate(Drawn(plain.input, plain.output), x, y, from_logits=True, verbose=0)
+    assert found.get_layer("temperature").temperature == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore")

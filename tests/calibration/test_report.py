@@ -201,6 +201,7 @@ def all_forms(labels, logits, weights):
         "in reverse": [batches(i, i + 64, 20)[::-1] for i in range(0, size, 64)][::-1],
         "some of them empty": [[], batches(0, 200, 200), [], batches(200, size, 200), []],
         "rows": [rows[:300], rows[300:]],
+        "rows of labels (1,)": [[(z, [y], [w]) for z, y, w in rows]],
         "rows among batches": [rows[:50] + batches(50, 400, 70), rows[400:]],
         "more axes": [
             [(logits.reshape(16, 32, 4), labels.reshape(16, 32), weights.reshape(16, 32))]
@@ -315,6 +316,12 @@ def test_report_of_nothing_but_what_is_not_finite_counts_it():
     report = combined([(np.full((3, 4), np.nan), np.zeros(3, int))])
     assert (report.count, report.invalid_count, report.accuracy) == (0.0, 3.0, 0.0)
     assert report.nll_fit.temperature == 1.0
+
+
+def test_whole_numbers_are_logits_too(rng):
+    logits, labels = rng.integers(-4, 5, (60, 3)), rng.integers(0, 3, 60)
+    found = combined([(logits, labels)])
+    assert_same(found, combined([(logits.astype("float32"), labels)]))
 
 
 # --- what is refused

@@ -336,6 +336,17 @@ def test_epochs_without_validation_leave_gammas_alone():
     assert [row["epoch"] for row in callback.rows] == [1]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_validation_in_which_nothing_counts_leaves_gammas_alone():
+    rule = AdaptiveBins(num_bins=1, gamma=1.5)
+    data = (*held_out(0.9, 0.5), np.zeros(200))
+    metrics = [AdaECE(from_logits=True)]
+    model = identity_model(rule, metrics=[], weighted_metrics=metrics)
+    with pytest.warns(UserWarning, match="found no validation predictions"):
+        fit(model, AdaptiveGamma(), data)
+    assert [*rule.gammas] == [1.5]
+
+
 def test_gammas_follow_the_gaps_of_real_training():
     model, callback = learner(), AdaptiveGamma(rate=2.0)
     train(model, 3, [callback])

@@ -420,6 +420,14 @@ def test_gamma_is_in_the_file_of_a_csv_logger_placed_after_it(tmp_path):
     assert [float(row["gamma"]) for row in rows] == [*DOUBLING]
 
 
+def test_epoch_may_end_without_logs():
+    callback = GammaScheduler({0: 3.0})
+    callback.set_model(eager_model())
+    callback.on_epoch_begin(0)
+    callback.on_epoch_end(0)
+    assert callback.model.loss.gamma == 3.0
+
+
 def test_evaluate_of_a_scheduled_model_returns_a_scalar():
     model = eager_model()
     train(model)

@@ -339,3 +339,13 @@ def test_metric_named_like_a_field_of_the_rows_is_refused(name, data, tmp_path):
     monitor = callbacks.CalibrationMonitor(tmp_path)
     with pytest.raises(ValueError, match=rf"`metrics` must have names.*Received: '{name}' twice"):
         fitted(model_with(metrics.ECE(from_logits=True, name=name)), data, monitor)
+
+
+def test_model_without_a_kernel_has_no_norm_of_one(rng, tmp_path):
+    model = keras.Sequential([keras.Input((CLASSES,)), keras.layers.BatchNormalization()])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=[metrics.ECE(from_logits=True)], run_eagerly=True)
+    monitor = callbacks.CalibrationMonitor(tmp_path)
+    x, y = rng.normal(size=(8, CLASSES)), rng.integers(0, CLASSES, 8)
+    fitted(model, (x, y, x, y), monitor, epochs=1)
+    assert all("last_kernel_norm" not in row for row in monitor.rows)

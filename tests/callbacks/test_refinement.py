@@ -207,6 +207,13 @@ def errors(model):
     return fit(model, RefinementStopping(patience=20))["val_refinement"]
 
 
+def test_epoch_may_end_without_logs(model):
+    callback = RefinementStopping(patience=20)
+    fit(model, callback)
+    callback.on_epoch_end(callback.rows[-1]["epoch"])
+    assert callback.stopped_epoch is None
+
+
 def replayed(callback, model, errors):
     """Show a callback the refinement error of each epoch until it stops; return their number."""
     callback.set_model(model)

@@ -16,6 +16,7 @@ import pytest
 import reference
 
 from keras_focal.cli import main
+from keras_focal.cli.readers import _columns, _npz
 
 RNG = np.random.default_rng(1)
 SIZE, K = 240, 3
@@ -124,10 +125,29 @@ def test_classes_of_words_are_shown_by_name(capsys, tmp_path):
     assert '<td class="name">dog</td>' in (tmp_path / "p.html").read_text()
 
 
-def test_columns_option_names_classes_in_order(plain, tmp_path):
-    (tmp_path / "p.csv").write_text(lines_of({**table("x ", names=WORDS), "id": COUNT}))
-    found = report_of(tmp_path / "p.csv", "--columns", "x cat,x dog,x fox")
-    same_figures(found, plain)
+NAMED = {
+    "ids": (table("x ", names=WORDS), "--columns", "x cat,x dog,x fox"),
+    "words": (
+        {**table("x ", labels=WORDS[LABELS], names=WORDS), "x owl": COUNT},
+        *("--columns", "x fox,x dog,x cat"),
+    ),
+    "numbers": (
+        {**dict(reversed(table("z").items())), "logit_0": COUNT, "logit_1": COUNT},
+        *("--predictions-key", "z"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_columns_that_options_name_are_read_by_their_classes(plain, tmp_path, case):
+    columns, *options = NAMED[case]
+    (tmp_path / "p.csv").write_text(lines_of({**columns, "id": COUNT}))
+    same_figures(report_of(tmp_path / "p.csv", *options), plain)
+
+
+def test_declared_logits_are_read_as_such(plain, tmp_path):
+    (tmp_path / "p.csv").write_text(lines_of(table()))
+    same_figures(report_of(tmp_path / "p.csv", "--from-logits"), plain)
 
 
 @pytest.mark.parametrize(
@@ -143,11 +163,14 @@ def test_truth_is_a_class_of_two(tmp_path, positive, negative):
     assert found["before"]["error"] == pytest.approx(error)
 
 
-@pytest.mark.parametrize("options", [("--columns", "dog"), ("--predictions-key", "do")])
-def test_one_named_column_is_the_second_class(capsys, tmp_path, options):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("dog", ("--columns", "dog")), ("dog", ("--predictions-key", "do")), ("prob_1", ())],
+)
+def test_one_column_is_the_second_class(capsys, tmp_path, name, options):
     score = P[:, 0].round(3)
     labels = (LABELS == 0).astype(int)
-    (tmp_path / "p.csv").write_text(lines_of({"id": COUNT, "dog": score, "label": labels}))
+    (tmp_path / "p.csv").write_text(lines_of({"id": COUNT, name: score, "label": labels}))
     found = report_of(tmp_path / "p.csv", *options)
     assert found["before"]["error"] == pytest.approx(np.mean((score > 0.5) != labels))
     assert main(["report", str(tmp_path / "p.csv"), *options]) == 0
@@ -173,6 +196,10 @@ REFUSED = {
     "one name twice": (
         {"p0": P[:, 0], "p1": P[:, 1], "p1#2": P[:, 2], "label": LABELS},
         "two columns have the same name, 'p1'",
+    ),
+    "one name twice among others": (
+        {"cat": P[:, 0], "dog": P[:, 1], "dog#2": P[:, 2], "label": LABELS},
+        *("columns 2 and 3 have the same name, 'dog'", "--columns", "cat,dog"),
     ),
     "labels twice": ({**table(), "label#2": COUNT}, "label"),
     "two labels": ({**table(), "target": COUNT}, "label and target.*--labels-key"),
@@ -369,6 +396,18 @@ def test_many_columns_are_found_at_once(tmp_path):
     assert rows.predictions.shape == (1, width)
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_more_columns_than_classes_are_read_are_refused(capsys, monkeypatch, tmp_path, kind):
+    monkeypatch.setattr(_columns, "MOST_CLASSES", K - 1)
+    if kind == "csv":
+        (tmp_path / "p.csv").write_text(lines_of(table()))
+    else:
+        pa = pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pa.table(table()), tmp_path / "p.parquet")
+    assert "there are 3 columns; 2 are read" in refused(capsys, tmp_path / f"p.{kind}")
+
+
 # --- predicted classes and confidences
 
 
@@ -439,6 +478,16 @@ def test_ignored_labels_written_as_text_exempt_their_rows_too(tmp_path):
     assert (found["count"], found["ignored_count"]) == (SIZE - 1, 1)
 
 
+def test_ignored_class_of_one_hot_rows_is_left_out(tmp_path):
+    np.savez(tmp_path / "p.npz", logits=LOGITS, labels=np.eye(K)[LABELS])
+    np.savez(tmp_path / "ids.npz", logits=LOGITS, labels=LABELS)
+    found, expected = (
+        report_of(tmp_path / name, "--ignore-class", "1") for name in ("p.npz", "ids.npz")
+    )
+    assert found["ignored_count"] == (LABELS == 1).sum()
+    same_figures(found, expected)
+
+
 # --- parquet
 
 
@@ -451,6 +500,8 @@ def refused_parquet():
         "lists of one length": pa.table({"probs": unequal, "label": LABELS}),
         "probs must hold numbers": pa.table({"probs": texts, "label": LABELS}),
         "several predictions: probs": pa.table({"probs": P.tolist(), **columns, "label": LABELS}),
+        "there are no rows": pa.table({"probs": [[]] * SIZE, "label": LABELS}),
+        "lengths none": pa.table({"probs": pa.array([None], pa.list_(pa.float64())), "label": [0]}),
     }
 
 
@@ -459,6 +510,7 @@ def test_parquet_of_no_plain_predictions_is_refused_by_name(capsys, tmp_path):
     for words, held in refused_parquet().items():
         parquet.write_table(held, tmp_path / "p.parquet")
         assert words in refused(capsys, tmp_path / "p.parquet")
+    held = refused_parquet()["several predictions: probs"]
     held = held.drop_columns(["probs"]).set_column(1, "p1", [P[:, 1].astype(str)])
     parquet.write_table(held, tmp_path / "p.parquet")
     words = refused(capsys, tmp_path / "p.parquet", "--columns", "p0,p1,p2")
@@ -487,6 +539,7 @@ def parquet_files():
         "fixed list": pa.table(
             {"probs": pa.array(lists, pa.list_(pa.float64(), K)), "label": LABELS}
         ),
+        "list beside a score": pa.table({"probs": lists, "score": P[:, 0], "label": LABELS}),
         "dictionary": pa.table({**named, "label": words.dictionary_encode()}),
         "words": pa.table({**named, "label": words}),
         "decimals": pa.table({**columns, "label": pa.array(LABELS).cast(pa.decimal128(19, 0))}),
@@ -494,12 +547,16 @@ def parquet_files():
 
 
 def test_parquet_is_read_by_its_types_and_metadata(plain, tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra `parquet`")
     for case, held in parquet_files().items():
         parquet.write_table(held, tmp_path / "p.parquet")
         found = report_of(tmp_path / "p.parquet")
         same_figures(found, plain)
         assert len(found["columns"]) in (1, K), case
+    held = pa.table({"probs": P.tolist(), "logits": LOGITS.tolist(), "label": LABELS})
+    parquet.write_table(held, tmp_path / "p.parquet")
+    same_figures(report_of(tmp_path / "p.parquet", "--predictions-key", "logits"), plain)
 
 
 def test_missing_parts_of_parquet_are_skipped_and_counted(capsys, tmp_path):
@@ -542,6 +599,49 @@ def test_header_never_decides_how_much_memory_is_taken(capsys, tmp_path, order):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**25
+
+
+def header(shape, order="C", version=1):
+    held = io.BytesIO()
+    form = {"descr": "<f8", "fortran_order": order == "F", "shape": shape}
+    write = np.lib.format.write_array_header_1_0, np.lib.format.write_array_header_2_0
+    write[version - 1](held, form)
+    return held.getvalue()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_archive_that_lies_about_its_size_is_refused(capsys, tmp_path, order):
+    short = header((SIZE, K), order) + LOGITS.tobytes()[:-8]
+    np.savez(tmp_path / "p.npz", labels=LABELS)
+    with zipfile.ZipFile(tmp_path / "p.npz", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("logits.npy", short)
+    data = (tmp_path / "p.npz").read_bytes()
+    before, entry, after = data.rpartition(b"PK\x01\x02")
+    size = len(short).to_bytes(4, "little")
+    assert after[20:24] == size
+    lie = after[:20] + (len(short) + 8).to_bytes(4, "little") + after[24:]
+    (tmp_path / "p.npz").write_bytes(before + entry + lie)
+    assert "logits is truncated or damaged" in refused(capsys, tmp_path / "p.npz")
+
+
+def test_array_of_any_version_of_the_format_is_read(plain, tmp_path):
+    np.savez(tmp_path / "p.npz", labels=LABELS)
+    with zipfile.ZipFile(tmp_path / "p.npz", "a") as archive:
+        archive.writestr("logits.npy", header((SIZE, K), version=2) + LOGITS.tobytes())
+    same_figures(report_of(tmp_path / "p.npz"), plain)
+
+
+def test_member_that_is_no_array_is_refused(capsys, tmp_path):
+    np.savez(tmp_path / "p.npz", labels=LABELS)
+    with zipfile.ZipFile(tmp_path / "p.npz", "a") as archive:
+        archive.writestr("logits.npy", "no array")
+    assert "logits.npy is no array" in refused(capsys, tmp_path / "p.npz")
+
+
+def test_array_by_columns_is_read_whole_only_if_it_is_small(capsys, monkeypatch, tmp_path):
+    np.savez(tmp_path / "p.npz", logits=np.asfortranarray(LOGITS), labels=LABELS)
+    monkeypatch.setattr(_npz, "_MOST_WHOLE", LOGITS.nbytes - 1)
+    assert "logits is stored by columns" in refused(capsys, tmp_path / "p.npz")
 
 
 def test_huge_logits_are_read(tmp_path):
@@ -598,7 +698,9 @@ def test_control_characters_are_written_out(capsys, tmp_path, where):
     assert not {"\x1b", "\u202e"} & {*printed.out, *printed.err}
 
 
-@pytest.mark.parametrize("labels", [np.eye(K)[LABELS] + np.eye(K)[0], np.full((SIZE, K), 1 / 3)])
+@pytest.mark.parametrize(
+    "labels", [np.eye(K)[LABELS] + np.eye(K)[0], np.full((SIZE, K), 1 / 3), np.full((SIZE, K), "1")]
+)
 def test_several_labels_in_a_row_are_refused(capsys, tmp_path, labels):
     np.savez(tmp_path / "p.npz", logits=LOGITS, labels=labels)
     assert "one-hot rows" in refused(capsys, tmp_path / "p.npz")
@@ -606,7 +708,9 @@ def test_several_labels_in_a_row_are_refused(capsys, tmp_path, labels):
 
 @pytest.mark.parametrize("kind", ["npz", "parquet"])
 @pytest.mark.parametrize("is_sigmoid", [True, False])
-def test_independent_outputs_are_predictions_of_two_classes_each(tmp_path, kind, is_sigmoid):
+def test_independent_outputs_are_predictions_of_two_classes_each(
+    capsys, tmp_path, kind, is_sigmoid
+):
     labels = (RNG.random((SIZE, K)) < 1 / (1 + np.exp(-LOGITS / 2))).astype(int)
     labels[::7, 1] = 255
     values = 1 / (1 + np.exp(-LOGITS)) if is_sigmoid else LOGITS
@@ -626,6 +730,9 @@ def test_independent_outputs_are_predictions_of_two_classes_each(tmp_path, kind,
     expected = report_of(tmp_path / "one.npz")
     same_figures(found, expected)
     assert (found["num_outputs"], found["num_classes"]) == (K, 2)
+    options = ["--multi-label", "--ignore-class", "255"]
+    assert main(["report", str(tmp_path / f"p.{kind}"), *options]) == 0
+    assert f"{known.sum()} labels of 3 independent outputs" in capsys.readouterr().out
     assert max(mistake["row"] for mistake in found["mistakes"]) < SIZE
     # The labels of a row are drawn together: their number does not make intervals narrower.
     width = [np.diff(each["intervals"]["before"]["nll"])[0] for each in (found, expected)]

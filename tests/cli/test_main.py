@@ -1,6 +1,7 @@
 """keras-focal: its commands, help and exit codes; gamma and losses."""
 
 import configparser
+import importlib
 import inspect
 import json
 import os
@@ -153,6 +154,15 @@ def test_entry_point_is_main():
     config.read(ROOT / "setup.cfg")
     scripts = config["options.entry_points"]["console_scripts"].split("\n")
     assert "keras-focal = keras_focal.cli:main" in scripts
+    assert importlib.import_module("keras_focal.__main__").main is main
+
+
+def test_reader_that_stops_early_is_no_error(monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        assert main(["losses", "--json"]) == 1
 
 
 def test_process_prints_the_answer_and_nothing_else():

@@ -177,6 +177,8 @@ def test_given_temperature_is_used(capsys):
     expected = functional.expected_calibration_error(LABELS, LOGITS / 2, from_logits=True)
     assert found["after"]["ece"] == pytest.approx(float(expected), abs=1e-6)
     assert not any("optimistic" in note for note in found["notes"])
+    assert main(["report", "p.npz", "--temperature", "2", "--out", "p.html"]) == 0
+    assert 'class="notes"' not in Path("p.html").read_text()
 
 
 @pytest.mark.parametrize(("name", "ece", "ada_ece"), predictions.PUBLISHED)
@@ -225,6 +227,8 @@ def test_page_of_predictions_without_mistakes_says_so(capsys):
     notes = json.loads(capsys.readouterr().out)["notes"]
     assert "lower bound" in notes[0]
     assert "There are none." in Path("p.html").read_text()
+    assert main(["report", "p.npz"]) == 0
+    assert "most confident mistakes" not in capsys.readouterr().out
 
 
 # --- what is refused
@@ -416,6 +420,11 @@ def test_link_is_written_through_only_if_told(capsys, tmp_path, is_there):
     assert link.is_symlink()
     assert target.read_text().startswith("<!DOCTYPE")
     assert [*(tmp_path / "real").iterdir()] == [target]
+
+
+def test_folder_that_cannot_be_written_is_named_before_any_work(capsys, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert "cannot be written. Choose another" in refused(capsys, "absent.npz", "--out", "p.html")
 
 
 def test_name_of_250_bytes_is_written(tmp_path):

@@ -196,3 +196,7 @@ def test_saved_model_gives_the_same_logits_and_still_shares_its_embedding(tmp_pa
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_repr_names_the_classes_and_the_embedding():
+    assert repr(layers.LinearHead(5, name="head")) == "LinearHead(5, embedding=None, name='head')"

@@ -1,5 +1,8 @@
 """Calibrated: a base loss and a penalty, with weights, masks and gamma as for the base alone."""
 
+import copy
+import pickle
+
 import keras
 import numpy as np
 import pytest
@@ -93,6 +96,17 @@ def test_pixels_with_the_class_axis_first(penalty, rng):
     last = losses.Calibrated(cross_entropy(), penalty)
     expected = float(last(labels, np.moveaxis(logits, 1, -1)))
     assert float(first(labels, logits)) == pytest.approx(expected, rel=1e-5)
+
+
+@every_penalty
+def test_copies_of_a_penalty_are_like_it(penalty):
+    for found in (pickle.loads(pickle.dumps(penalty)), copy.deepcopy(penalty)):
+        assert repr(found) == repr(penalty)
+
+
+def test_penalties_of_no_entry_are_zero():
+    assert float(functional.soft_binned_ace_penalty(np.zeros(0, int), np.zeros((0, 3)))) == 0.0
+    assert functional.nacl_penalty(np.zeros((0, 4), int), np.zeros((0, 4, 3))).shape == (0, 4)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,12 @@ def test_focal_and_dice_are_added_with_their_weights():
     assert float(loss(ROWS, P)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_call_of_hard_examples_gives_the_loss_of_each():
+    part = focal(from_logits=True)
+    found = losses.HardExampleMining(part, 0.5).call(ROWS, Z)
+    np.testing.assert_array_equal(to_numpy(found), to_numpy(part.call(ROWS, Z)))
+
+
 def test_the_gradient_is_that_of_the_sum():
     parts = [focal(from_logits=True), losses.BrierLoss(from_logits=True)]
     loss = losses.CompoundLoss(parts, [2.0, 0.5])

@@ -237,6 +237,10 @@ def test_invalid_detections_can_be_left_out_and_counted():
     metric.update_state(overlaps, scores, class_ids=class_ids)
     assert metric.invalid_count == 3
     assert float(metric.result()) == 0.25
+    metric = metrics.DetectionCalibrationError(box_bins=(2,), skip_invalid=True)
+    metric.update_state([1, 0], [0.25, 0.5], boxes=[[0.5], [2.0]])
+    assert metric.invalid_count == 1
+    assert float(metric.result()) == 0.75
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="torch runs eagerly")

@@ -1,6 +1,7 @@
 """`mode="auto"` of Keras's callbacks knows which way every reading is better, or asks."""
 
 import json
+import pickle
 
 import keras
 import numpy as np
@@ -83,6 +84,7 @@ def test_name_is_plain_text_to_all_but_a_comparison():
     assert "cal_ece" not in {metric.name: 1}
     assert json.loads(json.dumps(metric.get_config()))["name"] == "cal"
     assert type(metric.from_config(metric.get_config()).name) is type(metric.name)
+    assert type(pickle.loads(pickle.dumps(metric.name))) is str
 
 
 @pytest.mark.parametrize("metric", NAMED, ids=lambda metric: str(metric.name))

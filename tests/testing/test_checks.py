@@ -138,6 +138,31 @@ def test_expected_failures_are_passed_over_and_must_fail():
         testing.check_loss(Unregistered(), LABELS, LOGITS, expected_failures={"no_check": reason})
 
 
+@registered
+class Seen(keras.metrics.Metric):
+    """The sum of weights: a metric of Keras's own kind, which cannot be merged."""
+
+    def __init__(self, name="seen", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.total = self.add_variable((), "zeros", name="total")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        weights = ops.ones(ops.shape(y_true)) if sample_weight is None else sample_weight
+        self.total.assign_add(ops.sum(ops.cast(weights, self.total.dtype)))
+
+    def result(self):
+        return self.total + 0.0
+
+
+def test_metric_that_cannot_be_merged_is_checked_without_it():
+    testing.check_metric(Seen(), LABELS, LOGITS, only=["merged_metrics_add_up", "batches_add_up"])
+
+
+def test_ignored_class_is_no_invalid_label():
+    loss = losses.SparseCategoricalFocalCrossentropy(ignore_class=-1, from_logits=True)
+    testing.check_loss(loss, LABELS, LOGITS, only=["invalid_labels_are_never_silent"])
+
+
 def test_only_the_checks_that_are_asked_for_run():
     loss = Unregistered()
     testing.check_loss(loss, LABELS, LOGITS, only=["config_is_json", "float64_agrees"])

@@ -113,9 +113,7 @@ def anew(inputs: Any) -> Any:
 
     def like(tensor: Any) -> keras.KerasTensor:
         layer = tensor._keras_history.operation
-        if isinstance(layer, keras.layers.InputLayer):
-            return keras.layers.InputLayer.from_config(layer.get_config()).output
-        return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype)
+        return keras.layers.InputLayer.from_config(layer.get_config()).output
 
     return keras.tree.map_structure(like, inputs)
 

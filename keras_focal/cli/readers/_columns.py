@@ -19,7 +19,7 @@ from keras_focal.cli.readers._families import (
     numbered,
     numbers_of,
 )
-from keras_focal.cli.readers._rows import Ask, Classes
+from keras_focal.cli.readers._rows import MOST_CLASSES, Ask, Classes
 
 PREDICTIONS = ("logits", "probabilities", "probs", "predictions", "y_pred", "scores", "outputs")
 LABELS = ("labels", "label", "y_true", "y", "targets", "target")
@@ -90,6 +90,8 @@ def choose(
         raise CommandError(
             f"columns {' and '.join(at)} have the same name, {double!r}. Give each its own name."
         )
+    if len(choice.columns) > MOST_CLASSES:
+        raise CommandError(f"there are {len(choice.columns)} columns; {MOST_CLASSES} are read.")
     read = set(choice.read)
     return choice._replace(ignored=tuple(name for name in names if name not in read))
 

@@ -17,7 +17,7 @@ import numpy as np
 from keras_focal.cli._errors import CommandError
 from keras_focal.cli.readers import _rows
 from keras_focal.cli.readers._columns import choose
-from keras_focal.cli.readers._rows import MISSING, MOST_CLASSES, Ask, Rows, Source
+from keras_focal.cli.readers._rows import MISSING, Ask, Rows, Source
 
 _MARKS = ("\t", ";", "|")
 _LONGEST = 2**24
@@ -50,8 +50,6 @@ def source(path: Path, ask: Ask) -> Source:
         return {cell for cell in cells if not _is_number(cell) and not _is_missing(cell)} - _BOOLS
 
     choice = choose(names, ask, words_of)
-    if len(choice.columns) > MOST_CLASSES:
-        raise CommandError(f"there are {len(choice.columns)} columns; {MOST_CLASSES} are read.")
     position = {name: at for at, name in enumerate(names)}
     columns = [position[name] for name in choice.columns]
     take = itemgetter(*columns, columns[0])  # one more, so that one column gives a tuple too

@@ -176,18 +176,21 @@ def _blocks(path: Path, member: Member, size: int) -> Iterator[np.ndarray]:
         with zipfile.ZipFile(path) as archive, archive.open(f"{member.name}.npy") as stream:
             _header(stream)
             if is_whole:
-                data = stream.read(member.shape[0] * row_bytes + 1)
-                if len(data) != member.shape[0] * row_bytes:
-                    raise EOFError
+                data = _read(stream, member.shape[0] * row_bytes)
                 whole = np.frombuffer(data, member.dtype).reshape(member.shape, order="F")
                 yield from (whole[at : at + size] for at in range(0, len(whole), size))
-                return
-            for start in range(0, member.shape[0], size):
-                count = min(size, member.shape[0] - start)
-                data = stream.read(count * row_bytes)
-                if len(data) < count * row_bytes:
-                    raise EOFError
-                yield np.frombuffer(data, member.dtype).reshape(count, *member.shape[1:])
+            else:
+                for start in range(0, member.shape[0], size):
+                    count = min(size, member.shape[0] - start)
+                    data = _read(stream, count * row_bytes)
+                    yield np.frombuffer(data, member.dtype).reshape(count, *member.shape[1:])
             stream.read(1)  # the end, where the checksum is compared
     except (zipfile.BadZipFile, EOFError, OSError, zlib.error) as error:
         raise CommandError(f"{member.name} is truncated or damaged.") from error
+
+
+def _read(stream: Any, size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data

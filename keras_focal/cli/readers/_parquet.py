@@ -11,7 +11,7 @@ from keras_focal.cli._errors import CommandError, extra
 from keras_focal.cli.readers import _rows
 from keras_focal.cli.readers._columns import LABELS, PREDICTIONS, Choice, array_name, choose
 from keras_focal.cli.readers._families import CONFIDENCE
-from keras_focal.cli.readers._rows import MOST_CLASSES, Ask, Classes, Rows, Source
+from keras_focal.cli.readers._rows import Ask, Classes, Rows, Source
 
 _DAMAGED = "the file is truncated, damaged or no .parquet file. Write it again."
 
@@ -73,10 +73,7 @@ def _choice(schema: Any, ask: Ask, words_of: Any) -> Choice:
         if ask.predictions is None:
             _check_no_other(chosen[0], schema, ask, words_of, set(index) | set(lists))
         return Choice(label, chosen, Classes(), None, others)
-    choice = choose(schema.names, ask, words_of, index)
-    if len(choice.columns) > MOST_CLASSES:
-        raise CommandError(f"there are {len(choice.columns)} columns; {MOST_CLASSES} are read.")
-    return choice
+    return choose(schema.names, ask, words_of, index)
 
 
 def _check_no_other(chosen: str, schema: Any, ask: Ask, words_of: Any, known: set[str]) -> None:
@@ -112,8 +109,6 @@ def _predictions(batch: Any, names: list[str]) -> np.ndarray:
 
 def _dense(name: str, column: Any) -> np.ndarray:
     """Return the numbers of lists that are all of one length; a list that is absent is NaN."""
-    if len(column) == 0:
-        return np.zeros((0, 1))
     from pyarrow import compute
 
     lengths = compute.unique(compute.list_value_length(column).drop_null()).to_pylist()
@@ -126,7 +121,7 @@ def _dense(name: str, column: Any) -> np.ndarray:
     flat = _dense(name, inner) if _is_list(inner.type) else _plain(inner)
     if flat.dtype.kind not in "fiub":
         raise CommandError(f"{name} must hold numbers. Choose other predictions.")
-    found = flat.reshape(-1, lengths[0], *flat.shape[1:])
+    found = flat.reshape(len(column) - column.null_count, lengths[0], *flat.shape[1:])
     if column.null_count == 0:
         return found
     whole = np.full((len(column), *found.shape[1:]), np.nan)

@@ -98,8 +98,6 @@ def read_alpha(
     Raises:
         ValueError: If alpha is none of these or has another shape.
     """
-    if isinstance(alpha, Parameter):
-        return alpha
     if alpha is None or is_number(alpha):
         return constant(None if alpha is None else float(alpha))
     is_array = isinstance(alpha, list | tuple | np.ndarray)
