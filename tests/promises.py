@@ -19,10 +19,9 @@ run the tests of a promise, give their names to pytest, with `KERAS_BACKEND` set
 .venv/bin/python -m pytest tests/laws/test_losses.py
 ```
 
-`bash .ci/nightly` runs all tests on the three backends, and 10,000 random examples of each law.
-[Mutants](mutants.md) measures how many small mistakes in the code the tests notice.
-`bash .ci/run` fails if the tests of the three backends together reach less than 99 % of the lines
-and branches of the package; `setup.cfg` says what is left out.
+`bash .ci/nightly` runs all tests on the three backends, and 10,000 random examples of each law. It
+fails if the tests reach less than 99 % of the lines and branches of the package; `setup.cfg` says
+what is left out. [Mutants](mutants.md) measures how many small mistakes in the code they notice.
 """
 
 PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
