@@ -37,6 +37,11 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--dataset", nargs="+", help="data sets (default: all)")
     run.set_defaults(do=_run)
     publish = commands.add_parser("publish", help="write docs/results/reproduction.json")
+    publish.add_argument(
+        "--replace",
+        action="store_true",
+        help="drop what was published of other seeds of the same data set, network and loss",
+    )
     publish.set_defaults(do=_publish)
     beyond = commands.add_parser("beyond", help="write docs/results/beyond_the_paper.json")
     beyond.set_defaults(do=_beyond)
@@ -57,7 +62,7 @@ def _run(options: argparse.Namespace) -> None:
 def _publish(options: argparse.Namespace) -> None:
     from examples.paper.reproduce.results import FILE, publish
 
-    print(f"{publish(options.runs)} runs written to {FILE}")
+    print(f"{publish(options.runs, replace=options.replace)} runs written to {FILE}")
 
 
 def _beyond(options: argparse.Namespace) -> None:

@@ -14,10 +14,15 @@ COMMAND = "python -m examples.paper.reproduce publish"
 CRITERIA = ("ece", "nll", "focal")
 
 
-def publish(directory: Path) -> int:
+def publish(directory: Path, *, replace: bool = False) -> int:
     """Measure the finished runs of a directory, write them down and return how many there are.
 
     What was published of other runs stays; a run that was published before is written anew.
+
+    Args:
+        directory: The folder of the runs.
+        replace: Whether other seeds of the same data set, network and loss go, such as those of an
+            earlier recipe.
 
     Raises:
         FileNotFoundError: If the directory holds no finished run.
@@ -27,7 +32,11 @@ def publish(directory: Path) -> int:
     if not found:
         raise FileNotFoundError(f"`--runs` must hold finished runs. Received: {directory}")
     ours = [Measured(item.run, rounded(item.figures)) for item in found]
-    rows = {_key(item): item for item in (*(load() if FILE.is_file() else ()), *ours)}
+    known = load() if FILE.is_file() else []
+    if replace:
+        anew = {_key(item)[:-1] for item in ours}
+        known = [item for item in known if _key(item)[:-1] not in anew]
+    rows = {_key(item): item for item in (*known, *ours)}
     check_alike([*rows.values()])
     items = (rows[key] for key in sorted(rows))
     published = [{"settings": item.run.settings, "figures": item.figures} for item in items]

@@ -134,11 +134,17 @@ def test_what_was_published_before_stays_and_the_same_runs_are_written_anew(
     assert [key for key, settings in after.items() if settings["seconds"] == 9.0] == [("CE", 1)]
 
 
-def test_runs_unlike_those_published_are_not_mixed_with_them(runs, published):
-    for file in runs.glob("*CE_seed1/run.json"):
-        file.write_text(json.dumps({**json.loads(file.read_text()), "seed": 3, "epochs": 5}))
+def test_runs_unlike_those_published_replace_them_or_are_refused(runs, published):
+    for file in runs.glob("*/run.json"):
+        if file.parent.name.endswith("CE_seed1"):
+            file.write_text(json.dumps({**json.loads(file.read_text()), "seed": 3, "epochs": 5}))
+        else:
+            file.unlink()
     with pytest.raises(ValueError, match="differ in epochs"):
         results.publish(runs)
+    assert results.publish(runs, replace=True) == 1
+    others = {(item.run.loss, item.run.seed) for item in published if item.run.loss != "CE"}
+    assert {(item.run.loss, item.run.seed) for item in results.load()} == {*others, ("CE", 3)}
 
 
 def test_no_finished_run_is_a_clear_error(tmp_path, runs):
