@@ -50,19 +50,30 @@ def test_what_the_page_concludes_of_when_focal_loss_helps_is_in_its_figures():
 
 
 def test_what_the_page_concludes_of_maps_is_in_its_figures():
-    (of_loss,) = by_network(load_beyond(), "maps").values()
-    ce, flsd = (of_loss[loss] for loss in PAIR)
+    of = by_network(load_beyond(), "maps")
+    assert of.keys() == {("cifar10", "resnet8"), ("sst", "tree-lstm")}
+    images, trees = of["cifar10", "resnet8"], of["sst", "tree-lstm"]
+    assert [len(trees[loss]) for loss in PAIR] == [3, 3]
+    ce, flsd = (images[loss] for loss in PAIR)
     for seed in ce:
         assert flsd[seed][NO_MAP]["ece"] < ce[seed][NO_MAP]["ece"] / 2
         assert all(flsd[seed][name]["nll"] < ce[seed][name]["nll"] for name in (NO_MAP, *MAPS))
     for name in MAPS:
-        gaps = [flsd[seed][name]["ece"] - ce[seed][name]["ece"] for seed in ce]
-        assert abs(np.mean(gaps)) < np.std(gaps, ddof=1)
+        assert abs(np.mean(gaps(images, name, "ece"))) < np.std(gaps(images, name, "ece"), ddof=1)
+        assert np.mean(gaps(trees, name, "nll")) > 0
+    for name in (NO_MAP, *MAPS):
+        assert abs(np.mean(gaps(trees, name, "ece"))) < np.std(gaps(trees, name, "ece"), ddof=1)
+
+
+def gaps(of_loss, name, figure):
+    """Return what FLSD-53 has more of a figure than cross-entropy, of each seed."""
+    ce, flsd = (of_loss[loss] for loss in PAIR)
+    return [flsd[seed][name][figure] - ce[seed][name][figure] for seed in ce]
 
 
 def test_what_the_page_concludes_of_other_images_is_in_its_figures():
     (of_loss,) = by_network(load_beyond(), "shift").values()
-    (maps,) = by_network(load_beyond(), "maps").values()
+    maps = by_network(load_beyond(), "maps")["cifar10", "resnet8"]
 
     def mean(loss, kind, when, figure):
         return np.mean([found[kind][when][figure] for found in of_loss[loss].values()])
@@ -105,6 +116,18 @@ def test_what_the_page_concludes_of_the_claims_is_in_its_figures():
     assert abs(one["pre"]["ece"] - other["pre"]["ece"]) > 5
     for figures in (trees, paper("sst/tree-lstm")):
         assert figures["FLSD-53"]["T"] < 1
+    of_seed = {
+        loss: [i.figures["ece"] for i in found["sst", "tree-lstm"] if i.run.loss == loss]
+        for loss in PAIR
+    }
+    temperatures = [figures["T"] for figures in of_seed["CE"]]
+    assert len(temperatures) == 3
+    assert min(temperatures) < 1
+    assert max(temperatures) > 4
+    ce, flsd = ([figures["pre"]["ece"] for figures in of_seed[loss]] for loss in PAIR)
+    gains = np.subtract(ce, flsd)
+    assert abs(np.mean(gains)) < np.std(gains, ddof=1)
+    assert [*np.flatnonzero(gains > 0)] == [np.argmax(temperatures)]
 
 
 def test_what_the_page_concludes_of_translation_is_in_its_figures():
