@@ -13,7 +13,7 @@ from keras import ops
 from keras_focal.calibration import fit_temperature
 from keras_focal.calibration.given import HeldOut, _held_out
 from keras_focal.calibration.temperature import Data
-from keras_focal.calibration.temperature._gaps import rough_gaps
+from keras_focal.calibration.temperature._gaps import grid_gaps, rough_gaps
 
 
 def sample(rng, temperature=2.5, size=2000, classes=6):
@@ -242,6 +242,14 @@ def test_likelihood_takes_eight_passes_at_most(rng, monkeypatch, temperature, cl
     fit = fit_temperature(logits, labels)
     assert len(passes) <= 8
     assert fit.temperature == pytest.approx(reference.best_temperature(labels, logits), rel=1e-6)
+
+
+def test_grid_has_the_error_of_a_softmax_for_each_temperature(rng):
+    logits, labels = sample(rng, size=50)
+    gaps = grid_gaps(HeldOut.from_arrays(logits, labels, None), 15).reshape(100, 15)
+    for error, tenths in zip(np.abs(gaps).sum(1) / 50, range(1, 101), strict=True):
+        p = reference.softmax64(logits.astype("float64") / (tenths / 10))
+        assert error == pytest.approx(reference.ece(*reference.top_label(labels, p)), abs=1e-12)
 
 
 def on_edges(rng):
