@@ -78,7 +78,7 @@ def copy_calculator(app, error):
 
 
 def collapse_navigation(app, page, template, context, doctree):
-    """Unfold the sidebar at the page alone: all names of the API on all pages take half the time."""
+    """Unfold the sidebar at the page alone: all of the API on all pages takes half of a build."""
     if "toctree" in context:
         context["toctree"] = partial(_collapsed, context["toctree"])
 

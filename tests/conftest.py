@@ -1,30 +1,23 @@
 """Two virtual devices for every backend, set before any framework starts; shared fixtures."""
 
-import atexit
 import gc
 import os
 import shutil
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+# Programs of tests are small, and compiling them takes longer than running them: by day without the
+# optimisations of LLVM and, on JAX, without XLA's fusion emitters. `.ci/nightly` has them: it sets
+# XLA_FLAGS.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0"
+    + " --xla_cpu_use_fusion_emitters=false" * (os.environ.get("KERAS_BACKEND") == "jax"),
 )
+os.environ["XLA_FLAGS"] += " --xla_force_host_platform_device_count=2"
 os.environ.setdefault("MPLBACKEND", "Agg")
-# Workers and the processes that tests start inherit the folder: a program that one of them has
-# compiled, the others load.
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    folder = tempfile.mkdtemp(prefix="keras_focal_programs_")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-    os.environ["TF_XLA_FLAGS"] = (
-        os.environ.get("TF_XLA_FLAGS", "") + f" --tf_xla_persistent_cache_directory={folder}"
-    )
 
 import cases
 import keras
@@ -57,6 +50,9 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "nightly: takes long, and is run with --nightly alone")
+    if BACKEND == "tensorflow" and not config.getoption("--nightly"):
+        # What Grappler does to a graph takes longer than a test runs it.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.hookimpl(wrapper=True)

@@ -177,6 +177,7 @@ def test_calarena_example_refuses_a_file_that_is_not_there(calarena, refused):
     refused(calarena, ["absent.npz"])
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(backends.BACKEND == "torch", reason="Keras exports no SavedModel from torch")
 def test_server_answers_rest_requests_with_what_the_model_gives(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(ROOT / "examples")

@@ -264,6 +264,7 @@ def test_exported_model_gives_the_sets(rng, tmp_path, method):
     np.testing.assert_array_equal(served.serve(x)["sets"], expected)
 
 
+@pytest.mark.nightly
 @exported
 @pytest.mark.filterwarnings("ignore")
 def test_sets_of_the_adaptive_method_are_those_of_litert_and_onnx(rng, tmp_path):

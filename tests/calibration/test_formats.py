@@ -112,12 +112,14 @@ def elsewhere(shipped, tmp_path_factory):
     return folder
 
 
+@pytest.mark.nightly
 def test_saved_model_is_the_same_in_a_fresh_process(shipped, elsewhere):
     for form, (_, expected) in shipped[1].items():
         assert_outputs_agree(np.load(elsewhere / f"{form}.npz"), expected, atol=1e-6)
 
 
 @pytest.mark.skipif(backends.BACKEND == "torch", reason="Keras exports no SavedModel from torch")
+@pytest.mark.nightly
 def test_exported_model_is_served_without_keras(shipped, elsewhere):
     for form, (model, expected) in shipped[1].items():
         found = dict(np.load(elsewhere / f"{form}_served.npz"))

@@ -148,6 +148,7 @@ def assert_losses_follow(model, callback, epochs=4, **kwargs):
         assert history["loss"][epoch] == pytest.approx(expected[0], rel=5e-5)
 
 
+@pytest.mark.nightly
 def test_each_epoch_uses_the_gammas_that_the_last_validation_gave():
     assert_losses_follow(compiled_model(AdaptiveBins(num_bins=3)), AdaptiveGamma(), epochs=3)
 
@@ -164,6 +165,7 @@ def test_each_epoch_uses_its_gammas_when_run_eagerly():
     assert_losses_follow(model, AdaptiveGamma(), epochs=2)
 
 
+@pytest.mark.nightly
 @compiled
 def test_number_of_traces_does_not_grow_with_the_epochs():
     loss = CountingLoss(AdaptiveBins(num_bins=3), from_logits=True)
@@ -263,6 +265,7 @@ class Crash(keras.callbacks.Callback):
             raise InterruptedError("crash")
 
 
+@pytest.mark.nightly
 def test_saved_and_loaded_model_goes_on_as_if_never_interrupted(tmp_path, uninterrupted):
     model = learner()
     train(model, 2, [AdaptiveGamma()])
@@ -347,6 +350,7 @@ def test_validation_in_which_nothing_counts_leaves_gammas_alone():
     assert [*rule.gammas] == [1.5]
 
 
+@pytest.mark.nightly
 def test_gammas_follow_the_gaps_of_real_training():
     model, callback = learner(), AdaptiveGamma(rate=2.0)
     train(model, 3, [callback])

@@ -182,6 +182,7 @@ def test_scheduled_run_traces_the_loss_as_often_as_an_unscheduled_one():
     assert counts[0] == counts[1] > 0
 
 
+@pytest.mark.nightly
 @compiled
 def test_number_of_traces_does_not_grow_with_the_epochs():
     loss = CountingLoss(0.0, from_logits=True)
@@ -334,6 +335,7 @@ def test_mirrored_replicas_follow_the_schedule(mirrored, place):
     assert_follows(model, TWO_EPOCHS)
 
 
+@pytest.mark.nightly
 def test_mirrored_replicas_follow_a_schedule_attached_after_an_earlier_fit(mirrored):
     with mirrored.scope():
         model = logit_model(focal(3.0))

@@ -94,6 +94,7 @@ ALL = {
 }
 
 
+@pytest.mark.nightly
 def test_all_that_the_paper_draws_lands_in_the_file_and_in_the_events(data, tmp_path):
     loader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     model = model_with(

@@ -58,6 +58,7 @@ def test_each_epoch_begins_from_the_multipliers_of_the_last():
     np.testing.assert_allclose(penalty.multipliers, expected, rtol=1e-5)
 
 
+@pytest.mark.nightly
 def test_rho_grows_where_the_penalty_does_not_fall():
     penalty = losses.CALS(3, margin=4.0)
     callback = ClassMultipliers(X, growth=1.5, period=2, highest_rho=2.0)
@@ -102,6 +103,7 @@ def test_run_that_resumes_reads_the_multipliers_of_its_record(tmp_path):
     assert [row["epoch"] for row in callback.rows] == [0, 1, 2, 3]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("run_eagerly", [True, False])
 def test_run_killed_between_a_backup_and_its_row_goes_on_as_if_it_had_not_been(
     tmp_path, run_eagerly

@@ -290,6 +290,7 @@ def test_verbose_says_what_keras_says(model, capsys):
     )
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("is_first", [True, False])
 def test_other_callbacks_monitor_it_wherever_they_are_listed(is_first, model, tmp_path):
     path = tmp_path / "model.weights.h5"

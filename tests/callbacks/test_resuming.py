@@ -89,6 +89,7 @@ def messages_of(callbacks, **kwargs):
     return [str(one.message) for one in caught if "resumes at" in str(one.message)]
 
 
+@pytest.mark.nightly
 def test_resuming_without_a_record_of_the_epochs_before_warns(tmp_path):
     late = {"initial_epoch": 2}
     (gamma,) = messages_of([AdaptiveGamma(directory=tmp_path)], **late)
@@ -222,6 +223,7 @@ def whole(tmp_path_factory):
     return found
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "order",
     [
@@ -235,6 +237,7 @@ def test_run_killed_at_any_epoch_stops_where_it_would_have(order, tmp_path, whol
     assert len([*tmp_path.glob("refinement_best_*")]) == 1
 
 
+@pytest.mark.nightly
 def test_run_killed_after_its_last_epoch_keeps_the_last_weights(tmp_path, whole):
     once, twice = (
         stopped(tmp_path / str(number), ["backup", "kill", "stop"], kills, restore=False)
@@ -245,6 +248,7 @@ def test_run_killed_after_its_last_epoch_keeps_the_last_weights(tmp_path, whole)
     assert not [*tmp_path.rglob("refinement_best_*")]
 
 
+@pytest.mark.nightly
 def test_weights_are_kept_until_no_backup_can_need_them(tmp_path):
     """A run may be killed between the record of a best epoch and the backup of that epoch."""
     callback = RefinementStopping(patience=9, directory=tmp_path)

@@ -91,6 +91,7 @@ def test_method_is_passed_on(capsys):
     assert "`method`" in refused(capsys, "--method", "no-such", "--force")
 
 
+@pytest.mark.nightly
 def test_intervals_of_a_map_are_of_held_out_predictions(capsys):
     assert main([*COMMAND, "--method", "venn_abers", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -138,6 +139,7 @@ def test_auto_says_which_map_it_took(capsys):
     assert f"method {fit.method}" in capsys.readouterr().out
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("limit", [("--max-seconds", "0"), ("--keep-top-class",)])
 def test_limits_of_auto_are_passed_on(capsys, limit):
     pytest.importorskip("sklearn", reason="needs the extra `maps`")

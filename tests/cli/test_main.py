@@ -182,7 +182,8 @@ def environment_without(*names, **others):
     return {**kept, "KERAS_BACKEND": keras.backend.backend(), **others}
 
 
-@pytest.mark.parametrize("level", [None, pytest.param("3", marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("level", [None, "3"])
 def test_command_that_imports_keras_prints_nothing_of_tensorflow(tmp_path, level):
     np.savez(tmp_path / "p.npz", probabilities=[[0.9, 0.1], [0.2, 0.8]], labels=[0, 1])
     extra = {} if level is None else {"TF_CPP_MIN_LOG_LEVEL": level}

@@ -191,6 +191,7 @@ def test_detector_that_finds_nothing_has_no_calibration(example):
     assert got == {"map": 0, "ap50": 0, "ap50_by_class": [0], "boxes": 0, "boxes_half": 0}
 
 
+@pytest.mark.nightly
 def test_quick_form_trains_measures_and_draws(run_example, few_steps, real_data, tmp_path, capsys):
     arguments = ("--data-dir", real_data / "bccd", "--out", tmp_path, "--quick", "--size", 64, 48)
     module = run_example("detection", *arguments)

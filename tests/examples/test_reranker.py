@@ -34,6 +34,7 @@ def test_no_article_of_the_thread_is_taken_for_irrelevant(reranker, rng):
     assert (groups[found[: reranker.CANDIDATES // 2]] == "a").all()
 
 
+@pytest.mark.nightly
 def test_it_ranks_articles_by_what_they_share_with_the_subject(
     reranker, run_example, few_steps, written, tmp_path, rng, monkeypatch
 ):

@@ -16,6 +16,7 @@ def study(example):
     return example("shared.study")
 
 
+@pytest.mark.nightly
 def test_it_serves_strings_and_measures_rare_topics(
     example, run_example, few_steps, written, tmp_path, rng, capfd, monkeypatch
 ):

@@ -171,6 +171,7 @@ def test_sentences_without_an_entity_have_f1_0_and_no_calibration(tagger):
     assert entities.f1(["O", "B-X", "I-X"]) == 0
 
 
+@pytest.mark.nightly
 def test_quick_form_measures_draws_and_resumes(
     tagger, real_data, monkeypatch, few_steps, tmp_path, capsys
 ):

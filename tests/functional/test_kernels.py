@@ -122,6 +122,7 @@ def test_island_takes_half_precision_logits(dtype):
     np.testing.assert_allclose(tf.cast(gradient, "float32"), rounded, rtol=1e-2, atol=1e-7)
 
 
+@pytest.mark.nightly
 @on_tensorflow
 @pytest.mark.parametrize("classes", [3, 600], ids=["few operations", "island"])
 def test_second_derivative_in_a_graph_is_the_plain_one(classes):

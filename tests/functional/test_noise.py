@@ -32,6 +32,7 @@ def test_expected_error_is_the_exact_one(count, confidence):
     assert floor.expected == pytest.approx(exact_floor(count, confidence), rel=0.02)
 
 
+@pytest.mark.nightly
 def test_calibrated_models_exceed_the_upper_error_as_seldom_as_said(rng):
     confidence = rng.uniform(0.5, 1, 400).astype("float32")
     rows = np.stack([confidence, 1 - confidence], -1)

@@ -187,6 +187,7 @@ def test_half_precision_logits_are_computed_in_float32(name):
     np.testing.assert_allclose(gradient, slopes, rtol=2**-7, atol=1e-6)
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(BACKEND == "jax", reason="JAX keeps float64 off by default")
 @every_loss
 def test_gradient_is_that_of_finite_differences_in_float64(name):

@@ -94,6 +94,7 @@ def from_openvino(model, folder, x):
 FORMATS = {"onnx": from_onnx, "litert": from_litert, "openvino": from_openvino}
 
 
+@pytest.mark.nightly
 @needs_tensorflow
 @pytest.mark.parametrize(
     ("classes", "inputs"),

@@ -197,6 +197,7 @@ def test_saved_model_carries_the_map(name, logits, tmp_path, few_steps):
     )
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="SavedModel is TensorFlow's")
 def test_exported_model_serves_every_map_without_keras(logits, tmp_path):
     import tensorflow as tf

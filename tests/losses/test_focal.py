@@ -562,6 +562,7 @@ def test_float64_is_computed_in_float64(kind):
 # --- Compiled steps -----------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(BACKEND == "torch", reason="torch runs eagerly")
 @every_kind
 def test_the_compiled_loss_is_the_eager_one(kind):

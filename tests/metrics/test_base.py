@@ -153,6 +153,7 @@ def test_count_goes_on_beyond_2_to_the_24(build):
     np.testing.assert_allclose(float(metric.result()), 2**24 / (2**24 + 64), rtol=2e-7)
 
 
+@pytest.mark.nightly
 def test_gap_goes_on_beyond_2_to_the_24():
     metric = metrics.ECE(num_bins=1)
     metric.update_state([1], SURE, [2.0**28])
@@ -165,6 +166,7 @@ def test_gap_goes_on_beyond_2_to_the_24():
     np.testing.assert_array_equal((sums(metric) - before).sum(axis=0), [3, 3, 0.75])
 
 
+@pytest.mark.nightly
 def test_fractional_weights_add_up_beyond_2_to_the_24():
     # 0.375 is a fortieth of the spacing of floats above 2**28: a float32 sum would not move.
     metric = metrics.ECE()
@@ -175,6 +177,7 @@ def test_fractional_weights_add_up_beyond_2_to_the_24():
     np.testing.assert_array_equal((sums(metric) - before).sum(axis=0), [30.0, 30.0, 0.0])
 
 
+@pytest.mark.nightly
 def test_doubt_adds_up_beyond_2_to_the_24():
     # Right predictions of confidence 0.75 have a gap of -0.25 each, however many there were.
     metric = metrics.ECE()
@@ -451,6 +454,7 @@ is_trained = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.nightly
 @is_trained
 def test_mirrored_strategy_gives_the_number_of_one_device(mirrored, is_trained, rng):
     with mirrored.scope():

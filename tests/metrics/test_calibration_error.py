@@ -372,6 +372,7 @@ def unchanging():
     return history, parts, stoppings, float(model.optimizer.learning_rate)
 
 
+@pytest.mark.nightly
 def test_early_stopping_takes_a_lower_error_for_better(unchanging):
     """With mode="min", and with mode="auto", which asks the metric."""
     for stopping in unchanging[2]:

@@ -183,7 +183,7 @@ def two_heads():
     return model
 
 
-def test_logs_of_two_outputs_hold_all_readings_of_both(rng):
+def test_logs_of_two_outputs_hold_all_readings_of_both(rng, few_steps):
     model = two_heads()
     x, y = rng.normal(0, 1, (70, 4)).astype("float32"), rng.integers(0, 6, 70)
     targets = {"near": y, "far": (y + 1) % 6}

@@ -347,6 +347,7 @@ def test_bins_count_every_one_of_many_predictions():
     assert float(bins.gap[0]) / size == pytest.approx(-0.1, abs=1e-6)
 
 
+@pytest.mark.nightly
 def test_mean_score_of_a_large_batch_keeps_its_digits(rng):
     size = 4_000_000
     p = rng.uniform(0.05, 0.95, size).astype("float32")

@@ -116,6 +116,7 @@ def test_figure_has_the_given_size(models):
     np.testing.assert_allclose(axes[0].figure.get_size_inches(), [9.0, 3.5])
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("ncols", [None, 2])
 def test_long_names_stay_inside_the_figure_and_apart(models, ncols):
     name = "a residual network of fifty layers, focal loss, temperature-scaled"

@@ -157,6 +157,7 @@ def test_everything_is_drawn_inside_the_figure(data):
     assert is_inside_the_figure(reliability_diagram(*data))
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("layout", ["none", "tight", "constrained", "compressed"])
 def test_given_axes_are_not_cut_off_by_any_layout(data, layout):
     _, axes = plt.subplots(2, 2, layout=layout)

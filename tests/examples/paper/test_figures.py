@@ -407,6 +407,7 @@ def test_points_lie_at_the_corners_of_a_square_and_a_tenth_has_the_other_label()
     assert np.mean((x[:, 1] > 0) != y) == pytest.approx(0.1, abs=0.02)
 
 
+@pytest.mark.nightly
 def test_linear_model_is_trained_by_gradient_descent():
     model = _linear_model.trained(0)
     x, y = model.train
@@ -420,6 +421,7 @@ def test_linear_model_is_trained_by_gradient_descent():
         np.testing.assert_allclose(model.weights[loss][-1], w, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.nightly
 def test_linear_model_depends_on_the_seed_alone(monkeypatch):
     model = _linear_model.trained(0)
     monkeypatch.setattr(_linear_model, "ITERATIONS", 3)

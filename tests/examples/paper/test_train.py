@@ -116,8 +116,9 @@ def test_a_finished_run_holds_logits_labels_log_model_and_settings(finished, tex
     np.testing.assert_allclose(again, logits.test_logits, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("loss", [pytest.param("CE", marks=pytest.mark.nightly), "AdaFocal"])
+@pytest.mark.parametrize("loss", ["CE", "AdaFocal"])
 def test_a_killed_run_ends_as_an_unbroken_one(tmp_path, texts, monkeypatch, loss):
     whole = run(tmp_path / "whole", loss=loss, epochs=4)
     killed(tmp_path / "broken", monkeypatch, loss=loss, epochs=4, epoch=2)
@@ -209,6 +210,7 @@ def test_an_option_that_cannot_be_is_named_before_anything_is_read_or_written(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
 def test_a_damaged_backup_is_named_in_one_line(tmp_path, texts, monkeypatch):
     killed(tmp_path, monkeypatch, epoch=1)
@@ -356,6 +358,7 @@ def test_settings_are_written_as_json(finished):
     assert settings["epochs"] == 3
 
 
+@pytest.mark.nightly
 def test_the_sum_over_two_devices_is_that_of_the_whole_batch(mirrored):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(8, 3)).astype("float32"), np.arange(8) % 3

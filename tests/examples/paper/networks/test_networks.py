@@ -55,11 +55,11 @@ def zeros(monkeypatch):
         ("resnet6-wide", 32, 10, 1_111_882, 256),
         ("resnet8", 32, 10, 75_290, 64),
         ("resnet20", 32, 10, 269_722, 64),
-        ("resnet50", 32, 10, 23_520_842, 2048),
         *(
             pytest.param(*row, marks=pytest.mark.nightly)
             for row in (
                 ("wide-resnet-26-10", 32, 10, 36_481_434, 640),
+                ("resnet50", 32, 10, 23_520_842, 2048),
                 ("resnet50", 64, 200, 25_138_952, 8192),
                 ("resnet110", 32, 10, 1_727_962, 64),
                 ("resnet110-bottleneck", 32, 10, 45_864_522, 2048),

@@ -172,11 +172,11 @@ def test_compiled_equals_eager(model, data):
     ("loss", "options"),
     [
         ("CE", {}),
-        ("Brier", {}),
-        ("MMCE", {"weight": 8}),
-        ("LS-0.05", {}),
         ("FLSc-531", {}),
-        ("FLSD-53", {}),
+        *(
+            pytest.param(*row, marks=pytest.mark.nightly)
+            for row in (("Brier", {}), ("MMCE", {"weight": 8}), ("LS-0.05", {}), ("FLSD-53", {}))
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:The loss 'FLSc-531' is being trained with gamma 5")

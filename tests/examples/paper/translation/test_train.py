@@ -222,6 +222,7 @@ def test_learning_rate_rises_then_falls_as_one_over_the_root():
     assert WarmUp.from_config(rate.get_config()).get_config() == rate.get_config()
 
 
+@pytest.mark.nightly
 def test_base_is_the_size_of_its_paper():
     size = SIZES["base"]
     assert (size.blocks, size.width, size.heads, size.hidden) == (6, 512, 8, 2048)
