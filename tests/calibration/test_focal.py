@@ -119,6 +119,24 @@ def test_search_that_finds_nothing_lower_stays_where_it_is():
     assert (found.log_beta, found.gamma) == (0.5, 2.0)
 
 
+@pytest.mark.parametrize(
+    ("place", "slope", "is_bound"),
+    [
+        ((-1.0, 0.5), (0.1, 0.0), True),
+        ((-1.0, 0.5), (-0.1, 0.0), False),
+        ((1.0, 0.5), (-0.1, 0.0), True),
+        ((0.0, 0.0), (0.0, 0.1), True),
+        ((0.0, 2.0), (0.0, -0.1), True),
+        ((0.0, 0.5), (0.1, -0.1), False),
+    ],
+)
+def test_bound_is_where_nll_falls_beyond_it(place, slope, is_bound):
+    search = _focal_fit._Search(None, (-1.0, 1.0), (0.0, 2.0))
+    point = _focal_fit._Point(*place, 0.5, np.array(slope), np.eye(2))
+    assert search.is_bound(point) == is_bound
+    assert search.excess(point) == (0.0 if is_bound else 0.1)
+
+
 def test_gamma_and_temperature_of_a_focal_model_are_recovered(rng):
     logits, labels = sample(rng, temperature=1.5, gamma=2.0, size=20_000)
     fit = fit_focal_temperature(logits, labels)

@@ -510,6 +510,35 @@ def test_very_many_classes_are_solved_without_blocks(rng, monkeypatch):
     assert found.value == pytest.approx(expected.value, rel=1e-12)
 
 
+def test_blocks_save_products_with_the_curvature(monkeypatch):
+    logits, labels = sample(np.random.default_rng(1), 300, 6)
+
+    def products():
+        asked = []
+        product = _softmax._FullCurvature.product
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                _softmax._FullCurvature,
+                "product",
+                lambda *given: asked.append(1) or product(*given),
+            )
+            _softmax.Full(logits / 2, labels, np.ones(300), np.full((6, 7), 1e-4)).solve()
+        return len(asked)
+
+    with_blocks = products()
+    monkeypatch.setattr(_softmax, "_MOST_BLOCKS", 0)
+    assert with_blocks < 0.85 * products()
+
+
+@pytest.mark.parametrize("ridge", [1e-3, 1.0, 100.0])
+def test_a_logistic_map_takes_few_steps_under_any_penalty(rng, ridge):
+    x = rng.normal(size=(200, 4))
+    targets = (x @ [1.0, -2.0, 0.5, 3.0] + rng.logistic(size=200) > 0).astype("float64")
+    found = _solvers.Logistic(x, targets, np.ones(200), np.ones(4), ridge).solve()
+    assert found.converged
+    assert found.iterations <= 10
+
+
 def test_beta_parameters_below_zero_are_held_there(rng):
     # Labels against the logits: the free optimum has a, b < 0.
     logits = rng.normal(0, 2, (300, 1))

@@ -291,6 +291,22 @@ def test_learned_gamma_and_alpha_have_the_same_gradients_with_a_reduction(alpha)
         np.testing.assert_allclose(actual[1][name], expected[1][name], rtol=2e-5, atol=1e-5)
 
 
+@pytest.mark.skipif(BACKEND == "torch", reason="torch reads the label and raises")
+@pytest.mark.parametrize("wrong", [-1, 50])
+def test_an_invalid_label_gives_a_gradient_of_nan_for_learned_weights(wrong):
+    arrays, labels = sample()
+    labels[5] = wrong
+    arrays = {**arrays, "alpha": np.ones(50, "float32")}
+
+    def function(features, kernel, bias, alpha):
+        return functional.linear_sparse_focal_crossentropy(
+            features, kernel, bias, labels, alpha=alpha
+        )
+
+    _, gradients = losses_and_gradients(function, arrays, np.float32(1.0), compiled=True)
+    assert np.isnan(gradients["alpha"]).any()
+
+
 def statistics_of(arrays, labels, **arguments):
     def function(features, kernel, bias):
         return functional.linear_sparse_focal_crossentropy(
