@@ -20,8 +20,8 @@ run the tests of a promise, give their names to pytest, with `KERAS_BACKEND` set
 ```
 
 `bash .ci/nightly` runs all tests on the three backends, and 10,000 random examples of each law. It
-fails if the tests reach less than 99 % of the lines and branches of the package; `setup.cfg` says
-what is left out. [Mutants](mutants.md) measures how many small mistakes in the code they notice.
+fails unless the tests reach every line and every branch of the package; `setup.cfg` says what is
+left out. [Mutants](mutants.md) measures how many small mistakes in the code they notice.
 """
 
 PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {

@@ -40,9 +40,6 @@ class Carrier(keras.metrics.Metric):
     def reset_state(self) -> None:
         """Do nothing: states outlive the epoch."""
 
-    def result(self) -> dict[str, Any]:
-        return {}
-
 
 def attach(model: keras.Model, state: HeldState | None = None) -> None:
     """Attach the state of the losses to a model, so that compiled steps see it change.

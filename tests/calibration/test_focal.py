@@ -8,7 +8,8 @@ import reference
 
 from keras_focal.calibration import fit_focal_temperature, fit_temperature
 from keras_focal.calibration.given import HeldOut
-from keras_focal.calibration.temperature import _focal_map
+from keras_focal.calibration.temperature import _focal_fit, _focal_map, fitted
+from keras_focal.calibration.temperature._sums import Data
 
 
 def sample(rng, temperature=2.0, gamma=2.0, size=3000, classes=4):
@@ -77,6 +78,63 @@ def test_gradient_vanishes_at_the_fit(rng):
     logits, labels = sample(rng)
     fit = fit_focal_temperature(logits, labels)
     np.testing.assert_allclose(gradient(labels, logits, fit), 0.0, atol=1e-8)
+
+
+def test_minimum_of_a_few_rows_that_is_nearly_level_is_found():
+    logits, labels = np.array([[0, 0], [-2, 1], [-1, 1], [0, 1], [2, 1]], float), [0, 1, 0, 1, 1]
+    fit = fit_focal_temperature(logits, labels)
+    assert fit.converged
+    assert np.abs(gradient(labels, logits, fit)).max() < 1e-8
+
+
+def test_fit_that_runs_out_of_steps_says_so(rng, monkeypatch):
+    logits, labels = sample(rng)
+    few = tuple(effort._replace(most=1) for effort in _focal_fit._EFFORTS)
+    monkeypatch.setattr(_focal_fit, "_EFFORTS", few)
+    fit = fit_focal_temperature(logits, labels)
+    assert not fit.converged
+    assert np.abs(gradient(labels, logits, fit)).max() > 1e-8
+
+
+def test_guess_in_a_poor_valley_is_given_up_for_the_temperature_alone():
+    logits = [[0, -5, 3], [-1, -5, -2], [-1, -5, -1], [-1, -3, 2], [-4, 4, -2]]
+    data = Data([HeldOut.from_arrays(logits, [0, 2, 0, 2, 1], None)], 15)
+    bounds = (0.05, 20.0)
+    plain = fitted(data, "nll", bounds)
+    found = _focal_fit.focal_least(data, plain, bounds, (-0.75, 10.0), guess=(10.0, 9.0))
+    assert found.converged
+    assert found.nll < plain.nll_after
+
+
+def test_search_that_finds_nothing_lower_stays_where_it_is():
+    class Level:
+        """NLL is the same everywhere, whatever its derivatives say."""
+
+        def summed(self, work):
+            count, share, nll, by_beta, by_gamma = 5.0, 1.0, 0.5, 0.0, 1.0
+            return np.array([count, share, nll, by_beta, by_gamma, 1.0, 0.0, 1.0])
+
+    search = _focal_fit._Search(Level(), (-3.0, 3.0), (-0.9, 10.0))
+    found = search.descend((0.5, 2.0), _focal_fit._EFFORTS[-1])
+    assert (found.log_beta, found.gamma) == (0.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("place", "slope", "is_bound"),
+    [
+        ((-1.0, 0.5), (0.1, 0.0), True),
+        ((-1.0, 0.5), (-0.1, 0.0), False),
+        ((1.0, 0.5), (-0.1, 0.0), True),
+        ((0.0, 0.0), (0.0, 0.1), True),
+        ((0.0, 2.0), (0.0, -0.1), True),
+        ((0.0, 0.5), (0.1, -0.1), False),
+    ],
+)
+def test_bound_is_where_nll_falls_beyond_it(place, slope, is_bound):
+    search = _focal_fit._Search(None, (-1.0, 1.0), (0.0, 2.0))
+    point = _focal_fit._Point(*place, 0.5, np.array(slope), np.eye(2))
+    assert search.is_bound(point) == is_bound
+    assert search.excess(point) == (0.0 if is_bound else 0.1)
 
 
 def test_gamma_and_temperature_of_a_focal_model_are_recovered(rng):

@@ -458,6 +458,48 @@ def test_search_ends_at_a_gradient_below_its_tolerance(rng, kind):
     assert np.sqrt(np.sum(gradient**2 / curvature.diagonal)) <= 1.01 * tolerance
 
 
+class Level(_softmax.Softmax):
+    """The value is the same everywhere, whatever the gradient says."""
+
+    def __init__(self):
+        super().__init__(np.zeros((1, 3)), np.zeros(1, int), np.ones(1), np.ones((1, 3)))
+        self.start = np.zeros((1, 3))
+
+    def value(self, parameters):
+        return 1.0, None
+
+    def gradient(self, parameters, place):
+        return np.ones((1, 3))
+
+    def curvature(self, place, dtype):
+        return Scaled(1.0)
+
+
+class Scaled(_softmax.Curvature):
+    """A multiple of the identity."""
+
+    def __init__(self, factor):
+        self.factor, self.diagonal = factor, np.ones((1, 3))
+
+    def product(self, direction):
+        return self.factor * direction
+
+    def solve_roughly(self, gradient):
+        return gradient
+
+
+def test_search_that_finds_nothing_lower_says_that_it_did_not_converge():
+    found = Level().solve()
+    assert not found.converged
+    np.testing.assert_array_equal(found.parameters, np.zeros((1, 3)))
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0])
+def test_no_step_is_taken_where_the_curvature_is_not_positive(factor):
+    step = _softmax.conjugate_gradients(Scaled(factor), np.ones((1, 3)), 0.1, 1e-9)
+    np.testing.assert_array_equal(step, np.zeros((1, 3)))
+
+
 def test_very_many_classes_are_solved_without_blocks(rng, monkeypatch):
     monkeypatch.setattr(_softmax, "_MOST_BLOCKS", 0)
     logits, labels = sample(rng, 300, 6)
@@ -466,6 +508,35 @@ def test_very_many_classes_are_solved_without_blocks(rng, monkeypatch):
     expected = _softmax.Full(logits / 2, labels, np.ones(300), np.full((6, 7), 1e-2)).solve()
     assert found.converged
     assert found.value == pytest.approx(expected.value, rel=1e-12)
+
+
+def test_blocks_save_products_with_the_curvature(monkeypatch):
+    logits, labels = sample(np.random.default_rng(1), 300, 6)
+
+    def products():
+        asked = []
+        product = _softmax._FullCurvature.product
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                _softmax._FullCurvature,
+                "product",
+                lambda *given: asked.append(1) or product(*given),
+            )
+            _softmax.Full(logits / 2, labels, np.ones(300), np.full((6, 7), 1e-4)).solve()
+        return len(asked)
+
+    with_blocks = products()
+    monkeypatch.setattr(_softmax, "_MOST_BLOCKS", 0)
+    assert with_blocks < 0.85 * products()
+
+
+@pytest.mark.parametrize("ridge", [1e-3, 1.0, 100.0])
+def test_a_logistic_map_takes_few_steps_under_any_penalty(rng, ridge):
+    x = rng.normal(size=(200, 4))
+    targets = (x @ [1.0, -2.0, 0.5, 3.0] + rng.logistic(size=200) > 0).astype("float64")
+    found = _solvers.Logistic(x, targets, np.ones(200), np.ones(4), ridge).solve()
+    assert found.converged
+    assert found.iterations <= 10
 
 
 def test_beta_parameters_below_zero_are_held_there(rng):

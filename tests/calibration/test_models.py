@@ -95,6 +95,37 @@ def test_padding_is_left_out_as_evaluate_does(rng, fold):
     assert fit.temperature == pytest.approx(weighted, rel=1e-5)
 
 
+def test_weights_of_independent_labels_are_left_out_with_their_padding(rng):
+    model = tagger(rng)
+    ids = rng.integers(1, 8, (40, 6), dtype="int32")
+    ids[:, 4:] = 0
+    logits = predict(model, ids)
+    labels = (logits / 2 + rng.logistic(size=logits.shape) > 0).astype(int)
+    weights = rng.uniform(0.5, 1.5, labels.shape)
+    weights[:, 4:] = np.nan
+    kwargs = {"from_logits": True, "multi_label": True, "verbose": 0}
+    _, fit = calibrate(model, ids, labels, sample_weight=weights, return_fit=True, **kwargs)
+    counts = slice(0, 4)
+    expected = fit_temperature(
+        logits[:, counts], labels[:, counts], sample_weight=weights[:, counts], multi_label=True
+    )
+    assert fit.temperature == pytest.approx(expected.temperature, rel=1e-5)
+    assert fit.num_samples == expected.num_samples
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="models of strings need it")
+def test_strings_are_taken_as_a_list_or_an_array(rng):
+    inputs = keras.Input((), dtype="string")
+    ids = layers.StringLookup(vocabulary=["a", "b", "c"])(inputs)
+    model = keras.Model(inputs, layers.Embedding(4, 3, "normal")(ids))
+    texts = ["a", "b", "c", "d"] * 20
+    y = rng.integers(0, 3, 80)
+    expected = fit_temperature(predict(model, np.array(texts, object)), y)
+    for given in (texts, np.array(texts), np.array(texts, "S")):
+        _, fit = calibrate(model, given, y, from_logits=True, return_fit=True, verbose=0)
+        assert fit.temperature == pytest.approx(expected.temperature, rel=1e-5)
+
+
 def classifier(activation=None):
     inputs = keras.Input((4,))
     head = layers.Dense(3, activation, name="temperature")
@@ -177,12 +208,15 @@ def test_sigmoids_are_refused_as_classes_and_calibrated_as_labels(rng):
     z, y = labels_of_each(rng, model, x)
     with pytest.raises(ValueError, match="`multi_label` must be True for the 3 sigmoids"):
         calibrate(model, x, y, verbose=0)
+    inputs = keras.Input((4,))
+    behind = keras.Model(inputs, layers.Activation("sigmoid")(classifier()(inputs)))
+    with pytest.raises(ValueError, match="`multi_label` must be True for the 3 sigmoids"):
+        calibrate(behind, x, y, verbose=0)
     expected = fit_temperature(z, y, multi_label=True).temperature
     calibrated = calibrate(model, x, y, multi_label=True, verbose=0)
     assert calibrated.get_layer("temperature").temperature == pytest.approx(expected, rel=1e-3)
     np.testing.assert_allclose(predict(calibrated, x), 1 / (1 + np.exp(-z / expected)), atol=1e-3)
     each = [fit_temperature(z[:, [k]], y[:, k]).temperature for k in range(3)]
-    inputs = keras.Input((4,))
     nested = keras.Model(inputs, model(inputs))
     calibrated = calibrate(nested, x, y, multi_label=True, verbose=0)
     assert calibrated.get_layer("temperature").temperature == pytest.approx(expected, rel=1e-3)

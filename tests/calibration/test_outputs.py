@@ -135,6 +135,30 @@ def test_subclassed_models_of_several_outputs_are_taken(rng):
         assert {name: fit.temperature for name, fit in fits.items()} == pytest.approx(temperatures)
 
 
+class Split(layers.Layer):
+    def call(self, x):
+        return {"a": 3.0 * x[:, :3], "b": 3.0 * x[:, 3:]}
+
+
+def test_sequence_that_ends_in_several_outputs_is_taken(rng):
+    x = rng.normal(size=(SIZE, 4)).astype("float32")
+    model = keras.Sequential([keras.Input((4,)), Split()])
+    labels, temperatures = labels_for(model, x, rng)
+    _, fits = calibrate(model, x, labels, from_logits=True, return_fit=True, verbose=0)
+    assert {name: fit.temperature for name, fit in fits.items()} == pytest.approx(temperatures)
+
+
+def test_batches_need_not_label_every_output(rng):
+    x = rng.normal(size=(SIZE, 4)).astype("float32")
+    model = heads(dict)
+    labels, temperatures = labels_for(model, x, rng)
+    y, seen = labels["b"], slice(0, 150)
+    batches = [(x[seen], {"a": labels["a"][seen], "b": y[seen]}), (x[150:], {"b": y[150:]})]
+    _, fits = calibrate(model, batches, from_logits=True, return_fit=True, verbose=0)
+    assert fits["b"].temperature == pytest.approx(temperatures["b"], rel=1e-5)
+    assert (fits["a"].num_samples, fits["b"].num_samples) == (150, SIZE)
+
+
 def test_one_output_in_a_dict_stays_in_it(rng):
     inputs = keras.Input((4,))
     model = keras.Model(inputs, {"z": over_confident(inputs, 3, "head")})

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import keras
 import numpy as np
 import pytest
 from backends import BACKEND, compiled_call, to_numpy
@@ -92,6 +93,20 @@ def test_a_row_of_several_positives_means_no_class(name):
     rows = np.array([[1, 1, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1]], "float32")
     with pytest.raises(ValueError, match=r"rows for one class.*at \[0\].*several labels"):
         IDS[name](rows, LOGITS)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="the others infer shapes without values")
+def test_a_shape_is_inferred_with_ones_in_place_of_rows_for_one_class():
+    class Loss(keras.layers.Layer):
+        def call(self, labels, logits):
+            # A number of a tensor without values is an error, after which Keras tries ones.
+            return float(ops.max(logits)) * functional.dual_focal_crossentropy(labels, logits)
+
+    inputs = keras.Input((3,)), keras.Input((3,))
+    assert Loss()(*inputs).shape == (None,)
+    model = keras.Model(inputs, Loss()(*inputs))
+    with pytest.raises(ValueError, match="rows for one class"):
+        model([np.array([[1, 1, 0]], "float32"), LOGITS[:1]])
 
 
 @every([name for name in ROWS if name not in OF_A_BATCH])

@@ -182,6 +182,28 @@ def test_large_batches_are_compiled_and_small_ones_are_not():
 
 
 @on_tensorflow
+def test_nothing_is_compiled_where_tensorflow_has_no_xla(monkeypatch):
+    import tensorflow as tf
+
+    def refused(x):
+        raise tf.errors.UnimplementedError(None, None, "not built with XLA")
+
+    labels, logits = sample(4, classes=1000)
+    compilation._has_xla.cache_clear()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(tf, "function", lambda function, **options: refused)
+            assert not compilation._has_xla()
+        step = in_graph(gamma=2.0).get_concrete_function(labels, ops.convert_to_tensor(logits))
+        operations = step.graph.get_operations()
+        assert not any(operation.node_def.attr["_XlaMustCompile"].b for operation in operations)
+        found = step(ops.convert_to_tensor(labels), ops.convert_to_tensor(logits))
+        assert_is_plain(found, labels, logits, gamma=2.0)
+    finally:
+        compilation._has_xla.cache_clear()
+
+
+@on_tensorflow
 def test_a_metric_in_a_graph_is_two_compiled_kernels():
     import tensorflow as tf
 

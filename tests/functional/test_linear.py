@@ -271,9 +271,10 @@ def test_mean_of_no_row_is_zero():
     assert all(np.all(gradient == 0.0) for gradient in gradients.values())
 
 
-def test_learned_gamma_and_alpha_have_the_same_gradients_with_a_reduction():
+@pytest.mark.parametrize("alpha", [np.linspace(0.5, 2, 50, dtype="float32"), np.float32(0.7)])
+def test_learned_gamma_and_alpha_have_the_same_gradients_with_a_reduction(alpha):
     arrays, labels = sample()
-    arrays = {**arrays, "gamma": np.float32(1.5), "alpha": np.linspace(0.5, 2, 50, dtype="float32")}
+    arrays = {**arrays, "gamma": np.float32(1.5), "alpha": alpha}
 
     def function(reduction):
         def total(features, kernel, bias, gamma, alpha):
@@ -288,6 +289,22 @@ def test_learned_gamma_and_alpha_have_the_same_gradients_with_a_reduction():
     expected = losses_and_gradients(function(None), arrays, np.float32(2.0))
     for name in arrays:
         np.testing.assert_allclose(actual[1][name], expected[1][name], rtol=2e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="torch reads the label and raises")
+@pytest.mark.parametrize("wrong", [-1, 50])
+def test_an_invalid_label_gives_a_gradient_of_nan_for_learned_weights(wrong):
+    arrays, labels = sample()
+    labels[5] = wrong
+    arrays = {**arrays, "alpha": np.ones(50, "float32")}
+
+    def function(features, kernel, bias, alpha):
+        return functional.linear_sparse_focal_crossentropy(
+            features, kernel, bias, labels, alpha=alpha
+        )
+
+    _, gradients = losses_and_gradients(function, arrays, np.float32(1.0), compiled=True)
+    assert np.isnan(gradients["alpha"]).any()
 
 
 def statistics_of(arrays, labels, **arguments):
@@ -376,24 +393,33 @@ def test_an_invalid_label_gives_statistics_of_nan_in_a_compiled_step():
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="only TensorFlow has unknown shapes")
-@pytest.mark.parametrize("jit", [False, True])
-def test_the_number_of_rows_may_be_unknown(jit):
+@pytest.mark.parametrize(
+    ("jit", "arguments"),
+    [
+        (False, {"num_parts": 4}),
+        (True, {"num_parts": 4}),
+        (False, {}),
+        (False, {"reduction": "sum"}),
+    ],
+    ids=str,
+)
+def test_the_number_of_rows_may_be_unknown(jit, arguments):
     import tensorflow as tf
 
     arrays, labels = sample()
     step = tf.function(
         lambda features, labels: functional.linear_sparse_focal_crossentropy(
-            features, arrays["kernel"], arrays["bias"], labels, num_parts=4
+            features, arrays["kernel"], arrays["bias"], labels, **arguments
         ),
         input_signature=[tf.TensorSpec((None, 7)), tf.TensorSpec((None,), tf.int32)],
         jit_compile=jit,
         autograph=False,
     )
-    expected = two_steps(*arrays.values(), labels)
-    np.testing.assert_allclose(step(arrays["features"], labels), expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(
-        step(arrays["features"][:9], labels[:9]), expected[:9], rtol=1e-5, atol=1e-6
-    )
+    expected = to_numpy(two_steps(*arrays.values(), labels))
+    for count in (23, 9):
+        right = expected[:count].sum() if "reduction" in arguments else expected[:count]
+        found = step(arrays["features"][:count], labels[:count])
+        np.testing.assert_allclose(found, right, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

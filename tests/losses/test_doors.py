@@ -64,6 +64,8 @@ def test_a_weight_that_is_none_is_an_error(name, wrong):
     weights[1, 2] = wrong
     with pytest.raises(ValueError, match=r"`sample_weight` must hold finite numbers >= 0"):
         CLASSES[name](from_logits=True)(Y, Z, weights)
+    with pytest.raises(ValueError, match=rf">= 0\. Received: {wrong:g}\. Weight 0"):
+        CLASSES[name](from_logits=True)(Y, Z, float(wrong))
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="torch compiles nothing here")
@@ -109,6 +111,14 @@ def test_class_weight_on_several_ids_per_sample_is_refused():
 def test_probabilities_outside_the_unit_interval_are_refused(name):
     with pytest.raises(ValueError, match=r"`y_pred` must hold probabilities.*from_logits=True"):
         CLASSES[name]()(Y, Z)
+
+
+@every_class
+def test_a_probability_of_nan_gives_nan_and_no_error(name):
+    p = np.full((3, 3, 4), 0.25, "float32")
+    p[0, 0, 1] = np.nan
+    values = to_numpy(CLASSES[name](reduction=None)(Y, p))
+    assert np.argwhere(np.isnan(values)).tolist() == [[0, 0]]
 
 
 @pytest.mark.parametrize("axis", [1, -1])

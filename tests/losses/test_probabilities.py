@@ -175,6 +175,11 @@ class OwnLoss(losses.ClassificationLoss):
         return -ops.sum(ops.log_softmax(logits) * targets_like(labels.values, logits), axis=-1)
 
 
+class OwnOutputLoss(losses.OutputLoss):
+    def of_outputs(self, targets, logits):
+        return ops.softplus(logits) - targets.values * logits
+
+
 class DerivedLoss(losses.SparseCategoricalFocalCrossentropy):
     def values(self, labels, logits):
         return 2.0 * super().values(labels, 1.0 * logits)
@@ -184,3 +189,6 @@ def test_loss_with_values_of_its_own_is_given_logits():
     p = np.array([[0.25, 0.75], [0.5, 0.5]], "float32")
     assert float(OwnLoss()([0, 1], p)) == pytest.approx(np.log(8) / 2)
     assert float(DerivedLoss(gamma=0.0)([0, 1], p)) == pytest.approx(np.log(8))
+    assert float(OwnOutputLoss()(np.eye(2, dtype="float32")[::-1], p)) == pytest.approx(
+        -np.log([0.75, 0.75, 0.5, 0.5]).mean()
+    )

@@ -145,6 +145,16 @@ def test_nothing_is_checked_inside_a_compiled_step():
     np.testing.assert_array_equal(to_numpy(in_graph(checked)(rows)), to_numpy(rows))
 
 
+@pytest.mark.skipif(BACKEND == "torch", reason="torch compiles nothing here")
+def test_nothing_is_checked_where_weights_alone_cannot_be_read():
+    rows = ops.convert_to_tensor(with_row([0.5, 0.75]))
+
+    def error(weights):
+        return functional.expected_calibration_error(LABELS, rows, sample_weight=weights)
+
+    assert np.isnan(to_numpy(in_graph(error)(ops.ones(3))))
+
+
 @pytest.mark.parametrize("eagerly", [True, False])
 def test_model_that_forgot_its_softmax_is_told_when_it_runs_eagerly(eagerly):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Identity()])

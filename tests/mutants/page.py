@@ -30,19 +30,19 @@ of its module, which `tests/mutants/cosmic-ray.toml` names.
 
 Of {mutants:,} mutants, {drawn} **{killed:,} of {tried:,} were killed, {share:.1%}**; {lived}
 survived: {counts}. Without the equivalent ones, which no test can notice, {share_of_others:.1%}
-were killed. They ran on {backends}.
+were killed. They ran on {backends}.{since}
 
 ```bash
 .venv/bin/pip install -e ".[mutants]"
-.venv/bin/python tests/mutants/run.py{options} --cases 8
-.venv/bin/python tests/mutants/run.py{options} --retry --publish
+.venv/bin/python tests/mutants/run.py{options} --cases 8 --publish
+.venv/bin/python tests/mutants/run.py --retry
 .venv/bin/python tests/mutants/page.py
 ```
 
 Without `--sample` all mutants run. A run that is stopped goes on where it was. `--cases` takes few
-cases of each test; `--retry` runs again, with all cases, those that survived and that
-`tests/mutants/survivors.toml` does not explain, with `KERAS_BACKEND` set on another backend. The
-page is made from `docs/results/mutants.json`.
+cases of each test; `--retry` runs again, with all cases, those published survivors that
+`tests/mutants/survivors.toml` does not explain, with `KERAS_BACKEND` set on another backend, and
+leaves out those that the code no longer holds. The page is made from `docs/results/mutants.json`.
 """
 
 
@@ -66,7 +66,8 @@ def head(table: dict, counts: dict[str, int]) -> str:
     drawn, seed = table["drawn"], table["seed"]
     is_sample = drawn < table["mutants"]
     how = f"{drawn:,} were drawn at random (seed {seed})" if is_sample else "all were to be run"
-    rest = "and run." if tried == drawn else f"and {tried:,} of these, a random part, were run."
+    run = tried + table.get("stale", 0)
+    rest = "and run." if run == drawn else f"and {run:,} of these, a random part, were run."
     return HEAD.format(
         tool=table["tool"],
         mutants=table["mutants"],
@@ -78,7 +79,20 @@ def head(table: dict, counts: dict[str, int]) -> str:
         lived=tried - killed,
         counts=", ".join(f"{number} {kind}" for kind, number in counts.items()) or "none",
         backends=", ".join(table["backends"]),
+        since=since(table),
         options=f" --sample {drawn} --seed {seed}" if is_sample else "",
+    )
+
+
+def since(table: dict) -> str:
+    """Return what is left to say once survivors ran again in changed code."""
+    if not table.get("changed"):
+        return ""
+    return (
+        f" The code has changed since (`{table['commit']}`): survivors ran again in it, and "
+        f"{table['stale']} that it no longer holds are not counted. Mutants of "
+        f"{len(table['changed'])} of the {len(table['modules'])} modules were killed in code that "
+        "was other than it is."
     )
 
 

@@ -2,9 +2,10 @@
 
 python tests/mutants/run.py --sample 400 --seed 0 --publish
 
-Runs what is left of a session, or begins one. cosmic-ray makes the mutants that `cosmic-ray.toml`
-names and keeps the session; each runs in a fork of this process that has imported Keras, pytest and
-the backend, and nothing of the package. No file of the package is written.
+Runs what is left of a session, or begins one; `--retry` runs published survivors again, in the code
+as it is, and says which of them it no longer holds. cosmic-ray makes the mutants that
+`cosmic-ray.toml` names and keeps the session; each runs in a fork of this process that has imported
+Keras, pytest and the backend, and nothing of the package. No file of the package is written.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import sys
 import time
 import tomllib
@@ -131,30 +133,113 @@ def is_killed(path: Path, source: str, options: list[str], limit: float) -> bool
     return True
 
 
-def execute(database, waiting: Iterable, options: list[str], until: float) -> None:
-    """Run mutants, as many as there is time for, and for each module also what is unchanged."""
-    from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
+class Runner:
+    """Runs the tests of mutants, and for each module also those of what is unchanged.
 
-    limit, pass_unchanged = CONFIG["cosmic-ray"]["timeout"], set()
-    waiting = list(waiting)
-    for done, item in enumerate(waiting, 1):
-        if time.monotonic() > until:
-            return
+    Args:
+        options: Of pytest.
+    """
+
+    def __init__(self, options: list[str]):
+        self.options, self.limit = options, CONFIG["cosmic-ray"]["timeout"]
+        self._pass_unchanged: set[Path] = set()
+
+    def is_killed(self, item, place: str) -> bool:
+        """Return whether the tests notice a mutant, and print it; a place says which it is."""
         mutation, began = item.mutations[0], time.monotonic()
         path = mutation.module_path
         source, changed = mutated(mutation)
-        killed = is_killed(path, changed, options, limit)
-        if killed and path not in pass_unchanged:
-            if is_killed(path, source, options, limit):
+        killed = is_killed(path, changed, self.options, self.limit)
+        if killed and path not in self._pass_unchanged:
+            if is_killed(path, source, self.options, self.limit):
                 sys.exit(f"A test of {path} fails without any change")
-            pass_unchanged.add(path)
+            self._pass_unchanged.add(path)
+        took, outcome = time.monotonic() - began, "killed" if killed else "survived"
+        line = f"{path.relative_to(PACKAGE)}:{mutation.start_pos[0]} {change_of(source, changed)}"
+        print(f"{place}, {took:.0f} s, {outcome}: {line}", flush=True)
+        return killed
+
+
+def execute(database, waiting: Iterable, options: list[str], until: float) -> None:
+    """Run mutants, as many as there is time for."""
+    from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
+
+    waiting, runner = list(waiting), Runner(options)
+    for done, item in enumerate(waiting, 1):
+        if time.monotonic() > until:
+            return
+        killed = runner.is_killed(item, f"{done} of {len(waiting)}")
         outcome = TestOutcome.KILLED if killed else TestOutcome.SURVIVED
-        change = change_of(source, changed)
-        result = WorkResult(WorkerOutcome.NORMAL, keras_backend(), outcome, change)
-        database.set_result(item.job_id, result)
-        place = f"{path.relative_to(PACKAGE)}:{mutation.start_pos[0]}"
-        took = f"{time.monotonic() - began:.0f} s"
-        print(f"{done} of {len(waiting)}, {took}, {outcome.value}: {place} {change}", flush=True)
+        change = change_of(*mutated(item.mutations[0]))
+        database.set_result(
+            item.job_id, WorkResult(WorkerOutcome.NORMAL, keras_backend(), outcome, change)
+        )
+
+
+def retry(table: dict, options: list[str], until: float) -> dict:
+    """Return published results after their survivors have run again in the code as it is.
+
+    Those that `survivors.toml` explains are not run. A survivor that the code no longer holds is
+    stale: it is counted no more.
+    """
+    runner, table = Runner(options), {**table, "commit": table.get("commit") or commit_of_results()}
+    now = {key_of(row): item for row, item in mutants_of(table["survivors"])}
+    modules, survivors, stale = table["modules"], [], 0
+    for row in table["survivors"]:
+        item, verdict = now.get(key_of(row)), verdict_on(row)
+        if item is None:
+            print(f"stale: {row['file']} {row['function']} {row['change']}", flush=True)
+            modules[row["file"]]["tried"] -= 1
+            stale += 1
+        elif (
+            verdict["kind"] in OPEN
+            and time.monotonic() < until
+            and runner.is_killed(item, "retried")
+        ):
+            modules[row["file"]]["killed"] += 1
+        else:
+            survivors.append(row | verdict)
+    return {
+        **table,
+        "backends": sorted({*table["backends"], keras_backend()}),
+        "stale": table.get("stale", 0) + stale,
+        "changed": sorted(changed_since(table["commit"]) & {*modules}),
+        "modules": {name: row for name, row in modules.items() if row["tried"]},
+        "survivors": survivors,
+    }
+
+
+def key_of(row: dict[str, str]) -> tuple[str, ...]:
+    """Return what tells a mutant from others."""
+    return row["file"], row["function"], row["change"]
+
+
+def mutants_of(rows: list[dict[str, str]]) -> Iterator[tuple[dict[str, str], object]]:
+    """Yield the mutants of the functions that some rows name, each with its own row."""
+    places = {(row["file"], row["function"]) for row in rows}
+    for item in all_mutants():
+        row = row_of(item)
+        if (row["file"], row["function"]) in places:
+            yield {**row, "change": change_of(*mutated(item.mutations[0]))}, item
+
+
+def commit_of_results() -> str:
+    """Return the commit of the published results, or of the code if there are none."""
+    return git("log", "-1", "--format=%h", "--", str(RESULTS)) or git(
+        "rev-parse", "--short", "HEAD"
+    )
+
+
+def changed_since(commit: str) -> set[str]:
+    """Return the modules that differ from those of a commit."""
+    names = git("diff", "--name-only", "--relative", commit, cwd=PACKAGE).splitlines()
+    return {name for name in names if name.endswith(".py")}
+
+
+def git(*arguments: str, cwd: Path = ROOT) -> str:
+    """Return what git prints."""
+    found = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, check=True)
+    return found.stdout.strip()
 
 
 def keras_backend() -> str:
@@ -173,17 +258,11 @@ def change_of(source: str, changed: str) -> str:
     return " -> ".join(" ".join(map(str.strip, text)) for text in texts)
 
 
-def survivors_of(database) -> list:
-    """Return the mutants that no test noticed, but those that `survivors.toml` explains."""
-    survived = [row for row in database.completed_work_items if row[1].test_outcome == "survived"]
-    return [item for item, result in survived if verdict_on(row_of(item, result))["kind"] in OPEN]
-
-
-def row_of(item, result) -> dict[str, str]:
-    """Return the place of a mutant, and its change."""
+def row_of(item) -> dict[str, str]:
+    """Return the place of a mutant."""
     mutation = item.mutations[0]
     module, function = mutation.module_path.relative_to(PACKAGE), mutation.definition_name or ""
-    return {"file": str(module), "function": function, "change": result.diff}
+    return {"file": str(module), "function": function}
 
 
 def results_of(database, seed: int) -> dict:
@@ -192,7 +271,7 @@ def results_of(database, seed: int) -> dict:
     run = [(item, result) for item, result in completed if result.test_outcome]
     tried, killed, survivors = Counter(), Counter(), []
     for item, result in run:
-        row = row_of(item, result)
+        row = {**row_of(item), "change": result.diff}
         tried[row["file"]] += 1
         killed[row["file"]] += result.is_killed
         if not result.is_killed:
@@ -201,6 +280,7 @@ def results_of(database, seed: int) -> dict:
         "tool": f"cosmic-ray {importlib.metadata.version('cosmic-ray')}",
         "backends": sorted({result.output for _, result in run}),
         "seed": seed,
+        "commit": git("rev-parse", "--short", "HEAD"),
         "mutants": database.num_work_items,
         "drawn": database.num_work_items - len(completed) + len(run),
         "modules": {name: {"tried": tried[name], "killed": killed[name]} for name in sorted(tried)},
@@ -211,7 +291,7 @@ def results_of(database, seed: int) -> dict:
 def verdict_on(row: dict[str, str]) -> dict[str, str]:
     """Return the kind of a survivor, and the reason, of `survivors.toml`."""
     for verdict in tomllib.loads((HERE / "survivors.toml").read_text())["survivor"]:
-        if all(verdict[key] == row[key] for key in row):
+        if key_of(verdict) == key_of(row):
             return {"kind": verdict["kind"], "reason": verdict["reason"]}
     return {"kind": "gap", "reason": ""}
 
@@ -223,7 +303,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--cases", type=int, metavar="N", help="at most N cases of each test")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many")
-    parser.add_argument("--retry", action="store_true", help="run unexplained survivors again")
+    parser.add_argument("--retry", action="store_true", help="run published survivors again")
     parser.add_argument("--only", default="", metavar="PATH", help="a folder or module, of those")
     parser.add_argument("--publish", action="store_true", help=f"write {RESULTS.relative_to(ROOT)}")
     given = parser.parse_args()
@@ -237,22 +317,31 @@ def main() -> None:
         importlib.import_module(name)
     from cosmic_ray.work_db import use_db
 
+    options = ["--every-case"] if given.cases is None else ["--cases", str(given.cases)]
+    if given.retry:
+        publish(retry(json.loads(RESULTS.read_text()), options, until))
+        return
     name = "all" if given.sample is None else f"{given.sample}_of_seed_{given.seed}"
     session = ROOT / "runs" / f"mutants_{name}.sqlite"
     session.parent.mkdir(exist_ok=True)
     with use_db(session) as database:
         if not database.num_work_items:
             begin(database, given.seed, given.sample)
-        waiting = survivors_of(database) if given.retry else database.pending_work_items
+        waiting = database.pending_work_items
         folder = str(PACKAGE / given.only)
         waiting = [i for i in waiting if str(i.mutations[0].module_path).startswith(folder)]
-        options = ["--every-case"] if given.cases is None else ["--cases", str(given.cases)]
         execute(database, waiting, options, until)
         table = results_of(database, given.seed)
-    tried, killed = (sum(row[key] for row in table["modules"].values()) for key in TOTALS)
-    print(f"{killed} of {tried} killed, {table['drawn'] - tried} left: {session}")
+    print(f"Session: {session}")
     if given.publish:
-        RESULTS.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+        publish(table)
+
+
+def publish(table: dict) -> None:
+    """Write `docs/results/mutants.json`."""
+    tried, killed = (sum(row[key] for row in table["modules"].values()) for key in TOTALS)
+    print(f"{killed} of {tried} killed")
+    RESULTS.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

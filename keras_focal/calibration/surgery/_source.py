@@ -42,6 +42,7 @@ class Source(NamedTuple):
                 )
             if isinstance(x, list) and x and isinstance(x[0], str | bytes):
                 x = np.asarray(x)
+            x = keras.tree.map_structure(_with_texts_as_objects, x)
             if len(keras.tree.flatten(x)[0]) == 0:
                 raise ValueError("`x` must hold at least one sample. Received: an empty array.")
             example = keras.tree.map_structure(lambda part: part[:batch_size], x)
@@ -61,6 +62,14 @@ class Source(NamedTuple):
         # Not a tensor of the framework that made the batches.
         example = keras.tree.map_structure(np.asarray, inputs)
         return cls(example, labels, weight, None, itertools.chain([first], batches), size)
+
+
+def _with_texts_as_objects(part: Any) -> Any:
+    """Return an array of strings as one of objects, the form in which `predict` takes them."""
+    kind = getattr(getattr(part, "dtype", None), "kind", "")
+    if kind == "S":
+        return np.char.decode(part, "utf-8").astype(object)
+    return part.astype(object) if kind == "U" else part
 
 
 def check_given(graph: Graph, y: Any, sample_weight: Any) -> tuple[dict, dict]:

@@ -258,7 +258,7 @@ class _Search:
             best = self.descend(place, effort, best.hessian)
             if self.excess(best) <= effort.enough:
                 break
-        return best if best.nll <= plain.nll_after else self.descend(alone, effort)
+        return best if best.nll <= plain.nll_after else self.descend(alone, exact[-1])
 
     def _valleys(self, starts: list[tuple[float, float]]) -> list[tuple[float, float]]:
         """Return places near the minima downhill of starts, each once, from some of the rows."""

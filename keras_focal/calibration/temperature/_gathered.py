@@ -6,7 +6,6 @@ import numpy as np
 
 from keras_focal._temperature import grid_betas
 from keras_focal.calibration.given import (
-    NOTHING_COUNTS,
     Declared,
     HeldOut,
     Rows,
@@ -87,8 +86,6 @@ class Gathered:
         if self._sums is None:
             return Data([self.held_out(stacklevel + 1)], self.num_bins)
         self._sum_up()
-        if self._sums.weight == 0:
-            raise ValueError(NOTHING_COUNTS)
         if self._is_checked and self._is_doubtful and self.declared.from_logits:
             refuse_as_logits(is_binary=self.is_binary, stacklevel=stacklevel + 1)
         warn_of_rounded(
@@ -110,11 +107,10 @@ class Gathered:
         if not self._kept:
             return
         rows = self._taken()
-        if self._is_checked and self.declared.from_logits:
+        if self.declared.from_logits:
             self._is_doubtful &= look_like_probabilities(rows.predictions)
-        elif self._is_checked:
+        else:
             check_predictions(rows.predictions, False)
-        if not self.declared.from_logits:
             self._num_rounded += count_rounded(rows.predictions, rows.labels)
         data = HeldOut.of_rows(rows, self.declared)
         found = GridSums.of(data, self._betas, self.num_bins)

@@ -129,11 +129,10 @@ def is_in_xla() -> bool:
 
     graph = tf.compat.v1.get_default_graph() if tf.inside_function() else None
     while graph is not None:
+        # Branches and loops are graphs of their own, so contexts do not nest.
         context = graph._get_control_flow_context()
-        while context is not None:
-            if context.IsXLAContext():
-                return True
-            context = context.outer_context
+        if context is not None and context.IsXLAContext():
+            return True
         graph = getattr(graph, "outer_graph", None)
     return False
 

@@ -196,18 +196,16 @@ def nan_unless_target(values: Tensor) -> Tensor:
 
 
 def check_labels(labels: Labels, num_classes: int, *, are_outputs: bool = False) -> None:
-    """Raise if a label that counts is invalid and can be read.
+    """Raise if a label that counts is invalid.
 
     Args:
-        labels: Labels of any form.
+        labels: Labels of any form, which can be read.
         num_classes: K.
         are_outputs: Whether each entry is an independent target.
     """
     wrong = value_now(label_factor(labels.values, are_outputs=are_outputs))
     counts = True if labels.counts is None else value_now(labels.counts)
     given = value_now(labels.given)
-    if wrong is None or counts is None or given is None:
-        return
     is_wrong = np.isnan(wrong) & counts
     if not is_wrong.any():
         return
