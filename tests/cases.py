@@ -1,5 +1,6 @@
 """Which cases of a test are run: those that hold every value of every parameter, or a few."""
 
+import argparse
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -7,16 +8,29 @@ from itertools import combinations
 
 import pytest
 
+VALUES, ALL = "values", "all"
 
-def chosen(items: list[pytest.Item], most: int | None) -> set[pytest.Item]:
-    """Return the cases to run: at most `most` of each test and check, or those that cover it."""
-    kept = set()
-    if most is None:
-        for cases in _by_name(items, lambda item: item.nodeid.partition("[")[0]).values():
-            kept.update(covering(cases))
+
+def number(text: str) -> str | int:
+    """Return which cases are asked for: `VALUES`, `ALL`, or how many at most."""
+    if text in (VALUES, ALL):
+        return text
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"must be 'values', 'all' or a number > 0. Received: {text!r}")
+
+
+def chosen(items: list[pytest.Item], number: str | int) -> set[pytest.Item]:
+    """Return the cases to run: all, those that hold every value, or so many of each check."""
+    kept: set[pytest.Item] = set()
+    if number == ALL:
+        kept.update(items)
+    elif number == VALUES:
+        for found in _by_name(items, lambda item: item.nodeid.partition("[")[0]).values():
+            kept.update(covering(found))
     else:
-        for name, cases in _by_name(items, _test_and_check).items():
-            kept.update(spread(cases, name, most))
+        for name, found in _by_name(items, _test_and_check).items():
+            kept.update(spread(found, name, number))
     return kept
 
 

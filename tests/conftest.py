@@ -39,12 +39,11 @@ def pytest_addoption(parser):
         "--nightly", action="store_true", help="every case, and the tests that take long"
     )
     parser.addoption(
-        "--every-case",
-        action="store_true",
-        help="every combination of the values of parameters, not only every value",
-    )
-    parser.addoption(
-        "--cases", type=int, help="run at most so many cases of each test, and of each check of one"
+        "--cases",
+        type=cases.number,
+        metavar="values|all|N",
+        help="which cases of a test with parameters: the fewest that have every value of each "
+        "(default), all combinations (--nightly), or N at most, and of each check of one",
     )
 
 
@@ -67,12 +66,13 @@ def pytest_collection():
 
 
 def pytest_collection_modifyitems(config, items):
-    is_nightly, most = config.getoption("--nightly"), config.getoption("--cases")
+    is_nightly, number = config.getoption("--nightly"), config.getoption("--cases")
     by_day = [item for item in items if is_nightly or "nightly" not in item.keywords]
-    if most or not (is_nightly or config.getoption("--every-case")):
-        left_out = set(by_day) - cases.chosen(by_day, most)
-        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
-        items[:] = [item for item in items if item not in left_out]
+    if number is None:
+        number = cases.ALL if is_nightly else cases.VALUES
+    left_out = set(by_day) - cases.chosen(by_day, number)
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+    items[:] = [item for item in items if item not in left_out]
     for item in set(items) - set(by_day):
         item.add_marker(pytest.mark.skip(reason="takes long: run with --nightly"))
 

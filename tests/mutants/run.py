@@ -317,7 +317,7 @@ def main() -> None:
         importlib.import_module(name)
     from cosmic_ray.work_db import use_db
 
-    options = ["--every-case"] if given.cases is None else ["--cases", str(given.cases)]
+    options = ["--cases", "all" if given.cases is None else str(given.cases)]
     if given.retry:
         publish(retry(json.loads(RESULTS.read_text()), options, until))
         return
