@@ -45,6 +45,10 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
             ),
         ),
         (
+            "The gamma of a probability that is NaN is NaN.",
+            ("laws/test_gammas.py::test_gamma_of_nan_is_nan_and_no_other_changes",),
+        ),
+        (
             "An entry of weight 0 or under a mask changes nothing, NaN too.",
             (
                 "losses/test_family.py::test_masked_steps_count_for_nothing",
@@ -115,6 +119,19 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
             "Half-precision logits count as their values in float32.",
             ("laws/test_losses.py::test_half_precision_logits_count_as_their_values",),
         ),
+        (
+            "Gamma rules give what they say for every probability, and gamma_star and "
+            "threshold_probability are inverses of each other.",
+            (
+                "laws/test_gammas.py::test_steps_have_the_gamma_of_the_interval_that_holds_p",
+                "laws/test_gammas.py"
+                "::test_continuous_gamma_is_within_its_bounds_and_that_of_proposition_2",
+                "laws/test_gammas.py"
+                "::test_threshold_gamma_raises_the_gradient_below_its_last_p0_alone",
+                "laws/test_gammas.py::test_threshold_probability_inverts_gamma_star",
+                "laws/test_gammas.py::test_gamma_star_inverts_threshold_probability",
+            ),
+        ),
     ],
     "Batches, weights, replicas": [
         (
@@ -167,6 +184,7 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
                 "test_contract.py::test_config_holds_every_argument",
                 "test_contract.py::test_saved_model_evaluates_the_same_in_a_fresh_process",
                 "laws/test_losses.py::test_a_loss_made_from_its_config_is_the_same",
+                "laws/test_gammas.py::test_config_copy_and_pickle_give_the_same_rule",
             ),
         ),
         (

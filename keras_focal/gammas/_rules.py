@@ -90,7 +90,7 @@ class SampleDependentGamma(GammaRule):
 
     def __call__(self, p: Tensor) -> Tensor:
         """Return the gamma of each probability, a tensor of the shape of `p`."""
-        return step_gamma(keras.ops.convert_to_tensor(p), self.thresholds, self.gammas)
+        return step_gamma(p, self.thresholds, self.gammas)
 
     def get_config(self) -> dict[str, Any]:
         return {"thresholds": list(self.thresholds), "gammas": list(self.gammas)}
@@ -134,7 +134,7 @@ class ThresholdGamma(GammaRule):
         self.gammas = tuple(float(gamma_star(p0)) for p0 in self.p0s)
 
     def __call__(self, p: Tensor) -> Tensor:
-        return step_gamma(keras.ops.convert_to_tensor(p), self.p0s[:-1], self.gammas)
+        return step_gamma(p, self.p0s[:-1], self.gammas)
 
     def get_config(self) -> dict[str, Any]:
         return {"p0s": list(self.p0s)}

@@ -34,12 +34,16 @@ class BinnedGamma:
     is_signed: ClassVar[bool] = True
 
     def __call__(self, p: Tensor) -> Tensor:
-        """Return the gamma of each p: that of bin b where edges[b] <= p < edges[b + 1]."""
-        p = to_float(p)
+        """Return the gamma of each p: that of bin b where edges[b] <= p < edges[b + 1].
+
+        NaN where p is NaN.
+        """
+        p = ops.stop_gradient(to_float(p))
         edges = ops.cast(self.edges, p.dtype)
         above = ops.searchsorted(edges, ops.reshape(p, (-1,)), side="right")
         bins = ops.clip(ops.cast(above, "int32") - 1, 0, edges.shape[0] - 1)
-        return ops.reshape(ops.take(ops.cast(self.gammas, p.dtype), bins), ops.shape(p))
+        gammas = ops.reshape(ops.take(ops.cast(self.gammas, p.dtype), bins), ops.shape(p))
+        return ops.where(ops.isnan(p), p, gammas)
 
 
 class BinGaps(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from keras import ops
 
 from keras_focal._typing import Tensor
-from keras_focal.functional._backend.precision import TINY, to_float
+from keras_focal.functional._backend.precision import TINY, floating, to_float
 from keras_focal.functional._stable.margin import StableProbability
 from keras_focal.functional.losses._focal import focal_terms
 
@@ -76,12 +76,13 @@ def step_gamma(p: Tensor, thresholds: Sequence[float], gammas: Sequence[float]) 
     """Return gamma as a step function of p: gammas[i] where thresholds[i-1] <= p < thresholds[i].
 
     Args:
-        p: Probability of the true class, float tensor of any shape, in [0, 1].
+        p: Probability of the true class, any shape, in [0, 1].
         thresholds: Probabilities where gamma changes, increasing.
         gammas: One more exponent than thresholds.
 
     Returns:
-        Tensor of the shape and dtype of `p`.
+        Tensor of the shape and dtype of `p`, float32 for whole numbers; NaN where `p` is NaN. No
+        gradient flows to `p`.
 
     Example:
         >>> import numpy as np
@@ -93,7 +94,8 @@ def step_gamma(p: Tensor, thresholds: Sequence[float], gammas: Sequence[float]) 
     Source:
         Mukhoti et al., 2020, section 4, "How to choose gamma".
     """
-    value = ops.full_like(p, gammas[0])
+    p = ops.stop_gradient(floating(p))
+    value = ops.where(ops.isnan(p), p, ops.cast(gammas[0], p.dtype))
     for threshold, gamma in zip(thresholds, gammas[1:], strict=True):
         value = ops.where(p >= threshold, ops.cast(gamma, value.dtype), value)
     return value
