@@ -1,22 +1,36 @@
-"""docs/promises.md: what the package promises, and the tests that hold it to it.
+"""docs/promises.md: what the package promises, the tests that hold it to it, and what they gave.
 
-python tests/promises.py
+python tests/promises.py                                makes the page
+KERAS_BACKEND=torch python tests/promises.py --run      runs the tests on a backend first
 """
 
+import argparse
 import json
+import os
+import re
+from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "docs" / "promises.md"
 LEAKS = ROOT / "docs" / "results" / "leaks.json"
+RECORD = ROOT / "docs" / "results" / "promises.json"
+BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "torch"}
 HEAD = """# Promises
 
-What the package promises, and the tests that hold it to it. Made by `python tests/promises.py`. To
-run the tests of a promise, give their names to pytest, with `KERAS_BACKEND` set to `tensorflow`,
-`jax` or `torch`:
+What the package promises, and the tests that hold it to it. To run the tests of a promise, give
+their names to pytest, with `KERAS_BACKEND` set to `tensorflow`, `jax` or `torch`:
 
 ```bash
 .venv/bin/python -m pytest tests/laws/test_losses.py
+```
+
+Behind each test stands how many of its cases passed on each backend when all of them were last run,
+and for a law how many random examples it was tried on. None failed: a failure is not recorded.
+
+```bash
+{commands}
 ```
 
 `bash .ci/nightly` runs all tests on the three backends, and 10,000 random examples of each law. It
@@ -47,6 +61,10 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
         (
             "The gamma of a probability that is NaN is NaN.",
             ("laws/test_gammas.py::test_gamma_of_nan_is_nan_and_no_other_changes",),
+        ),
+        (
+            "A logit of NaN makes the calibrated probabilities of its row NaN.",
+            ("laws/test_maps.py::test_logit_of_nan_makes_its_row_nan_and_no_other",),
         ),
         (
             "An entry of weight 0 or under a mask changes nothing, NaN too.",
@@ -117,7 +135,21 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
         ),
         (
             "Half-precision logits count as their values in float32.",
-            ("laws/test_losses.py::test_half_precision_logits_count_as_their_values",),
+            (
+                "laws/test_losses.py::test_half_precision_logits_count_as_their_values",
+                "laws/test_maps.py::test_half_precision_logits_count_as_their_values",
+            ),
+        ),
+        (
+            "A calibration map gives probabilities that sum to 1 for all logits up to 10,000, for "
+            "each row by itself, and the same ones if a number is added to all logits. A "
+            "temperature keeps the order of the classes.",
+            (
+                "laws/test_maps.py::test_output_is_a_distribution_for_logits_up_to_10_000",
+                "laws/test_maps.py::test_order_of_rows_does_not_matter",
+                "laws/test_maps.py::test_adding_a_number_to_all_logits_changes_nothing",
+                "laws/test_maps.py::test_maps_of_one_temperature_keep_the_order_of_the_classes",
+            ),
         ),
         (
             "Gamma rules give what they say for every probability, and gamma_star and "
@@ -143,6 +175,8 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
                 "laws/test_metrics.py::test_order_of_predictions_does_not_matter",
                 "laws/test_metrics.py::test_weight_k_counts_a_prediction_k_times",
                 "laws/test_losses.py::test_weight_k_counts_a_row_k_times",
+                "laws/test_maps.py::test_temperature_depends_on_the_rows_and_not_on_their_form",
+                "laws/test_maps.py::test_weight_k_of_a_fit_counts_a_row_k_times",
             ),
         ),
         (
@@ -185,6 +219,7 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
                 "test_contract.py::test_saved_model_evaluates_the_same_in_a_fresh_process",
                 "laws/test_losses.py::test_a_loss_made_from_its_config_is_the_same",
                 "laws/test_gammas.py::test_config_copy_and_pickle_give_the_same_rule",
+                "laws/test_maps.py::test_config_and_copy_give_the_same_map",
             ),
         ),
         (
@@ -208,6 +243,14 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
         ),
     ],
     "Files": [
+        (
+            "Every format is read to the last bit, and `keras-focal report` with whatever options "
+            "works, or says why in one line and leaves no file.",
+            (
+                "laws/test_files.py::test_what_was_written_is_read_to_the_last_bit",
+                "laws/test_files.py::test_report_works_or_says_why_and_leaves_nothing",
+            ),
+        ),
         (
             "A file cut short or with flipped bits is refused in one line, or read rightly where "
             "its format has a checksum.",
@@ -279,14 +322,65 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
 
 def page() -> str:
     """Return the page."""
-    parts = [HEAD]
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    commands = "\n".join(found["command"] for found in record.values())
+    parts = [HEAD.format(commands=commands)]
     for topic, promises in PROMISES.items():
         lines = []
         for text, tests in promises:
-            lines += [f"- **{text}**", *(f"  - `tests/{test}`" for test in tests)]
+            lines += [f"- **{text}**", *(f"  - `tests/{t}`: {_passed(t, record)}" for t in tests)]
         parts.append(f"## {topic}\n\n" + "\n".join(lines) + "\n")
     parts.append(leaks())
     return "\n".join(parts)
+
+
+def _passed(test: str, record: dict[str, Any]) -> str:
+    """Return what passed of a test: cases or random examples by backend."""
+    found = {name: record[name]["tests"].get(test, {}) for name in record}
+    return ", ".join(
+        f"{BACKENDS[name]} {counts.get('examples') or counts['cases']:,}"
+        + " examples" * ("examples" in counts)
+        for name, counts in found.items()
+        if counts
+    )
+
+
+class Passed:
+    """A plugin of pytest that counts cases and random examples that passed."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, Counter[str]] = defaultdict(Counter)
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        test = report.nodeid.partition("[")[0].removeprefix("tests/")
+        if report.when == "call" and report.passed:
+            self.counts[test]["cases"] += 1
+        passing = re.findall(r"(\d+) passing", getattr(report, "_hypothesis_stats", ""))
+        if passing:
+            self.counts[test]["examples"] += sum(map(int, passing))
+
+
+def run(*, is_deep: bool) -> None:
+    """Run the tests of all promises on a backend and record what passed, or exit if one fails."""
+    os.environ.setdefault("XLA_FLAGS", "")
+    import pytest
+
+    backend, passed = os.environ.get("KERAS_BACKEND", "tensorflow"), Passed()
+    tests = sorted({test for rows in PROMISES.values() for _, tests in rows for test in tests})
+    options = ["-q", "-n", "auto", "--dist", "worksteal", "--nightly", "--rootdir", str(ROOT)]
+    if is_deep:
+        options += ["--hypothesis-profile", "deep", "--hypothesis-seed", "0"]
+    code = pytest.main([*options, *(str(ROOT / "tests" / test) for test in tests)], [passed])
+    if code:
+        raise SystemExit(f"pytest ended with {code}: nothing is recorded")
+    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+    record[backend] = {
+        "command": f"KERAS_BACKEND={backend} .venv/bin/python tests/promises.py --run"
+        + " --deep" * is_deep,
+        "tests": {test: dict(passed.counts[test]) for test in tests if passed.counts[test]},
+    }
+    ordered = {name: record[name] for name in BACKENDS if name in record}
+    RECORD.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
 
 
 def leaks() -> str:
@@ -316,6 +410,17 @@ def leaks() -> str:
     return "\n".join([*lines, "", f"```bash\n{commands}\n```\n"])
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Make the page, after running the tests if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--run", action="store_true", help="run the tests on KERAS_BACKEND first")
+    parser.add_argument("--deep", action="store_true", help="10,000 examples of each law, seed 0")
+    given = parser.parse_args()
+    if given.run:
+        run(is_deep=given.deep)
     FILE.write_text(page(), encoding="utf-8")
     print(FILE)
+
+
+if __name__ == "__main__":
+    main()

@@ -42,8 +42,8 @@ class BinnedGamma:
         edges = ops.cast(self.edges, p.dtype)
         above = ops.searchsorted(edges, ops.reshape(p, (-1,)), side="right")
         bins = ops.clip(ops.cast(above, "int32") - 1, 0, edges.shape[0] - 1)
-        gammas = ops.reshape(ops.take(ops.cast(self.gammas, p.dtype), bins), ops.shape(p))
-        return ops.where(ops.isnan(p), p, gammas)
+        gammas = ops.take(ops.cast(self.gammas, p.dtype), bins)
+        return ops.reshape(gammas, ops.shape(p)) + 0.0 * p
 
 
 class BinGaps(NamedTuple):

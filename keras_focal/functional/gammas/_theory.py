@@ -95,7 +95,7 @@ def step_gamma(p: Tensor, thresholds: Sequence[float], gammas: Sequence[float]) 
         Mukhoti et al., 2020, section 4, "How to choose gamma".
     """
     p = ops.stop_gradient(floating(p))
-    value = ops.where(ops.isnan(p), p, ops.cast(gammas[0], p.dtype))
+    value = 0.0 * p + gammas[0]  # NaN where p is.
     for threshold, gamma in zip(thresholds, gammas[1:], strict=True):
         value = ops.where(p >= threshold, ops.cast(gamma, value.dtype), value)
     return value
