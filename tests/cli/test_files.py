@@ -3,6 +3,7 @@
 Every file here holds the same predictions; its figures must be those of the plain arrays.
 """
 
+import csv
 import gzip
 import io
 import json
@@ -148,6 +149,19 @@ def test_columns_that_options_name_are_read_by_their_classes(plain, tmp_path, ca
 def test_declared_logits_are_read_as_such(plain, tmp_path):
     (tmp_path / "p.csv").write_text(lines_of(table()))
     same_figures(report_of(tmp_path / "p.csv", "--from-logits"), plain)
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("odd", [",", ";", "|", ";;;;", "\t"])
+def test_marks_in_the_names_of_classes_part_no_columns(plain, tmp_path, mark, odd):
+    names = np.array([f"cat{odd}a", "dog", f"fox{odd}b{odd}"])
+    columns = {f"logit_{name}": LOGITS[:, k] for k, name in enumerate(names)}
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, delimiter=mark)
+    rows.writerow([*columns, "label"])
+    rows.writerows(zip(*columns.values(), names[LABELS], strict=True))
+    (tmp_path / "p.csv").write_text(text.getvalue())
+    same_figures(report_of(tmp_path / "p.csv"), plain)
 
 
 @pytest.mark.parametrize(
