@@ -1,7 +1,7 @@
 "use strict";
 /* Text with a line of names, .csv and .tsv: read as `keras-focal report` reads it. */
 const csv = (() => {
-  const MARKS = ["\t", ";", "|"];
+  const MARKS = ["\t", ";", "|", ","];
   const MISSING = ["", "na", "n/a", "nan", "null", "none", "<na>", "#n/a"];
   const BOOLS = ["True", "False", "true", "false", "TRUE", "FALSE"];
   const MOST_BYTES = 4e8;
@@ -24,8 +24,8 @@ const csv = (() => {
    */
   function read(bytes, ask) {
     const text = decoded(bytes);
-    const first = /^[^\r\n]*/.exec(text)[0];
-    const mark = MARKS.find((each) => first.includes(each)) ?? ",";
+    const [, first, second] = /^([^\r\n]*)(?:\r\n|\n|\r)?([^\r\n]*)/.exec(text);
+    const mark = markOf(first, second);
     const rows = parsed(text, mark);
     const names = (rows.shift()?.cells ?? []).map((name) => name.trim());
     if (names.every((name) => numberOf(name) !== undefined)) {
@@ -53,6 +53,16 @@ const csv = (() => {
       place: (row) => `line ${kept[row].line}`,
       names,
     };
+  }
+
+  /** Return what parts the cells of two lines: of marks that may, the one of the most columns. */
+  function markOf(first, second) {
+    const size = (line, mark) => parsed(line, mark)[0]?.cells.length ?? 0;
+    // A mark in the name of a class parts the next line into another number of cells.
+    const isEven = (mark) => size(first, mark) === size(second, mark);
+    const rank = (mark) => (isEven(mark) ? MOST_BYTES : 0) + size(first, mark);
+    const marks = MARKS.filter((mark) => first.includes(mark));
+    return marks.reduce((best, mark) => (rank(mark) > rank(best) ? mark : best), marks[0] ?? ",");
   }
 
   function decoded(bytes) {
