@@ -1,7 +1,7 @@
 "use strict";
 /* Text with a line of names, .csv and .tsv: read as `keras-focal report` reads it. */
 const csv = (() => {
-  const MARKS = ["\t", ";", "|", ","];
+  const MARKS = [",", "\t", ";", "|"];
   const MISSING = ["", "na", "n/a", "nan", "null", "none", "<na>", "#n/a"];
   const BOOLS = ["True", "False", "true", "false", "TRUE", "FALSE"];
   const MOST_BYTES = 4e8;

@@ -150,10 +150,10 @@ def _temperature(kind: _Kind, sample: Sample) -> float:
     plain = sample.temperature
     if plain.at_bound and not kind.is_structured:
         squares = sum(
-            float(np.sum((z - z.mean(axis=1, keepdims=True)) ** 2))
-            for _, z in row_blocks(sample.given)
+            float(sample.weights[rows] @ np.mean((z - z.mean(axis=1, keepdims=True)) ** 2, axis=1))
+            for rows, z in row_blocks(sample.given)
         )
-        return float(np.sqrt(squares / sample.given.size)) or 1.0
+        return float(np.sqrt(squares / sample.weights.sum())) or 1.0
     return plain.temperature
 
 

@@ -19,7 +19,7 @@ from keras_focal.cli.readers import _rows
 from keras_focal.cli.readers._columns import choose
 from keras_focal.cli.readers._rows import MISSING, Ask, Rows, Source
 
-_MARKS = ("\t", ";", "|", ",")
+_MARKS = (",", "\t", ";", "|")
 _LONGEST = 2**24
 """Characters of a cell beyond which a file is refused, as where a quote is never closed."""
 
