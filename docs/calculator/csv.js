@@ -1,7 +1,7 @@
 "use strict";
 /* Text with a line of names, .csv and .tsv: read as `keras-focal report` reads it. */
 const csv = (() => {
-  const MARKS = [",", "\t", ";", "|"];
+  const MARKS = ["\t", ";", "|", ","];
   const MISSING = ["", "na", "n/a", "nan", "null", "none", "<na>", "#n/a"];
   const BOOLS = ["True", "False", "true", "false", "TRUE", "FALSE"];
   const MOST_BYTES = 4e8;
@@ -25,7 +25,7 @@ const csv = (() => {
   function read(bytes, ask) {
     const text = decoded(bytes);
     const [, first, second] = /^([^\r\n]*)(?:\r\n|\n|\r)?([^\r\n]*)/.exec(text);
-    const mark = markOf(first, second);
+    const mark = markOf(first, second, ask);
     const rows = parsed(text, mark);
     const names = (rows.shift()?.cells ?? []).map((name) => name.trim());
     if (names.every((name) => numberOf(name) !== undefined)) {
@@ -55,12 +55,18 @@ const csv = (() => {
     };
   }
 
-  /** Return what parts the cells of two lines: of marks that may, the one of the most columns. */
-  function markOf(first, second) {
-    const size = (line, mark) => parsed(line, mark)[0]?.cells.length ?? 0;
-    // A mark in the name of a class parts the next line into another number of cells.
-    const isEven = (mark) => size(first, mark) === size(second, mark);
-    const rank = (mark) => (isEven(mark) ? MOST_BYTES : 0) + size(first, mark);
+  /**
+   * Return what parts the cells of the first two lines: a mark in the name of a class parts the
+   * second line into another number of cells, or leaves no name of labels.
+   */
+  function markOf(first, second, ask) {
+    const cells = (line, mark) => (parsed(line, mark)[0]?.cells ?? []).map((cell) => cell.trim());
+    const isLabels = (name) => name === ask.labels || columns.LABELS.includes(name.toLowerCase());
+    const rank = (mark) => {
+      const names = cells(first, mark);
+      const isEven = names.length === cells(second, mark).length;
+      return (2 * isEven + names.some(isLabels)) * MOST_BYTES + names.length;
+    };
     const marks = MARKS.filter((mark) => first.includes(mark));
     return marks.reduce((best, mark) => (rank(mark) > rank(best) ? mark : best), marks[0] ?? ",");
   }

@@ -17,7 +17,7 @@ from keras_focal.cli import main
 from keras_focal.cli.readers import SUFFIXES, Ask, source_of
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
-words = st.text("abcdefghijklmnopqrstuvwxyzäß ;\"'|%", min_size=1, max_size=6).map(
+words = st.text("abcdefghijklmnopqrstuvwxyzäß ,;\"'|%", min_size=1, max_size=6).map(
     lambda drawn: f"x{drawn.strip()}y"
 )
 """Names of classes: no number, and no word for a missing value."""

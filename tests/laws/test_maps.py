@@ -132,8 +132,9 @@ def test_adding_a_number_to_all_logits_changes_nothing(layer, z, shift):
 def test_maps_of_one_temperature_keep_the_order_of_the_classes(layer, z):
     p = probabilities(layer, z)
     order = np.argsort(z, -1, kind="stable")
-    # FocalPosterior is exact to 3e-6 of each logit, so that equal ones may part by as much.
-    assert (np.diff(np.take_along_axis(p, order, -1)) >= -3e-6).all()
+    # It is exact to 3e-6 of each logit, so that equal ones may part by as much.
+    rounding = 3e-6 if isinstance(layer, layers.FocalPosterior) else 1e-7
+    assert (np.diff(np.take_along_axis(p, order, -1)) >= -rounding).all()
 
 
 @given(any_map, rows_of(samples.usual), st.permutations(range(ROWS)))

@@ -16,10 +16,10 @@ import numpy as np
 
 from keras_focal.cli._errors import CommandError
 from keras_focal.cli.readers import _rows
-from keras_focal.cli.readers._columns import choose
+from keras_focal.cli.readers._columns import LABELS, choose
 from keras_focal.cli.readers._rows import MISSING, Ask, Rows, Source
 
-_MARKS = (",", "\t", ";", "|")
+_MARKS = ("\t", ";", "|", ",")
 _LONGEST = 2**24
 """Characters of a cell beyond which a file is refused, as where a quote is never closed."""
 
@@ -27,15 +27,22 @@ _PEEK = 2**14
 """Rows that are searched for labels that are words."""
 
 
-def _mark(first: str, second: str) -> str:
-    """Return what parts the cells of two lines: of marks that may, the one of the most columns."""
+def _mark(first: str, second: str, ask: Ask) -> str:
+    """Return what parts the cells of the first two lines.
 
-    def size(line: str, mark: str) -> int:
-        return len(next(csv.reader([line], delimiter=mark), []))
+    A mark in the name of a class parts the second line into another number of cells, or leaves no
+    name of labels.
+    """
 
-    # A mark in the name of a class parts the next line into another number of cells.
-    marks = [mark for mark in _MARKS if mark in first] or [","]
-    return max(marks, key=lambda mark: (size(first, mark) == size(second, mark), size(first, mark)))
+    def cells(line: str, mark: str) -> list[str]:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=mark), [])]
+
+    def rank(mark: str) -> tuple[bool, bool, int]:
+        names = cells(first, mark)
+        has_labels = any(name == ask.labels or name.lower() in LABELS for name in names)
+        return len(names) == len(cells(second, mark)), has_labels, len(names)
+
+    return max([mark for mark in _MARKS if mark in first] or [","], key=rank)
 
 
 def source(path: Path, ask: Ask) -> Source:
@@ -45,7 +52,7 @@ def source(path: Path, ask: Ask) -> Source:
         first = text.readline(_LONGEST + 1)
         if len(first) > _LONGEST:
             raise CommandError(f"the first line, of names, is longer than {_LONGEST} characters.")
-        mark = _mark(first, text.readline(_LONGEST))
+        mark = _mark(first, text.readline(_LONGEST), ask)
         names = [name.strip() for name in next(csv.reader([first], delimiter=mark), [])]
     if all(_is_number(name) for name in names):
         raise CommandError(
