@@ -33,33 +33,25 @@ K = samples.CLASSES
 temperatures, scales, shifts = numbers(0.125, 8), numbers(-4, 4), numbers(-8, 8)
 
 
-@st.composite
-def linear_maps(draw):
-    """A map whose logits are a linear function of logits."""
-    cls, entries = draw(
-        st.sampled_from(
-            [
-                (layers.VectorScaling, {"scale": listed(scales, K)}),
-                (layers.MatrixScaling, {"matrix": listed(scales, K, K)}),
-                (layers.DirichletCalibration, {"matrix": listed(scales, K, K)}),
-            ]
-        )
-    )
-    return cls(**{name: draw(each) for name, each in entries.items()}, bias=draw(listed(shifts, K)))
-
-
-@st.composite
-def structured_maps(draw):
-    cls, entries = draw(
-        st.sampled_from(
-            [
-                (layers.StructuredVectorScaling, {"scale": listed(scales, K)}),
-                (layers.StructuredMatrixScaling, {"matrix": listed(scales, K, K)}),
-            ]
-        )
-    )
-    found = {name: draw(each) for name, each in entries.items()}
-    return cls(temperature=draw(temperatures), bias=draw(listed(shifts, K)), **found)
+linear_maps = st.one_of(
+    st.builds(layers.VectorScaling, listed(scales, K), listed(shifts, K)),
+    st.builds(layers.MatrixScaling, listed(scales, K, K), listed(shifts, K)),
+    st.builds(layers.DirichletCalibration, listed(scales, K, K), listed(shifts, K)),
+)
+structured_maps = st.one_of(
+    st.builds(
+        layers.StructuredVectorScaling,
+        temperatures,
+        scale=listed(scales, K),
+        bias=listed(shifts, K),
+    ),
+    st.builds(
+        layers.StructuredMatrixScaling,
+        temperatures,
+        matrix=listed(scales, K, K),
+        bias=listed(shifts, K),
+    ),
+)
 
 
 @st.composite
@@ -74,23 +66,19 @@ def tables(draw):
     return cls(knots=knots, values=[sorted(row) for row in draw(listed(values, K, 3))])
 
 
-@st.composite
-def one_vs_rest(draw):
-    cls, entries = draw(
-        st.sampled_from(
-            [
-                (layers.PlattScaling, {"slope": scales, "intercept": shifts}),
-                (layers.QuadraticScaling, {"square": scales, "slope": scales, "intercept": shifts}),
-                (layers.BetaCalibration, {"a": numbers(0, 4), "b": numbers(0, 4), "c": shifts}),
-            ]
-        )
-    )
-    return cls(**{name: draw(listed(each, K)) for name, each in entries.items()})
-
-
+one_vs_rest = st.one_of(
+    st.builds(layers.PlattScaling, listed(scales, K), listed(shifts, K)),
+    st.builds(layers.QuadraticScaling, listed(scales, K), listed(scales, K), listed(shifts, K)),
+    st.builds(
+        layers.BetaCalibration,
+        listed(numbers(0, 4), K),
+        listed(numbers(0, 4), K),
+        listed(shifts, K),
+    ),
+)
 monotone = st.one_of(
-    temperatures.map(layers.TemperatureScaling),
-    st.tuples(numbers(0, 8), temperatures).map(lambda drawn: layers.FocalPosterior(*drawn)),
+    st.builds(layers.TemperatureScaling, temperatures),
+    st.builds(layers.FocalPosterior, numbers(0, 8), temperatures),
     st.tuples(temperatures, st.integers(0, 8), st.integers(0, 8)).map(
         lambda drawn: layers.EnsembleTemperatureScaling(
             drawn[0], [(16 - drawn[1] - drawn[2]) / 16, drawn[1] / 16, drawn[2] / 16]
@@ -99,7 +87,7 @@ monotone = st.one_of(
 )
 """Maps that never change the order of the classes."""
 
-any_map = st.one_of(monotone, linear_maps(), structured_maps(), tables(), one_vs_rest())
+any_map = st.one_of(monotone, linear_maps, structured_maps, tables(), one_vs_rest)
 
 
 def probabilities(layer, z):
@@ -120,7 +108,7 @@ def test_output_is_a_distribution_for_logits_up_to_10_000(layer, z):
     np.testing.assert_allclose(p.sum(-1), 1, atol=1e-6)
 
 
-@given(monotone | structured_maps() | tables() | one_vs_rest(), rows_of(samples.whole), shifts)
+@given(monotone | structured_maps | tables() | one_vs_rest, rows_of(samples.whole), shifts)
 def test_adding_a_number_to_all_logits_changes_nothing(layer, z, shift):
     shift = np.float32(round(shift))
     np.testing.assert_allclose(
