@@ -182,6 +182,29 @@ def test_large_batches_are_compiled_and_small_ones_are_not():
 
 
 @on_tensorflow
+@pytest.mark.parametrize("rows", [4, None])
+def test_rows_are_padded_only_if_their_number_is_unknown(rows):
+    import tensorflow as tf
+
+    of_batch = tf.TensorSpec((rows,), "int32"), tf.TensorSpec((rows, 1000), "float32")
+    graph = in_graph(gamma=2.0).get_concrete_function(*of_batch).graph
+    assert any(x.type == "Pad" for x in graph.get_operations()) == (rows is None)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="a barrier in programs of JAX")
+@pytest.mark.parametrize("kind", LOSSES)
+def test_expressions_of_the_predictions_are_not_kept_for_the_gradient(kind):
+    import jax
+
+    labels, logits = sample(4, kind=kind)
+
+    def total(logits):
+        return ops.sum(LOSSES[kind](labels, logits, gamma=2.0, from_logits=True))
+
+    assert "optimization_barrier" in str(jax.make_jaxpr(jax.grad(total))(logits))
+
+
+@on_tensorflow
 def test_nothing_is_compiled_where_tensorflow_has_no_xla(monkeypatch):
     import tensorflow as tf
 
