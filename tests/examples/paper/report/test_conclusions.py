@@ -43,32 +43,38 @@ def test_what_the_page_concludes_of_when_focal_loss_helps_is_in_its_figures():
     for key in (("cifar10", "resnet6-wide, sum"), ("sst", "tree-lstm")):
         ce, flsd = of[key]["CE"], of[key]["FLSD-53"]
         assert flsd["T"] < 1 < ce["T"]
-        assert flsd["post"] > ce["post"]
         assert flsd["error"] > ce["error"]
     whole = of["cifar10", "resnet6-wide, sum"]
     assert whole["FLSD-53"]["pre"] < 0.5 * whole["CE"]["pre"]
+    assert whole["FLSD-53"]["post"] > whole["CE"]["post"]
+    assert paper("sst/tree-lstm")["FLSD-53"]["pre"] > paper("sst/tree-lstm")["CE"]["pre"]
 
 
 def test_what_the_page_concludes_of_maps_is_in_its_figures():
     of = by_network(load_beyond(), "maps")
     assert of.keys() == {("cifar10", "resnet8"), ("sst", "tree-lstm")}
     images, trees = of["cifar10", "resnet8"], of["sst", "tree-lstm"]
-    assert [len(trees[loss]) for loss in PAIR] == [3, 3]
+    assert [len(trees[loss]) for loss in PAIR] == [8, 8]
     ce, flsd = (images[loss] for loss in PAIR)
     for seed in ce:
         assert flsd[seed][NO_MAP]["ece"] < ce[seed][NO_MAP]["ece"] / 2
         assert all(flsd[seed][name]["nll"] < ce[seed][name]["nll"] for name in (NO_MAP, *MAPS))
     for name in MAPS:
         assert abs(np.mean(gaps(images, name, "ece"))) < np.std(gaps(images, name, "ece"), ddof=1)
-        assert np.mean(gaps(trees, name, "nll")) > 0
+        assert standard_errors(gaps(trees, name, "nll")) > 2
     for name in (NO_MAP, *MAPS):
-        assert abs(np.mean(gaps(trees, name, "ece"))) < np.std(gaps(trees, name, "ece"), ddof=1)
+        assert abs(standard_errors(gaps(trees, name, "ece"))) < 2
 
 
 def gaps(of_loss, name, figure):
     """Return what FLSD-53 has more of a figure than cross-entropy, of each seed."""
     ce, flsd = (of_loss[loss] for loss in PAIR)
     return [flsd[seed][name][figure] - ce[seed][name][figure] for seed in ce]
+
+
+def standard_errors(differences):
+    """Return how many of its standard errors a mean is."""
+    return np.mean(differences) / (np.std(differences, ddof=1) / np.sqrt(len(differences)))
 
 
 def test_what_the_page_concludes_of_other_images_is_in_its_figures():
@@ -116,18 +122,26 @@ def test_what_the_page_concludes_of_the_claims_is_in_its_figures():
     assert abs(one["pre"]["ece"] - other["pre"]["ece"]) > 5
     for figures in (trees, paper("sst/tree-lstm")):
         assert figures["FLSD-53"]["T"] < 1
-    of_seed = {
-        loss: [i.figures["ece"] for i in found["sst", "tree-lstm"] if i.run.loss == loss]
-        for loss in PAIR
-    }
-    temperatures = [figures["T"] for figures in of_seed["CE"]]
-    assert len(temperatures) == 3
-    assert min(temperatures) < 1
-    assert max(temperatures) > 4
-    ce, flsd = ([figures["pre"]["ece"] for figures in of_seed[loss]] for loss in PAIR)
-    gains = np.subtract(ce, flsd)
-    assert abs(np.mean(gains)) < np.std(gains, ddof=1)
-    assert [*np.flatnonzero(gains > 0)] == [np.argmax(temperatures)]
+        assert figures["LS-0.05"]["pre"] < figures["CE"]["pre"] < figures["FLSD-53"]["pre"]
+    of_seed = {loss: {} for loss in (*PAIR, "LS-0.05")}
+    for item in found["sst", "tree-lstm"]:
+        if item.run.loss in of_seed:
+            of_seed[item.run.loss][item.run.seed] = item.figures["ece"]
+    assert [len(figures) for figures in of_seed.values()] == [8, 8, 8]
+    temperatures = [figures["T"] for figures in of_seed["CE"].values()]
+    assert sum(t < 1 for t in temperatures) == 1
+    assert sum(t > 4 for t in temperatures) == 2
+    assert sum(figures["T"] < 1 for figures in of_seed["FLSD-53"].values()) == 7
+
+    def excess(loss, when, figure):
+        of_loss, ce = of_seed[loss], of_seed["CE"]
+        differences = [of_loss[seed][when][figure] - ce[seed][when][figure] for seed in ce]
+        return standard_errors(differences)
+
+    assert excess("LS-0.05", "pre", "ece") < -2
+    assert 0 < excess("FLSD-53", "pre", "ece") < 2
+    assert abs(excess("FLSD-53", "post", "ece")) < 2
+    assert excess("FLSD-53", "pre", "error") > 2
 
 
 def test_what_the_page_concludes_of_translation_is_in_its_figures():
