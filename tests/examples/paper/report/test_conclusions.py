@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from examples.paper.files import read_json
 from examples.paper.report.beyond import PAIR, by_network
@@ -30,7 +31,19 @@ def test_what_the_page_concludes_of_the_objectives_is_in_its_figures():
 
 
 def test_what_the_page_concludes_of_when_focal_loss_helps_is_in_its_figures():
-    of = {key: means(items) for key, items in by_experiment(load()).items()}
+    found = by_experiment(load())
+    seeds = [
+        (
+            ce.figures["ece"]["T"],
+            ce.figures["ece"]["pre"]["ece"] - flsd.figures["ece"]["pre"]["ece"],
+        )
+        for items in found.values()
+        for ce in items
+        for flsd in items
+        if (ce.run.loss, flsd.run.loss) == PAIR and ce.run.seed == flsd.run.seed
+    ]
+    assert spearmanr(*zip(*seeds, strict=True)).statistic > 0.5
+    of = {key: means(items) for key, items in found.items()}
     of = {key: figures for key, figures in of.items() if {"CE", "FLSD-53"} <= figures.keys()}
     assert len(of) == 5
     gains = {key: m["CE"]["pre"] - m["FLSD-53"]["pre"] for key, m in of.items()}
