@@ -57,9 +57,9 @@ def sections() -> Iterator[str]:
     yield "## In short\n"
     yield (
         "The temperature that a network takes says how confident it was: above 1 too much, below "
-        "1 too little. The more cross-entropy is over-confident, the more FLSD-53 tends to lower the "
-        "ECE before a temperature is fitted. A point is a seed.\n\n![The gain of FLSD-53 against the "
-        f"temperature of cross-entropy](images/{PICTURE.name})\n"
+        "1 too little. The more cross-entropy is over-confident, the more FLSD-53 tends to lower "
+        "the ECE before a temperature is fitted. A point is a seed.\n\n![The gain of FLSD-53 "
+        f"against the temperature of cross-entropy](images/{PICTURE.name})\n"
     )
     yield summary(others)
     yield REMARKS["summary"]
