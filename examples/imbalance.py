@@ -187,7 +187,8 @@ def train(task: Task, name: str, epochs: int, seed: int) -> Run:
     fit = partial(trainer.fit, class_weight=remedy.get("class_weight"), verbose=0)
     fit(Batches(*sampled, steps=epochs * len(x) // 32, seed=seed))
     held_out, logits = (
-        np.array(network(part[0], training=False)) for part in (data.validation, data.test)
+        keras.ops.convert_to_numpy(network(part[0], training=False))
+        for part in (data.validation, data.test)
     )
     _, labels, weights = data.validation
     temperature = calibration.fit_temperature(held_out, labels, sample_weight=weights).temperature
@@ -200,7 +201,7 @@ def train(task: Task, name: str, epochs: int, seed: int) -> Run:
 
 def measure(logits: np.ndarray, y: np.ndarray, weights: np.ndarray, temperature: float) -> Run:
     """Return the figures of weighted test rows."""
-    probs = np.array(keras.ops.softmax(logits))
+    probs = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
     recalls = [np.mean(logits[y == label].argmax(axis=1) == label) for label in np.unique(y)]
     areas = [
         average_precision_score(y == label, probs[:, label], sample_weight=weights)

@@ -34,7 +34,7 @@ def digits(seed: int, sizes: tuple[int, int, int]) -> Data:
 
     source, rng = datasets.load_digits(), np.random.default_rng(seed)
     images = (source.images[..., None] / 16.0).astype("float32")
-    ink = np.asarray(keras.ops.image.resize(images, (12, 12))[..., 0])
+    ink = keras.ops.convert_to_numpy(keras.ops.image.resize(images, (12, 12))[..., 0])
     order = rng.permutation(len(source.target))
 
     def scenes(glyphs: np.ndarray, number: int) -> Split:

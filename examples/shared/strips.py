@@ -32,7 +32,7 @@ def draw(
         row[0].imshow(parts[0]["x"][number], cmap="gray")
         row[1].imshow(np.ma.masked_equal(parts[0]["y"][number], VOID), **COLORS)
         for place, part in enumerate(parts):
-            p = np.asarray(keras.ops.softmax(part["logits"][number]))
+            p = keras.ops.convert_to_numpy(keras.ops.softmax(part["logits"][number]))
             row[2 + 2 * place].imshow(p.argmax(axis=-1), **COLORS)
             shown = row[3 + 2 * place].imshow(p.max(axis=-1), vmin=0, vmax=1)
     titles = ["image", "labels, void white"]
