@@ -66,9 +66,9 @@ any map the two losses have the same ECE, to within the seeds. The NLL of FLSD-5
 under every map and with both seeds: what a network learns from the loss, a map does not give.
 
 On the treebank, ten seeds: before a map the ECE of the two losses differs by less than twice the
-standard error of the difference. Under each it is lower with FLSD-53, by half a point at most. The
-NLL is lower with cross-entropy, by about two standard errors under each map, and by more than
-three under a temperature. All of CIFAR-10 and 20 Newsgroups were not measured.
+standard error of the difference. Under each it is on average lower with FLSD-53, by half a point at
+most. The NLL is lower with cross-entropy, by about two standard errors under each map, and by more
+than three under a temperature. All of CIFAR-10 and 20 Newsgroups were not measured.
 """,
     "shift": """
 Of these networks more than half of the test images are wrong to begin with, so that their
