@@ -14,11 +14,12 @@ from examples.paper.reproduce.maps import MAPS, NO_MAP
 from examples.paper.reproduce.results import RESULTS, by_experiment, load
 
 TEXTS = ("newsgroups20", "global-pooling-cnn-small")
+SMALL, WHOLE = ("cifar10", "resnet8"), ("cifar10", "resnet6-wide, sum")
 
 
 def test_what_the_page_concludes_of_the_objectives_is_in_its_figures():
     of = {key: means(items) for key, items in by_experiment(load()).items()}
-    mean, summed = of["cifar10", "resnet8"], of["cifar10", "resnet8, sum"]
+    mean, summed = of[SMALL], of["cifar10", "resnet8, sum"]
     for loss in ("CE", "FL-3", "FLSD-53"):
         assert summed[loss]["pre"] > mean[loss]["pre"]
         assert summed[loss]["T"] > mean[loss]["T"]
@@ -53,11 +54,11 @@ def test_what_the_page_concludes_of_when_focal_loss_helps_is_in_its_figures():
     for key, m in of.items():
         assert (m["CE"]["pre"] - m["CE"]["post"] > gains[key]) == (key[0] != "newsgroups20")
         assert (m["FLSD-53"]["post"] < m["CE"]["post"] - 0.5) == (key[0] == "newsgroups20")
-    for key in (("cifar10", "resnet6-wide, sum"), ("sst", "tree-lstm")):
+    for key in (WHOLE, ("sst", "tree-lstm")):
         ce, flsd = of[key]["CE"], of[key]["FLSD-53"]
         assert flsd["T"] < 1 < ce["T"]
         assert flsd["error"] > ce["error"]
-    whole = of["cifar10", "resnet6-wide, sum"]
+    whole = of[WHOLE]
     assert whole["FLSD-53"]["pre"] < 0.5 * whole["CE"]["pre"]
     assert whole["FLSD-53"]["post"] > whole["CE"]["post"]
     assert paper("sst/tree-lstm")["FLSD-53"]["pre"] > paper("sst/tree-lstm")["CE"]["pre"]
@@ -65,15 +66,21 @@ def test_what_the_page_concludes_of_when_focal_loss_helps_is_in_its_figures():
 
 def test_what_the_page_concludes_of_maps_is_in_its_figures():
     of = by_network(load_beyond(), "maps")
-    assert of.keys() == {("cifar10", "resnet8"), ("sst", "tree-lstm")}
-    images, trees = of["cifar10", "resnet8"], of["sst", "tree-lstm"]
+    assert of.keys() == {SMALL, WHOLE, ("sst", "tree-lstm")}
+    small, whole, trees = of[SMALL], of[WHOLE], of["sst", "tree-lstm"]
+    for images in (small, whole):
+        assert [len(images[loss]) for loss in PAIR] == [2, 2]
+        assert max(gaps(images, NO_MAP, "nll")) < 0
     assert [len(trees[loss]) for loss in PAIR] == [10, 10]
-    ce, flsd = (images[loss] for loss in PAIR)
-    for seed in ce:
-        assert flsd[seed][NO_MAP]["ece"] < ce[seed][NO_MAP]["ece"] / 2
-        assert all(flsd[seed][name]["nll"] < ce[seed][name]["nll"] for name in (NO_MAP, *MAPS))
+    ce, flsd = (np.mean([row[NO_MAP]["ece"] for row in whole[loss].values()]) for loss in PAIR)
+    assert 0.45 < flsd / ce < 0.55
+    for seed, row in small["CE"].items():
+        assert small["FLSD-53"][seed][NO_MAP]["ece"] < row[NO_MAP]["ece"] / 2
     for name in MAPS:
-        assert abs(np.mean(gaps(images, name, "ece"))) < np.std(gaps(images, name, "ece"), ddof=1)
+        assert abs(np.mean(gaps(small, name, "ece"))) < np.std(gaps(small, name, "ece"), ddof=1)
+        assert abs(np.mean(gaps(whole, name, "ece"))) < 0.605
+        assert max(gaps(small, name, "nll")) < 0 < min(gaps(whole, name, "nll"))
+        assert (min(gaps(whole, name, "nll")) < 0.5) == (name == "isotonic")
         assert -0.505 < np.mean(gaps(trees, name, "ece")) < 0
         assert standard_errors(gaps(trees, name, "nll")) > 1.9
     assert abs(standard_errors(gaps(trees, NO_MAP, "ece"))) < 2
@@ -91,37 +98,66 @@ def standard_errors(differences):
     return np.mean(differences) / (np.std(differences, ddof=1) / np.sqrt(len(differences)))
 
 
-def test_what_the_page_concludes_of_other_images_is_in_its_figures():
-    (of_loss,) = by_network(load_beyond(), "shift").values()
-    maps = by_network(load_beyond(), "maps")["cifar10", "resnet8"]
-
-    def mean(loss, kind, when, figure):
-        return np.mean([found[kind][when][figure] for found in of_loss[loss].values()])
-
+def test_what_the_page_concludes_of_other_images_and_few_to_learn_from_is_in_its_figures():
+    of_loss = by_network(load_beyond(), "shift")[SMALL]
+    maps = by_network(load_beyond(), "maps")[SMALL]
     for loss in PAIR:
         usual = np.mean([found["temperature"]["ece"] for found in maps[loss].values()])
         assert all(found[NO_MAP]["error"] > 50 for found in maps[loss].values())
         for kind in shift.DAMAGES:
-            assert usual < mean(loss, kind, "post", "ece") < mean(loss, kind, "pre", "ece")
+            before, after = (mean(of_loss[loss], kind, when, "ece") for when in ("pre", "post"))
+            assert usual < after < before
             if "contrast" not in kind:
-                assert abs(mean(loss, kind, "pre", "auroc_confidence") - 50) < 7
+                assert abs(mean(of_loss[loss], kind, "pre", "auroc_confidence") - 50) < 7
     for kind in (*shift.DAMAGES, shift.OTHER):
         for when in ("pre", "post"):
-            ce, flsd = (mean(loss, kind, when, "auroc_confidence") for loss in PAIR)
+            ce, flsd = (mean(of_loss[loss], kind, when, "auroc_confidence") for loss in PAIR)
             assert (ce > flsd) == ("noise" not in kind)
         if kind in shift.DAMAGES:
-            ce, flsd = (mean(loss, kind, "post", "ece") for loss in PAIR)
+            ce, flsd = (mean(of_loss[loss], kind, "post", "ece") for loss in PAIR)
             assert (ce < flsd) == ("noise" not in kind)
+
+
+def test_what_the_page_concludes_of_other_images_and_all_to_learn_from_is_in_its_figures():
+    of_loss = by_network(load_beyond(), "shift")[WHOLE]
+    ce, flsd = (of_loss[loss] for loss in PAIR)
+    for kind in shift.DAMAGES:
+        for of_seed in (ce, flsd):
+            for found in of_seed.values():
+                assert found[kind]["pre"]["confidence"] > 100 - found[kind]["pre"]["error"]
+        lowest = mean(flsd, kind, "pre", "ece")
+        assert lowest < mean(ce, kind, "post", "ece")
+        assert lowest < mean(flsd, kind, "post", "ece")
+        assert mean(flsd, kind, "post", "ece") > mean(ce, kind, "post", "ece") - 0.05
+    for kind in (*shift.DAMAGES, shift.OTHER):
+        for figure in ("auroc_confidence", "auroc_entropy"):
+            best = mean(ce, kind, "post", figure)
+            assert best > mean(ce, kind, "pre", figure)
+            assert best > mean(flsd, kind, "post", figure)
+            assert mean(flsd, kind, "post", figure) < mean(flsd, kind, "pre", figure)
+            of_contrast = (kind, figure) == ("contrast, severity 5", "auroc_entropy")
+            assert (best > mean(flsd, kind, "pre", figure)) != of_contrast
+
+
+def mean(of_seed, kind, when, figure):
+    """Return the mean over seeds of a figure of images of a kind."""
+    return np.mean([found[kind][when][figure] for found in of_seed.values()])
 
 
 def test_what_the_page_concludes_of_the_claims_is_in_its_figures():
     found = by_experiment(load())
     of = {key: means(items) for key, items in found.items()}
-    whole, small = of["cifar10", "resnet6-wide, sum"], of["cifar10", "resnet8"]
+    whole, small = of[WHOLE], of[SMALL]
     texts, trees = of[TEXTS], of["sst", "tree-lstm"]
     assert whole["CE"]["T"] > 1 > whole["FLSD-53"]["T"]
     assert whole["CE"]["T"] > 1 / whole["FLSD-53"]["T"]
-    gains = {loss: whole[loss]["pre"] - whole[loss]["post"] for loss in ("CE", "FLSD-53")}
+    errors = {loss: {} for loss in PAIR}
+    for item in found[WHOLE]:
+        if item.run.loss in PAIR:
+            errors[item.run.loss][item.run.seed] = item.figures["ece"]["pre"]["error"]
+    assert errors["CE"].keys() == errors["FLSD-53"].keys() == {0, 1, 2}
+    assert all(error < errors["FLSD-53"][seed] for seed, error in errors["CE"].items())
+    gains = {loss: whole[loss]["pre"] - whole[loss]["post"] for loss in PAIR}
     assert gains["CE"] > gains["FLSD-53"]
     assert min(figures["error"] for figures in small.values()) > 50
     for order in (small, texts):
