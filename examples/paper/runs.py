@@ -12,6 +12,7 @@ A folder holds
 """
 
 import csv
+import glob
 import importlib
 import platform
 import shutil
@@ -214,12 +215,13 @@ def folder_of(out: Path, settings: dict[str, Any]) -> Path:
 
 
 def read(directory: Path) -> list[Run]:
-    """Return the runs below a directory, in the order of their folders' names.
+    """Return the runs below a directory and what it links to, in the order of their names.
 
     Raises:
         FileNotFoundError: If the directory holds no run.
     """
-    files = sorted(directory.glob("**/run.json"))
+    below = Path(glob.escape(f"{directory}"))
+    files = sorted(map(Path, glob.iglob(f"{below / '**' / 'run.json'}", recursive=True)))
     if not files:
         raise FileNotFoundError(
             f"`--runs` must hold folders with a run.json, as `python -m examples.paper.train` "

@@ -260,6 +260,15 @@ def test_a_run_that_diverged_has_no_figures_and_is_named(tmp_path):
         assert set(row.cells) == {None}
 
 
+def test_runs_that_lie_elsewhere_are_found_by_links(tmp_path):
+    make_run(tmp_path / "elsewhere", "cifar10", "resnet20", "CE")
+    directory = tmp_path / "runs [1]"
+    make_run(directory, "cifar10", "resnet20", "CE", seed=2)
+    for run in runs.read(tmp_path / "elsewhere"):
+        (directory / run.folder.name).symlink_to(run.folder)
+    assert [run.seed for run in runs.read(directory)] == [1, 2]
+
+
 def test_a_run_is_not_counted_twice(tmp_path):
     for name in ("a", "b"):
         make_run(tmp_path / name, "cifar10", "resnet8", "CE")
