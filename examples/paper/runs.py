@@ -221,7 +221,8 @@ def read(directory: Path) -> list[Run]:
         FileNotFoundError: If the directory holds no run.
     """
     below = Path(glob.escape(f"{directory}"))
-    files = sorted(map(Path, glob.iglob(f"{below / '**' / 'run.json'}", recursive=True)))
+    found = glob.iglob(f"{below / '**' / 'run.json'}", recursive=True, include_hidden=True)
+    files = sorted(map(Path, found))
     if not files:
         raise FileNotFoundError(
             f"`--runs` must hold folders with a run.json, as `python -m examples.paper.train` "

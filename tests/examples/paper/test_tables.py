@@ -269,6 +269,11 @@ def test_runs_that_lie_elsewhere_are_found_by_links(tmp_path):
     assert [run.seed for run in runs.read(directory)] == [1, 2]
 
 
+def test_runs_in_a_hidden_folder_are_found(tmp_path):
+    make_run(tmp_path / ".older", "cifar10", "resnet20", "CE")
+    assert len(runs.read(tmp_path)) == 1
+
+
 def test_a_run_is_not_counted_twice(tmp_path):
     for name in ("a", "b"):
         make_run(tmp_path / name, "cifar10", "resnet8", "CE")
