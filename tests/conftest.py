@@ -8,6 +8,8 @@ from pathlib import Path
 from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# TensorFlow uses oneDNN, whose softmax loses NaN, on newer processors alone: here on all.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # Programs of tests are small, and compiling them takes longer than running them: by day without the
 # optimisations of LLVM and, on JAX, without XLA's fusion emitters. `.ci/nightly` has them: it sets
 # XLA_FLAGS.

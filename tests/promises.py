@@ -54,6 +54,8 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
             (
                 "laws/test_losses.py::test_logit_that_is_no_number_is_never_silent",
                 "laws/test_losses.py::test_label_of_no_class_is_never_silent",
+                "functional/test_penalties.py::test_a_row_of_no_distribution_makes_the_penalty_nan",
+                "functional/test_penalties.py::test_a_row_of_no_distribution_has_a_penalty_of_nan",
                 "laws/test_metrics.py::test_prediction_that_is_no_number_is_never_silent",
                 "laws/test_metrics.py::test_label_of_no_class_is_never_silent",
             ),
@@ -63,7 +65,7 @@ PROMISES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
             ("laws/test_gammas.py::test_gamma_of_nan_is_nan_and_no_other_changes",),
         ),
         (
-            "A logit of NaN makes the calibrated probabilities of its row NaN.",
+            "A logit of NaN makes the softmax of its calibrated row NaN, and changes no other row.",
             ("laws/test_maps.py::test_logit_of_nan_makes_its_row_nan_and_no_other",),
         ),
         (

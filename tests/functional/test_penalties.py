@@ -31,6 +31,13 @@ ROWS = {
         partial(reference.cals, multipliers=MULTIPLIERS, rho=1.5, margin=2.0),
     ),
 }
+INVALID_ROWS = [
+    [np.nan, 1.0, 2.0, 0.0],
+    [0.0, 1.0, 2.0, np.nan],
+    [0.0, np.inf, 2.0, 1.0],
+    [np.inf, np.inf, 0.0, 1.0],
+    [-np.inf] * 4,
+]
 every_batch = pytest.mark.parametrize("name", BATCH)
 every_row = pytest.mark.parametrize("name", ROWS)
 
@@ -117,6 +124,16 @@ def test_a_label_that_names_no_class_is_an_error(name):
         found([0, 4, 1], logits)
     if BACKEND != "torch":
         assert np.isnan(to_numpy(compiled_call(found, np.array([0, 4, 1]), logits)))
+
+
+@every_batch
+@pytest.mark.parametrize("row", INVALID_ROWS, ids=str)
+def test_a_row_of_no_distribution_makes_the_penalty_nan(name, row):
+    labels, logits = sample(8)
+    logits[2] = row
+    assert np.isnan(float(BATCH[name][0](labels, logits)))
+    if BACKEND != "torch":
+        assert np.isnan(to_numpy(compiled_call(BATCH[name][0], labels, logits)))
 
 
 @every_batch
@@ -247,6 +264,18 @@ def test_half_precision_is_measured_in_float32(name, dtype):
 def images(*shape):
     labels, logits = sample(int(np.prod(shape)))
     return labels.reshape(shape), logits.reshape(*shape, 4)
+
+
+@pytest.mark.parametrize("name", [*ROWS, "nacl"])
+@pytest.mark.parametrize("row", INVALID_ROWS, ids=str)
+def test_a_row_of_no_distribution_has_a_penalty_of_nan(name, row):
+    labels, logits = images(2, 3)
+    logits[1, 0] = row
+    found = ROWS[name][0] if name in ROWS else partial(functional.nacl_penalty, labels)
+    assert np.argwhere(np.isnan(to_numpy(found(logits)))).tolist() == [[1, 0]]
+    if BACKEND != "torch":
+        value = to_numpy(compiled_call(found, logits))
+        assert np.argwhere(np.isnan(value)).tolist() == [[1, 0]]
 
 
 @pytest.mark.parametrize(

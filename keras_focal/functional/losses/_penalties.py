@@ -12,7 +12,7 @@ from keras_focal._validation.choices import check_choice
 from keras_focal._validation.numbers import check_positive, check_soft_bins, check_window
 from keras_focal.functional._backend.compilation import without_autograph
 from keras_focal.functional._backend.precision import to_float
-from keras_focal.functional._inputs.probabilities import first_largest
+from keras_focal.functional._inputs.probabilities import first_largest, nan_unless
 from keras_focal.functional._stable.margin import chosen_class
 from keras_focal.functional.losses._batch import Batch
 from keras_focal.functional.losses._terms import masked
@@ -45,7 +45,8 @@ def mdca_penalty(labels: Tensor, logits: Tensor, *, sample_weight: Tensor | None
         sample_weight: None, or float tensor of the shape of `labels` as ids, >= 0.
 
     Returns:
-        Scalar tensor in [0, 2 / K]; 0 for no predictions. Float32 also for half-precision logits.
+        Scalar tensor in [0, 2 / K]; 0 for no predictions, NaN if the largest logit of a row is not
+        finite. Float32 also for half-precision logits.
 
     Example:
         >>> from keras_focal import functional
@@ -74,7 +75,8 @@ def dca_penalty(labels: Tensor, logits: Tensor, *, sample_weight: Tensor | None 
         sample_weight: As for `mdca_penalty`.
 
     Returns:
-        Scalar tensor in [0, 1]; 0 for no predictions. Float32 also for half-precision logits.
+        Scalar tensor in [0, 1]; 0 for no predictions, NaN if the largest logit of a row is not
+        finite. Float32 also for half-precision logits.
 
     Example:
         >>> from keras_focal import functional
@@ -116,7 +118,8 @@ def soft_binned_ece_penalty(
         norm: 1 or 2.
 
     Returns:
-        Scalar tensor in [0, 1]; 0 for no predictions. Float32 also for half-precision logits.
+        Scalar tensor in [0, 1]; 0 for no predictions, NaN if the largest logit of a row is not
+        finite. Float32 also for half-precision logits.
 
     Raises:
         ValueError: If num_bins is not a whole number >= 2, temperature is not > 0, or norm is
@@ -183,7 +186,8 @@ def soft_binned_ace_penalty(
             all its predictions; the result is their mean.
 
     Returns:
-        Scalar tensor in [0, 1]; 0 for no predictions. Float32 also for half-precision logits.
+        Scalar tensor in [0, 1]; 0 for no predictions, NaN if the largest logit of a row is not
+        finite. Float32 also for half-precision logits.
 
     Raises:
         ValueError: If num_bins is not a whole number >= 2; or per_sample is asked for logits with
@@ -240,8 +244,15 @@ def soft_binned_ace_penalty(
     has_label = ops.sum(weights * is_class, axis=1) > 0
     of_class = ops.where(has_label, ops.divide_no_nan(ops.sum(error, axis=-1), number), 0.0)
     value = ops.sum(of_class) / ops.cast(samples * num_classes, of_class.dtype)
-    # NaN of an invalid label is in no full bin.
-    return batch.checked(value + 0.0 * ops.sum(weights))
+    # NaN of an invalid label or logit is in no full bin.
+    return batch.checked(value + 0.0 * ops.sum(ops.stop_gradient(gaps) * weights))
+
+
+def _possible(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits, NaN in rows that have no largest finite one, and which are not -inf."""
+    z = z + nan_unless(ops.isfinite(ops.max(z, axis=-1, keepdims=True)), z.dtype)
+    # Not "above -inf", so that NaN stays NaN.
+    return z, ops.not_equal(z, -float("inf"))
 
 
 @keras.saving.register_keras_serializable(package="keras_focal")
@@ -262,7 +273,8 @@ def acls_penalty(
         negative: Number >= 0, the strength on the other classes.
 
     Returns:
-        Tensor of shape (...), >= 0. Float32 also for half-precision logits.
+        Tensor of shape (...), >= 0; NaN for a row whose largest logit is not finite. Float32 also
+        for half-precision logits.
 
     Example:
         >>> from keras_focal import functional
@@ -274,11 +286,11 @@ def acls_penalty(
         Park et al., 2023, "ACLS: Adaptive and Conditional Label Smoothing for Network Calibration";
         the equation is that of the authors' code.
     """
-    z = to_float(logits)
+    z, is_possible = _possible(to_float(logits))
     top, largest = first_largest(ops.stop_gradient(z))
     is_top = chosen_class(top, z.shape[-1])
     of_top = ops.sum(ops.where(is_top, z, 0.0), axis=-1)
-    is_other = ops.logical_and(ops.logical_not(is_top), z > -float("inf"))
+    is_other = ops.logical_and(ops.logical_not(is_top), is_possible)
     behind = ops.expand_dims(largest, -1) - ops.where(is_other, z, 0.0)
     beyond = ops.where(is_other, ops.clip(behind - margin, 0.0, LARGEST_GAP), 0.0)
     above = ops.clip(of_top - margin, 0.0, LARGEST_GAP)
@@ -308,8 +320,8 @@ def cals_penalty(
         margin: Number > 0, a distance between logits.
 
     Returns:
-        Tensor of shape (...), which may be a little negative. Float32 also for half-precision
-        logits.
+        Tensor of shape (...), which may be a little negative; NaN for a row whose largest logit is
+        not finite. Float32 also for half-precision logits.
 
     Example:
         >>> from keras_focal import functional
@@ -321,11 +333,10 @@ def cals_penalty(
         Liu et al., 2023, "Class Adaptive Network Calibration"; PHR, one rho and the sum over
         classes are those of the authors' code.
     """
-    z = to_float(logits)
+    z, is_possible = _possible(to_float(logits))
     multipliers, rho = (
         ops.cast(ops.convert_to_tensor(part), z.dtype) for part in (multipliers, rho)
     )
-    is_possible = z > -float("inf")
     largest = ops.max(z, axis=-1, keepdims=True)
     behind = ops.where(is_possible, largest - ops.where(is_possible, z, 0.0), 0.0)
     behind = ops.minimum(behind, LARGEST_GAP)
@@ -365,7 +376,8 @@ def nacl_penalty(
         norm: 1, or 2 for squares.
 
     Returns:
-        Tensor of shape (B, ...), >= 0. Float32 also for half-precision logits.
+        Tensor of shape (B, ...), >= 0; NaN for a row whose largest logit is not finite. Float32
+        also for half-precision logits.
 
     Raises:
         ValueError: If kernel_size is not an odd whole number >= 3, norm is neither 1 nor 2, or
@@ -405,7 +417,7 @@ def nacl_penalty(
     padded = ops.pad(is_class, [[0, 0], *[edge] * (len(z.shape) - 2), [0, 0]])
     around = ops.average_pool(padded, kernel_size, strides=1, data_format="channels_last")
     shares = ops.divide_no_nan(around, ops.sum(around, axis=-1, keepdims=True))
-    is_possible = z > -float("inf")
+    z, is_possible = _possible(z)
     gap = ops.minimum(ops.abs(ops.where(is_possible, z, 0.0) - shares), LARGEST_GAP)
     of_each = ops.where(is_possible, gap if norm == 1 else gap * gap, 0.0)
     value = masked(ops.mean(of_each, axis=-1), batch.labels.counts)
