@@ -26,6 +26,7 @@ import numpy as np
 
 import keras_focal
 from examples.paper.files import DamagedFileError, read_arrays, read_json, write_json
+from examples.paper.recipes import RECIPES
 
 IDENTITY = ("dataset", "network", "loss", "seed")
 """What tells a run from others of a directory."""
@@ -151,8 +152,18 @@ class Run:
 
     @property
     def label(self) -> str:
-        """Return the name of the network, with the objective if that is a sum."""
-        return f"{self.network}, sum" if self.objective == "sum" else self.network
+        """Return the name of the network, with the objective if that is a sum.
+
+        And with the number of epochs if that is not the recipe's.
+        """
+        epochs = self.settings.get("epochs")
+        is_whole = epochs in (None, RECIPES[self.dataset].epochs)
+        words = [
+            self.network,
+            "sum" * (self.objective == "sum"),
+            f"{epochs} epochs" * (not is_whole),
+        ]
+        return ", ".join(filter(None, words))
 
     @property
     def is_translation(self) -> bool:

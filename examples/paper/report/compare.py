@@ -113,11 +113,12 @@ def objectives(found: list[Measured]) -> str:
     """Return the figures of losses that were trained with both objectives, "" if none was."""
     names = ("error", "pre", "post", "T", "nll")
     rows = []
-    by_network: dict[tuple[str, str], dict[str, Means]] = {}
+    by_network: dict[tuple[str, str, int], dict[str, Means]] = {}
     for items in by_experiment(found).values():
         run = items[0].run
-        by_network.setdefault((run.dataset, run.network), {})[run.objective] = means(items)
-    for (dataset, network), forms in by_network.items():
+        of_network = by_network.setdefault((run.dataset, run.network, run.settings["epochs"]), {})
+        of_network[run.objective] = means(items)
+    for (dataset, network, _), forms in by_network.items():
         of_mean, of_sum = forms.get("mean", {}), forms.get("sum", {})
         for loss in (loss for loss in of_mean if loss in of_sum):
             for form in ("mean", "sum"):

@@ -14,12 +14,12 @@ from examples.paper.reproduce.maps import MAPS, NO_MAP
 from examples.paper.reproduce.results import RESULTS, by_experiment, load
 
 TEXTS = ("newsgroups20", "global-pooling-cnn-small")
-SMALL, WHOLE = ("cifar10", "resnet8"), ("cifar10", "resnet6-wide, sum")
+SMALL, WHOLE = ("cifar10", "resnet8, 80 epochs"), ("cifar10", "resnet6-wide, sum, 21 epochs")
 
 
 def test_what_the_page_concludes_of_the_objectives_is_in_its_figures():
     of = {key: means(items) for key, items in by_experiment(load()).items()}
-    mean, summed = of[SMALL], of["cifar10", "resnet8, sum"]
+    mean, summed = of[SMALL], of["cifar10", "resnet8, sum, 80 epochs"]
     for loss in ("CE", "FL-3", "FLSD-53"):
         assert summed[loss]["pre"] > mean[loss]["pre"]
         assert summed[loss]["T"] > mean[loss]["T"]

@@ -137,10 +137,10 @@ def test_what_was_published_before_stays_and_the_same_runs_are_written_anew(
 def test_runs_unlike_those_published_replace_them_or_are_refused(runs, published):
     for file in runs.glob("*/run.json"):
         if file.parent.name.endswith("CE_seed1"):
-            file.write_text(json.dumps({**json.loads(file.read_text()), "seed": 3, "epochs": 5}))
+            file.write_text(json.dumps({**json.loads(file.read_text()), "seed": 3, "limit": 5}))
         else:
             file.unlink()
-    with pytest.raises(ValueError, match="differ in epochs"):
+    with pytest.raises(ValueError, match="differ in limit"):
         results.publish(runs)
     assert results.publish(runs, replace=True) == 1
     others = {(item.run.loss, item.run.seed) for item in published if item.run.loss != "CE"}
