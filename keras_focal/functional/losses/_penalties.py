@@ -249,7 +249,7 @@ def soft_binned_ace_penalty(
 
 
 def _possible(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logits, NaN in rows that have no largest finite one, and which are not -inf."""
+    """Return logits, NaN in rows whose largest is not finite, and which of them are not -inf."""
     z = z + nan_unless(ops.isfinite(ops.max(z, axis=-1, keepdims=True)), z.dtype)
     # Not "above -inf", so that NaN stays NaN.
     return z, ops.not_equal(z, -float("inf"))
