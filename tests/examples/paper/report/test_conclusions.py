@@ -7,6 +7,7 @@ from scipy.stats import spearmanr
 
 from examples.paper.files import read_json
 from examples.paper.report.beyond import PAIR, by_network
+from examples.paper.report.claims import CLAIMS
 from examples.paper.report.compare import means, paper
 from examples.paper.reproduce import shift
 from examples.paper.reproduce.beyond import load as load_beyond
@@ -14,7 +15,8 @@ from examples.paper.reproduce.maps import MAPS, NO_MAP
 from examples.paper.reproduce.results import RESULTS, by_experiment, load
 
 TEXTS = ("newsgroups20", "global-pooling-cnn-small")
-SMALL, WHOLE = ("cifar10", "resnet8, 80 epochs"), ("cifar10", "resnet6-wide, sum, 21 epochs")
+SMALL = ("cifar10", "resnet8, 80 epochs")
+WHOLE, LONGER = (("cifar10", f"resnet6-wide, sum, {epochs} epochs") for epochs in (21, 42))
 
 
 def test_what_the_page_concludes_of_the_objectives_is_in_its_figures():
@@ -46,7 +48,7 @@ def test_what_the_page_concludes_of_when_focal_loss_helps_is_in_its_figures():
     assert spearmanr(*zip(*seeds, strict=True)).statistic > 0.5
     of = {key: means(items) for key, items in found.items()}
     of = {key: figures for key, figures in of.items() if {"CE", "FLSD-53"} <= figures.keys()}
-    assert len(of) == 5
+    assert len(of) == 6
     gains = {key: m["CE"]["pre"] - m["FLSD-53"]["pre"] for key, m in of.items()}
     assert [key[0] for key, gain in gains.items() if gain < 0] == ["sst"]
     temperatures = sorted(of, key=lambda key: of[key]["CE"]["T"])
@@ -66,11 +68,22 @@ def test_what_the_page_concludes_of_when_focal_loss_helps_is_in_its_figures():
 
 def test_what_the_page_concludes_of_maps_is_in_its_figures():
     of = by_network(load_beyond(), "maps")
-    assert of.keys() == {SMALL, WHOLE, ("sst", "tree-lstm")}
+    assert of.keys() == {SMALL, WHOLE, LONGER, ("sst", "tree-lstm")}
+    for images in of.values():
+        for name in MAPS:
+            assert name == "isotonic" or abs(np.mean(gaps(images, name, "ece"))) < 0.705
     small, whole, trees = of[SMALL], of[WHOLE], of["sst", "tree-lstm"]
     for images in (small, whole):
         assert [len(images[loss]) for loss in PAIR] == [2, 2]
         assert max(gaps(images, NO_MAP, "nll")) < 0
+    longer = of[LONGER]
+    assert [list(longer[loss]) for loss in PAIR] == [["0"], ["0"]]
+    assert longer["FLSD-53"]["0"][NO_MAP]["ece"] < longer["CE"]["0"][NO_MAP]["ece"] / 3
+    assert max(gaps(longer, NO_MAP, "nll")) < -20
+    for name in MAPS:
+        assert (max(gaps(longer, name, "ece")) < 0) == (name != "temperature")
+        assert (min(gaps(longer, name, "nll")) > 0) == (name != "isotonic")
+        assert max(gaps(longer, name, "nll")) < 1.105
     assert [len(trees[loss]) for loss in PAIR] == [10, 10]
     ce, flsd = (np.mean([row[NO_MAP]["ece"] for row in whole[loss].values()]) for loss in PAIR)
     assert 0.45 < flsd / ce < 0.55
@@ -139,9 +152,38 @@ def test_what_the_page_concludes_of_other_images_and_all_to_learn_from_is_in_its
             assert (best > mean(flsd, kind, "pre", figure)) != of_contrast
 
 
+def test_what_the_page_concludes_of_other_images_and_longer_training_is_in_its_figures():
+    of_loss = by_network(load_beyond(), "shift")[LONGER]
+    ce, flsd = (of_loss[loss] for loss in PAIR)
+    for kind in shift.DAMAGES:
+        assert mean(flsd, kind, "pre", "ece") < mean(ce, kind, "pre", "ece")
+        lowest = mean(ce, kind, "post", "ece")
+        assert lowest < min(mean(flsd, kind, when, "ece") for when in ("pre", "post"))
+
+
 def mean(of_seed, kind, when, figure):
     """Return the mean over seeds of a figure of images of a kind."""
     return np.mean([found[kind][when][figure] for found in of_seed.values()])
+
+
+def test_what_the_page_concludes_of_longer_training_is_in_its_figures():
+    found = by_experiment(load())
+    whole, longer = means(found[WHOLE]), means(found[LONGER])
+    papers = paper("cifar10/resnet50")
+    assert [item.run.loss for item in found[LONGER]] == list(PAIR)
+    asked = [claim for claim in CLAIMS if claim.can_be_asked(longer)]
+    differ = [claim.text for claim in asked if claim.holds(longer) != claim.holds(papers)]
+    assert len(asked) > 6
+    assert [text.endswith("(Table 13)") for text in differ] == [True]
+    assert longer["CE"]["T"] > whole["CE"]["T"]
+    assert longer["CE"]["pre"] > whole["CE"]["pre"]
+    assert longer["CE"]["nll"] > whole["CE"]["nll"]
+    assert longer["CE"]["error"] < whole["CE"]["error"]
+    assert 1 < longer["FLSD-53"]["T"] < 1.3
+    assert longer["FLSD-53"]["nll"] < whole["FLSD-53"]["nll"]
+    assert longer["FLSD-53"]["pre"] < longer["CE"]["pre"] / 3
+    assert abs(longer["FLSD-53"]["error"] - longer["CE"]["error"]) < 0.5
+    assert min(longer[loss]["error"] for loss in PAIR) > 15
 
 
 def test_what_the_page_concludes_of_the_claims_is_in_its_figures():
