@@ -286,8 +286,9 @@ def acls_penalty(
         Park et al., 2023, "ACLS: Adaptive and Conditional Label Smoothing for Network Calibration";
         the equation is that of the authors' code.
     """
-    z, is_possible = _possible(to_float(logits))
+    z = to_float(logits)
     top, largest = first_largest(ops.stop_gradient(z))
+    z, is_possible = _possible(z)
     is_top = chosen_class(top, z.shape[-1])
     of_top = ops.sum(ops.where(is_top, z, 0.0), axis=-1)
     is_other = ops.logical_and(ops.logical_not(is_top), is_possible)
@@ -333,11 +334,12 @@ def cals_penalty(
         Liu et al., 2023, "Class Adaptive Network Calibration"; PHR, one rho and the sum over
         classes are those of the authors' code.
     """
-    z, is_possible = _possible(to_float(logits))
+    z = to_float(logits)
+    largest = ops.max(z, axis=-1, keepdims=True)
+    z, is_possible = _possible(z)
     multipliers, rho = (
         ops.cast(ops.convert_to_tensor(part), z.dtype) for part in (multipliers, rho)
     )
-    largest = ops.max(z, axis=-1, keepdims=True)
     behind = ops.where(is_possible, largest - ops.where(is_possible, z, 0.0), 0.0)
     behind = ops.minimum(behind, LARGEST_GAP)
     slope = ops.maximum(multipliers + rho * (behind / margin - 1.0), 0.0)
