@@ -152,18 +152,13 @@ class Run:
 
     @property
     def label(self) -> str:
-        """Return the name of the network, with the objective if that is a sum.
-
-        And with the number of epochs if that is not the recipe's.
-        """
-        epochs = self.settings.get("epochs")
-        is_whole = epochs in (None, RECIPES[self.dataset].epochs)
-        words = [
-            self.network,
-            "sum" * (self.objective == "sum"),
-            f"{epochs} epochs" * (not is_whole),
-        ]
-        return ", ".join(filter(None, words))
+        """Return the network, the objective if a sum, and the epochs if not those of the recipe."""
+        epochs, words = self.settings.get("epochs"), [self.network]
+        if self.objective == "sum":
+            words.append("sum")
+        if epochs not in (None, RECIPES[self.dataset].epochs):
+            words.append(f"{epochs} epochs")
+        return ", ".join(words)
 
     @property
     def is_translation(self) -> bool:
